@@ -1,0 +1,1 @@
+"""An asset-oriented data platform: drop a file, get a trusted table."""

@@ -1,0 +1,90 @@
+"""The archive: the immutable, content-addressed copy of everything that was delivered.
+
+Belongs here: claiming a file into the archive and finding it again. Does not: what is inside a file.
+After a claim only the copy is read, so a producer who writes on cannot mix two versions.
+"""
+
+import contextlib
+import hashlib
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from platform_assets.engine import failpoint
+from platform_assets.engine.landing import Arrival, Sighting
+from platform_assets.errors import DeliveryRefused, DeliveryUnfinished, StorageError
+
+_CHUNK: Final = 1 << 20
+
+
+@dataclass(frozen=True)
+class Claim:
+    """An arrival whose bytes are in the archive. `fingerprint` is the SHA-256 of the bytes as delivered."""
+
+    arrival: Arrival
+    fingerprint: str
+    copy: Path
+
+
+class Archive:
+    """Copies under `root/<feed>/<first two digits>/<fingerprint><suffixes>`."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def claim(self, feed: str, arrival: Arrival) -> Claim:
+        """Copy the file while hashing it.
+
+        Raises DeliveryRefused where it cannot be read, DeliveryUnfinished where it changed meanwhile,
+        StorageError where the archive cannot be written.
+        """
+        folder = self.root / feed
+        suffix = "".join(Path(arrival.slot).suffixes[-2:])[-24:]
+        try:
+            source = os.open(arrival.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except FileNotFoundError as error:
+            raise DeliveryUnfinished(f"{arrival.slot} was taken away before it could be claimed") from error
+        except OSError as error:
+            raise DeliveryRefused(
+                f"cannot be read: {error.strerror}",
+                remedy=f"Let this user read {arrival.path}; it is then offered again.",
+            ) from error
+        with os.fdopen(source, "rb", buffering=0) as stream:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                descriptor, partial = tempfile.mkstemp(prefix=".claiming-", dir=folder)
+            except OSError as error:
+                raise StorageError(folder, error.strerror or str(error)) from error
+            try:
+                with os.fdopen(descriptor, "wb", buffering=0) as copy:
+                    digest = hashlib.sha256()
+                    while chunk := stream.read(_CHUNK):
+                        digest.update(chunk)
+                        copy.write(chunk)
+                        failpoint.reached("mid-archive")
+                    os.fsync(copy.fileno())
+                if Sighting.of(os.fstat(stream.fileno())) != arrival.seen:
+                    raise DeliveryUnfinished(f"{arrival.slot} changed while it was being claimed")
+                fingerprint = digest.hexdigest()
+                target = self.path(feed, fingerprint, suffix)
+                target.parent.mkdir(exist_ok=True)
+                Path(partial).chmod(0o444)
+                Path(partial).replace(target)
+            except OSError as error:
+                raise StorageError(folder, error.strerror or str(error)) from error
+            finally:
+                with contextlib.suppress(FileNotFoundError):  # the usual case: it has become the copy
+                    Path(partial).unlink()
+        failpoint.reached("claim")
+        return Claim(arrival, fingerprint, target)
+
+    def path(self, feed: str, fingerprint: str, suffix: str) -> Path:
+        """Where the copy of a delivery lies."""
+        return self.root / feed / fingerprint[:2] / f"{fingerprint}{suffix}"
+
+    def sweep(self) -> None:
+        """Remove what claims that were killed left behind. Only the writer may call it."""
+        for partial in self.root.glob("*/.claiming-*"):
+            partial.unlink(missing_ok=True)

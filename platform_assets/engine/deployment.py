@@ -1,0 +1,177 @@
+"""A deployment: its feeds, its landing folder and its state, and what can be asked of them as a whole.
+
+Belongs here: what the command line and Dagster both need. Does not: how either shows it.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Literal
+
+from platform_assets.engine.archive import Archive
+from platform_assets.engine.feed import Feed
+from platform_assets.engine.ingest import Outcome, contract_version, ingest
+from platform_assets.engine.landing import Arrival, Sighting, arrivals, settled, unclaimed
+from platform_assets.engine.ledger import Ledger, Totals, published_sightings
+from platform_assets.engine.release import Releases, record_build
+from platform_assets.engine.tables import FeedTables
+from platform_assets.engine.warehouse import Warehouse
+from platform_assets.errors import ConfigurationError
+
+Freshness = Literal["fresh", "late", "no data"]
+
+
+@dataclass(frozen=True)
+class FeedStatus:
+    """A feed over all time. `newest`: newest event time (or arrival, for a feed without one);
+    `due`: data up to then should be here; `reasons`: (column, rule, rows) in quarantine."""
+
+    feed: Feed
+    totals: Totals
+    revision: int
+    newest: datetime | None
+    due: datetime
+    reasons: Sequence[tuple[str | None, str, int]]
+
+    @property
+    def freshness(self) -> Freshness:
+        """Whether the data that is due is here; a run that brought nothing new does not help."""
+        if self.newest is None:
+            return "no data"
+        return "fresh" if self.newest >= self.due else "late"
+
+
+def _utc_now() -> datetime:
+    return datetime.now(tz=UTC)
+
+
+class Deployment:
+    """All state lies under `home`; deliveries arrive under `landing`, which is never written to."""
+
+    def __init__(
+        self,
+        feeds: Sequence[Feed],
+        *,
+        home: Path,
+        landing: Path,
+        lock_wait: timedelta = timedelta(seconds=60),
+        clock: Callable[[], datetime] = _utc_now,
+        notify: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self.feeds = tuple(feeds)
+        self.home = home
+        self.landing = landing
+        self.clock = clock
+        self.notify = notify
+        self.warehouse = Warehouse(home / "warehouse.duckdb", home / "marts.duckdb", lock_wait)
+        self.archive = Archive(home / "archive")
+        self.releases = Releases(home / "releases")
+
+    def feed(self, name: str) -> Feed:
+        """The feed called `name`."""
+        for feed in self.feeds:
+            if feed.name == name:
+                return feed
+        raise ConfigurationError(
+            f"feed {name!r}", "is not declared", f"Feeds are: {', '.join(feed.name for feed in self.feeds)}."
+        )
+
+    def prepare(self) -> None:
+        """Create or extend what the feeds' declarations need in the warehouse; harmless to repeat."""
+        self.warehouse.prepare(self.notify)
+        with self.warehouse.open("prepare the tables", self.notify) as connection:
+            Ledger(connection).prepare()
+            for feed in self.feeds:
+                FeedTables(connection, feed).prepare()
+
+    def pending(self, feed: Feed) -> list[Arrival]:
+        """Files of the feed that may be new, by what was published of the ledger; takes no lock."""
+        return self._unseen(feed, published_sightings(self._sightings_file(feed)))
+
+    def ingest(self, feed: Feed) -> Outcome:
+        """Take in whatever is new for the feed, once it has settled; the ledger decides what is new."""
+        waiting, unsettled = self._settle(feed)
+        outcome = Outcome(unfinished={arrival.slot: "is still being written" for arrival in unsettled})
+        if waiting:
+            taken = ingest(
+                feed,
+                waiting,
+                archive=self.archive,
+                warehouse=self.warehouse,
+                clock=self.clock,
+                notify=self.notify,
+            )
+            outcome.receipts += taken.receipts
+            outcome.unfinished |= taken.unfinished
+        with self.warehouse.open(f"publish what was seen of {feed.name}", self.notify) as connection:
+            Ledger(connection).publish_sightings(feed.name, self._sightings_file(feed))
+        return outcome
+
+    def status(self, feeds: Sequence[Feed] | None = None) -> list[FeedStatus]:
+        """How the feeds stand, over all time."""
+        now = self.clock()
+        with self.warehouse.open("read the ledger", self.notify) as connection:
+            ledger = Ledger(connection)
+            return [
+                FeedStatus(
+                    feed=feed,
+                    totals=(totals := ledger.totals(feed.name)),
+                    revision=ledger.feed_revision(feed.name),
+                    newest=totals.newest if feed.event_time else totals.arrived,
+                    due=feed.delivered.data_due(now),
+                    reasons=FeedTables(connection, feed).reasons(),
+                )
+                for feed in (self.feeds if feeds is None else feeds)
+            ]
+
+    def unbuilt(self, code: str) -> list[str]:
+        """What the current release lacks: names of feeds with newer rows, or the code it was built from."""
+        current = self.releases.current()
+        if current is None:
+            return ["no release yet"]
+        with self.warehouse.open("read the ledger", self.notify) as connection:
+            ledger = Ledger(connection)
+            stale = [
+                f.name for f in self.feeds if ledger.feed_revision(f.name) > current.built_from.get(f.name, 0)
+            ]
+        if current.code != code:
+            stale.append("the definitions have changed")
+        return stale
+
+    def begin_build(self, feeds: Sequence[str], code: str | None) -> None:
+        """Note that everything below `feeds` is being built from what is in raw now."""
+        with self.warehouse.open("begin to build the marts", self.notify) as connection:
+            ledger = Ledger(connection)
+            record_build(connection, {feed: ledger.feed_revision(feed) for feed in feeds}, code)
+
+    def unclaimed(self) -> list[str]:
+        """Files in the landing folder that no feed asks for."""
+        return unclaimed(self.feeds, self.landing)
+
+    def _sightings_file(self, feed: Feed) -> Path:
+        return self.home / "seen" / f"{feed.name}.parquet"
+
+    def _unseen(self, feed: Feed, seen: Mapping[str, tuple[Sighting, str | None]]) -> list[Arrival]:
+        version = contract_version(feed)
+        unseen = []
+        for arrival in arrivals(feed, self.landing):
+            state, judged_by = seen.get(arrival.slot, (None, None))
+            # What was quarantined as a whole gets a new chance when its contract changes.
+            if state != arrival.seen or (judged_by is not None and judged_by != version):
+                unseen.append(arrival)
+        return unseen
+
+    def _settle(self, feed: Feed) -> tuple[list[Arrival], list[Arrival]]:
+        """Arrivals that are new and at rest, and those still changing after a reasonable wait."""
+        patience = time.monotonic() + 3 * feed.source.settle.total_seconds() + 1
+        with self.warehouse.open("read the ledger", self.notify) as connection:
+            seen = Ledger(connection).sightings(feed.name)
+        while True:
+            unseen = self._unseen(feed, seen)
+            now = self.clock()
+            young = [arrival for arrival in unseen if not settled(arrival, feed, now)]
+            if not young or time.monotonic() > patience:
+                return [arrival for arrival in unseen if arrival not in young], young
+            time.sleep(min(0.2, feed.source.settle.total_seconds()))

@@ -1,0 +1,33 @@
+"""Named points at which a test can kill this process, to see what a real kill leaves behind.
+
+Belongs here: the names and the kill. Does not: anything a run without PLATFORM_FAILPOINT could notice.
+"""
+
+import os
+import signal
+from typing import Final
+
+POINTS: Final = (
+    "mid-archive",
+    "claim",
+    "mid-read",
+    "before-commit",
+    "after-commit",
+    "mid-release",
+)
+
+_armed: str | None = None
+
+
+def arm(point: str | None) -> None:
+    """Make `reached(point)` kill this process with SIGKILL; None disarms."""
+    global _armed
+    if point is not None and point not in POINTS:
+        raise ValueError(f"unknown failpoint {point!r}; there are {', '.join(POINTS)}")
+    _armed = point
+
+
+def reached(point: str) -> None:
+    """Die here if `point` is armed."""
+    if point == _armed:
+        os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,230 @@
+"""What a feed's author writes: where it comes from, what it promises, how often, who owns it.
+
+Belongs here: declarations and their checks. Does not: anything that reads a file or the warehouse.
+"""
+
+import importlib
+import pkgutil
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from pathlib import PurePosixPath
+from typing import Literal
+from zoneinfo import ZoneInfo
+
+from cronsim import CronSim, CronSimError
+
+from platform_assets.engine.contract import Contract
+from platform_assets.errors import ConfigurationError
+
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+
+
+def hours(n: float) -> timedelta:
+    """`n` hours, for `Cadence(within=hours(3))`."""
+    return timedelta(hours=n)
+
+
+def minutes(n: float) -> timedelta:
+    """`n` minutes."""
+    return timedelta(minutes=n)
+
+
+def seconds(n: float) -> timedelta:
+    """`n` seconds."""
+    return timedelta(seconds=n)
+
+
+@dataclass(frozen=True, init=False)
+class Files:
+    """Files under the landing folder, by pattern (`*` within a name, `**` across folders).
+
+    settle: how long a file must be untouched before it is claimed.
+    patience: how long a file whose end looks cut off is waited for before it is taken as it is.
+    The format follows from the name: .csv, .csv.gz, .ndjson, .ndjson.gz, .jsonl, .parquet.
+    """
+
+    patterns: tuple[str, ...]
+    settle: timedelta
+    patience: timedelta
+    delimiter: str
+    encoding: str
+
+    def __init__(
+        self,
+        *patterns: str,
+        settle: timedelta = seconds(2),  # noqa: B008 - an immutable value
+        patience: timedelta = minutes(15),  # noqa: B008 - an immutable value
+        delimiter: str = ",",
+        encoding: str = "utf-8",
+    ) -> None:
+        for pattern in patterns:
+            path = PurePosixPath(pattern)
+            if path.is_absolute() or ".." in path.parts:
+                raise ConfigurationError(
+                    "Files",
+                    f"{pattern!r} leaves the landing folder",
+                    "Give a pattern relative to the landing folder, without `..`.",
+                )
+        if not patterns:
+            raise ConfigurationError("Files", "no pattern", 'Give one, such as Files("shop/orders/*.csv").')
+        if len(delimiter) != 1 or delimiter in '"\r\n':
+            raise ConfigurationError("Files", f"delimiter {delimiter!r}", "Give one character, such as ';'.")
+        try:
+            "".encode(encoding)
+        except LookupError:
+            raise ConfigurationError(
+                "Files", f"unknown encoding {encoding!r}", "Give a Python codec name, such as latin-1."
+            ) from None
+        object.__setattr__(self, "patterns", patterns)
+        object.__setattr__(self, "settle", settle)
+        object.__setattr__(self, "patience", patience)
+        object.__setattr__(self, "delimiter", delimiter)
+        object.__setattr__(self, "encoding", encoding)
+
+
+@dataclass(frozen=True)
+class Cadence:
+    """When a delivery is due (`cron`, in `timezone`) and how late it may be (`within`)."""
+
+    cron: str
+    within: timedelta
+    timezone: str = "UTC"
+
+    def __post_init__(self) -> None:
+        try:
+            CronSim(self.cron, datetime(2000, 1, 1, tzinfo=ZoneInfo(self.timezone)))
+        except CronSimError as error:
+            raise ConfigurationError(
+                "Cadence.cron", f"{self.cron!r}: {error}", "Give five fields, such as '0 6 * * 1-6'."
+            ) from None
+        except (KeyError, ValueError):
+            raise ConfigurationError(
+                "Cadence.timezone",
+                f"unknown zone {self.timezone!r}",
+                "Give an IANA name, such as Europe/London.",
+            ) from None
+
+    def data_due(self, now: datetime) -> datetime:
+        """The instant up to which data must have arrived by `now` (both timezone-aware).
+
+        The delivery due at tick T covers the time since the tick before it, so once T + within has passed
+        there must be data newer than that previous tick.
+        """
+        ticks = CronSim(self.cron, (now - self.within).astimezone(ZoneInfo(self.timezone)), reverse=True)
+        next(ticks)
+        return next(ticks)
+
+
+@dataclass(frozen=True)
+class Rejects:
+    """How many rows of one delivery may be rejected before the release is held: the larger of both."""
+
+    rate: float = 0.0
+    rows: int = 0
+
+    def allows(self, rejected: int, read: int) -> bool:
+        """Whether `rejected` of `read` rows is within tolerance."""
+        return rejected <= max(self.rate * read, self.rows)
+
+
+@dataclass(frozen=True)
+class Feed:
+    """A declared input: source + contract + cadence + owner. The platform derives everything else.
+
+    event_time: the contract's timestamp or date column that says when a row happened.
+    on_restatement: what new content under a known file name does. `replace` takes the old rows' place,
+        `append` adds to them, `refuse` quarantines the delivery.
+    on_drift: what an unknown column does. `fail` quarantines the delivery, `add` makes it a nullable text
+        column of raw, `rescue` keeps it in the JSON column `_extra`. A missing column always quarantines.
+    on_duplicate: what an exact copy of an earlier row of the same delivery does. `reject` leaves it out and
+        counts it, `allow` loads it.
+    on_empty: what a delivery without a row does: `quarantine` it, or `accept` it with a zero-row receipt.
+    origin: the source system; filled in from the name of the declaring file.
+    """
+
+    name: str
+    source: Files
+    contract: type[Contract]
+    delivered: Cadence
+    owner: str
+    event_time: str | None = None
+    on_restatement: Literal["replace", "append", "refuse"] = "replace"
+    on_drift: Literal["fail", "add", "rescue"] = "fail"
+    on_duplicate: Literal["reject", "allow"] = "reject"
+    on_empty: Literal["quarantine", "accept"] = "quarantine"
+    tolerate: Rejects = field(default_factory=Rejects)
+    origin: str = ""
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise ConfigurationError(
+                f"Feed({self.name!r})",
+                "not a usable name",
+                "Use lower-case letters, digits and _, a letter first.",
+            )
+        columns = {column.name: column for column in self.contract.columns()}
+        if self.event_time is not None and (
+            self.event_time not in columns or columns[self.event_time].kind not in ("timestamp", "date")
+        ):
+            raise ConfigurationError(
+                f"Feed({self.name!r}).event_time",
+                f"{self.event_time!r} is not a timestamp or date column of {self.contract.__name__}",
+                f"Name one of: {', '.join(c.name for c in columns.values() if c.kind in ('timestamp', 'date'))}.",
+            )
+
+    @property
+    def description(self) -> str:
+        """What the contract's docstring says of the feed."""
+        return self.contract.description()
+
+
+def load_feeds(package: str) -> tuple[Feed, ...]:
+    """Import every module of `package` and collect the feeds they declare, in order of name.
+
+    A feed's `origin` is its module's name, so that `feeds/retail.py` declares the feeds of `retail`.
+    """
+    feeds: dict[str, Feed] = {}
+    for module_info in sorted(
+        pkgutil.iter_modules(importlib.import_module(package).__path__), key=lambda m: m.name
+    ):
+        module = importlib.import_module(f"{package}.{module_info.name}")
+        for declared in vars(module).values():
+            if not isinstance(declared, Feed):
+                continue
+            if declared.name in feeds:
+                raise ConfigurationError(
+                    f"Feed({declared.name!r})",
+                    f"declared in {feeds[declared.name].origin}.py and in {module_info.name}.py",
+                    "Give one of them another name.",
+                )
+            feeds[declared.name] = replace(declared, origin=module_info.name)
+    return tuple(feeds[name] for name in sorted(feeds))
+
+
+def with_files(feeds: Iterable[Feed], patterns: dict[str, str]) -> tuple[Feed, ...]:
+    """The feeds, those named in `patterns` (feed name -> pattern) reading from there instead."""
+    feeds = tuple(feeds)
+    unknown = sorted(set(patterns) - {feed.name for feed in feeds})
+    if unknown:
+        raise ConfigurationError(
+            f"PLATFORM_FEED_{unknown[0].upper()}_FILES",
+            f"there is no feed {unknown[0]!r}",
+            f"Feeds are: {', '.join(feed.name for feed in feeds)}.",
+        )
+    return tuple(
+        replace(
+            feed,
+            source=Files(
+                patterns[feed.name],
+                settle=feed.source.settle,
+                patience=feed.source.patience,
+                delimiter=feed.source.delimiter,
+                encoding=feed.source.encoding,
+            ),
+        )
+        if feed.name in patterns
+        else feed
+        for feed in feeds
+    )

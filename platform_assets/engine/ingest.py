@@ -1,0 +1,468 @@
+"""The path of a delivery: claim, read, validate, commit. One transaction for a group of deliveries.
+
+Belongs here: what happens to a delivery, in what order, and what a failure leaves. Does not: parsing (readers),
+judging (validate.py), storing (tables.py, ledger.py).
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Final
+
+import duckdb
+import polars as pl
+
+from platform_assets.engine import failpoint
+from platform_assets.engine.archive import Archive, Claim
+from platform_assets.engine.contract import Header
+from platform_assets.engine.feed import Feed
+from platform_assets.engine.landing import Arrival
+from platform_assets.engine.ledger import Ledger, Receipt
+from platform_assets.engine.readers import Reader, open_reader
+from platform_assets.engine.tables import FeedTables
+from platform_assets.engine.validate import judge
+from platform_assets.engine.warehouse import Warehouse
+from platform_assets.errors import DeliveryRefused, DeliveryUnfinished
+
+_GROUP_FILES: Final = 100
+_GROUP_BYTES: Final = 1 << 30
+_FLUSH_ROWS: Final = 250_000
+
+
+@dataclass
+class Outcome:
+    """What one ingest did: receipts written, and deliveries left alone (slot -> why)."""
+
+    receipts: list[Receipt] = field(default_factory=list)
+    unfinished: dict[str, str] = field(default_factory=dict)
+
+
+def ingest(
+    feed: Feed,
+    arrivals: Sequence[Arrival],
+    *,
+    archive: Archive,
+    warehouse: Warehouse,
+    clock: Callable[[], datetime],
+    notify: Callable[[str], None],
+) -> Outcome:
+    """Take `arrivals` of `feed` into the warehouse, each exactly once, and account for them.
+
+    A delivery that cannot be trusted as a whole gets a receipt that says why; the others go on. What stops
+    the process, or raises, leaves the groups already committed and nothing of the one under way.
+    """
+    outcome = Outcome()
+    done = 0
+    for group in _groups(arrivals):
+        claims: list[Claim] = []
+        refused: list[tuple[Arrival, DeliveryRefused]] = []
+        for arrival in group:
+            if arrival.refused is not None:
+                problem = DeliveryRefused(
+                    f"is {arrival.refused}", remedy=f"Deliver the file itself as {arrival.slot}."
+                )
+                refused.append((arrival, problem))
+                continue
+            try:
+                claims.append(archive.claim(feed.name, arrival))
+            except DeliveryRefused as error:
+                refused.append((arrival, error))
+            except DeliveryUnfinished as error:
+                outcome.unfinished[arrival.slot] = error.what
+        with warehouse.open(f"load {feed.name}", notify) as connection:
+            outcome.receipts += _commit(connection, feed, claims, refused, outcome.unfinished, archive, clock)
+        done += len(group)
+        if len(arrivals) > _GROUP_FILES:
+            notify(f"{feed.name}: {done} of {len(arrivals)} deliveries")
+    return outcome
+
+
+def contract_version(feed: Feed) -> str:
+    """Changes whenever the same delivery might be judged differently."""
+    contract = feed.contract
+    declared = repr(
+        (contract.columns(), contract.to_schema().checks, feed.on_drift, feed.on_empty, feed.source)
+    )
+    return hashlib.sha256(declared.encode()).hexdigest()[:12]
+
+
+def _groups(arrivals: Sequence[Arrival]) -> Iterator[list[Arrival]]:
+    group: list[Arrival] = []
+    size = 0
+    for arrival in arrivals:
+        if group and (len(group) == _GROUP_FILES or size + arrival.seen.size > _GROUP_BYTES):
+            yield group
+            group, size = [], 0
+        group.append(arrival)
+        size += arrival.seen.size
+    if group:
+        yield group
+
+
+class _Poisoned(Exception):
+    """A delivery turned out bad when rows of it were already in the transaction."""
+
+    def __init__(self, claim: Claim, cause: DeliveryRefused) -> None:
+        super().__init__(str(cause))
+        self.claim = claim
+        self.cause = cause
+
+
+def _commit(
+    connection: duckdb.DuckDBPyConnection,
+    feed: Feed,
+    claims: list[Claim],
+    refused: list[tuple[Arrival, DeliveryRefused]],
+    unfinished: dict[str, str],
+    archive: Archive,
+    clock: Callable[[], datetime],
+) -> list[Receipt]:
+    """Load a group in one transaction; a delivery that poisons it is quarantined and the rest begun again."""
+    poisoned: dict[str, DeliveryRefused] = {}
+    while True:
+        connection.begin()
+        try:
+            load = _Load(connection, feed, archive, clock())
+            for arrival, problem in refused:
+                load.quarantine(arrival, problem)
+            for claim in claims:
+                if claim.arrival.slot in poisoned:
+                    load.quarantine(claim.arrival, poisoned[claim.arrival.slot], claim)
+                    continue
+                try:
+                    load.take(claim)
+                except DeliveryUnfinished as error:
+                    unfinished[claim.arrival.slot] = error.what
+            receipts = load.finish()
+            failpoint.reached("before-commit")
+            connection.commit()
+        except _Poisoned as error:
+            connection.rollback()
+            poisoned[error.claim.arrival.slot] = error.cause
+            continue
+        except BaseException:
+            connection.rollback()
+            raise
+        failpoint.reached("after-commit")
+        return receipts
+
+
+@dataclass
+class _Delivery:
+    """A delivery under way: what its receipt will say."""
+
+    receipt: Receipt
+    header: Header
+
+
+class _Load:
+    """One transaction's worth of deliveries of a feed.
+
+    Small deliveries are validated and inserted together: a frame of rows carries its delivery's id.
+    """
+
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, feed: Feed, archive: Archive, now: datetime
+    ) -> None:
+        self._connection = connection
+        self._feed = feed
+        self._archive = archive
+        self._now = now
+        self._ledger = Ledger(connection)
+        self._tables = FeedTables(connection, feed)
+        self._next_id, self._revision = self._ledger.next_ids()
+        self._version = contract_version(feed)
+        self._types = self._tables.types()
+        self._buffer: list[pl.DataFrame] = []
+        self._buffered = 0
+        self._under_way: dict[int, _Delivery] = {}
+        self._receipts: list[Receipt] = []
+        self._seen: list[tuple[Arrival, int]] = []
+        self._fingerprints: dict[str, _Delivery] = {}  # content accepted in this very transaction
+        self._spanning: int | None = None  # the delivery whose rows are in the table `seen`
+
+    def quarantine(self, arrival: Arrival, problem: DeliveryRefused, claim: Claim | None = None) -> None:
+        """Write the receipt of a delivery that is not trusted as a whole. What it might replace stays."""
+        receipt = replace(
+            self._receipt(arrival, claim),
+            status="quarantined",
+            problem=problem.what,
+            problem_line=problem.line,
+            problem_column=problem.column,
+            remedy=problem.remedy,
+        )
+        self._ledger.settle_quarantined(self._feed.name, arrival.slot, receipt.delivery_id)
+        self._receipts.append(receipt)
+
+    def take(self, claim: Claim) -> None:
+        """Read a claimed delivery, or recognise it as a duplicate.
+
+        Raises DeliveryUnfinished, before anything is written, where it looks half-written and is young.
+        """
+        arrival = claim.arrival
+        replaced = self._ledger.in_force(self._feed.name, arrival.slot)
+        twin = self._fingerprints.get(claim.fingerprint)
+        same = twin.receipt if twin else self._ledger.accepted_content(self._feed.name, claim.fingerprint)
+        if same is not None:
+            if replaced is not None and replaced.delivery_id == same.delivery_id:
+                replaced = None  # the file was touched, not changed
+            receipt = replace(
+                self._receipt(arrival, claim),
+                status="duplicate",
+                read=same.read,
+                duplicate=same.read,
+                format=same.format,
+                header=same.header,
+                duplicate_of=same.delivery_id,
+            )
+            self._receipts.append(self._replacing(receipt, replaced))
+            return
+        try:
+            reader, header = self._opened(claim, replaced)
+        except DeliveryRefused as problem:
+            self.quarantine(arrival, problem, claim)
+            return
+        receipt = replace(
+            self._receipt(arrival, claim),
+            status="accepted",
+            format=reader.format,
+            header=reader.header,
+            unknown_columns=header.unknown,
+        )
+        receipt = self._replacing(receipt, replaced)
+        delivery = self._under_way[receipt.delivery_id] = _Delivery(receipt, header)
+        self._fingerprints[claim.fingerprint] = delivery
+        try:
+            self._read(delivery, reader)
+        except DeliveryRefused as problem:
+            raise _Poisoned(claim, problem) from problem
+
+    def finish(self) -> list[Receipt]:
+        """Write what is still buffered, and the receipts."""
+        self._flush()
+        receipts = sorted(
+            [*self._receipts, *(delivery.receipt for delivery in self._under_way.values())],
+            key=lambda receipt: receipt.delivery_id,
+        )
+        for receipt in receipts:
+            if not receipt.reconciles:
+                raise AssertionError(f"a receipt that does not reconcile: {receipt}")
+        self._ledger.add(receipts)
+        self._ledger.saw(self._feed.name, self._seen)
+        return receipts
+
+    def _receipt(self, arrival: Arrival, claim: Claim | None) -> Receipt:
+        delivery_id, self._next_id = self._next_id, self._next_id + 1
+        self._seen.append((arrival, delivery_id))
+        return Receipt(
+            delivery_id=delivery_id,
+            feed=self._feed.name,
+            slot=arrival.slot,
+            bytes=arrival.seen.size,
+            contract=self._version,
+            arrived_at=arrival.arrived_at,
+            committed_at=self._now,
+            revision=self._revision,
+            status="quarantined",
+            fingerprint=claim.fingerprint if claim else None,
+            archived=claim.copy.relative_to(self._archive.root).as_posix() if claim else None,
+        )
+
+    def _opened(self, claim: Claim, replaced: Receipt | None) -> tuple[Reader, Header]:
+        """The delivery's reader and matched header, or DeliveryRefused before any row."""
+        feed = self._feed
+        young = claim.arrival.age_s(self._now) < feed.source.patience.total_seconds()
+        try:
+            reader = open_reader(claim.copy, claim.arrival.slot, feed.source)
+        except DeliveryUnfinished as error:
+            if young:
+                raise
+            raise DeliveryRefused(
+                error.what, remedy="Ask the producer to deliver the whole file again."
+            ) from error
+        if reader.looks_cut_off and young:
+            raise DeliveryUnfinished(f"{claim.arrival.slot} ends in the middle of a record")
+        if replaced is not None and feed.on_restatement == "refuse":
+            raise DeliveryRefused(
+                f"new content under the name of delivery {replaced.delivery_id}, and the feed refuses restatements",
+                remedy='Deliver it under another name, or declare on_restatement="replace".',
+            )
+        if not reader.header:
+            if feed.on_empty == "quarantine":
+                raise _empty("the file is empty")
+            return reader, Header({}, ())
+        header = feed.contract.match(reader.header)
+        if header.unknown and feed.on_drift == "fail":
+            raise DeliveryRefused(
+                f"unknown column{'s' * (len(header.unknown) > 1)} {', '.join(header.unknown)}",
+                remedy=f'Declare it in {feed.contract.__name__}, or declare on_drift="add" or "rescue".',
+                line=1,
+                column=header.unknown[0],
+            )
+        return reader, header
+
+    def _replacing(self, receipt: Receipt, replaced: Receipt | None) -> Receipt:
+        """Take the rows of what the slot held before out, unless the feed keeps both."""
+        self._ledger.settle_quarantined(self._feed.name, receipt.slot, receipt.delivery_id)
+        if replaced is None or self._feed.on_restatement == "append":
+            return receipt
+        if self._ledger.held_by(replaced.delivery_id) is None:
+            self._tables.remove([replaced.delivery_id])
+            self._ledger.supersede(replaced.delivery_id, receipt.delivery_id, self._revision)
+        return replace(receipt, supersedes=replaced.delivery_id)
+
+    def _read(self, delivery: _Delivery, reader: Reader) -> None:
+        header = delivery.header
+        names = {**header.columns, **{name: name for name in header.unknown}}
+        if self._feed.on_drift == "add":
+            for name in header.unknown:
+                if name not in self._types:
+                    self._tables.add_column(name, "VARCHAR")
+                    self._types[name] = "VARCHAR"
+        read = 0
+        if reader.header:
+            for batch in reader.batches(names):
+                read += batch.frame.height + batch.malformed.height
+                failpoint.reached("mid-read")
+                self._malformed(delivery, batch.malformed)
+                self._add(delivery, batch.frame)
+        reader.reconcile(read)
+        if read == 0 and reader.header and self._feed.on_empty == "quarantine":
+            raise _empty("a header and no row")
+        delivery.receipt = replace(delivery.receipt, read=read)
+
+    def _malformed(self, delivery: _Delivery, malformed: pl.DataFrame) -> None:
+        if not malformed.height:
+            return
+        reason = pl.struct(
+            pl.lit(None, pl.String).alias("column"), pl.col("rule"), pl.lit(None, pl.String).alias("value")
+        )
+        # The record becomes a JSON string: what stands between {"r": and the closing brace.
+        self._tables.insert_rejected(
+            malformed.select(
+                pl.lit(delivery.receipt.delivery_id, pl.Int64).alias("_delivery_id"),
+                "_line",
+                pl.concat_list(reason).alias("reasons"),
+                pl.struct(pl.col("record").alias("r"))
+                .struct.json_encode()
+                .str.slice(5)
+                .str.head(-1)
+                .alias("record"),
+            )
+        )
+        delivery.receipt = replace(delivery.receipt, rejected=delivery.receipt.rejected + malformed.height)
+
+    def _add(self, delivery: _Delivery, frame: pl.DataFrame) -> None:
+        if not frame.height:
+            return
+        unknown = list(delivery.header.unknown)
+        if self._feed.on_drift == "add":
+            frame = frame.with_columns(pl.col(unknown).cast(pl.String, strict=False))
+        elif self._feed.on_drift == "rescue":
+            extra = pl.struct(unknown).struct.json_encode() if unknown else pl.lit(None, pl.String)
+            frame = frame.with_columns(extra.alias("_extra")).drop(unknown)
+        frame = frame.with_columns(pl.lit(delivery.receipt.delivery_id, pl.Int64).alias("_delivery_id"))
+        if self._buffer and self._buffer[-1].schema != frame.schema:
+            self._flush()
+        self._buffer.append(frame)
+        self._buffered += frame.height
+        if self._buffered >= _FLUSH_ROWS:
+            self._flush(more_of=delivery)
+
+    def _flush(self, more_of: _Delivery | None = None) -> None:
+        """Judge and store the buffered rows; more rows of delivery `more_of` may follow."""
+        if not self._buffer:
+            return
+        frame = pl.concat(self._buffer)
+        self._buffer, self._buffered = [], 0
+        if self._feed.on_duplicate == "reject":
+            frame, copies = self._split_duplicates(frame, more_of)
+            if copies.height:
+                self._ledger.add_duplicates(copies)
+                self._count(copies, "duplicate")
+        verdict = judge(frame, self._feed.contract)
+        self._tables.insert(verdict.accepted)
+        self._count(verdict.accepted, "accepted")
+        self._widen_event_time(verdict.accepted)
+        if verdict.rejected.height:
+            self._reject(verdict.rejected)
+            self._count(verdict.rejected, "rejected")
+
+    def _count(self, rows: pl.DataFrame, figure: str) -> None:
+        for delivery_id, count in rows.group_by("_delivery_id").len().iter_rows():
+            delivery = self._under_way[delivery_id]
+            delivery.receipt = replace(
+                delivery.receipt, **{figure: getattr(delivery.receipt, figure) + count}
+            )
+
+    def _widen_event_time(self, rows: pl.DataFrame) -> None:
+        if self._feed.event_time is None:
+            return
+        instant = pl.col(self._feed.event_time).cast(pl.Datetime("us", "UTC"))
+        bounds = rows.group_by("_delivery_id").agg(instant.min().alias("first"), instant.max().alias("last"))
+        for delivery_id, first, last in bounds.iter_rows():
+            delivery = self._under_way[delivery_id]
+            known = [
+                t
+                for t in (delivery.receipt.event_min, delivery.receipt.event_max, first, last)
+                if t is not None
+            ]
+            if known:
+                delivery.receipt = replace(delivery.receipt, event_min=min(known), event_max=max(known))
+
+    def _reject(self, rejected: pl.DataFrame) -> None:
+        for part in rejected.partition_by("_delivery_id"):
+            delivered = self._under_way[part["_delivery_id"][0]].header.columns
+            record = pl.struct(
+                pl.col(name).cast(pl.String, strict=False).alias(delivered.get(name, name))
+                for name in part.columns
+                if name not in ("_delivery_id", "_line", "_extra", "reasons")
+            )
+            self._tables.insert_rejected(part.with_columns(record.struct.json_encode().alias("record")))
+
+    def _split_duplicates(
+        self, frame: pl.DataFrame, more_of: _Delivery | None
+    ) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """Split off rows that equal an earlier row of their delivery in every delivered column."""
+        compared = pl.struct(pl.exclude("_line"))
+        again = frame.select(~compared.is_first_distinct()).to_series()
+        if more_of is not None or frame["_delivery_id"][0] == self._spanning:
+            again = again | self._seen_before(frame)
+        self._spanning = more_of.receipt.delivery_id if more_of else None
+        if not again.any():
+            return frame, frame.clear()
+        return frame.filter(~again), frame.filter(again)
+
+    def _seen_before(self, frame: pl.DataFrame) -> pl.Series:
+        """For deliveries too large for one frame: which rows equal a row of an earlier frame.
+
+        Rows are compared by 128 bits of hash, which DuckDB keeps, on disk if need be.
+        """
+        self._connection.execute(
+            "CREATE TEMP TABLE IF NOT EXISTS seen (delivery_id BIGINT, h1 UBIGINT, h2 UBIGINT)"
+        )
+        columns = frame.drop("_line")
+        hashes = pl.DataFrame(
+            {
+                "row": pl.int_range(frame.height, eager=True),
+                "delivery_id": frame["_delivery_id"],
+                "h1": columns.hash_rows(seed=0),
+                "h2": columns.hash_rows(seed=1),
+            }
+        )
+        self._connection.register("hashes", hashes.to_arrow())
+        self._connection.execute("DELETE FROM seen WHERE delivery_id < ?", [frame["_delivery_id"][0]])
+        rows = self._connection.execute(
+            "SELECT row FROM hashes SEMI JOIN seen USING (delivery_id, h1, h2) ORDER BY row"
+        ).fetchall()
+        self._connection.execute("INSERT INTO seen SELECT delivery_id, h1, h2 FROM hashes")
+        self._connection.unregister("hashes")
+        return pl.int_range(frame.height, eager=True).is_in([row for (row,) in rows])
+
+
+def _empty(what: str) -> DeliveryRefused:
+    return DeliveryRefused(
+        what,
+        remedy='Ask the producer for the rows, or declare on_empty="accept" if this is how no data looks.',
+    )

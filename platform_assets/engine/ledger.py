@@ -1,0 +1,293 @@
+"""The ledger: one receipt per delivery, written in the same transaction as its rows.
+
+Belongs here: the ledger's tables and every statement on them. Does not: raw and quarantine (tables.py), nor
+what decides a delivery's outcome (ingest.py).
+"""
+
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import duckdb
+import polars as pl
+
+from platform_assets.engine.landing import Arrival, Sighting
+
+Status = Literal["accepted", "duplicate", "quarantined", "superseded"]
+
+_SCHEMA: Final = """
+CREATE SCHEMA IF NOT EXISTS ledger;
+CREATE TABLE IF NOT EXISTS ledger.deliveries (
+    delivery_id BIGINT, feed VARCHAR, slot VARCHAR, fingerprint VARCHAR, archived VARCHAR, bytes BIGINT,
+    status VARCHAR, read BIGINT, accepted BIGINT, rejected BIGINT, duplicate BIGINT,
+    problem VARCHAR, problem_line BIGINT, problem_column VARCHAR, remedy VARCHAR,
+    format VARCHAR, header VARCHAR[], unknown_columns VARCHAR[], contract VARCHAR,
+    event_min TIMESTAMPTZ, event_max TIMESTAMPTZ, arrived_at TIMESTAMPTZ, committed_at TIMESTAMPTZ,
+    revision BIGINT, supersedes BIGINT, superseded_by BIGINT, duplicate_of BIGINT
+);
+CREATE TABLE IF NOT EXISTS ledger.sightings (
+    feed VARCHAR, slot VARCHAR, size BIGINT, mtime_ns BIGINT, ctime_ns BIGINT, inode UBIGINT, delivery_id BIGINT
+);
+CREATE TABLE IF NOT EXISTS ledger.duplicates (delivery_id BIGINT, line BIGINT);
+"""
+_SEEN: Final = """
+SELECT s.slot, s.size, s.mtime_ns, s.ctime_ns, s.inode, CASE WHEN d.status = 'quarantined' THEN d.contract END AS contract
+FROM ledger.sightings s LEFT JOIN ledger.deliveries d USING (delivery_id) WHERE s.feed = ?
+"""
+_ARRAYS: Final = ("header", "unknown_columns")
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """One delivery's account. Rows: read = accepted + rejected + duplicate.
+
+    revision grows with every change to the delivery's rows, across all feeds, so that a reader of raw can ask
+    what is new. status `superseded` keeps the figures of the day; its rows are gone from raw.
+    problem, problem_line, problem_column and remedy say why a delivery is quarantined as a whole.
+    """
+
+    delivery_id: int
+    feed: str
+    slot: str
+    bytes: int
+    contract: str
+    arrived_at: datetime
+    committed_at: datetime
+    revision: int
+    status: Status
+    fingerprint: str | None = None
+    archived: str | None = None
+    read: int = 0
+    accepted: int = 0
+    rejected: int = 0
+    duplicate: int = 0
+    problem: str | None = None
+    problem_line: int | None = None
+    problem_column: str | None = None
+    remedy: str | None = None
+    format: str | None = None
+    header: tuple[str, ...] = ()
+    unknown_columns: tuple[str, ...] = ()
+    event_min: datetime | None = None
+    event_max: datetime | None = None
+    supersedes: int | None = None
+    superseded_by: int | None = None
+    duplicate_of: int | None = None
+
+    @property
+    def reconciles(self) -> bool:
+        """Whether every row that was read is accounted for."""
+        return self.read == self.accepted + self.rejected + self.duplicate
+
+    def as_json(self) -> dict[str, Any]:
+        """The receipt as plain values."""
+        return {
+            key: value.isoformat() if isinstance(value, datetime) else value
+            for key, value in asdict(self).items()
+        }
+
+
+_COLUMNS: Final = tuple(field.name for field in fields(Receipt))
+
+
+@dataclass(frozen=True)
+class Totals:
+    """A feed's receipts added up. `rows` are in raw now; `waiting` deliveries are quarantined as a whole."""
+
+    deliveries: int = 0
+    read: int = 0
+    accepted: int = 0
+    rejected: int = 0
+    duplicate: int = 0
+    rows: int = 0
+    waiting: int = 0
+    newest: datetime | None = None
+    arrived: datetime | None = None
+
+
+class Ledger:
+    """The ledger through one open connection."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._connection = connection
+
+    def prepare(self) -> None:
+        """Create the ledger's tables where they are missing."""
+        self._connection.execute(_SCHEMA)
+
+    def next_ids(self) -> tuple[int, int]:
+        """The next delivery id and the next revision. Only the writer asks, inside its transaction."""
+        row = self._connection.execute(
+            "SELECT coalesce(max(delivery_id), 0) + 1, coalesce(max(revision), 0) + 1 FROM ledger.deliveries"
+        ).fetchone()
+        assert row is not None
+        return int(row[0]), int(row[1])
+
+    def feed_revision(self, feed: str) -> int:
+        """The newest revision of a feed's rows; 0 before its first delivery."""
+        row = self._connection.execute(
+            "SELECT coalesce(max(revision), 0) FROM ledger.deliveries WHERE feed = ? "
+            "AND (status IN ('accepted', 'superseded'))",
+            [feed],
+        ).fetchone()
+        assert row is not None
+        return int(row[0])
+
+    def accepted_content(self, feed: str, fingerprint: str) -> Receipt | None:
+        """The delivery in force that had these bytes."""
+        return self._one("feed = $1 AND fingerprint = $2 AND status = 'accepted'", [feed, fingerprint])
+
+    def in_force(self, feed: str, slot: str) -> Receipt | None:
+        """The accepted delivery in force for a slot."""
+        return self._one("feed = $1 AND slot = $2 AND status = 'accepted'", [feed, slot])
+
+    def held_by(self, delivery_id: int) -> Receipt | None:
+        """The restatement, still the last word of its slot, that had the very bytes of this delivery."""
+        return self._one(
+            "duplicate_of = $1 AND supersedes IS NOT NULL AND status = 'duplicate' AND delivery_id = "
+            "(SELECT max(d.delivery_id) FROM ledger.deliveries d WHERE d.feed = deliveries.feed AND d.slot = deliveries.slot)",
+            [delivery_id],
+        )
+
+    def add(self, receipts: list[Receipt]) -> None:
+        """Write receipts."""
+        if not receipts:
+            return
+        rows = [
+            [list(v) if isinstance(v, tuple) else v for v in (getattr(r, c) for c in _COLUMNS)]
+            for r in receipts
+        ]
+        marks = ", ".join("?" for _ in _COLUMNS)
+        self._connection.executemany(
+            f"INSERT INTO ledger.deliveries ({', '.join(_COLUMNS)}) VALUES ({marks})", rows
+        )
+
+    def supersede(self, delivery_id: int, by: int, revision: int) -> None:
+        """Mark a delivery as replaced."""
+        self._connection.execute(
+            "UPDATE ledger.deliveries SET status = 'superseded', superseded_by = ?, revision = ? WHERE delivery_id = ?",
+            [by, revision, delivery_id],
+        )
+        self._connection.execute("DELETE FROM ledger.duplicates WHERE delivery_id = ?", [delivery_id])
+
+    def settle_quarantined(self, feed: str, slot: str, by: int) -> None:
+        """A new delivery of the slot ends the wait of those quarantined before it."""
+        self._connection.execute(
+            "UPDATE ledger.deliveries SET status = 'superseded', superseded_by = ? "
+            "WHERE feed = ? AND slot = ? AND status = 'quarantined' AND delivery_id <> ?",
+            [by, feed, slot, by],
+        )
+
+    def add_duplicates(self, lines: pl.DataFrame) -> None:
+        """Note the lines (`_delivery_id`, `_line`) that were exact copies of earlier ones."""
+        self._connection.register("duplicate_lines", lines.select("_delivery_id", "_line").to_arrow())
+        self._connection.execute(
+            "INSERT INTO ledger.duplicates SELECT _delivery_id, _line FROM duplicate_lines"
+        )
+        self._connection.unregister("duplicate_lines")
+
+    def saw(self, feed: str, seen: list[tuple[Arrival, int]]) -> None:
+        """Remember in which state the files of these deliveries were."""
+        if not seen:
+            return
+        rows = pl.DataFrame(
+            [
+                (feed, arrival.slot, a.size, a.mtime_ns, a.ctime_ns, a.inode, delivery_id)
+                for arrival, delivery_id in seen
+                for a in (arrival.seen,)
+            ],
+            schema={
+                "feed": pl.String,
+                "slot": pl.String,
+                "size": pl.Int64,
+                "mtime_ns": pl.Int64,
+                "ctime_ns": pl.Int64,
+                "inode": pl.UInt64,
+                "delivery_id": pl.Int64,
+            },
+            orient="row",
+        )
+        self._connection.register("seen", rows.to_arrow())
+        self._connection.execute(
+            "DELETE FROM ledger.sightings s WHERE EXISTS (FROM seen WHERE seen.feed = s.feed AND seen.slot = s.slot)"
+        )
+        self._connection.execute("INSERT INTO ledger.sightings SELECT * FROM seen")
+        self._connection.unregister("seen")
+
+    def publish_sightings(self, feed: str, path: Path) -> None:
+        """Write what was seen of the feed to `path`, for a sensor to read without the warehouse's lock.
+
+        Grain: slot. `contract` is the contract's version where the delivery is quarantined, else NULL.
+        A lost or stale copy only makes a sensor ask for a run that finds nothing.
+        """
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial")
+        rows = self._connection.execute(_SEEN, [feed]).fetchall()
+        pl.DataFrame(rows, schema=_SIGHTINGS, orient="row").write_parquet(partial)
+        partial.replace(path)
+
+    def sightings(self, feed: str) -> dict[str, tuple[Sighting, str | None]]:
+        """What was seen of the feed: slot -> (state of the file, contract version if quarantined)."""
+        rows = self._connection.execute(_SEEN, [feed]).fetchall()
+        return {slot: (Sighting(*state), contract) for slot, *state, contract in rows}
+
+    def receipts(
+        self, feed: str | None = None, *, since_revision: int = 0, limit: int | None = None
+    ) -> list[Receipt]:
+        """Receipts, newest first."""
+        where = "revision > $1" + (" AND feed = $2" if feed is not None else "")
+        values: list[object] = [since_revision, *([feed] if feed is not None else [])]
+        order = "ORDER BY delivery_id DESC" + (f" LIMIT {limit:d}" if limit is not None else "")
+        return self._many(f"{where} {order}", values)
+
+    def waiting(self, feed: str) -> list[Receipt]:
+        """Deliveries of the feed that are quarantined as a whole."""
+        return self._many("feed = $1 AND status = 'quarantined' ORDER BY delivery_id", [feed])
+
+    def totals(self, feed: str) -> Totals:
+        """The feed's receipts over all time."""
+        row = self._connection.execute(
+            "SELECT count(*), coalesce(sum(read), 0)::BIGINT, coalesce(sum(accepted), 0)::BIGINT, "
+            "coalesce(sum(rejected), 0)::BIGINT, coalesce(sum(duplicate), 0)::BIGINT, "
+            "coalesce(sum(accepted) FILTER (status = 'accepted'), 0)::BIGINT, count(*) FILTER (status = 'quarantined'), "
+            "max(event_max) FILTER (status = 'accepted'), max(arrived_at) FILTER (status = 'accepted') "
+            "FROM ledger.deliveries WHERE feed = ?",
+            [feed],
+        ).fetchone()
+        assert row is not None
+        return Totals(*row)
+
+    def _one(self, where: str, values: list[object]) -> Receipt | None:
+        found = self._many(f"{where} ORDER BY delivery_id DESC LIMIT 1", values)
+        return found[0] if found else None
+
+    def _many(self, where: str, values: list[object]) -> list[Receipt]:
+        rows = self._connection.execute(
+            f"SELECT {', '.join(_COLUMNS)} FROM ledger.deliveries WHERE {where}", values
+        ).fetchall()
+        receipts = []
+        for row in rows:
+            named = dict(zip(_COLUMNS, row, strict=True))
+            named.update({key: tuple(named[key] or ()) for key in _ARRAYS})
+            receipts.append(Receipt(**named))
+        return receipts
+
+
+_SIGHTINGS: Final = {
+    "slot": pl.String,
+    "size": pl.Int64,
+    "mtime_ns": pl.Int64,
+    "ctime_ns": pl.Int64,
+    "inode": pl.UInt64,
+    "contract": pl.String,
+}
+
+
+def published_sightings(path: Path) -> dict[str, tuple[Sighting, str | None]]:
+    """What `Ledger.publish_sightings` wrote; nothing where it has not, or the copy is damaged."""
+    try:
+        rows = pl.read_parquet(path).rows()
+    except (FileNotFoundError, pl.exceptions.PolarsError):
+        return {}
+    return {slot: (Sighting(*state), contract) for slot, *state, contract in rows}

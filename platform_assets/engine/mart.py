@@ -1,0 +1,72 @@
+"""What a mart promises its readers: a contract that the released table is held to.
+
+Belongs here: the declaration and the check of a built mart. Does not: how dbt builds it.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import duckdb
+import polars as pl
+
+from platform_assets.engine.contract import Contract
+from platform_assets.engine.validate import judge
+from platform_assets.engine.warehouse import Warehouse, quote
+from platform_assets.errors import DeliveryRefused
+
+_ROWS: Final = 250_000
+_SAMPLES: Final = 10
+
+
+@dataclass(frozen=True)
+class Mart:
+    """A dbt mart whose table keeps `contract`. `headline`: shown first to people who run the platform."""
+
+    name: str
+    contract: type[Contract]
+    headline: bool = False
+
+
+@dataclass(frozen=True)
+class MartReport:
+    """How a mart stands to its contract: rows judged, rows that break it, and some of the reasons."""
+
+    rows: int
+    broken: int
+    problem: str | None
+    samples: tuple[dict[str, str | None], ...]
+
+
+def check_mart(mart: Mart, warehouse: Warehouse) -> MartReport:
+    """Judge every row of the built mart by its contract, in bounded batches."""
+    rows = broken = 0
+    samples: list[dict[str, str | None]] = []
+    with warehouse.open(f"check {mart.name}") as connection:
+        connection.execute(
+            f"ATTACH '{str(warehouse.marts).replace(chr(39), chr(39) * 2)}' AS marts (READ_ONLY)"
+        )
+        try:
+            for frame in _batches(connection, mart.name):
+                header = mart.contract.match(frame.columns)
+                if header.unknown:
+                    return MartReport(
+                        rows, broken, f"columns without a promise: {', '.join(header.unknown)}", ()
+                    )
+                verdict = judge(frame.select(c.name for c in mart.contract.columns()), mart.contract)
+                rows += frame.height
+                broken += verdict.rejected.height
+                for reasons in verdict.rejected["reasons"].head(_SAMPLES - len(samples)):
+                    samples.extend(reasons.to_list() if isinstance(reasons, pl.Series) else reasons)
+        except DeliveryRefused as error:
+            return MartReport(rows, broken, error.what, ())
+        except duckdb.CatalogException:
+            return MartReport(0, 0, "the mart has not been built", ())
+    return MartReport(rows, broken, None, tuple(samples[:_SAMPLES]))
+
+
+def _batches(connection: duckdb.DuckDBPyConnection, name: str) -> Iterator[pl.DataFrame]:
+    relation = connection.sql(f"SELECT * FROM marts.main.{quote(name)}")
+    with relation.to_arrow_reader(_ROWS) as reader:
+        for batch in reader:
+            yield pl.DataFrame(batch)

@@ -1,0 +1,92 @@
+"""NDJSON: one JSON object a line. Scalars are read as text, nested values as JSON text.
+
+Belongs here: taking objects apart by their top-level keys. Does not: types.
+DuckDB's JSON functions work on the lines of a chunk at a time.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import duckdb
+import polars as pl
+
+from platform_assets.engine.feed import Files
+from platform_assets.engine.readers import Batch, refuse_unreconciled
+from platform_assets.engine.readers.text import decoded_chunks
+
+
+class NdjsonReader:
+    """Reads one NDJSON delivery; see `Reader`."""
+
+    format = "ndjson"
+
+    def __init__(self, copy: Path, *, compressed: bool, files: Files) -> None:
+        self._copy = copy
+        self._compressed = compressed
+        self._encoding = files.encoding
+        self._connection = duckdb.connect()
+        self._records = 0
+        self.looks_cut_off = False
+        keys: dict[str, None] = {}
+        last = ""
+        for chunk in self._chunks():
+            lines = [line for line in chunk.splitlines() if line.strip()]
+            self._records += len(lines)
+            last = lines[-1].decode() if lines and not chunk.endswith((b"\n", b"\r")) else ""
+            for (key,) in self._rows(
+                pl.DataFrame({"text": [line.decode() for line in lines]}, schema={"text": pl.String}),
+                "SELECT DISTINCT unnest(json_keys(text)) FROM chunk WHERE json_valid(text) AND json_type(text) = 'OBJECT'",
+            ):
+                keys.setdefault(key)
+        self._header = tuple(sorted(keys))
+        if last:
+            (valid,) = self._rows(pl.DataFrame({"text": [last]}), "SELECT json_valid(text) FROM chunk")[0]
+            self.looks_cut_off = not valid
+
+    @property
+    def header(self) -> tuple[str, ...]:
+        """The keys that occur, sorted: JSON objects have no order."""
+        return self._header
+
+    def batches(self, columns: Mapping[str, str]) -> Iterator[Batch]:
+        """See `Reader`. A key that a record lacks is NULL, as is JSON's null."""
+        paths = [f'$."{header}"' if '"' not in header else "$" for header in columns.values()]
+        line = 1
+        for chunk in self._chunks():
+            text = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n") if b"\r" in chunk else chunk
+            table = pl.read_lines(text, name="text").with_columns(
+                pl.int_range(line, line + pl.len(), dtype=pl.Int64).alias("_line")
+            )
+            line += table.height
+            table = table.filter(pl.col("text").str.strip_chars() != "")
+            taken = self._frame(
+                table,
+                "SELECT _line, text, CASE WHEN NOT json_valid(text) THEN 'not JSON' "
+                "WHEN json_type(text) <> 'OBJECT' THEN 'not a JSON object' END AS rule, "
+                "CASE WHEN rule IS NULL THEN json_extract_string(text, $paths) END AS fields FROM chunk ORDER BY _line",
+                {"paths": paths},
+            )
+            good = taken.filter(pl.col("rule").is_null())
+            yield Batch(
+                good.select(
+                    "_line", *(pl.col("fields").list.get(at).alias(name) for at, name in enumerate(columns))
+                ),
+                taken.filter(pl.col("rule").is_not_null()).select(
+                    "_line", pl.col("text").alias("record"), "rule"
+                ),
+            )
+
+    def reconcile(self, read: int) -> None:
+        """See `Reader`; a record is a line that is not blank."""
+        refuse_unreconciled(self._records, read)
+
+    def _chunks(self) -> Iterator[bytes]:
+        return decoded_chunks(self._copy, compressed=self._compressed, encoding=self._encoding)
+
+    def _rows(self, chunk: pl.DataFrame, sql: str) -> list[tuple[str]]:
+        self._connection.register("chunk", chunk.to_arrow())
+        return self._connection.execute(sql).fetchall()
+
+    def _frame(self, chunk: pl.DataFrame, sql: str, values: dict[str, object]) -> pl.DataFrame:
+        self._connection.register("chunk", chunk.to_arrow())
+        return self._connection.sql(sql, params=values).pl()

@@ -1,0 +1,102 @@
+"""The warehouse: DuckDB files with one writer at a time, opened for as short as can be.
+
+Belongs here: opening, waiting for the lock, identifiers, schemas that every deployment has. Does not: what is
+written (ingest.py, ledger.py) or released (release.py). Other storage would be added behind this class.
+"""
+
+import contextlib
+import random
+import re
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
+
+import duckdb
+import psutil
+
+from platform_assets.errors import StorageError, WarehouseBusy, WarehouseUnreadable
+
+_LOCKED: Final = re.compile(r"Conflicting lock is held in (?P<program>.*?) ?\(PID (?P<pid>\d+)\)")
+
+
+def quote(identifier: str) -> str:
+    """`identifier` as SQL writes it, whatever characters it holds."""
+    return '"' + identifier.replace('"', '""') + '"'
+
+
+class Warehouse:
+    """The file with raw, quarantine and ledger, and beside it the file in which dbt builds the marts."""
+
+    def __init__(self, path: Path, marts: Path, wait: timedelta = timedelta(seconds=60)) -> None:
+        self.path = path
+        self.marts = marts
+        self._wait = wait
+
+    @contextlib.contextmanager
+    def open(
+        self, purpose: str, notify: Callable[[str], None] | None = None
+    ) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection to the warehouse, closed at the end so that others can have it.
+
+        Waits with backoff while another process holds the file, then raises WarehouseBusy naming it.
+        """
+        connection = self._connect(self.path, purpose, notify)
+        try:
+            # Instants are stored; showing them must not depend on the machine's zone.
+            connection.execute("SET TimeZone = 'UTC'")
+            yield connection
+        except duckdb.IOException as error:
+            raise StorageError(self.path, str(error).splitlines()[0]) from error
+        finally:
+            connection.close()
+
+    def prepare(self, notify: Callable[[str], None] | None = None) -> None:
+        """Create both files if they are missing."""
+        if self.path.exists() and self.marts.exists():
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        connection = self._connect(self.path, "create the warehouse", notify)
+        try:
+            if not self.marts.exists():
+                # The marts are what others open, so they are written in a format that older DuckDB reads.
+                target = str(self.marts).replace("'", "''")
+                connection.execute(f"ATTACH '{target}' AS marts (STORAGE_VERSION 'v1.5.0')")
+        finally:
+            connection.close()
+
+    def _connect(
+        self, path: Path, purpose: str, notify: Callable[[str], None] | None
+    ) -> duckdb.DuckDBPyConnection:
+        start = time.monotonic()
+        delay = 0.02
+        told = False
+        while True:
+            try:
+                return duckdb.connect(str(path))
+            except duckdb.IOException as error:
+                held = _LOCKED.search(str(error))
+                if held is None:
+                    if "not a valid DuckDB" in str(error) or "checksum" in str(error).lower():
+                        raise WarehouseUnreadable(path, str(error).splitlines()[0]) from error
+                    raise StorageError(path, str(error).splitlines()[0]) from error
+                holder = _process(int(held["pid"]))
+                waited = time.monotonic() - start
+                if waited >= self._wait.total_seconds():
+                    raise WarehouseBusy(path, holder, waited, purpose) from error
+                if waited > 1 and not told and notify is not None:
+                    notify(f"waiting for {holder} to let go of {path.name}, to {purpose}")
+                    told = True
+                time.sleep(delay * random.uniform(0.5, 1.5))  # noqa: S311 - jitter, not a secret
+                delay = min(delay * 1.5, 1.0)
+            except duckdb.Error as error:
+                raise WarehouseUnreadable(path, str(error).splitlines()[0]) from error
+
+
+def _process(pid: int) -> str:
+    try:
+        command = " ".join(psutil.Process(pid).cmdline())[:120]
+    except psutil.Error:
+        command = "a process that has ended"
+    return f"process {pid} ({command})"

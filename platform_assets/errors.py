@@ -1,0 +1,101 @@
+"""The error tree. Each error says what happened, what state remains and what to do next.
+
+Belongs here: every error a user can meet. Does not: what a caller does about one, and Python's own errors.
+"""
+
+from pathlib import Path
+
+
+class PlatformError(Exception):
+    """Base of all errors a user meets; `str()` gives the three sentences on three lines."""
+
+    def __init__(self, what: str, *, state: str, remedy: str) -> None:
+        super().__init__(what)
+        self.what = what
+        self.state = state
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.what}\n  state:  {self.state}\n  remedy: {self.remedy}"
+
+
+class ConfigurationError(PlatformError):
+    """A declaration or a setting is wrong; nothing has been run."""
+
+    def __init__(self, key: str, problem: str, remedy: str) -> None:
+        super().__init__(f"{key}: {problem}", state="Nothing was run or changed.", remedy=remedy)
+        self.key = key
+
+
+class ContractError(ConfigurationError):
+    """A contract cannot be used as it is declared."""
+
+
+class DeliveryRefused(PlatformError):
+    """A delivery that cannot be trusted as a whole: it is quarantined with this as its reason.
+
+    `line` is the 1-based physical line, where there is one; `column` the header or contract name.
+    """
+
+    def __init__(
+        self, problem: str, *, remedy: str, line: int | None = None, column: str | None = None
+    ) -> None:
+        super().__init__(
+            problem,
+            state="No row of this delivery was loaded; what it may replace is untouched.",
+            remedy=remedy,
+        )
+        self.line = line
+        self.column = column
+
+
+class DeliveryUnfinished(PlatformError):
+    """A delivery that looks half-written: it is left alone and offered again."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(
+            problem,
+            state="Not claimed; nothing was loaded.",
+            remedy="Wait for the producer to finish; it is offered again by itself.",
+        )
+
+
+class WarehouseBusy(PlatformError):
+    """Another process held the warehouse for longer than we were told to wait."""
+
+    def __init__(self, path: Path, holder: str, waited_s: float, purpose: str) -> None:
+        super().__init__(
+            f"{path} is held by {holder}; waited {waited_s:.0f} s to {purpose}.",
+            state="The warehouse is as its last commit left it.",
+            remedy="Let that process finish or close it (a SQL shell left open?), then run again.",
+        )
+
+
+class WarehouseUnreadable(PlatformError):
+    """The warehouse file cannot be opened or read as a database."""
+
+    def __init__(self, path: Path, cause: str) -> None:
+        super().__init__(
+            f"{path} cannot be read as a DuckDB database: {cause}",
+            state="The archive and every release are separate files and are untouched.",
+            remedy=f"Restore a backup over {path}, or move the file away and run again: "
+            "deliveries still in the landing folder load anew.",
+        )
+
+
+class StorageError(PlatformError):
+    """The disk or its permissions stopped us; the last commit stands."""
+
+    def __init__(self, path: Path, cause: str) -> None:
+        super().__init__(
+            f"{path}: {cause}",
+            state="Everything is as the last commit left it.",
+            remedy="Free space or mend the permissions of that path, then run again.",
+        )
+
+
+class ReleaseRefused(PlatformError):
+    """The marts are not fit to be released; readers keep the release they have."""
+
+    def __init__(self, what: str, remedy: str) -> None:
+        super().__init__(what, state="Readers keep the last release.", remedy=remedy)
