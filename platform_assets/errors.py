@@ -37,9 +37,7 @@ class DeliveryRefused(PlatformError):
     `line` is the 1-based physical line, where there is one; `column` the header or contract name.
     """
 
-    def __init__(
-        self, problem: str, *, remedy: str, line: int | None = None, column: str | None = None
-    ) -> None:
+    def __init__(self, problem: str, *, remedy: str, line: int | None = None, column: str | None = None) -> None:
         super().__init__(
             problem,
             state="No row of this delivery was loaded; what it may replace is untouched.",

@@ -214,9 +214,7 @@ def _restated(until: date, seed: int, held: dict[str, Planted], files: dict[str,
     """Of the days held before this call and over for two days: a redelivered day keeps its one version."""
     copied = {file.redelivery_of for file in files.values()}
     names = [name for name in sorted(held) if name.startswith(ORDER_LINES) and not held[name].redelivery_of]
-    versions = {
-        date.fromisoformat(Path(name).stem): held[name].version for name in names if name not in copied
-    }
+    versions = {date.fromisoformat(Path(name).stem): held[name].version for name in names if name not in copied}
     due = [day for day in versions if day + timedelta(days=1) < until]
     days = [day for day in due if day == _day_of_month(seed, day, "restated")]
     if not days and all(versions[day] == 1 for day in due):
@@ -343,9 +341,7 @@ def _write_customers(path: Path, *, day: date, seed: int, everyone: bool) -> Pla
 # ---- order lines
 
 
-def _write_order_lines(
-    path: Path, *, day: date, seed: int, rows_per_day: int, dirt: float, version: int
-) -> Planted:
+def _write_order_lines(path: Path, *, day: date, seed: int, rows_per_day: int, dirt: float, version: int) -> Planted:
     """A day's file; version 2 has two lines more at its end and a hundredth of the clean quantities mended.
 
     A line is a function of its number, so a file is written in chunks and a duplicate is its number again.
@@ -363,9 +359,7 @@ def _write_order_lines(
     if version > 1:
         taken, mended = set(dirty), rng.sample(range(rows), min(rows, max(3, rows // 100)))
         touched += [(i, "mended", "") for i in mended if i not in taken]
-    changes = pl.DataFrame(
-        touched, schema={"i": pl.UInt64, "kind": pl.String, "value": pl.String}, orient="row"
-    )
+    changes = pl.DataFrame(touched, schema={"i": pl.UInt64, "kind": pl.String, "value": pl.String}, orient="row")
 
     lines: dict[str, list[int]] = {kind: [] for kind in _KINDS.values()}
     total = rows + (2 if version > 1 else 0)
@@ -380,9 +374,7 @@ def _write_order_lines(
             if len(again):
                 chunk = pl.concat([chunk.with_columns(behind=pl.col("i")), again], how="diagonal")
                 chunk = chunk.sort("behind", maintain_order=True)
-            for at, kind in (
-                chunk.with_row_index("line", line).select("line", "kind").drop_nulls().iter_rows()
-            ):
+            for at, kind in chunk.with_row_index("line", line).select("line", "kind").drop_nulls().iter_rows():
                 if kind in lines:
                     lines[kind].append(at)
             _dirtied(line_of(chunk)).write_csv(file, include_header=start == 0)
@@ -437,9 +429,7 @@ def _line_writer(day: date, seed: int, rows: int, salt: int) -> Callable[[pl.Dat
                 StockCode=_pick(codes, pl.col("article")),
                 Description=_pick(texts, pl.col("article") + _draw("bits", 0, 3) * _ARTICLES),
                 Quantity=_pick(quantities, _draw("bits", 16, len(quantities))),
-                InvoiceDate=_pick(
-                    minutes, (time * len(minutes)).floor().clip(0, len(minutes) - 1).cast(pl.UInt32)
-                ),
+                InvoiceDate=_pick(minutes, (time * len(minutes)).floor().clip(0, len(minutes) - 1).cast(pl.UInt32)),
                 UnitPrice=_pick(prices, pl.col("article") + _draw("bits", 32, 6) * _ARTICLES),
                 CustomerID=_pick(buyers, pl.col("buyer")),
                 Country=_pick(countries, pl.col("buyer")),

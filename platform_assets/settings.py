@@ -49,9 +49,7 @@ class Settings:
                         "Give a pattern relative to PLATFORM_LANDING, such as by-day/*.csv, "
                         "and point PLATFORM_LANDING at the folder above it.",
                     )
-                feed_files[key.removeprefix(_FEED_FILES_PREFIX).removesuffix(_FEED_FILES_SUFFIX).lower()] = (
-                    value
-                )
+                feed_files[key.removeprefix(_FEED_FILES_PREFIX).removesuffix(_FEED_FILES_SUFFIX).lower()] = value
         wait = env.get("PLATFORM_LOCK_WAIT_S") or "60"
         try:
             lock_wait = timedelta(seconds=float(wait))

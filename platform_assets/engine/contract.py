@@ -37,7 +37,7 @@ _LINEAGE: Final = ("_delivery_id", "_line", "_extra")
 def Field(  # noqa: N802 - reads like pandera.Field, which it extends
     *,
     source: str | Sequence[str] | None = None,
-    format: str | None = None,  # noqa: A002 - the field's own word for it
+    format: str | None = None,
     timezone: str = "UTC",
     digits: tuple[int, int] = (18, 4),
     pii: Literal["pseudonym", "secret"] | None = None,
@@ -150,57 +150,60 @@ class Contract(pa.DataFrameModel):
                 annotations[name] = Annotated[pl.Datetime, "us", "UTC"]
         cls.__annotations__ = annotations
         cls.__kinds__ = kinds
-        super().__init_subclass__(**kwargs)
+        super().__init_subclass__(**kwargs)  # type: ignore[no-untyped-call]  # pandera's is not annotated
 
-    @classmethod
-    def columns(cls) -> tuple[Column, ...]:
-        """The columns in the order they are declared."""
-        return _columns(cls)
 
-    @classmethod
-    def description(cls) -> str:
-        """The contract's docstring."""
-        return inspect.cleandoc(cls.__doc__ or cls.__name__)
+# Functions, not methods: a contract's own columns may be called `columns` or `description`.
 
-    @classmethod
-    def match(cls, header: Sequence[str]) -> Header:
-        """Match delivered column names to the contract, by name, whatever their order.
 
-        Names match exactly, or else without regard to case and surrounding blanks if only one can be meant.
-        Raises DeliveryRefused with the difference when a column is missing or named twice.
-        """
-        _refuse_repeated(header)
-        left = {_folded(name): name for name in header}
-        found: dict[str, str] = {}
-        missing: list[Column] = []
-        for column in cls.columns():
-            delivered = next((h for h in column.headers if left.get(_folded(h)) == h), None) or next(
-                (left[_folded(h)] for h in column.headers if _folded(h) in left), None
-            )
-            if delivered is None:
-                missing.append(column)
-            else:
-                found[column.name] = left.pop(_folded(delivered))
-        if missing:
+def columns_of(contract: type[Contract]) -> tuple[Column, ...]:
+    """The contract's columns in the order they are declared."""
+    return _columns(contract)
+
+
+def describe(contract: type[Contract]) -> str:
+    """The contract's docstring."""
+    return inspect.cleandoc(contract.__doc__ or contract.__name__)
+
+
+def match_header(contract: type[Contract], header: Sequence[str]) -> Header:
+    """Match delivered column names to the contract, by name, whatever their order.
+
+    Names match exactly, or else without regard to case and surrounding blanks if only one can be meant.
+    Raises DeliveryRefused with the difference when a column is missing or named twice.
+    """
+    _refuse_repeated(header)
+    left = {_folded(name): name for name in header}
+    found: dict[str, str] = {}
+    missing: list[Column] = []
+    for column in columns_of(contract):
+        delivered = next((h for h in column.headers if left.get(_folded(h)) == h), None) or next(
+            (left[_folded(h)] for h in column.headers if _folded(h) in left), None
+        )
+        if delivered is None:
+            missing.append(column)
+        else:
+            found[column.name] = left.pop(_folded(delivered))
+    if missing:
+        raise DeliveryRefused(
+            f"missing column{'s' * (len(missing) > 1)} {', '.join(c.headers[0] for c in missing)}"
+            + (f"; unknown instead: {', '.join(left.values())}" if left else ""),
+            remedy="Ask the producer for the column, or, if it was renamed, add its new name to "
+            f"{contract.__name__}.{missing[0].name}: source=({missing[0].headers[0]!r}, …).",
+            line=1,
+            column=missing[0].headers[0],
+        )
+    unknown = tuple(left.values())
+    taken = {column.name for column in columns_of(contract)} | set(_LINEAGE)
+    for name in unknown:
+        if _folded(name) in taken:
             raise DeliveryRefused(
-                f"missing column{'s' * (len(missing) > 1)} {', '.join(c.headers[0] for c in missing)}"
-                + (f"; unknown instead: {', '.join(left.values())}" if left else ""),
-                remedy="Ask the producer for the column, or, if it was renamed, add its new name to "
-                f"{cls.__name__}.{missing[0].name}: source=({missing[0].headers[0]!r}, …).",
+                f"unknown column {name!r} has the name of a column of raw",
+                remedy=f"Declare it in {contract.__name__} under another name.",
                 line=1,
-                column=missing[0].headers[0],
+                column=name,
             )
-        unknown = tuple(left.values())
-        taken = {column.name for column in cls.columns()} | set(_LINEAGE)
-        for name in unknown:
-            if _folded(name) in taken:
-                raise DeliveryRefused(
-                    f"unknown column {name!r} has the name of a column of raw",
-                    remedy=f"Declare it in {cls.__name__} under another name.",
-                    line=1,
-                    column=name,
-                )
-        return Header(found, unknown)
+    return Header(found, unknown)
 
 
 def _declared(field: Any) -> dict[str, Any]:  # noqa: ANN401 - a FieldInfo or nothing
@@ -223,9 +226,7 @@ def _columns(contract: type[Contract]) -> tuple[Column, ...]:
                 f"{contract.__name__}.{name}", f"unknown timezone {timezone!r}", "Give an IANA name."
             ) from None
         if name in _LINEAGE or not name.isidentifier() or name != name.lower():
-            raise ContractError(
-                f"{contract.__name__}.{name}", "not a usable column name", "Use lower-case snake_case."
-            )
+            raise ContractError(f"{contract.__name__}.{name}", "not a usable column name", "Use lower-case snake_case.")
         columns.append(
             Column(
                 name=name,

@@ -133,9 +133,7 @@ class Deployment:
             return ["no release yet"]
         with self.warehouse.open("read the ledger", self.notify) as connection:
             ledger = Ledger(connection)
-            stale = [
-                f.name for f in self.feeds if ledger.feed_revision(f.name) > current.built_from.get(f.name, 0)
-            ]
+            stale = [f.name for f in self.feeds if ledger.feed_revision(f.name) > current.built_from.get(f.name, 0)]
         if current.code != code:
             stale.append("the definitions have changed")
         return stale

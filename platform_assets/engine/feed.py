@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
 
-from platform_assets.engine.contract import Contract
+from platform_assets.engine.contract import Contract, columns_of, describe
 from platform_assets.errors import ConfigurationError
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
@@ -164,7 +164,7 @@ class Feed:
                 "not a usable name",
                 "Use lower-case letters, digits and _, a letter first.",
             )
-        columns = {column.name: column for column in self.contract.columns()}
+        columns = {column.name: column for column in columns_of(self.contract)}
         if self.event_time is not None and (
             self.event_time not in columns or columns[self.event_time].kind not in ("timestamp", "date")
         ):
@@ -177,7 +177,7 @@ class Feed:
     @property
     def description(self) -> str:
         """What the contract's docstring says of the feed."""
-        return self.contract.description()
+        return describe(self.contract)
 
 
 def load_feeds(package: str) -> tuple[Feed, ...]:
@@ -186,9 +186,7 @@ def load_feeds(package: str) -> tuple[Feed, ...]:
     A feed's `origin` is its module's name, so that `feeds/retail.py` declares the feeds of `retail`.
     """
     feeds: dict[str, Feed] = {}
-    for module_info in sorted(
-        pkgutil.iter_modules(importlib.import_module(package).__path__), key=lambda m: m.name
-    ):
+    for module_info in sorted(pkgutil.iter_modules(importlib.import_module(package).__path__), key=lambda m: m.name):
         module = importlib.import_module(f"{package}.{module_info.name}")
         for declared in vars(module).values():
             if not isinstance(declared, Feed):

@@ -15,7 +15,7 @@ import polars as pl
 
 from platform_assets.engine import failpoint
 from platform_assets.engine.archive import Archive, Claim
-from platform_assets.engine.contract import Header
+from platform_assets.engine.contract import Header, columns_of, match_header
 from platform_assets.engine.feed import Feed
 from platform_assets.engine.landing import Arrival
 from platform_assets.engine.ledger import Ledger, Receipt
@@ -59,9 +59,7 @@ def ingest(
         refused: list[tuple[Arrival, DeliveryRefused]] = []
         for arrival in group:
             if arrival.refused is not None:
-                problem = DeliveryRefused(
-                    f"is {arrival.refused}", remedy=f"Deliver the file itself as {arrival.slot}."
-                )
+                problem = DeliveryRefused(f"is {arrival.refused}", remedy=f"Deliver the file itself as {arrival.slot}.")
                 refused.append((arrival, problem))
                 continue
             try:
@@ -81,9 +79,7 @@ def ingest(
 def contract_version(feed: Feed) -> str:
     """Changes whenever the same delivery might be judged differently."""
     contract = feed.contract
-    declared = repr(
-        (contract.columns(), contract.to_schema().checks, feed.on_drift, feed.on_empty, feed.source)
-    )
+    declared = repr((columns_of(contract), contract.to_schema().checks, feed.on_drift, feed.on_empty, feed.source))
     return hashlib.sha256(declared.encode()).hexdigest()[:12]
 
 
@@ -162,9 +158,7 @@ class _Load:
     Small deliveries are validated and inserted together: a frame of rows carries its delivery's id.
     """
 
-    def __init__(
-        self, connection: duckdb.DuckDBPyConnection, feed: Feed, archive: Archive, now: datetime
-    ) -> None:
+    def __init__(self, connection: duckdb.DuckDBPyConnection, feed: Feed, archive: Archive, now: datetime) -> None:
         self._connection = connection
         self._feed = feed
         self._archive = archive
@@ -278,9 +272,7 @@ class _Load:
         except DeliveryUnfinished as error:
             if young:
                 raise
-            raise DeliveryRefused(
-                error.what, remedy="Ask the producer to deliver the whole file again."
-            ) from error
+            raise DeliveryRefused(error.what, remedy="Ask the producer to deliver the whole file again.") from error
         if reader.looks_cut_off and young:
             raise DeliveryUnfinished(f"{claim.arrival.slot} ends in the middle of a record")
         if replaced is not None and feed.on_restatement == "refuse":
@@ -292,7 +284,7 @@ class _Load:
             if feed.on_empty == "quarantine":
                 raise _empty("the file is empty")
             return reader, Header({}, ())
-        header = feed.contract.match(reader.header)
+        header = match_header(feed.contract, reader.header)
         if header.unknown and feed.on_drift == "fail":
             raise DeliveryRefused(
                 f"unknown column{'s' * (len(header.unknown) > 1)} {', '.join(header.unknown)}",
@@ -344,11 +336,7 @@ class _Load:
                 pl.lit(delivery.receipt.delivery_id, pl.Int64).alias("_delivery_id"),
                 "_line",
                 pl.concat_list(reason).alias("reasons"),
-                pl.struct(pl.col("record").alias("r"))
-                .struct.json_encode()
-                .str.slice(5)
-                .str.head(-1)
-                .alias("record"),
+                pl.struct(pl.col("record").alias("r")).struct.json_encode().str.slice(5).str.head(-1).alias("record"),
             )
         )
         delivery.receipt = replace(delivery.receipt, rejected=delivery.receipt.rejected + malformed.height)
@@ -392,9 +380,7 @@ class _Load:
     def _count(self, rows: pl.DataFrame, figure: str) -> None:
         for delivery_id, count in rows.group_by("_delivery_id").len().iter_rows():
             delivery = self._under_way[delivery_id]
-            delivery.receipt = replace(
-                delivery.receipt, **{figure: getattr(delivery.receipt, figure) + count}
-            )
+            delivery.receipt = replace(delivery.receipt, **{figure: getattr(delivery.receipt, figure) + count})
 
     def _widen_event_time(self, rows: pl.DataFrame) -> None:
         if self._feed.event_time is None:
@@ -403,11 +389,7 @@ class _Load:
         bounds = rows.group_by("_delivery_id").agg(instant.min().alias("first"), instant.max().alias("last"))
         for delivery_id, first, last in bounds.iter_rows():
             delivery = self._under_way[delivery_id]
-            known = [
-                t
-                for t in (delivery.receipt.event_min, delivery.receipt.event_max, first, last)
-                if t is not None
-            ]
+            known = [t for t in (delivery.receipt.event_min, delivery.receipt.event_max, first, last) if t is not None]
             if known:
                 delivery.receipt = replace(delivery.receipt, event_min=min(known), event_max=max(known))
 
@@ -421,9 +403,7 @@ class _Load:
             )
             self._tables.insert_rejected(part.with_columns(record.struct.json_encode().alias("record")))
 
-    def _split_duplicates(
-        self, frame: pl.DataFrame, more_of: _Delivery | None
-    ) -> tuple[pl.DataFrame, pl.DataFrame]:
+    def _split_duplicates(self, frame: pl.DataFrame, more_of: _Delivery | None) -> tuple[pl.DataFrame, pl.DataFrame]:
         """Split off rows that equal an earlier row of their delivery in every delivered column."""
         compared = pl.struct(pl.exclude("_line"))
         again = frame.select(~compared.is_first_distinct()).to_series()
@@ -439,9 +419,7 @@ class _Load:
 
         Rows are compared by 128 bits of hash, which DuckDB keeps, on disk if need be.
         """
-        self._connection.execute(
-            "CREATE TEMP TABLE IF NOT EXISTS seen (delivery_id BIGINT, h1 UBIGINT, h2 UBIGINT)"
-        )
+        self._connection.execute("CREATE TEMP TABLE IF NOT EXISTS seen (delivery_id BIGINT, h1 UBIGINT, h2 UBIGINT)")
         columns = frame.drop("_line")
         hashes = pl.DataFrame(
             {

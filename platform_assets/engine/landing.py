@@ -80,13 +80,7 @@ def unclaimed(feeds: Iterable[Feed], landing: Path) -> list[str]:
     for folder, folders, names in os.walk(landing):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
-            slot = (
-                Path(folder, name)
-                .relative_to(landing)
-                .as_posix()
-                .encode("utf-8", "backslashreplace")
-                .decode()
-            )
+            slot = Path(folder, name).relative_to(landing).as_posix().encode("utf-8", "backslashreplace").decode()
             if slot not in claimed and not _unfinished(name):
                 stray.append(slot)
     return stray

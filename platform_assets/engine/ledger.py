@@ -32,7 +32,8 @@ CREATE TABLE IF NOT EXISTS ledger.sightings (
 CREATE TABLE IF NOT EXISTS ledger.duplicates (delivery_id BIGINT, line BIGINT);
 """
 _SEEN: Final = """
-SELECT s.slot, s.size, s.mtime_ns, s.ctime_ns, s.inode, CASE WHEN d.status = 'quarantined' THEN d.contract END AS contract
+SELECT s.slot, s.size, s.mtime_ns, s.ctime_ns, s.inode,
+    CASE WHEN d.status = 'quarantined' THEN d.contract END AS contract
 FROM ledger.sightings s LEFT JOIN ledger.deliveries d USING (delivery_id) WHERE s.feed = ?
 """
 _ARRAYS: Final = ("header", "unknown_columns")
@@ -82,10 +83,7 @@ class Receipt:
 
     def as_json(self) -> dict[str, Any]:
         """The receipt as plain values."""
-        return {
-            key: value.isoformat() if isinstance(value, datetime) else value
-            for key, value in asdict(self).items()
-        }
+        return {key: value.isoformat() if isinstance(value, datetime) else value for key, value in asdict(self).items()}
 
 
 _COLUMNS: Final = tuple(field.name for field in fields(Receipt))
@@ -146,7 +144,8 @@ class Ledger:
         """The restatement, still the last word of its slot, that had the very bytes of this delivery."""
         return self._one(
             "duplicate_of = $1 AND supersedes IS NOT NULL AND status = 'duplicate' AND delivery_id = "
-            "(SELECT max(d.delivery_id) FROM ledger.deliveries d WHERE d.feed = deliveries.feed AND d.slot = deliveries.slot)",
+            "(SELECT max(d.delivery_id) FROM ledger.deliveries d "
+            "WHERE d.feed = deliveries.feed AND d.slot = deliveries.slot)",
             [delivery_id],
         )
 
@@ -154,14 +153,9 @@ class Ledger:
         """Write receipts."""
         if not receipts:
             return
-        rows = [
-            [list(v) if isinstance(v, tuple) else v for v in (getattr(r, c) for c in _COLUMNS)]
-            for r in receipts
-        ]
+        rows = [[list(v) if isinstance(v, tuple) else v for v in (getattr(r, c) for c in _COLUMNS)] for r in receipts]
         marks = ", ".join("?" for _ in _COLUMNS)
-        self._connection.executemany(
-            f"INSERT INTO ledger.deliveries ({', '.join(_COLUMNS)}) VALUES ({marks})", rows
-        )
+        self._connection.executemany(f"INSERT INTO ledger.deliveries ({', '.join(_COLUMNS)}) VALUES ({marks})", rows)
 
     def supersede(self, delivery_id: int, by: int, revision: int) -> None:
         """Mark a delivery as replaced."""
@@ -182,9 +176,7 @@ class Ledger:
     def add_duplicates(self, lines: pl.DataFrame) -> None:
         """Note the lines (`_delivery_id`, `_line`) that were exact copies of earlier ones."""
         self._connection.register("duplicate_lines", lines.select("_delivery_id", "_line").to_arrow())
-        self._connection.execute(
-            "INSERT INTO ledger.duplicates SELECT _delivery_id, _line FROM duplicate_lines"
-        )
+        self._connection.execute("INSERT INTO ledger.duplicates SELECT _delivery_id, _line FROM duplicate_lines")
         self._connection.unregister("duplicate_lines")
 
     def saw(self, feed: str, seen: list[tuple[Arrival, int]]) -> None:
@@ -232,9 +224,7 @@ class Ledger:
         rows = self._connection.execute(_SEEN, [feed]).fetchall()
         return {slot: (Sighting(*state), contract) for slot, *state, contract in rows}
 
-    def receipts(
-        self, feed: str | None = None, *, since_revision: int = 0, limit: int | None = None
-    ) -> list[Receipt]:
+    def receipts(self, feed: str | None = None, *, since_revision: int = 0, limit: int | None = None) -> list[Receipt]:
         """Receipts, newest first."""
         where = "revision > $1" + (" AND feed = $2" if feed is not None else "")
         values: list[object] = [since_revision, *([feed] if feed is not None else [])]
@@ -250,7 +240,8 @@ class Ledger:
         row = self._connection.execute(
             "SELECT count(*), coalesce(sum(read), 0)::BIGINT, coalesce(sum(accepted), 0)::BIGINT, "
             "coalesce(sum(rejected), 0)::BIGINT, coalesce(sum(duplicate), 0)::BIGINT, "
-            "coalesce(sum(accepted) FILTER (status = 'accepted'), 0)::BIGINT, count(*) FILTER (status = 'quarantined'), "
+            "coalesce(sum(accepted) FILTER (status = 'accepted'), 0)::BIGINT, "
+            "count(*) FILTER (status = 'quarantined'), "
             "max(event_max) FILTER (status = 'accepted'), max(arrived_at) FILTER (status = 'accepted') "
             "FROM ledger.deliveries WHERE feed = ?",
             [feed],

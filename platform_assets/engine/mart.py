@@ -10,7 +10,7 @@ from typing import Final
 import duckdb
 import polars as pl
 
-from platform_assets.engine.contract import Contract
+from platform_assets.engine.contract import Contract, columns_of, match_header
 from platform_assets.engine.validate import judge
 from platform_assets.engine.warehouse import Warehouse, quote
 from platform_assets.errors import DeliveryRefused
@@ -43,17 +43,13 @@ def check_mart(mart: Mart, warehouse: Warehouse) -> MartReport:
     rows = broken = 0
     samples: list[dict[str, str | None]] = []
     with warehouse.open(f"check {mart.name}") as connection:
-        connection.execute(
-            f"ATTACH '{str(warehouse.marts).replace(chr(39), chr(39) * 2)}' AS marts (READ_ONLY)"
-        )
+        connection.execute(f"ATTACH '{str(warehouse.marts).replace(chr(39), chr(39) * 2)}' AS marts (READ_ONLY)")
         try:
             for frame in _batches(connection, mart.name):
-                header = mart.contract.match(frame.columns)
+                header = match_header(mart.contract, frame.columns)
                 if header.unknown:
-                    return MartReport(
-                        rows, broken, f"columns without a promise: {', '.join(header.unknown)}", ()
-                    )
-                verdict = judge(frame.select(c.name for c in mart.contract.columns()), mart.contract)
+                    return MartReport(rows, broken, f"columns without a promise: {', '.join(header.unknown)}", ())
+                verdict = judge(frame.select(c.name for c in columns_of(mart.contract)), mart.contract)
                 rows += frame.height
                 broken += verdict.rejected.height
                 for reasons in verdict.rejected["reasons"].head(_SAMPLES - len(samples)):

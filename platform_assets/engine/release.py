@@ -119,18 +119,12 @@ class Releases:
             leftover.unlink(missing_ok=True)
 
 
-def record_build(
-    connection: duckdb.DuckDBPyConnection, revisions: Mapping[str, int], code: str | None
-) -> None:
+def record_build(connection: duckdb.DuckDBPyConnection, revisions: Mapping[str, int], code: str | None) -> None:
     """Note that dbt is building everything below these feeds from these revisions, and, where it builds all of
     it, from which code. Written before dbt starts: what comes in meanwhile counts as not built."""
-    connection.execute(
-        "CREATE TABLE IF NOT EXISTS ledger.builds (feed VARCHAR, revision BIGINT, code VARCHAR)"
-    )
+    connection.execute("CREATE TABLE IF NOT EXISTS ledger.builds (feed VARCHAR, revision BIGINT, code VARCHAR)")
     connection.begin()
-    connection.executemany(
-        "DELETE FROM ledger.builds WHERE feed = ?", [[feed] for feed in revisions] or [[None]]
-    )
+    connection.executemany("DELETE FROM ledger.builds WHERE feed = ?", [[feed] for feed in revisions] or [[None]])
     for feed, revision in revisions.items():
         connection.execute("INSERT INTO ledger.builds VALUES (?, ?, NULL)", [feed, revision])
     if code is not None:

@@ -9,6 +9,7 @@ from typing import Final
 import duckdb
 import polars as pl
 
+from platform_assets.engine.contract import columns_of
 from platform_assets.engine.feed import Feed
 from platform_assets.engine.warehouse import quote
 from platform_assets.errors import ContractError
@@ -39,7 +40,7 @@ class FeedTables:
         self._connection.execute("CREATE SCHEMA IF NOT EXISTS raw")
         self._connection.execute("CREATE SCHEMA IF NOT EXISTS quarantine")
         self._connection.execute(_QUARANTINE.format(table=self.quarantine))
-        columns = {column.name: column.sql_type for column in self._feed.contract.columns()}
+        columns = {column.name: column.sql_type for column in columns_of(self._feed.contract)}
         columns |= {"_delivery_id": "BIGINT", "_line": "BIGINT"}
         if self._feed.on_drift == "rescue":
             columns["_extra"] = "JSON"

@@ -10,7 +10,7 @@ import pandera.errors
 import polars as pl
 from pandera.config import ValidationDepth, config_context
 
-from platform_assets.engine.contract import Column, Contract
+from platform_assets.engine.contract import Column, Contract, columns_of
 from platform_assets.errors import ContractError
 
 _REASON = pl.Struct({"column": pl.String, "rule": pl.String, "value": pl.String})
@@ -31,15 +31,13 @@ class Verdict:
 
 def judge(frame: pl.DataFrame, contract: type[Contract]) -> Verdict:
     """Split `frame` (one column per contract column, as it arrived, and any others) by `contract`."""
-    typed, uncastable = _cast(frame, contract.columns())
+    typed, uncastable = _cast(frame, columns_of(contract))
     broken = _broken(typed, contract)
     if uncastable.height:
         # A value that could not be cast is NULL by now: what Pandera says of that NULL is noise, and what
         # it says of a rule across columns is about values that never arrived.
         broken = broken.join(uncastable, on=["row", "column"], how="anti")
-        broken = broken.filter(
-            pl.col("column").is_not_null() | ~pl.col("row").is_in(uncastable["row"].implode())
-        )
+        broken = broken.filter(pl.col("column").is_not_null() | ~pl.col("row").is_in(uncastable["row"].implode()))
         broken = pl.concat([uncastable, broken])
     others = [name for name in frame.columns if name not in typed.columns]
     if not broken.height:
@@ -47,15 +45,12 @@ def judge(frame: pl.DataFrame, contract: type[Contract]) -> Verdict:
             accepted=typed.with_columns(frame.select(others)) if others else typed,
             rejected=frame.clear().with_columns(pl.lit(None, pl.List(_REASON)).alias("reasons")),
         )
-    masked = [column.name for column in contract.columns() if column.pii]
+    masked = [column.name for column in columns_of(contract) if column.pii]
     # A rule across columns shows the whole row, so it is masked whole where any column is PII.
     hide = pl.col("column").is_in(masked) | (pl.col("column").is_null() & bool(masked))
     reasons = (
         broken.with_columns(
-            pl.when(hide & pl.col("value").is_not_null())
-            .then(pl.lit("***"))
-            .otherwise(pl.col("value"))
-            .alias("value")
+            pl.when(hide & pl.col("value").is_not_null()).then(pl.lit("***")).otherwise(pl.col("value")).alias("value")
         )
         .group_by("row", maintain_order=True)
         .agg(pl.struct("column", "rule", "value").alias("reasons"))
@@ -122,9 +117,7 @@ def _parsed(column: Column, arrived: pl.DataType) -> pl.Expr:
             precision, scale = column.digits
             # The pattern keeps the cast from rounding: digits beyond the scale must be zeros.
             lossless = expr.str.contains(rf"^[+-]?[0-9]+(\.[0-9]{{0,{scale}}}0*)?$")
-            return pl.when(lossless).then(
-                expr.str.strip_prefix("+").cast(pl.Decimal(precision, scale), strict=False)
-            )
+            return pl.when(lossless).then(expr.str.strip_prefix("+").cast(pl.Decimal(precision, scale), strict=False))
         case "number":
             value = pl.when(expr.str.contains(r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$")).then(
                 expr.str.strip_prefix("+").cast(pl.Float64, strict=False)

@@ -35,9 +35,7 @@ class Warehouse:
         self._wait = wait
 
     @contextlib.contextmanager
-    def open(
-        self, purpose: str, notify: Callable[[str], None] | None = None
-    ) -> Iterator[duckdb.DuckDBPyConnection]:
+    def open(self, purpose: str, notify: Callable[[str], None] | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
         """A connection to the warehouse, closed at the end so that others can have it.
 
         Waits with backoff while another process holds the file, then raises WarehouseBusy naming it.
@@ -66,9 +64,7 @@ class Warehouse:
         finally:
             connection.close()
 
-    def _connect(
-        self, path: Path, purpose: str, notify: Callable[[str], None] | None
-    ) -> duckdb.DuckDBPyConnection:
+    def _connect(self, path: Path, purpose: str, notify: Callable[[str], None] | None) -> duckdb.DuckDBPyConnection:
         start = time.monotonic()
         delay = 0.02
         told = False

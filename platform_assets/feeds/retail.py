@@ -22,9 +22,7 @@ class OrderLines(Contract):
         description="Invoice number; a leading C marks a cancellation, a leading A an adjustment",
     )
     stock_code: str = Field(source="StockCode", description="Code of the article sold")
-    description: str = Field(
-        source="Description", nullable=True, description="Article text as typed at the till"
-    )
+    description: str = Field(source="Description", nullable=True, description="Article text as typed at the till")
     quantity: int = Field(source="Quantity", description="Units sold; negative for a return")
     invoiced_at: datetime = Field(
         source="InvoiceDate",

@@ -35,7 +35,8 @@ class NdjsonReader:
             last = lines[-1].decode() if lines and not chunk.endswith((b"\n", b"\r")) else ""
             for (key,) in self._rows(
                 pl.DataFrame({"text": [line.decode() for line in lines]}, schema={"text": pl.String}),
-                "SELECT DISTINCT unnest(json_keys(text)) FROM chunk WHERE json_valid(text) AND json_type(text) = 'OBJECT'",
+                "SELECT DISTINCT unnest(json_keys(text)) FROM chunk "
+                "WHERE json_valid(text) AND json_type(text) = 'OBJECT'",
             ):
                 keys.setdefault(key)
         self._header = tuple(sorted(keys))
@@ -68,12 +69,8 @@ class NdjsonReader:
             )
             good = taken.filter(pl.col("rule").is_null())
             yield Batch(
-                good.select(
-                    "_line", *(pl.col("fields").list.get(at).alias(name) for at, name in enumerate(columns))
-                ),
-                taken.filter(pl.col("rule").is_not_null()).select(
-                    "_line", pl.col("text").alias("record"), "rule"
-                ),
+                good.select("_line", *(pl.col("fields").list.get(at).alias(name) for at, name in enumerate(columns))),
+                taken.filter(pl.col("rule").is_not_null()).select("_line", pl.col("text").alias("record"), "rule"),
             )
 
     def reconcile(self, read: int) -> None:
@@ -89,4 +86,5 @@ class NdjsonReader:
 
     def _frame(self, chunk: pl.DataFrame, sql: str, values: dict[str, object]) -> pl.DataFrame:
         self._connection.register("chunk", chunk.to_arrow())
-        return self._connection.sql(sql, params=values).pl()
+        frame: pl.DataFrame = self._connection.sql(sql, params=values).pl()
+        return frame

@@ -36,7 +36,7 @@ class ParquetReader:
                 self._header = tuple(file.schema_arrow.names)
         except (pa.ArrowInvalid, OSError) as error:
             with copy.open("rb") as stream:
-                self.looks_cut_off = stream.read(4) == _MAGIC and not copy.read_bytes()[-4:] == _MAGIC
+                self.looks_cut_off = stream.read(4) == _MAGIC and copy.read_bytes()[-4:] != _MAGIC
             if not self.looks_cut_off:
                 raise _damaged(error) from error
 
