@@ -5,9 +5,11 @@ After a claim only the copy is read, so a producer who writes on cannot mix two 
 """
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -40,6 +42,10 @@ class Archive:
         Raises DeliveryRefused where it cannot be read, DeliveryUnfinished where it changed meanwhile,
         StorageError where the archive cannot be written.
         """
+        with self._lock(fcntl.LOCK_SH):
+            return self._claim(feed, arrival)
+
+    def _claim(self, feed: str, arrival: Arrival) -> Claim:
         folder = self.root / feed
         suffix = "".join(Path(arrival.slot).suffixes[-2:])[-24:]
         try:
@@ -85,6 +91,22 @@ class Archive:
         return self.root / feed / fingerprint[:2] / f"{fingerprint}{suffix}"
 
     def sweep(self) -> None:
-        """Remove what claims that were killed left behind. Only the writer may call it."""
-        for partial in self.root.glob("*/.claiming-*"):
-            partial.unlink(missing_ok=True)
+        """Remove what claims that were killed left behind, unless another process is claiming right now."""
+        try:
+            with self._lock(fcntl.LOCK_EX | fcntl.LOCK_NB):
+                for partial in self.root.glob("*/.claiming-*"):
+                    partial.unlink(missing_ok=True)
+        except BlockingIOError:
+            pass  # its sweep, or the next, will find them
+
+    @contextlib.contextmanager
+    def _lock(self, how: int) -> Iterator[None]:
+        """Claims share it, a sweep has it alone; the kernel lets go of it for a process that is killed."""
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            lock = (self.root / ".lock").open("w")
+        except OSError as error:
+            raise StorageError(self.root, error.strerror or str(error)) from error
+        with lock:
+            fcntl.flock(lock, how)
+            yield

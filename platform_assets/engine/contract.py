@@ -4,6 +4,7 @@ Belongs here: the declaration, and matching a delivery's header to it. Does not:
 """
 
 import functools
+import hashlib
 import inspect
 import typing
 from collections.abc import Mapping, Sequence
@@ -159,6 +160,17 @@ class Contract(pa.DataFrameModel):
 def columns_of(contract: type[Contract]) -> tuple[Column, ...]:
     """The contract's columns in the order they are declared."""
     return _columns(contract)
+
+
+def version_of(contract: type[Contract]) -> str:
+    """Changes whenever the contract might judge the same row differently."""
+    schema = contract.to_schema()
+    rules = [(check.name, check.error, check.statistics) for check in schema.checks]
+    columns = [
+        (column, [(check.name, check.error, check.statistics) for check in schema.columns[column.name].checks])
+        for column in columns_of(contract)
+    ]
+    return hashlib.sha256(repr((columns, rules)).encode()).hexdigest()[:12]
 
 
 def describe(contract: type[Contract]) -> str:

@@ -12,7 +12,7 @@ from typing import Literal
 
 from platform_assets.engine.archive import Archive
 from platform_assets.engine.feed import Feed
-from platform_assets.engine.ingest import Outcome, contract_version, ingest
+from platform_assets.engine.ingest import Outcome, ingest
 from platform_assets.engine.landing import Arrival, Sighting, arrivals, settled, unclaimed
 from platform_assets.engine.ledger import Ledger, Totals, published_sightings
 from platform_assets.engine.release import Releases, record_build
@@ -152,7 +152,7 @@ class Deployment:
         return self.home / "seen" / f"{feed.name}.parquet"
 
     def _unseen(self, feed: Feed, seen: Mapping[str, tuple[Sighting, str | None]]) -> list[Arrival]:
-        version = contract_version(feed)
+        version = feed.version()
         unseen = []
         for arrival in arrivals(feed, self.landing):
             state, judged_by = seen.get(arrival.slot, (None, None))

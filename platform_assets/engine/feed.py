@@ -3,19 +3,21 @@
 Belongs here: declarations and their checks. Does not: anything that reads a file or the warehouse.
 """
 
+import hashlib
 import importlib
+import itertools
 import pkgutil
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import PurePosixPath
-from typing import Literal
+from typing import Literal, TypeVar
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
 
-from platform_assets.engine.contract import Contract, columns_of, describe
+from platform_assets.engine.contract import Contract, columns_of, describe, version_of
 from platform_assets.errors import ConfigurationError
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
@@ -106,13 +108,22 @@ class Cadence:
                 "Give an IANA name, such as Europe/London.",
             ) from None
 
+    def longest_gap(self) -> timedelta:
+        """The longest time between two deliveries that keep the promise, by the first year of a fixed calendar."""
+        ticks = CronSim(self.cron, datetime(2000, 1, 1, tzinfo=ZoneInfo(self.timezone)))
+        dates = [next(ticks) for _ in range(400)]
+        gaps = (later.astimezone(UTC) - earlier.astimezone(UTC) for earlier, later in itertools.pairwise(dates))
+        return max(gaps) + self.within
+
     def data_due(self, now: datetime) -> datetime:
         """The instant up to which data must have arrived by `now` (both timezone-aware).
 
         The delivery due at tick T covers the time since the tick before it, so once T + within has passed
         there must be data newer than that previous tick.
         """
-        ticks = CronSim(self.cron, (now - self.within).astimezone(ZoneInfo(self.timezone)), reverse=True)
+        # In UTC: subtraction within a zone is by its clock, which a change to summer time moves.
+        by = (now.astimezone(UTC) - self.within).astimezone(ZoneInfo(self.timezone))
+        ticks = CronSim(self.cron, by, reverse=True)
         next(ticks)
         return next(ticks)
 
@@ -174,34 +185,46 @@ class Feed:
                 f"Name one of: {', '.join(c.name for c in columns.values() if c.kind in ('timestamp', 'date'))}.",
             )
 
+    def version(self) -> str:
+        """Changes whenever the same delivery might be judged differently."""
+        policies = (self.on_restatement, self.on_drift, self.on_duplicate, self.on_empty)
+        declared = (version_of(self.contract), self.source, *policies)
+        return hashlib.sha256(repr(declared).encode()).hexdigest()[:12]
+
     @property
     def description(self) -> str:
         """What the contract's docstring says of the feed."""
         return describe(self.contract)
 
 
-def load_feeds(package: str) -> tuple[Feed, ...]:
-    """Import every module of `package` and collect the feeds they declare, in order of name.
+_Declared = TypeVar("_Declared")
 
-    A feed's `origin` is its module's name, so that `feeds/retail.py` declares the feeds of `retail`.
-    """
-    feeds: dict[str, Feed] = {}
-    for module_info in sorted(pkgutil.iter_modules(importlib.import_module(package).__path__), key=lambda m: m.name):
+
+def declarations(package: str, kind: type[_Declared]) -> Iterator[tuple[str, _Declared]]:
+    """Import every module of `package`; each module's name with each `kind` that it declares, in order of module."""
+    path = importlib.import_module(package).__path__
+    for module_info in sorted(pkgutil.iter_modules(path), key=lambda info: info.name):
         module = importlib.import_module(f"{package}.{module_info.name}")
         for declared in vars(module).values():
-            if not isinstance(declared, Feed):
-                continue
-            if declared.name in feeds:
-                raise ConfigurationError(
-                    f"Feed({declared.name!r})",
-                    f"declared in {feeds[declared.name].origin}.py and in {module_info.name}.py",
-                    "Give one of them another name.",
-                )
-            feeds[declared.name] = replace(declared, origin=module_info.name)
+            if isinstance(declared, kind):
+                yield module_info.name, declared
+
+
+def load_feeds(package: str) -> tuple[Feed, ...]:
+    """The feeds that the modules of `package` declare, by name; `feeds/retail.py` declares those of origin `retail`."""
+    feeds: dict[str, Feed] = {}
+    for origin, declared in declarations(package, Feed):
+        if declared.name in feeds:
+            raise ConfigurationError(
+                f"Feed({declared.name!r})",
+                f"declared in {feeds[declared.name].origin}.py and in {origin}.py",
+                "Give one of them another name.",
+            )
+        feeds[declared.name] = replace(declared, origin=origin)
     return tuple(feeds[name] for name in sorted(feeds))
 
 
-def with_files(feeds: Iterable[Feed], patterns: dict[str, str]) -> tuple[Feed, ...]:
+def with_files(feeds: Iterable[Feed], patterns: Mapping[str, str]) -> tuple[Feed, ...]:
     """The feeds, those named in `patterns` (feed name -> pattern) reading from there instead."""
     feeds = tuple(feeds)
     unknown = sorted(set(patterns) - {feed.name for feed in feeds})

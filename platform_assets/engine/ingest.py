@@ -4,7 +4,6 @@ Belongs here: what happens to a delivery, in what order, and what a failure leav
 judging (validate.py), storing (tables.py, ledger.py).
 """
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -53,6 +52,7 @@ def ingest(
     the process, or raises, leaves the groups already committed and nothing of the one under way.
     """
     outcome = Outcome()
+    archive.sweep()
     done = 0
     for group in _groups(arrivals):
         claims: list[Claim] = []
@@ -74,13 +74,6 @@ def ingest(
         if len(arrivals) > _GROUP_FILES:
             notify(f"{feed.name}: {done} of {len(arrivals)} deliveries")
     return outcome
-
-
-def contract_version(feed: Feed) -> str:
-    """Changes whenever the same delivery might be judged differently."""
-    contract = feed.contract
-    declared = repr((columns_of(contract), contract.to_schema().checks, feed.on_drift, feed.on_empty, feed.source))
-    return hashlib.sha256(declared.encode()).hexdigest()[:12]
 
 
 def _groups(arrivals: Sequence[Arrival]) -> Iterator[list[Arrival]]:
@@ -166,7 +159,7 @@ class _Load:
         self._ledger = Ledger(connection)
         self._tables = FeedTables(connection, feed)
         self._next_id, self._revision = self._ledger.next_ids()
-        self._version = contract_version(feed)
+        self._version = feed.version()
         self._types = self._tables.types()
         self._buffer: list[pl.DataFrame] = []
         self._buffered = 0
@@ -309,9 +302,7 @@ class _Load:
         names = {**header.columns, **{name: name for name in header.unknown}}
         if self._feed.on_drift == "add":
             for name in header.unknown:
-                if name not in self._types:
-                    self._tables.add_column(name, "VARCHAR")
-                    self._types[name] = "VARCHAR"
+                self._make_room(name)
         read = 0
         if reader.header:
             for batch in reader.batches(names):
@@ -323,6 +314,20 @@ class _Load:
         if read == 0 and reader.header and self._feed.on_empty == "quarantine":
             raise _empty("a header and no row")
         delivery.receipt = replace(delivery.receipt, read=read)
+
+    def _make_room(self, name: str) -> None:
+        """See that raw has a text column for the unknown column `name`; to SQL its case makes no difference."""
+        there = {known.lower(): sql_type for known, sql_type in self._types.items()}.get(name.lower())
+        if there is None:
+            self._tables.add_column(name, "VARCHAR")
+            self._types[name] = "VARCHAR"
+        elif there != "VARCHAR":
+            raise DeliveryRefused(
+                f"unknown column {name!r} is {there} in raw, from an earlier contract",
+                remedy=f"Declare it in {self._feed.contract.__name__} again, or drop it from raw.",
+                line=1,
+                column=name,
+            )
 
     def _malformed(self, delivery: _Delivery, malformed: pl.DataFrame) -> None:
         if not malformed.height:

@@ -224,12 +224,10 @@ class Ledger:
         rows = self._connection.execute(_SEEN, [feed]).fetchall()
         return {slot: (Sighting(*state), contract) for slot, *state, contract in rows}
 
-    def receipts(self, feed: str | None = None, *, since_revision: int = 0, limit: int | None = None) -> list[Receipt]:
-        """Receipts, newest first."""
-        where = "revision > $1" + (" AND feed = $2" if feed is not None else "")
-        values: list[object] = [since_revision, *([feed] if feed is not None else [])]
-        order = "ORDER BY delivery_id DESC" + (f" LIMIT {limit:d}" if limit is not None else "")
-        return self._many(f"{where} {order}", values)
+    def receipts(self, feed: str | None = None, *, after: int = 0) -> list[Receipt]:
+        """Receipts with an id greater than `after`, newest first."""
+        values: list[object] = [after, *([] if feed is None else [feed])]
+        return self._many("delivery_id > $1" + (" AND feed = $2" if values[1:] else "") + " ORDER BY delivery_id DESC", values)
 
     def waiting(self, feed: str) -> list[Receipt]:
         """Deliveries of the feed that are quarantined as a whole."""
@@ -242,7 +240,8 @@ class Ledger:
             "coalesce(sum(rejected), 0)::BIGINT, coalesce(sum(duplicate), 0)::BIGINT, "
             "coalesce(sum(accepted) FILTER (status = 'accepted'), 0)::BIGINT, "
             "count(*) FILTER (status = 'quarantined'), "
-            "max(event_max) FILTER (status = 'accepted'), max(arrived_at) FILTER (status = 'accepted') "
+            # A row dated later than its arrival proves nothing about the time after it.
+            "max(least(event_max, committed_at)) FILTER (status = 'accepted'), max(arrived_at) FILTER (status = 'accepted') "
             "FROM ledger.deliveries WHERE feed = ?",
             [feed],
         ).fetchone()

@@ -11,6 +11,7 @@ import duckdb
 import polars as pl
 
 from platform_assets.engine.contract import Contract, columns_of, match_header
+from platform_assets.engine.feed import declarations
 from platform_assets.engine.validate import judge
 from platform_assets.engine.warehouse import Warehouse, quote
 from platform_assets.errors import DeliveryRefused
@@ -26,6 +27,11 @@ class Mart:
     name: str
     contract: type[Contract]
     headline: bool = False
+
+
+def load_marts(package: str) -> tuple[Mart, ...]:
+    """The marts that the modules of `package` declare, by name."""
+    return tuple(sorted((mart for _, mart in declarations(package, Mart)), key=lambda mart: mart.name))
 
 
 @dataclass(frozen=True)

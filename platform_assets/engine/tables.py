@@ -4,7 +4,7 @@ Belongs here: their shape, and rows going in and out by delivery. Does not: rece
 """
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
 
 import duckdb
 import polars as pl
@@ -92,6 +92,15 @@ class FeedTables:
             f"SELECT _delivery_id, 0, count(*) FROM {self.quarantine} GROUP BY ALL) GROUP BY ALL"
         ).fetchall()
         return {delivery: (raw, quarantined) for delivery, raw, quarantined in rows}
+
+    def rejected(self, limit: int) -> list[dict[str, Any]]:
+        """Rejected rows, newest delivery first: delivery, file, line and reasons (PII masked)."""
+        rows = self._connection.execute(
+            f"SELECT q._delivery_id AS delivery, d.slot AS file, q._line AS line, q.reasons FROM {self.quarantine} q "
+            "JOIN ledger.deliveries d ON d.delivery_id = q._delivery_id ORDER BY 1 DESC, 3 LIMIT ?",
+            [limit],
+        ).fetchall()
+        return [dict(zip(("delivery", "file", "line", "reasons"), row, strict=True)) for row in rows]
 
     def reasons(self) -> list[tuple[str | None, str, int]]:
         """Broken rules in quarantine: column, rule, rows; most frequent first."""

@@ -4,7 +4,10 @@ Belongs here: what makes a row accepted or rejected, and for which reasons. Does
 A frame's rows keep their order, so a row's index names it throughout.
 """
 
+import functools
+import re
 from dataclasses import dataclass
+from typing import Final
 
 import pandera.errors
 import polars as pl
@@ -15,6 +18,16 @@ from platform_assets.errors import ContractError
 
 _REASON = pl.Struct({"column": pl.String, "rule": pl.String, "value": pl.String})
 _FAILURES = {"row": pl.UInt32, "column": pl.String, "rule": pl.String, "value": pl.String}
+
+_ISO: Final = "%Y-%m-%dT%H:%M:%S%.f"
+_WRITTEN: Final = {
+    "%Y": "[0-9]{4}",
+    **dict.fromkeys(("%m", "%d", "%H", "%M"), "[0-9]{1,2}"),
+    "%S": "[0-5]?[0-9]",
+    "%.f": r"(\.[0-9]{1,6}0*)?",
+    **dict.fromkeys(("%z", "%:z"), "(Z|[+-][0-9]{2}:?[0-9]{2})"),
+    "%%": "%",
+}
 
 
 @dataclass(frozen=True)
@@ -133,25 +146,41 @@ def _parsed(column: Column, arrived: pl.DataType) -> pl.Expr:
                 .alias(column.name)
             )
         case "date":
-            return expr.str.strptime(pl.Date, column.format or "%Y-%m-%d", strict=False)
+            return _shaped(expr, form := column.format or "%Y-%m-%d").str.strptime(pl.Date, form, strict=False)
         case "timestamp":
             return _instant(expr, column)
+
+
+@functools.cache
+def _shape(form: str) -> str:
+    """The pattern of what a strptime format writes."""
+    parts = re.findall(r"%[-_0]?(?:\.f|:z|.)|.", form, re.DOTALL)
+    return "^" + "".join(_WRITTEN.get(part, ".+" if part[0] == "%" else re.escape(part)) for part in parts) + "$"
+
+
+def _shaped(expr: pl.Expr, form: str) -> pl.Expr:
+    """The texts that look as `form` writes them: the parser also takes blanks, signs, leap seconds and more
+    decimals than it keeps."""
+    return pl.when(expr.str.contains(_shape(form))).then(expr)
 
 
 def _instant(expr: pl.Expr, column: Column) -> pl.Expr:
     """A timestamp as an instant; local times that happen twice or never are not cast."""
     if column.format is None:
-        local = _localised(expr.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f", time_unit="us", strict=False), column)
-        return pl.coalesce(_with_offset(expr, "%Y-%m-%dT%H:%M:%S%.f%:z"), local)
+        return pl.coalesce(_with_offset(expr, f"{_ISO}%:z"), _without_offset(expr, _ISO, column))
     if "%z" in column.format or "%:z" in column.format:
         return _with_offset(expr, column.format)
-    return _localised(expr.str.to_datetime(column.format, time_unit="us", strict=False), column)
+    return _without_offset(expr, column.format, column)
 
 
 def _with_offset(expr: pl.Expr, form: str) -> pl.Expr:
     # Z is ISO 8601's short form of an offset, which the parser does not know.
-    spelled = expr.str.replace("Z$", "+00:00")
+    spelled = _shaped(expr, form).str.replace("Z$", "+00:00")
     return spelled.str.to_datetime(form, time_unit="us", time_zone="UTC", strict=False)
+
+
+def _without_offset(expr: pl.Expr, form: str, column: Column) -> pl.Expr:
+    return _localised(_shaped(expr, form).str.to_datetime(form, time_unit="us", strict=False), column)
 
 
 def _localised(local: pl.Expr, column: Column) -> pl.Expr:
@@ -178,13 +207,16 @@ def _from_typed(column: Column, arrived: pl.DataType) -> pl.Expr:
     if column.kind == "timestamp":
         zone = arrived.time_zone if isinstance(arrived, pl.Datetime) else None
         micro = expr.dt.cast_time_unit("us")
+        micro = pl.when(micro.cast(arrived) == expr).then(micro)
         if zone is not None:
             return micro.dt.convert_time_zone("UTC")
         return _localised(micro, column)
     cast = expr.cast(column.dtype, strict=False)
-    if column.kind in ("decimal", "number") and arrived != pl.Float32:
-        # A cast that does not come back to the same value has lost digits.
-        return pl.when(cast.cast(arrived, strict=False) == expr).then(cast).alias(column.name)
+    if column.kind in ("decimal", "number"):
+        # A cast that does not come back to the same value has lost digits, or there was none.
+        back = cast.cast(arrived, strict=False)
+        same_value = (back == expr) & cast.is_finite() if column.kind == "number" else back == expr
+        return pl.when(same_value).then(cast).alias(column.name)
     return cast
 
 

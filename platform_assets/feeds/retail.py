@@ -23,14 +23,22 @@ class OrderLines(Contract):
     )
     stock_code: str = Field(source="StockCode", description="Code of the article sold")
     description: str = Field(source="Description", nullable=True, description="Article text as typed at the till")
-    quantity: int = Field(source="Quantity", description="Units sold; negative for a return")
+    quantity: int = Field(
+        source="Quantity",
+        in_range={"min_value": -1_000_000, "max_value": 1_000_000},
+        description="Units sold; negative for a return",
+    )
     invoiced_at: datetime = Field(
         source="InvoiceDate",
         format="%Y-%m-%d %H:%M:%S",
         timezone="Europe/London",
         description="Instant the invoice was issued",
     )
-    unit_price: Decimal = Field(source="UnitPrice", ge=0, description="Price of one unit, GBP")
+    unit_price: Decimal = Field(
+        source="UnitPrice",
+        in_range={"min_value": 0, "max_value": 1_000_000},
+        description="Price of one unit, GBP",
+    )
     customer_id: str = Field(
         source="CustomerID",
         nullable=True,

@@ -59,7 +59,7 @@ class CsvReader:
             following = next(chunks, None)
             chunk = carry + chunk
             block = splitter.split(chunk, line, header=header, final=following is None)
-            header = header and block.lines == 0
+            header = block.header
             carry = chunk[block.consumed :]
             line += block.lines
             self._accounted = line - 1
@@ -140,12 +140,14 @@ class _Survey:
 
 @dataclass(frozen=True)
 class _Block:
-    """A block taken apart. `frame` has `_line` and columns "0", "1", … of text; `consumed` bytes were."""
+    """A block taken apart. `frame` has `_line` and columns "0", "1", … of text; `consumed` bytes were.
+    `header`: whether the header is still to come."""
 
     frame: pl.DataFrame
     malformed: pl.DataFrame
     consumed: int
     lines: int
+    header: bool
 
 
 class _Splitter:
@@ -168,10 +170,11 @@ class _Splitter:
             pl.int_range(line, line + pl.len(), dtype=pl.Int64).alias("_line")
         )
         lines = table.height
-        if header:
-            table = table.filter(pl.col("_line") > table.filter(pl.col("text") != "")["_line"].first())
+        table = table.filter(pl.col("text") != "")
+        if header and table.height:
+            table, header = table[1:], False
         frame, malformed = self._without_quotes(table)
-        return _Block(frame, malformed, len(block), lines)
+        return _Block(frame, malformed, len(block), lines, header)
 
     def _without_quotes(self, table: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
         """Lines (`_line`, `text`) into fields; blank ones are no records, uneven ones malformed."""
@@ -230,7 +233,7 @@ class _Splitter:
             frame = pl.concat([frame, quoted]).sort("_line")
         if broken:
             malformed = pl.concat([malformed, pl.DataFrame(broken, schema=MALFORMED_SCHEMA, orient="row")])
-        return _Block(frame, malformed.sort("_line"), sum(map(len, raw[:at])), at)
+        return _Block(frame, malformed.sort("_line"), sum(map(len, raw[:at])), at, header)
 
     def _record(self, raw: list[bytes], at: int) -> tuple[int, list[str] | str]:
         """The record that begins at line `at`: how many lines it spans (0 if its quotes do not close within

@@ -4,8 +4,10 @@ Belongs here: taking objects apart by their top-level keys. Does not: types.
 DuckDB's JSON functions work on the lines of a chunk at a time.
 """
 
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Final
 
 import duckdb
 import polars as pl
@@ -13,6 +15,9 @@ import polars as pl
 from platform_assets.engine.feed import Files
 from platform_assets.engine.readers import Batch, refuse_unreconciled
 from platform_assets.engine.readers.text import decoded_chunks
+
+_BLANKS: Final = " \t\r\n\x0b\x0c"
+_MANY_DIGITS: Final = r"(?:[0-9]\.?){16}"
 
 
 class NdjsonReader:
@@ -51,7 +56,7 @@ class NdjsonReader:
 
     def batches(self, columns: Mapping[str, str]) -> Iterator[Batch]:
         """See `Reader`. A key that a record lacks is NULL, as is JSON's null."""
-        paths = [f'$."{header}"' if '"' not in header else "$" for header in columns.values()]
+        paths = ["/" + header.replace("~", "~0").replace("/", "~1") for header in columns.values()]
         line = 1
         for chunk in self._chunks():
             text = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n") if b"\r" in chunk else chunk
@@ -59,15 +64,16 @@ class NdjsonReader:
                 pl.int_range(line, line + pl.len(), dtype=pl.Int64).alias("_line")
             )
             line += table.height
-            table = table.filter(pl.col("text").str.strip_chars() != "")
+            table = table.filter(pl.col("text").str.strip_chars(_BLANKS) != "")
             taken = self._frame(
                 table,
                 "SELECT _line, text, CASE WHEN NOT json_valid(text) THEN 'not JSON' "
-                "WHEN json_type(text) <> 'OBJECT' THEN 'not a JSON object' END AS rule, "
+                "WHEN json_type(text) <> 'OBJECT' THEN 'not a JSON object' "
+                "WHEN len(list_distinct(json_keys(text))) < len(json_keys(text)) THEN 'a key twice' END AS rule, "
                 "CASE WHEN rule IS NULL THEN json_extract_string(text, $paths) END AS fields FROM chunk ORDER BY _line",
                 {"paths": paths},
             )
-            good = taken.filter(pl.col("rule").is_null())
+            good = _exact(taken.filter(pl.col("rule").is_null()), list(columns.values()))
             yield Batch(
                 good.select("_line", *(pl.col("fields").list.get(at).alias(name) for at, name in enumerate(columns))),
                 taken.filter(pl.col("rule").is_not_null()).select("_line", pl.col("text").alias("record"), "rule"),
@@ -88,3 +94,20 @@ class NdjsonReader:
         self._connection.register("chunk", chunk.to_arrow())
         frame: pl.DataFrame = self._connection.sql(sql, params=values).pl()
         return frame
+
+
+class _Number(str):
+    """A number as it is written."""
+
+
+def _exact(taken: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
+    """`taken` with `fields` as they are written where a number has more digits than the database keeps."""
+    long = taken.select(pl.col("text").str.contains(_MANY_DIGITS)).to_series()
+    if not long.any():
+        return taken
+    fields = []
+    for text, field, again in zip(taken["text"], taken["fields"], long, strict=True):
+        values = json.loads(text, parse_float=_Number, parse_int=_Number) if again else {}
+        written = (values.get(key) for key in keys)
+        fields.append([w if isinstance(w, _Number) else f for w, f in zip(written, field, strict=True)])
+    return taken.with_columns(pl.Series("fields", fields, pl.List(pl.String)))

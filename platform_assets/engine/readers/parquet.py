@@ -3,6 +3,7 @@
 Belongs here: reading; nested columns come as JSON text. Does not: whether a type fits the contract (validate.py).
 """
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
@@ -12,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from platform_assets.engine.readers import MALFORMED_SCHEMA, Batch, refuse_unreconciled
-from platform_assets.errors import DeliveryRefused
+from platform_assets.errors import DeliveryRefused, DeliveryUnfinished
 
 _ROWS: Final = 200_000
 _MAGIC: Final = b"PAR1"
@@ -34,11 +35,14 @@ class ParquetReader:
             with pq.ParquetFile(copy) as file:
                 self._records = file.metadata.num_rows
                 self._header = tuple(file.schema_arrow.names)
-        except (pa.ArrowInvalid, OSError) as error:
+        except (pa.ArrowException, OSError) as error:
             with copy.open("rb") as stream:
-                self.looks_cut_off = stream.read(4) == _MAGIC and copy.read_bytes()[-4:] != _MAGIC
-            if not self.looks_cut_off:
-                raise _damaged(error) from error
+                begun = stream.read(4) == _MAGIC
+                stream.seek(-min(4, copy.stat().st_size), os.SEEK_END)
+                finished = stream.read() == _MAGIC
+            if begun and not finished:
+                raise DeliveryUnfinished("the Parquet file ends before its footer does") from error
+            raise _damaged(error) from error
 
     @property
     def header(self) -> tuple[str, ...]:
@@ -49,8 +53,10 @@ class ParquetReader:
         """See `Reader`."""
         line = 1
         try:
-            with pq.ParquetFile(self._copy) as file:
+            with pq.ParquetFile(self._copy, page_checksum_verification=True) as file:
                 for arrow in file.iter_batches(batch_size=_ROWS, columns=list(columns.values())):
+                    # Text that is not UTF-8 would pass unseen and stop the database when the rows are stored.
+                    arrow.validate(full=True)
                     frame = pl.DataFrame(arrow).select(
                         pl.int_range(line, line + pl.len(), dtype=pl.Int64).alias("_line"),
                         *(
@@ -60,7 +66,7 @@ class ParquetReader:
                     )
                     line += frame.height
                     yield Batch(frame, pl.DataFrame(schema=MALFORMED_SCHEMA))
-        except (pa.ArrowInvalid, OSError) as error:
+        except (pa.ArrowException, OSError) as error:
             raise _damaged(error) from error
 
     def reconcile(self, read: int) -> None:

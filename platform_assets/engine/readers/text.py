@@ -56,21 +56,26 @@ def _utf8(copy: Path, *, compressed: bool, encoding: str) -> Iterator[bytes]:
     offset = 0
     first = True
     for block in _raw(copy, compressed=compressed):
-        if first and utf8:
+        if first and utf8 and block.startswith(codecs.BOM_UTF8):
             block = block.removeprefix(codecs.BOM_UTF8)
-            offset += len(codecs.BOM_UTF8) if decoder.getstate()[0] else 0
-        first = False
+            offset += len(codecs.BOM_UTF8)
+        held = len(decoder.getstate()[0])  # of a character that straddles two blocks
         try:
             # Decoding checks the encoding; UTF-8 needs no copy afterwards.
             text = decoder.decode(block)
         except UnicodeDecodeError as error:
-            raise _not_encoded(encoding, offset + error.start) from error
+            raise _not_encoded(encoding, offset - held + error.start) from error
         offset += len(block)
-        yield block if utf8 else text.removeprefix("\ufeff").encode()
+        if utf8:
+            yield block
+        else:
+            # A lone surrogate, which some codecs let through, cannot be written as UTF-8.
+            yield (text.removeprefix("\ufeff") if first else text).encode(errors="replace")
+        first = False
     try:
         decoder.decode(b"", final=True)
     except UnicodeDecodeError as error:
-        raise _not_encoded(encoding, offset) from error
+        raise _not_encoded(encoding, offset - len(decoder.getstate()[0])) from error
 
 
 def _not_encoded(encoding: str, offset: int) -> DeliveryRefused:

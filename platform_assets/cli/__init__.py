@@ -1,0 +1,45 @@
+"""The console command `platform`: thin verbs over the engine and its orchestration.
+
+Belongs here: the command tree and how errors end a command. Does not: work. Modules that import Dagster are
+imported by the verbs that need it, so that the others answer at once.
+"""
+
+import json
+import sys
+from typing import Final
+
+import typer
+
+from platform_assets.cli.common import say
+from platform_assets.cli.run import check, ci, run, setup, simulate, ui
+from platform_assets.cli.show import feed_app, quarantine_app, release_app
+from platform_assets.errors import ConfigurationError, PlatformError
+
+FAILED: Final = 1
+MISUSED: Final = 2
+
+app = typer.Typer(
+    name="platform",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    help="Drop a file, get a trusted table.\n\nExample: platform simulate --days 30 && platform run",
+)
+for verb in (run, check, ci, simulate, ui, setup):
+    app.command()(verb)
+app.add_typer(feed_app, name="feed")
+app.add_typer(quarantine_app, name="quarantine")
+app.add_typer(release_app, name="release")
+
+
+def main() -> None:
+    """Run the command; exit code 1 where the work failed, 2 where it was asked for wrongly."""
+    try:
+        app()
+    except PlatformError as error:
+        say(f"[bold red]error:[/] {error}", markup=False)
+        if "--json" in sys.argv:
+            answer = {"ok": False, "error": {"what": error.what, "state": error.state, "remedy": error.remedy}}
+            sys.stdout.write(json.dumps(answer) + "\n")
+        sys.exit(MISUSED if isinstance(error, ConfigurationError) else FAILED)

@@ -1,0 +1,285 @@
+"""Verbs that do something: run, check, ci, simulate, ui, setup.
+
+Belongs here: calling the work and telling what it did. Does not: the work.
+"""
+
+import contextlib
+import os
+import sys
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import duckdb
+import typer
+
+from platform_assets.cli.common import FIGURES, Json, answer, feed_json, line, newest, open_deployment, say, show
+from platform_assets.engine.deployment import Deployment
+from platform_assets.engine.ledger import Ledger, Receipt
+from platform_assets.engine.mart import load_marts
+from platform_assets.engine.warehouse import quote
+from platform_assets.errors import ConfigurationError
+from platform_assets.orchestration.manifest import code_version, current_manifest
+from platform_assets.settings import PROJECT, Settings
+
+if TYPE_CHECKING:
+    from platform_assets.orchestration.run import RunOutcome
+
+_PREVIEW_ROWS = 5
+
+
+def run(as_json: Json = False) -> None:
+    """Take in what is pending, build the marts, check them, release them.
+
+    Exit code 1 when a blocking check or a step fails; readers then keep the last release.
+
+    Example: platform run --json
+    """
+    began = time.monotonic()
+    settings, deployment = open_deployment()
+    pending = {feed.name: len(deployment.pending(feed)) for feed in deployment.feeds}
+    stale = deployment.unbuilt(code_version(deployment.feeds, load_marts("platform_assets.marts")))
+    outcome = None
+    before = _newest_delivery(deployment)
+    if any(pending.values()) or stale:
+        waiting = ", ".join(f"{count} of {name}" for name, count in pending.items() if count)
+        say(f"pending files: {waiting}" if waiting else f"to build: {', '.join(stale)}")
+        from platform_assets.orchestration.run import run_everything
+
+        outcome = run_everything(settings, say)
+    _report(deployment, outcome, before, as_json=as_json, took_s=time.monotonic() - began)
+    if outcome is not None and not outcome.success:
+        raise typer.Exit(1)
+
+
+def check(
+    selection: Annotated[str | None, typer.Argument(help="Asset selection; all assets by default.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Run asset checks without rematerializing anything; exit code 1 when a blocking one fails.
+
+    Example: platform check "key:marts/*"
+    """
+    settings, _ = open_deployment()
+    from platform_assets.orchestration.run import run_checks
+
+    outcome = run_checks(settings, selection, say)
+    _tell_checks(outcome, as_json=as_json)
+    if not outcome.checks and not outcome.failures:
+        raise ConfigurationError(
+            f"selection {selection!r}", "selects no asset check", "Try `platform check` alone, or key:marts/*."
+        )
+    if not outcome.success or any(each.blocks for each in outcome.checks):
+        raise typer.Exit(1)
+
+
+def ci(
+    junit: Annotated[Path, typer.Option(help="Where to write the JUnit XML report.")] = Path("junit-platform.xml"),
+    days: Annotated[int, typer.Option(help="Days of sample deliveries to build.", min=1)] = 14,
+    as_json: Json = False,
+) -> None:
+    """Validate definitions and dbt, build the sample world in a throw-away home, run every asset check.
+
+    Example: platform ci --junit report.xml
+    """
+    from platform_assets.orchestration.ci import run_ci, write_junit
+
+    cases = run_ci(days, say)
+    write_junit(cases, junit)
+    failed = [case for case in cases if case.problem is not None]
+    if as_json:
+        answer(
+            {
+                "ok": not failed,
+                "passed": len(cases) - len(failed),
+                "failed": [{"name": f"{case.group}.{case.name}", "problem": case.problem} for case in failed],
+                "junit": str(junit.absolute()),
+            }
+        )
+    else:
+        show("Failed", ("case", "problem"), [(f"{case.group}.{case.name}", case.problem) for case in failed])
+        line(f"{len(cases) - len(failed)} passed, {len(failed)} failed; report: {junit.absolute()}")
+    if failed:
+        raise typer.Exit(1)
+
+
+def simulate(
+    days: Annotated[int, typer.Option(help="Calendar days to deliver, ending with --until.", min=1)] = 30,
+    rows_per_day: Annotated[int, typer.Option(help="Order lines of a trading day.", min=1)] = 1000,
+    seed: Annotated[int, typer.Option(help="Same seed and days, same bytes.")] = 1,
+    dirt: Annotated[float, typer.Option(help="Share of order lines that are dirty.", min=0.0, max=1.0)] = 0.02,
+    until: Annotated[datetime | None, typer.Option(help="Last day; yesterday by default.", formats=["%Y-%m-%d"])] = None,
+    if_empty: Annotated[bool, typer.Option(help="Do nothing when the landing folder holds anything.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Write the sample retailer's deliveries into the landing folder, with real life's dirt.
+
+    What was planted is written to .simulated/planted.json beside them.
+
+    Example: platform simulate --days 30 --rows-per-day 1000 --seed 1 --dirt 0.02
+    """
+    from platform_assets import sample
+
+    landing = Settings.from_environment().landing
+    if if_empty and landing.is_dir() and any(path for path in landing.iterdir() if not path.name.startswith(".")):
+        say(f"{landing} holds deliveries already; none were simulated")
+        if as_json:
+            answer({"ok": True, "files": [], "landing": str(landing)})
+        return
+    last = until.date() if until is not None else datetime.now(tz=UTC).date() - timedelta(days=1)
+    try:
+        made = sample.simulate(
+            landing, days=days, rows_per_day=rows_per_day, seed=seed, dirt=dirt, until=last, progress=say
+        )
+    except ValueError as error:
+        raise ConfigurationError("simulate", str(error), "Choose another landing folder, or the values of before.") from error
+    if as_json:
+        answer({"ok": True, "files": list(made.wrote), "landing": str(landing), "until": last.isoformat()})
+    else:
+        line(f"{len(made.wrote)} files written under {landing}; what was planted: {landing / sample.ACCOUNT}")
+
+
+def setup() -> None:
+    """Prepare this checkout: state folders, Dagster's settings, dbt's manifest, .env for plain `dagster dev`.
+
+    Example: platform setup
+    """
+    from platform_assets.orchestration.instance import prepare_dagster_home
+
+    settings, _ = open_deployment()
+    settings.landing.mkdir(parents=True, exist_ok=True)
+    prepare_dagster_home(settings)
+    current_manifest()
+    env_file = PROJECT / ".env"
+    if not env_file.exists():
+        # Dagster's own commands read .env; without it they would keep their state in a temporary folder.
+        env_file.write_text(f"DAGSTER_HOME={settings.dagster_home}\n")
+    say(f"ready; state lies in {settings.home}, deliveries arrive in {settings.landing}")
+
+
+def ui(
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 3000,
+) -> None:
+    """Open the Dagster UI on 127.0.0.1, with sensors and automation on.
+
+    Example: platform ui --port 3001
+    """
+    setup()
+    settings = Settings.from_environment()
+    settings.export()
+    say(f"http://127.0.0.1:{port}  (Ctrl-C ends it; copy a file into {settings.landing} and watch)")
+    dagster = str(Path(sys.executable).with_name("dagster"))
+    os.chdir(PROJECT)
+    os.execv(dagster, [dagster, "dev", "-w", "workspace.yaml", "-h", "127.0.0.1", "-p", str(port)])  # noqa: S606
+
+
+def _newest_delivery(deployment: Deployment) -> int:
+    with deployment.warehouse.open("read the ledger", deployment.notify) as connection:
+        return Ledger(connection).next_ids()[0] - 1
+
+
+def _report(
+    deployment: Deployment, outcome: "RunOutcome | None", before: int, *, as_json: bool, took_s: float
+) -> None:
+    """What this run did: figures of its own deliveries, reasons of rejection, the release."""
+    with deployment.warehouse.open("read the ledger", deployment.notify) as connection:
+        receipts = Ledger(connection).receipts(after=before)
+    statuses = deployment.status()
+    figures = {status.feed.name: _added_up(r for r in receipts if r.feed == status.feed.name) for status in statuses}
+    release = deployment.releases.current()
+    unclaimed = deployment.unclaimed()
+    failed = [] if outcome is None else [each for each in outcome.checks if each.blocks]
+    quarantined = [receipt for receipt in receipts if receipt.status == "quarantined"]
+    if as_json:
+        answer(
+            {
+                "ok": outcome is None or outcome.success,
+                "feeds": [{**feed_json(status), **figures[status.feed.name]} for status in statuses],
+                "release": {"id": release.id, "path": release.path} if release else None,
+                "quarantined": [{"feed": r.feed, "file": r.slot, "problem": r.problem} for r in quarantined],
+                "failed_checks": [f"{each.asset}:{each.name}" for each in failed],
+                "errors": [] if outcome is None else list(outcome.failures),
+                "unclaimed": unclaimed,
+                "took_s": round(took_s, 2),
+            }
+        )
+        return
+    show(
+        "This run" if outcome is not None else "Nothing new: every delivery is in, and the release is up to date",
+        ("feed", *FIGURES, "newest data", "freshness"),
+        [(s.feed.name, *(figures[s.feed.name][f] for f in FIGURES), newest(s), s.freshness) for s in statuses],
+        right=FIGURES,
+    )
+    reasons = [(s.feed.name, column, rule, rows) for s in statuses for column, rule, rows in s.reasons]
+    if reasons:
+        show("Rejected rows in quarantine, by reason", ("feed", "column", "rule", "rows"), reasons, right=("rows",))
+    if quarantined:
+        show(
+            "Deliveries quarantined as a whole",
+            ("feed", "file", "problem", "remedy"),
+            [(r.feed, r.slot, r.problem, r.remedy) for r in quarantined],
+        )
+    for slot in unclaimed[:10]:
+        line(f"no feed asks for {slot}")
+    if outcome is not None and not outcome.success:
+        for each in failed:
+            line(f"blocking check failed: {each.asset}: {each.name}: {each.description}")
+        for failure in outcome.failures:
+            line(failure)
+        line("Readers keep the last release." if release else "There is no release yet.")
+    if release is not None:
+        line(f"release {release.id}: {release.path}")
+        _preview(release.path)
+    say(f"took {took_s:.1f} s")
+
+
+def _added_up(receipts: Any) -> dict[str, int]:  # noqa: ANN401 - an iterator of receipts
+    mine: list[Receipt] = list(receipts)
+    return {
+        "deliveries": len(mine),
+        **{figure: sum(getattr(receipt, figure) for receipt in mine) for figure in FIGURES[1:]},
+    }
+
+
+def _preview(path: str) -> None:
+    """The newest rows of the headline mart, read as any reader would."""
+    for mart in load_marts("platform_assets.marts"):
+        if mart.headline:
+            with contextlib.closing(duckdb.connect(path, read_only=True)) as connection:
+                rows = connection.execute(f"SELECT * FROM {quote(mart.name)} ORDER BY 1 LIMIT {_PREVIEW_ROWS}")
+                columns = [column[0] for column in rows.description or ()]
+                show(f"{mart.name}, first {_PREVIEW_ROWS} rows", columns, rows.fetchall(), right=columns[1:])
+
+
+def _tell_checks(outcome: "RunOutcome", *, as_json: bool) -> None:
+    if as_json:
+        answer(
+            {
+                "ok": outcome.success and not any(each.blocks for each in outcome.checks),
+                "checks": [
+                    {
+                        "asset": each.asset,
+                        "check": each.name,
+                        "passed": each.passed,
+                        "blocking": each.blocking,
+                        "description": each.description,
+                    }
+                    for each in outcome.checks
+                ],
+                "errors": list(outcome.failures),
+            }
+        )
+        return
+    order = sorted(outcome.checks, key=lambda each: (each.passed, not each.blocking, each.asset, each.name))
+    show(
+        "Asset checks",
+        ("", "asset", "check", "blocking", ""),
+        [
+            ("ok" if e.passed else "FAILED", e.asset, e.name, "yes" if e.blocking else "no", e.description)
+            for e in order
+        ],
+    )
+    for failure in outcome.failures:
+        line(failure)
+

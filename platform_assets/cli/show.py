@@ -1,0 +1,174 @@
+"""Verbs that only look: feeds, quarantine, releases.
+
+Belongs here: reading and showing. Does not: anything that changes state.
+"""
+
+from typing import Annotated
+
+import typer
+
+from platform_assets.cli.common import FIGURES, Json, answer, feed_json, newest, open_deployment, show
+from platform_assets.engine.contract import columns_of
+from platform_assets.engine.ledger import Ledger
+from platform_assets.engine.tables import FeedTables
+
+feed_app = typer.Typer(no_args_is_help=True, help="Feeds: what is declared, and how each stands.")
+quarantine_app = typer.Typer(no_args_is_help=True, help="Rows and deliveries that broke their contract.")
+release_app = typer.Typer(no_args_is_help=True, help="Published versions of the marts.")
+
+
+@feed_app.command("list")
+def feed_list(as_json: Json = False) -> None:
+    """List the declared feeds.
+
+    Example: platform feed list
+    """
+    _, deployment = open_deployment()
+    feeds = [
+        {
+            "feed": feed.name,
+            "origin": feed.origin,
+            "files": list(feed.source.patterns),
+            "contract": feed.contract.__name__,
+            "columns": [column.name for column in columns_of(feed.contract)],
+            "cron": feed.delivered.cron,
+            "timezone": feed.delivered.timezone,
+            "owner": feed.owner,
+        }
+        for feed in deployment.feeds
+    ]
+    if as_json:
+        answer({"feeds": feeds})
+        return
+    show(
+        f"Feeds (files under {deployment.landing})",
+        ("feed", "origin", "files", "contract", "delivered", "owner"),
+        [
+            (f["feed"], f["origin"], "\n".join(f["files"]), f["contract"], f"{f['cron']} {f['timezone']}", f["owner"])
+            for f in feeds
+        ],
+    )
+
+
+@feed_app.command("status")
+def feed_status(as_json: Json = False) -> None:
+    """Show every feed's totals over all time, its newest data and whether it is fresh.
+
+    Example: platform feed status --json
+    """
+    _, deployment = open_deployment()
+    statuses = deployment.status()
+    if as_json:
+        answer({"feeds": [feed_json(status) for status in statuses], "unclaimed": deployment.unclaimed()})
+        return
+    show(
+        "Feeds, over all time",
+        ("feed", *FIGURES, "rows now", "waiting", "newest data", "freshness"),
+        [
+            (
+                status.feed.name,
+                *(getattr(status.totals, figure) for figure in FIGURES),
+                status.totals.rows,
+                status.totals.waiting,
+                newest(status),
+                status.freshness,
+            )
+            for status in statuses
+        ],
+        right=(*FIGURES, "rows now", "waiting"),
+    )
+
+
+@quarantine_app.command("list")
+def quarantine_list(
+    feed: Annotated[str | None, typer.Argument(help="Only this feed.")] = None,
+    limit: Annotated[int, typer.Option(help="Rows of each feed to show.", min=1)] = 20,
+    as_json: Json = False,
+) -> None:
+    """List rejected rows with file, line, column, rule and value (PII masked), and deliveries waiting as a whole.
+
+    Example: platform quarantine list order_lines --limit 5
+    """
+    _, deployment = open_deployment()
+    feeds = deployment.feeds if feed is None else (deployment.feed(feed),)
+    rows: list[dict[str, object]] = []
+    waiting: list[dict[str, object]] = []
+    with deployment.warehouse.open("list the quarantine", deployment.notify) as connection:
+        for each in feeds:
+            rows += [{"feed": each.name, **row} for row in FeedTables(connection, each).rejected(limit)]
+            waiting += [
+                {
+                    "feed": each.name,
+                    "file": receipt.slot,
+                    "problem": receipt.problem,
+                    "line": receipt.problem_line,
+                    "column": receipt.problem_column,
+                    "remedy": receipt.remedy,
+                    "delivery": receipt.delivery_id,
+                }
+                for receipt in Ledger(connection).waiting(each.name)
+            ]
+    if as_json:
+        answer({"rows": rows, "deliveries": waiting})
+        return
+    columns = ("feed", "file", "line", "column", "rule", "value")
+    show(
+        "Rejected rows",
+        columns,
+        [
+            (row["feed"], row["file"], row["line"], reason["column"], reason["rule"], reason["value"])
+            for row in rows
+            for reason in row["reasons"]  # type: ignore[attr-defined]  # a list of dicts
+        ],
+        right=("line",),
+    )
+    if waiting:
+        show(
+            "Deliveries quarantined as a whole",
+            ("feed", "file", "problem", "line", "remedy"),
+            [(w["feed"], w["file"], w["problem"], w["line"], w["remedy"]) for w in waiting],
+            right=("line",),
+        )
+
+
+@release_app.command("list")
+def release_list(as_json: Json = False) -> None:
+    """List releases, newest first; the current one is marked.
+
+    Example: platform release list
+    """
+    _, deployment = open_deployment()
+    current = deployment.releases.current()
+    releases = deployment.releases.all()
+    if as_json:
+        answer(
+            {
+                "releases": [
+                    {
+                        "id": release.id,
+                        "path": release.path,
+                        "created_at": release.created_at,
+                        "current": current is not None and release.id == current.id,
+                        "tables": dict(release.tables),
+                    }
+                    for release in releases
+                ]
+            }
+        )
+        return
+    show(
+        "Releases",
+        ("", "id", "created", "marts", "rows", "path"),
+        [
+            (
+                "→" if current is not None and release.id == current.id else "",
+                release.id,
+                release.created_at[:19],
+                len(release.tables),
+                sum(release.tables.values()),
+                release.path,
+            )
+            for release in releases
+        ],
+        right=("marts", "rows"),
+    )

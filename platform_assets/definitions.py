@@ -1,0 +1,47 @@
+"""The Dagster code location: settings and feeds become definitions. Nothing is declared here."""
+
+import dagster as dg
+
+from platform_assets.engine.feed import load_feeds
+from platform_assets.engine.mart import load_marts
+from platform_assets.orchestration.dbt import models
+from platform_assets.orchestration.feeds import feed_assets, feed_checks, feed_sensor
+from platform_assets.orchestration.marts import mart_check
+from platform_assets.orchestration.release import release_asset
+from platform_assets.orchestration.resources import FEEDS_PACKAGE, MARTS_PACKAGE, OpensDeployment
+
+_AUTOMATION_INTERVAL_S = 5
+
+
+def build_definitions(deployment: OpensDeployment | None = None) -> dg.Definitions:
+    """Everything that this deployment's feeds, models and marts amount to."""
+    feeds = load_feeds(FEEDS_PACKAGE)
+    dbt = models(feeds)
+    marts = [key for key in dbt.keys if key.path[0] == "marts"]
+    return dg.Definitions(
+        assets=[*map(feed_assets, feeds), dbt, release_asset(marts)],
+        asset_checks=[*map(feed_checks, feeds), *map(mart_check, load_marts(MARTS_PACKAGE))],
+        jobs=[
+            dg.define_asset_job(
+                "everything",
+                selection=dg.AssetSelection.all(),
+                description="Take in what is new, build, check, release: what `platform run` does.",
+            )
+        ],
+        sensors=[
+            *map(feed_sensor, feeds),
+            dg.AutomationConditionSensorDefinition(
+                "automation",
+                target=dg.AssetSelection.all(),
+                default_status=dg.DefaultSensorStatus.RUNNING,
+                minimum_interval_seconds=_AUTOMATION_INTERVAL_S,
+                description="Builds downstream of new data once the blocking checks have passed.",
+            ),
+        ],
+        resources={"deployment": deployment or OpensDeployment()},
+        # A step process costs more than the steps do.
+        executor=dg.in_process_executor,
+    )
+
+
+defs = build_definitions()

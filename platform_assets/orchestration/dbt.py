@@ -1,0 +1,190 @@
+"""dbt in Dagster: every model an asset, every test a check, built in this process.
+
+Belongs here: keys, owners, freshness and automation of dbt's assets, and one invocation of dbt. Does not: SQL.
+dbt's own runner saves the 3 CPU-seconds that starting its command line costs; what it relies on of dagster-dbt
+beyond the documented API is pinned by tests/upstream.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import dagster as dg
+import orjson
+from dagster_dbt import DagsterDbtTranslator, DbtProject, dbt_assets
+from dagster_dbt.asset_utils import get_updated_cli_invocation_params_for_context
+from dagster_dbt.core.dbt_cli_event import DbtCoreCliEventMessage
+
+from platform_assets.engine.deployment import Deployment
+from platform_assets.engine.feed import Feed
+from platform_assets.engine.warehouse import quote
+from platform_assets.orchestration.feeds import WRITER_POOL, freshness_policy, raw_key
+from platform_assets.orchestration.manifest import DBT_PROJECT, code_version, current_manifest
+from platform_assets.orchestration.resources import MARTS_PACKAGE, DeploymentResource
+from platform_assets.engine.mart import load_marts
+
+_LEDGER_SOURCE: Final = "platform"
+
+
+def downstream() -> dg.AutomationCondition[Any]:
+    """Run when an input has new data, once every blocking check of every input has passed."""
+    return dg.AutomationCondition.eager() & dg.AutomationCondition.all_deps_blocking_checks_passed()
+
+
+class Translator(DagsterDbtTranslator):
+    """Names and promises of dbt's nodes, by the folder they lie in."""
+
+    def __init__(self, feeds: Sequence[Feed]) -> None:
+        super().__init__()
+        self._feeds = {raw_key(feed): feed for feed in feeds}
+
+    def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> dg.AssetKey:
+        """`<folder>/…/<model>`; a source maps to the raw asset it names."""
+        if dbt_resource_props["resource_type"] not in ("model", "snapshot", "seed"):
+            return super().get_asset_key(dbt_resource_props)
+        folders = [part for part in dbt_resource_props["fqn"][1:-1] if part != dbt_resource_props["name"]]
+        if dbt_resource_props["resource_type"] == "snapshot":
+            folders = ["snapshots"]
+        return dg.AssetKey([*folders, dbt_resource_props["name"]])
+
+    def get_automation_condition(self, dbt_resource_props: Mapping[str, Any]) -> dg.AutomationCondition[Any]:
+        """See `downstream`."""
+        return downstream()
+
+    def get_asset_spec(
+        self, manifest: Mapping[str, Any], unique_id: str, project: DbtProject | None
+    ) -> dg.AssetSpec:
+        """The node's spec with the freshness that its feeds allow."""
+        spec = super().get_asset_spec(manifest, unique_id, project)
+        # The ledger tells models what is new; it is not data that anybody materializes.
+        spec = spec.replace_attributes(deps=[dep for dep in spec.deps if dep.asset_key.path[0] != _LEDGER_SOURCE])
+        policies = [
+            (self._feeds[key].delivered.longest_gap(), freshness_policy(self._feeds[key]))
+            for key in map(self.get_asset_key, _sources_above(manifest, unique_id))
+            if key in self._feeds
+        ]
+        if not policies:
+            return spec
+        # What its most frequent feed brings must show in it.
+        return spec.replace_attributes(freshness_policy=min(policies, key=lambda policy: policy[0])[1])
+
+
+def _sources_above(manifest: Mapping[str, Any], unique_id: str) -> Iterator[Mapping[str, Any]]:
+    seen = set()
+    above = [unique_id]
+    while above:
+        node = above.pop()
+        if node not in seen:
+            seen.add(node)
+            above += manifest["parent_map"].get(node, [])
+            if node in manifest["sources"]:
+                yield manifest["sources"][node]
+
+
+def models(feeds: Sequence[Feed]) -> dg.AssetsDefinition:
+    """All of the dbt project as assets with checks."""
+    manifest_path = current_manifest()
+    manifest = orjson.loads(manifest_path.read_bytes())
+    translator = Translator(feeds)
+
+    @dbt_assets(manifest=manifest, dagster_dbt_translator=translator, name="dbt_models", pool=WRITER_POOL)
+    def dbt_models(context: dg.AssetExecutionContext, deployment: DeploymentResource) -> Iterator[Any]:
+        opened = deployment.open(context)
+        whole = _wholly_selected(context, feeds)
+        if context.selected_asset_keys:
+            everything = context.selected_asset_keys == context.assets_def.keys
+            opened.begin_build(whole, code_version(opened.feeds, load_marts(MARTS_PACKAGE)) if everything else None)
+        yield from _build(context, opened, manifest_path)
+
+    return dbt_models
+
+
+def _wholly_selected(context: dg.AssetExecutionContext, feeds: Sequence[Feed]) -> list[str]:
+    """The feeds of which every model below is being built."""
+    graph = context.repository_def.asset_graph
+    of_dbt = context.assets_def.keys
+    selected = context.selected_asset_keys
+    whole = []
+    for feed in feeds:
+        below = (dg.AssetSelection.assets(raw_key(feed)).downstream()).resolve(graph) & of_dbt
+        if below <= selected:
+            whole.append(feed.name)
+    return whole
+
+
+def _build(context: dg.AssetExecutionContext, deployment: Deployment, manifest_path: Path) -> Iterator[Any]:
+    """Run `dbt build` for what the step has selected; yields dagster-dbt's events, models with their row counts."""
+    from dbt.adapters.duckdb.connections import DuckDBConnectionManager
+    from dbt.cli.main import dbtRunner
+    from dbt.contracts.graph.manifest import Manifest
+    from dbt_common.events.base_types import EventMsg
+    from dbt_common.events.functions import msg_to_dict
+
+    chosen = get_updated_cli_invocation_params_for_context(
+        context=context, manifest={}, dagster_dbt_translator=DagsterDbtTranslator()
+    )
+    target = deployment.home / "dbt"
+    target.mkdir(parents=True, exist_ok=True)
+    arguments = ["--log-level", "none", "build", "--exclude-resource-type", "unit_test"]
+    arguments += ["--project-dir", str(DBT_PROJECT), "--profiles-dir", str(DBT_PROJECT)]
+    arguments += ["--target-path", str(target), "--log-path", str(target)]
+    if chosen.indirect_selection:
+        arguments += ["--indirect-selection", chosen.indirect_selection]
+    messages: list[dict[str, Any]] = []
+
+    def hear(message: EventMsg) -> None:
+        event = msg_to_dict(message)
+        messages.append(event)
+        if event["info"]["level"] in ("warn", "error"):
+            context.log.warning(event["info"]["msg"])
+        elif event["info"]["name"] in ("LogModelResult", "LogTestResult", "LogSnapshotResult"):
+            deployment.notify(event["info"]["msg"])
+
+    manifest = Manifest.from_msgpack((manifest_path.parent / "partial_parse.msgpack").read_bytes())
+    try:
+        result = dbtRunner(manifest=manifest, callbacks=[hear]).invoke([*arguments, *chosen.selection_args])
+    finally:
+        # dbt keeps its connection, and with it the file's lock, until the process ends.
+        DuckDBConnectionManager.close_all_connections()
+    counts = _row_counts(deployment)
+    for event in messages:
+        message = DbtCoreCliEventMessage(raw_event=event, event_history_metadata={})
+        for dagster_event in message.to_default_asset_events(
+            manifest=chosen.manifest,
+            dagster_dbt_translator=chosen.dagster_dbt_translator,
+            context=context,
+            target_path=target,
+        ):
+            if isinstance(dagster_event, dg.Output):
+                node = chosen.manifest["nodes"][event["data"]["node_info"]["unique_id"]]
+                rows = counts.get((node["schema"], node["alias"]))
+                extra = {} if rows is None else {"dagster/row_count": rows}
+                dagster_event = dagster_event.with_metadata({**dagster_event.metadata, **extra})
+            yield dagster_event
+    if not result.success:
+        raise dg.Failure(_what_failed(result, messages), allow_retries=False)
+
+
+def _what_failed(result: Any, messages: Sequence[Mapping[str, Any]]) -> str:  # noqa: ANN401 - dbtRunnerResult
+    if result.exception is not None:
+        return f"dbt: {result.exception}"
+    errors = [message["info"]["msg"] for message in messages if message["info"]["level"] == "error"]
+    return "dbt build failed; readers keep the last release.\n" + "\n".join(errors[:20])
+
+
+def _row_counts(deployment: Deployment) -> dict[tuple[str, str], int]:
+    """Rows by (schema, table) of the tables that dbt builds, by DuckDB's own bookkeeping."""
+    with deployment.warehouse.open("count the rows of the models") as connection:
+        marts = str(deployment.warehouse.marts).replace("'", "''")
+        connection.execute(f"ATTACH IF NOT EXISTS '{marts}' AS marts (READ_ONLY)")
+        tables = connection.execute(
+            "SELECT database_name, schema_name, table_name FROM duckdb_tables() "
+            "WHERE database_name = 'marts' OR schema_name = 'snapshots'"
+        ).fetchall()
+        counts = {}
+        for database, schema, table in tables:
+            counted = connection.execute(
+                f"SELECT count(*) FROM {quote(database)}.{quote(schema)}.{quote(table)}"
+            ).fetchone()
+            counts[schema, table] = int(counted[0]) if counted else 0
+    return counts

@@ -1,0 +1,81 @@
+"""dbt's manifest, kept in step with the project's files without asking dbt every time.
+
+Belongs here: parsing when, and only when, something changed. Does not: running models (dbt.py). No Dagster here,
+so that asking "has the code changed?" stays cheap.
+"""
+
+import fcntl
+import hashlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+from platform_assets.engine.contract import version_of
+from platform_assets.engine.feed import Feed
+from platform_assets.engine.mart import Mart
+from platform_assets.errors import ConfigurationError
+from platform_assets.settings import PROJECT
+
+DBT_PROJECT: Final = PROJECT / "dbt_project"
+_TARGET: Final = DBT_PROJECT / "target"
+_NOT_SOURCE: Final = {"target", "logs", "dbt_packages", ".user.yml"}
+
+
+def dbt_digest() -> str:
+    """Changes whenever a file of the dbt project does."""
+    digest = hashlib.sha256()
+    for path in sorted(DBT_PROJECT.rglob("*")):
+        if path.is_file() and path.relative_to(DBT_PROJECT).parts[0] not in _NOT_SOURCE:
+            digest.update(path.relative_to(DBT_PROJECT).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]
+
+
+def code_version(feeds: Iterable[Feed], marts: Iterable[Mart]) -> str:
+    """Changes whenever the same deliveries might give other marts or other verdicts on them."""
+    contracts = [feed.version() for feed in feeds] + [version_of(mart.contract) for mart in marts]
+    return hashlib.sha256(repr((dbt_digest(), contracts)).encode()).hexdigest()[:16]
+
+
+def current_manifest() -> Path:
+    """The path of a manifest.json that agrees with the project's files; parses the project if it has to.
+
+    Beside it lies partial_parse.msgpack, the same manifest as dbt itself loads it.
+    """
+    manifest = _TARGET / "manifest.json"
+    stamp = _TARGET / "manifest.digest"
+    digest = dbt_digest()
+    if _agrees(stamp, digest) and manifest.exists():
+        return manifest
+    _TARGET.mkdir(parents=True, exist_ok=True)
+    # Code server, daemon and runs may all load the definitions at once; one of them parses.
+    with (_TARGET / ".parsing").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (_agrees(stamp, digest) and manifest.exists()):
+            _parse()
+            stamp.write_text(digest)
+    return manifest
+
+
+def _agrees(stamp: Path, digest: str) -> bool:
+    try:
+        return stamp.read_text() == digest
+    except FileNotFoundError:
+        return False
+
+
+def _parse() -> None:
+    command = [sys.executable, "-m", "dbt.cli.main", "--quiet", "parse", "--no-partial-parse"]
+    command += ["--project-dir", str(DBT_PROJECT), "--profiles-dir", str(DBT_PROJECT), "--target-path", str(_TARGET)]
+    command += ["--log-path", str(_TARGET)]
+    parsed = subprocess.run(  # noqa: S603 - our own interpreter and arguments
+        command, env={**os.environ, "DBT_SEND_ANONYMOUS_USAGE_STATS": "false"}, capture_output=True, text=True, check=False
+    )
+    if parsed.returncode:
+        raise ConfigurationError(
+            "dbt_project",
+            f"dbt cannot parse it:\n{(parsed.stdout + parsed.stderr).strip()}",
+            f"Mend the file named above; `dbt parse` in {DBT_PROJECT} says the same.",
+        )

@@ -1,0 +1,75 @@
+"""The release in Dagster: made when every mart is built and every blocking check above it has passed.
+
+Belongs here: deciding that the marts are fit. Does not: making a release (engine/release.py).
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import dagster as dg
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
+
+from platform_assets.engine.mart import Mart
+from platform_assets.errors import ReleaseRefused
+from platform_assets.orchestration.dbt import downstream
+from platform_assets.orchestration.feeds import WRITER_POOL
+from platform_assets.orchestration.resources import DeploymentResource
+
+RELEASE_KEY = dg.AssetKey("release")
+
+
+def release_asset(marts: Sequence[dg.AssetKey]) -> dg.AssetsDefinition:
+    """The published version of the marts."""
+
+    @dg.asset(
+        key=RELEASE_KEY,
+        deps=list(marts),
+        group_name="release",
+        owners=["team:data-platform"],
+        kinds={"duckdb"},
+        pool=WRITER_POOL,
+        automation_condition=downstream(),
+        description="The marts as one immutable, read-only DuckDB file, swapped in atomically. Made only when every "
+        "blocking check above it has passed; `releases/current.duckdb` always points to the newest.",
+    )
+    def release(context: dg.AssetExecutionContext, deployment: DeploymentResource) -> dg.MaterializeResult[Any]:
+        if failing := _failing_checks(context):
+            raise ReleaseRefused(
+                f"{len(failing)} blocking check{'s' * (len(failing) > 1)} failed or did not run: "
+                + ", ".join(failing[:10]),
+                "Mend what they found and run again; `platform check` runs the checks alone.",
+            )
+        opened = deployment.open(context)
+        made = opened.releases.publish(opened.warehouse, opened.clock())
+        rows = "\n".join(f"| {table} | {count} |" for table, count in made.tables.items())
+        return dg.MaterializeResult(
+            metadata={
+                "release": made.id,
+                "path": dg.MetadataValue.path(made.path),
+                "dagster/row_count": sum(made.tables.values()),
+                "tables": dg.MetadataValue.md(f"| mart | rows |\n|---|---|\n{rows}"),
+            }
+        )
+
+    return release
+
+
+def _failing_checks(context: dg.AssetExecutionContext) -> list[str]:
+    """Blocking checks above the release whose last evaluation did not pass; one that never ran counts."""
+    graph = context.repository_def.asset_graph
+    above = dg.AssetSelection.assets(RELEASE_KEY).upstream().resolve(graph)
+    blocking = [key for key in graph.asset_check_keys if key.asset_key in above and graph.get(key).blocking]
+    records = context.instance.event_log_storage.get_latest_asset_check_execution_by_key(blocking)
+    return sorted(
+        f"{key.asset_key.to_user_string()}:{key.name}"
+        for key in blocking
+        if key not in records or not _passed(records[key])
+    )
+
+
+def _passed(record: Any) -> bool:  # noqa: ANN401 - a record of dagster's event log
+    if record.status == AssetCheckExecutionRecordStatus.SUCCEEDED:
+        return True
+    evaluation = record.event.asset_check_evaluation if record.event and record.event.is_dagster_event else None
+    # dbt's tests of severity `warn` fail without blocking.
+    return evaluation is not None and evaluation.severity == dg.AssetCheckSeverity.WARN
