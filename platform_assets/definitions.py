@@ -17,10 +17,12 @@ def build_definitions(deployment: OpensDeployment | None = None) -> dg.Definitio
     """Everything that this deployment's feeds, models and marts amount to."""
     feeds = load_feeds(FEEDS_PACKAGE)
     dbt = models(feeds)
+    assets = [*map(feed_assets, feeds), dbt]
+    checks = [*map(feed_checks, feeds), *map(mart_check, load_marts(MARTS_PACKAGE))]
     marts = [key for key in dbt.keys if key.path[0] == "marts"]
     return dg.Definitions(
-        assets=[*map(feed_assets, feeds), dbt, release_asset(marts)],
-        asset_checks=[*map(feed_checks, feeds), *map(mart_check, load_marts(MARTS_PACKAGE))],
+        assets=[*assets, release_asset(marts, assets, checks)],
+        asset_checks=checks,
         jobs=[
             dg.define_asset_job(
                 "everything",

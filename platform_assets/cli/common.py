@@ -6,7 +6,7 @@ Belongs here: output and options used by more than one verb. Does not: verbs.
 import json
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 from rich.console import Console
@@ -20,7 +20,8 @@ from platform_assets.settings import Settings
 
 Json = Annotated[bool, typer.Option("--json", help="Print one line of JSON instead of tables.")]
 
-_out = Console(soft_wrap=False)
+_WIDTH_OF_PIPES: Final = 120
+_out = Console(width=None if sys.stdout.isatty() else _WIDTH_OF_PIPES)
 _err = Console(stderr=True)
 
 
@@ -40,7 +41,7 @@ def show(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, r
     table = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
     figures = set(right)
     for column in columns:
-        table.add_column(column, justify="right" if column in figures else "left", overflow="fold")
+        table.add_column(column, justify="right" if column in figures else "left", overflow="fold", no_wrap=column in figures)
     for row in rows:
         table.add_row(*(Text("" if cell is None else f"{cell:,}" if isinstance(cell, int) else str(cell)) for cell in row))
     _out.print(table)
@@ -84,5 +85,5 @@ def feed_json(status: FeedStatus) -> dict[str, Any]:
 
 
 def newest(status: FeedStatus) -> str:
-    """The newest data time of a feed as a person reads it."""
-    return f"{status.newest:%Y-%m-%d %H:%M} UTC" if status.newest else "–"
+    """The newest data time of a feed as a person reads it, in UTC."""
+    return f"{status.newest:%Y-%m-%d %H:%M}" if status.newest else "–"

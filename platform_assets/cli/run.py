@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from platform_assets.orchestration.run import RunOutcome
 
 _PREVIEW_ROWS = 5
+_LONG_WORK_ROWS = 1_000_000
 
 
 def run(as_json: Json = False) -> None:
@@ -130,7 +131,13 @@ def simulate(
     last = until.date() if until is not None else datetime.now(tz=UTC).date() - timedelta(days=1)
     try:
         made = sample.simulate(
-            landing, days=days, rows_per_day=rows_per_day, seed=seed, dirt=dirt, until=last, progress=say
+            landing,
+            days=days,
+            rows_per_day=rows_per_day,
+            seed=seed,
+            dirt=dirt,
+            until=last,
+            progress=say if days * rows_per_day > _LONG_WORK_ROWS else None,
         )
     except ValueError as error:
         raise ConfigurationError("simulate", str(error), "Choose another landing folder, or the values of before.") from error

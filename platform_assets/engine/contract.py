@@ -32,7 +32,7 @@ _KINDS: Final[dict[Any, Kind]] = {
     bool: "boolean",
 }
 _OURS: Final = "platform"
-_LINEAGE: Final = ("_delivery_id", "_line", "_extra")
+LINEAGE: Final = ("_delivery_id", "_line", "_revision", "_extra")
 
 
 def Field(  # noqa: N802 - reads like pandera.Field, which it extends
@@ -206,7 +206,7 @@ def match_header(contract: type[Contract], header: Sequence[str]) -> Header:
             column=missing[0].headers[0],
         )
     unknown = tuple(left.values())
-    taken = {column.name for column in columns_of(contract)} | set(_LINEAGE)
+    taken = {column.name for column in columns_of(contract)} | set(LINEAGE)
     for name in unknown:
         if _folded(name) in taken:
             raise DeliveryRefused(
@@ -237,7 +237,7 @@ def _columns(contract: type[Contract]) -> tuple[Column, ...]:
             raise ContractError(
                 f"{contract.__name__}.{name}", f"unknown timezone {timezone!r}", "Give an IANA name."
             ) from None
-        if name in _LINEAGE or not name.isidentifier() or name != name.lower():
+        if name in LINEAGE or not name.isidentifier() or name != name.lower():
             raise ContractError(f"{contract.__name__}.{name}", "not a usable column name", "Use lower-case snake_case.")
         columns.append(
             Column(

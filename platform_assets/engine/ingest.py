@@ -14,7 +14,7 @@ import polars as pl
 
 from platform_assets.engine import failpoint
 from platform_assets.engine.archive import Archive, Claim
-from platform_assets.engine.contract import Header, columns_of, match_header
+from platform_assets.engine.contract import Header, match_header
 from platform_assets.engine.feed import Feed
 from platform_assets.engine.landing import Arrival
 from platform_assets.engine.ledger import Ledger, Receipt
@@ -167,6 +167,7 @@ class _Load:
         self._receipts: list[Receipt] = []
         self._seen: list[tuple[Arrival, int]] = []
         self._fingerprints: dict[str, _Delivery] = {}  # content accepted in this very transaction
+        self._words: dict[str, Receipt] = {}  # restatements of this very transaction, by slot
         self._spanning: int | None = None  # the delivery whose rows are in the table `seen`
 
     def quarantine(self, arrival: Arrival, problem: DeliveryRefused, claim: Claim | None = None) -> None:
@@ -189,8 +190,20 @@ class _Load:
         """
         arrival = claim.arrival
         replaced = self._ledger.in_force(self._feed.name, arrival.slot)
+        if replaced and self._feed.on_restatement == "refuse" and replaced.fingerprint != claim.fingerprint:
+            problem = DeliveryRefused(
+                f"new content under the name of delivery {replaced.delivery_id}, and the feed refuses restatements",
+                remedy='Deliver it under another name, or declare on_restatement="replace".',
+            )
+            self.quarantine(arrival, problem, claim)
+            return
         twin = self._fingerprints.get(claim.fingerprint)
-        same = twin.receipt if twin else self._ledger.accepted_content(self._feed.name, claim.fingerprint)
+        same = (
+            twin.receipt
+            if twin
+            else self._ledger.accepted_content(self._feed.name, claim.fingerprint)
+            or self._ledger.said_before(self._feed.name, arrival.slot, claim.fingerprint)
+        )
         if same is not None:
             if replaced is not None and replaced.delivery_id == same.delivery_id:
                 replaced = None  # the file was touched, not changed
@@ -206,7 +219,7 @@ class _Load:
             self._receipts.append(self._replacing(receipt, replaced))
             return
         try:
-            reader, header = self._opened(claim, replaced)
+            reader, header = self._opened(claim)
         except DeliveryRefused as problem:
             self.quarantine(arrival, problem, claim)
             return
@@ -256,7 +269,7 @@ class _Load:
             archived=claim.copy.relative_to(self._archive.root).as_posix() if claim else None,
         )
 
-    def _opened(self, claim: Claim, replaced: Receipt | None) -> tuple[Reader, Header]:
+    def _opened(self, claim: Claim) -> tuple[Reader, Header]:
         """The delivery's reader and matched header, or DeliveryRefused before any row."""
         feed = self._feed
         young = claim.arrival.age_s(self._now) < feed.source.patience.total_seconds()
@@ -268,11 +281,6 @@ class _Load:
             raise DeliveryRefused(error.what, remedy="Ask the producer to deliver the whole file again.") from error
         if reader.looks_cut_off and young:
             raise DeliveryUnfinished(f"{claim.arrival.slot} ends in the middle of a record")
-        if replaced is not None and feed.on_restatement == "refuse":
-            raise DeliveryRefused(
-                f"new content under the name of delivery {replaced.delivery_id}, and the feed refuses restatements",
-                remedy='Deliver it under another name, or declare on_restatement="replace".',
-            )
         if not reader.header:
             if feed.on_empty == "quarantine":
                 raise _empty("the file is empty")
@@ -292,10 +300,12 @@ class _Load:
         self._ledger.settle_quarantined(self._feed.name, receipt.slot, receipt.delivery_id)
         if replaced is None or self._feed.on_restatement == "append":
             return receipt
-        if self._ledger.held_by(replaced.delivery_id) is None:
+        receipt = self._words[receipt.slot] = replace(receipt, supersedes=replaced.delivery_id)
+        others = [word.stands_for for word in self._words.values()]
+        if replaced.delivery_id not in others and not self._ledger.held(replaced, besides=list(self._words)):
             self._tables.remove([replaced.delivery_id])
             self._ledger.supersede(replaced.delivery_id, receipt.delivery_id, self._revision)
-        return replace(receipt, supersedes=replaced.delivery_id)
+        return receipt
 
     def _read(self, delivery: _Delivery, reader: Reader) -> None:
         header = delivery.header
@@ -379,7 +389,7 @@ class _Load:
         self._count(verdict.accepted, "accepted")
         self._widen_event_time(verdict.accepted)
         if verdict.rejected.height:
-            self._reject(verdict.rejected)
+            self._reject(verdict.rejected, verdict.reasons)
             self._count(verdict.rejected, "rejected")
 
     def _count(self, rows: pl.DataFrame, figure: str) -> None:
@@ -398,15 +408,24 @@ class _Load:
             if known:
                 delivery.receipt = replace(delivery.receipt, event_min=min(known), event_max=max(known))
 
-    def _reject(self, rejected: pl.DataFrame) -> None:
-        for part in rejected.partition_by("_delivery_id"):
-            delivered = self._under_way[part["_delivery_id"][0]].header.columns
+    def _reject(self, rejected: pl.DataFrame, reasons: pl.Series) -> None:
+        for delivery_id in rejected["_delivery_id"].unique():
+            of_delivery = rejected["_delivery_id"] == delivery_id
+            part = rejected.filter(of_delivery)
+            delivered = self._under_way[delivery_id].header.columns
             record = pl.struct(
                 pl.col(name).cast(pl.String, strict=False).alias(delivered.get(name, name))
                 for name in part.columns
-                if name not in ("_delivery_id", "_line", "_extra", "reasons")
+                if name not in ("_delivery_id", "_line", "_extra")
             )
-            self._tables.insert_rejected(part.with_columns(record.struct.json_encode().alias("record")))
+            self._tables.insert_rejected(
+                part.select(
+                    "_delivery_id",
+                    "_line",
+                    reasons.filter(of_delivery).alias("reasons"),
+                    record.struct.json_encode().alias("record"),
+                )
+            )
 
     def _split_duplicates(self, frame: pl.DataFrame, more_of: _Delivery | None) -> tuple[pl.DataFrame, pl.DataFrame]:
         """Split off rows that equal an earlier row of their delivery in every delivered column."""

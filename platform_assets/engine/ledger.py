@@ -36,6 +36,8 @@ SELECT s.slot, s.size, s.mtime_ns, s.ctime_ns, s.inode,
     CASE WHEN d.status = 'quarantined' THEN d.contract END AS contract
 FROM ledger.sightings s LEFT JOIN ledger.deliveries d USING (delivery_id) WHERE s.feed = ?
 """
+# A receipt that says what its slot stands for from then on; what is quarantined or a mere copy says nothing.
+_WORD: Final = "(status = 'accepted' OR supersedes IS NOT NULL)"
 _ARRAYS: Final = ("header", "unknown_columns")
 
 
@@ -75,6 +77,11 @@ class Receipt:
     supersedes: int | None = None
     superseded_by: int | None = None
     duplicate_of: int | None = None
+
+    @property
+    def stands_for(self) -> int:
+        """The delivery that holds this one's rows: itself, or the one it equals."""
+        return self.delivery_id if self.duplicate_of is None else self.duplicate_of
 
     @property
     def reconciles(self) -> bool:
@@ -136,18 +143,31 @@ class Ledger:
         """The delivery in force that had these bytes."""
         return self._one("feed = $1 AND fingerprint = $2 AND status = 'accepted'", [feed, fingerprint])
 
-    def in_force(self, feed: str, slot: str) -> Receipt | None:
-        """The accepted delivery in force for a slot."""
-        return self._one("feed = $1 AND slot = $2 AND status = 'accepted'", [feed, slot])
+    def said_before(self, feed: str, slot: str, fingerprint: str) -> Receipt | None:
+        """The slot's last delivery if it had these bytes: the file was touched, not changed."""
+        last = self._one("feed = $1 AND slot = $2 AND problem IS NULL", [feed, slot])
+        return last if last is not None and last.fingerprint == fingerprint else None
 
-    def held_by(self, delivery_id: int) -> Receipt | None:
-        """The restatement, still the last word of its slot, that had the very bytes of this delivery."""
-        return self._one(
-            "duplicate_of = $1 AND supersedes IS NOT NULL AND status = 'duplicate' AND delivery_id = "
-            "(SELECT max(d.delivery_id) FROM ledger.deliveries d "
-            "WHERE d.feed = deliveries.feed AND d.slot = deliveries.slot)",
-            [delivery_id],
-        )
+    def in_force(self, feed: str, slot: str) -> Receipt | None:
+        """The delivery whose rows a slot stands for: what it brought last, or what its last restatement equals.
+
+        A mere copy of another slot's delivery stands for nothing: correcting the original corrects the copy.
+        """
+        word = self._one(f"feed = $1 AND slot = $2 AND {_WORD}", [feed, slot])
+        if word is None or word.stands_for == word.delivery_id:
+            return word
+        return self._one("delivery_id = $1", [word.stands_for])
+
+    def held(self, delivery: Receipt, besides: list[str]) -> bool:
+        """Whether the last word of any slot but `besides` stands for the rows of `delivery`."""
+        row = self._connection.execute(
+            "SELECT count(*) FROM (SELECT slot, max_by(coalesce(duplicate_of, delivery_id), delivery_id) AS stands_for "
+            f"FROM ledger.deliveries WHERE feed = ? AND {_WORD} GROUP BY slot) "
+            "WHERE stands_for = ? AND NOT list_contains(?::VARCHAR[], slot)",
+            [delivery.feed, delivery.delivery_id, besides],
+        ).fetchone()
+        assert row is not None
+        return bool(row[0])
 
     def add(self, receipts: list[Receipt]) -> None:
         """Write receipts."""
@@ -227,7 +247,9 @@ class Ledger:
     def receipts(self, feed: str | None = None, *, after: int = 0) -> list[Receipt]:
         """Receipts with an id greater than `after`, newest first."""
         values: list[object] = [after, *([] if feed is None else [feed])]
-        return self._many("delivery_id > $1" + (" AND feed = $2" if values[1:] else "") + " ORDER BY delivery_id DESC", values)
+        return self._many(
+            "delivery_id > $1" + (" AND feed = $2" if values[1:] else "") + " ORDER BY delivery_id DESC", values
+        )
 
     def waiting(self, feed: str) -> list[Receipt]:
         """Deliveries of the feed that are quarantined as a whole."""

@@ -10,7 +10,7 @@ from typing import Final
 import duckdb
 import polars as pl
 
-from platform_assets.engine.contract import Contract, columns_of, match_header
+from platform_assets.engine.contract import LINEAGE, Contract, columns_of, match_header
 from platform_assets.engine.feed import declarations
 from platform_assets.engine.validate import judge
 from platform_assets.engine.warehouse import Warehouse, quote
@@ -52,13 +52,14 @@ def check_mart(mart: Mart, warehouse: Warehouse) -> MartReport:
         connection.execute(f"ATTACH '{str(warehouse.marts).replace(chr(39), chr(39) * 2)}' AS marts (READ_ONLY)")
         try:
             for frame in _batches(connection, mart.name):
-                header = match_header(mart.contract, frame.columns)
+                # Lineage columns lead back to a row's file and line; they are the platform's promise.
+                header = match_header(mart.contract, [name for name in frame.columns if name not in LINEAGE])
                 if header.unknown:
                     return MartReport(rows, broken, f"columns without a promise: {', '.join(header.unknown)}", ())
                 verdict = judge(frame.select(c.name for c in columns_of(mart.contract)), mart.contract)
                 rows += frame.height
                 broken += verdict.rejected.height
-                for reasons in verdict.rejected["reasons"].head(_SAMPLES - len(samples)):
+                for reasons in verdict.reasons.head(_SAMPLES - len(samples)):
                     samples.extend(reasons.to_list() if isinstance(reasons, pl.Series) else reasons)
         except DeliveryRefused as error:
             return MartReport(rows, broken, error.what, ())

@@ -35,11 +35,13 @@ class Verdict:
     """What became of a frame's rows.
 
     accepted: the rows that keep the contract, typed, with every further column of the frame.
-    rejected: the others as they arrived, plus `reasons`, a list of {column, rule, value} with PII masked.
+    rejected: the others as they arrived. reasons: for each of these a list of {column, rule, value}, PII masked;
+        a series of its own because a delivery may have a column of any name.
     """
 
     accepted: pl.DataFrame
     rejected: pl.DataFrame
+    reasons: pl.Series
 
 
 def judge(frame: pl.DataFrame, contract: type[Contract]) -> Verdict:
@@ -56,7 +58,8 @@ def judge(frame: pl.DataFrame, contract: type[Contract]) -> Verdict:
     if not broken.height:
         return Verdict(
             accepted=typed.with_columns(frame.select(others)) if others else typed,
-            rejected=frame.clear().with_columns(pl.lit(None, pl.List(_REASON)).alias("reasons")),
+            rejected=frame.clear(),
+            reasons=pl.Series("reasons", [], pl.List(_REASON)),
         )
     masked = [column.name for column in columns_of(contract) if column.pii]
     # A rule across columns shows the whole row, so it is masked whole where any column is PII.
@@ -73,7 +76,8 @@ def judge(frame: pl.DataFrame, contract: type[Contract]) -> Verdict:
     accepted = typed.with_columns(frame.select(others)) if others else typed
     return Verdict(
         accepted=accepted.filter(keep),
-        rejected=frame[reasons["row"]].with_columns(reasons["reasons"]),
+        rejected=frame[reasons["row"]],
+        reasons=reasons["reasons"],
     )
 
 

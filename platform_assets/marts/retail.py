@@ -27,9 +27,6 @@ class FctOrderLines(Contract):
     invoiced_at: datetime = Field()
     customer_id: str = Field(nullable=True, pii="pseudonym", str_matches=r"^[0-9]+$")
     country: str = Field()
-    _delivery_id: int = Field()
-    _line: int = Field()
-    _revision: int = Field()
 
 
 class FctReturns(Contract):
@@ -48,8 +45,6 @@ class FctReturns(Contract):
     sold_on: date = Field(nullable=True)
     sale_unit_price: Decimal = Field(nullable=True, ge=0)
     days_since_sale: int = Field(nullable=True, ge=0)
-    _delivery_id: int = Field()
-    _line: int = Field()
 
 
 class DimProducts(Contract):

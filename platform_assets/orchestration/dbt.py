@@ -6,6 +6,7 @@ beyond the documented API is pinned by tests/upstream.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any, Final
 
@@ -60,25 +61,17 @@ class Translator(DagsterDbtTranslator):
         spec = spec.replace_attributes(deps=[dep for dep in spec.deps if dep.asset_key.path[0] != _LEDGER_SOURCE])
         policies = [
             (self._feeds[key].delivered.longest_gap(), freshness_policy(self._feeds[key]))
-            for key in map(self.get_asset_key, _sources_above(manifest, unique_id))
+            for key in (
+                self.get_asset_key(manifest["sources"][node])
+                for node in _reached(manifest["parent_map"], unique_id)
+                if node in manifest["sources"]
+            )
             if key in self._feeds
         ]
         if not policies:
             return spec
         # What its most frequent feed brings must show in it.
         return spec.replace_attributes(freshness_policy=min(policies, key=lambda policy: policy[0])[1])
-
-
-def _sources_above(manifest: Mapping[str, Any], unique_id: str) -> Iterator[Mapping[str, Any]]:
-    seen = set()
-    above = [unique_id]
-    while above:
-        node = above.pop()
-        if node not in seen:
-            seen.add(node)
-            above += manifest["parent_map"].get(node, [])
-            if node in manifest["sources"]:
-                yield manifest["sources"][node]
 
 
 def models(feeds: Sequence[Feed]) -> dg.AssetsDefinition:
@@ -90,8 +83,8 @@ def models(feeds: Sequence[Feed]) -> dg.AssetsDefinition:
     @dbt_assets(manifest=manifest, dagster_dbt_translator=translator, name="dbt_models", pool=WRITER_POOL)
     def dbt_models(context: dg.AssetExecutionContext, deployment: DeploymentResource) -> Iterator[Any]:
         opened = deployment.open(context)
-        whole = _wholly_selected(context, feeds)
         if context.selected_asset_keys:
+            whole = _wholly_selected(manifest, translator, context.selected_asset_keys, feeds)
             everything = context.selected_asset_keys == context.assets_def.keys
             opened.begin_build(whole, code_version(opened.feeds, load_marts(MARTS_PACKAGE)) if everything else None)
         yield from _build(context, opened, manifest_path)
@@ -99,17 +92,38 @@ def models(feeds: Sequence[Feed]) -> dg.AssetsDefinition:
     return dbt_models
 
 
-def _wholly_selected(context: dg.AssetExecutionContext, feeds: Sequence[Feed]) -> list[str]:
+def _wholly_selected(
+    manifest: Mapping[str, Any], translator: Translator, selected: AbstractSet[dg.AssetKey], feeds: Sequence[Feed]
+) -> list[str]:
     """The feeds of which every model below is being built."""
-    graph = context.repository_def.asset_graph
-    of_dbt = context.assets_def.keys
-    selected = context.selected_asset_keys
+    by_key = {translator.get_asset_key(source): unique_id for unique_id, source in manifest["sources"].items()}
     whole = []
     for feed in feeds:
-        below = (dg.AssetSelection.assets(raw_key(feed)).downstream()).resolve(graph) & of_dbt
-        if below <= selected:
+        below = {node for node in _reached(manifest["child_map"], by_key.get(raw_key(feed))) if _is_asset(manifest, node)}
+        if {translator.get_asset_key(manifest["nodes"][node]) for node in below} <= selected:
             whole.append(feed.name)
     return whole
+
+
+def _is_asset(manifest: Mapping[str, Any], node: str) -> bool:
+    properties = manifest["nodes"].get(node)
+    return (
+        properties is not None
+        and properties["resource_type"] in ("model", "snapshot", "seed")
+        and properties["config"]["materialized"] != "ephemeral"
+    )
+
+
+def _reached(edges: Mapping[str, Sequence[str]], start: str | None) -> set[str]:
+    """Everything that the edges lead to from `start`, itself included."""
+    reached: set[str] = set()
+    ahead = [start] if start is not None else []
+    while ahead:
+        node = ahead.pop()
+        if node not in reached:
+            reached.add(node)
+            ahead += edges.get(node, [])
+    return reached
 
 
 def _build(context: dg.AssetExecutionContext, deployment: Deployment, manifest_path: Path) -> Iterator[Any]:

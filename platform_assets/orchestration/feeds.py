@@ -132,14 +132,14 @@ def feed_checks(feed: Feed) -> dg.AssetChecksDefinition:
             receipts = Ledger(connection).receipts(feed.name)
             stored = FeedTables(connection, opened.feed(feed.name)).row_counts()
         in_force = [receipt for receipt in receipts if receipt.status == "accepted"]
-        results = {
-            reconciles: _unreconciled(receipts, stored),
-            tolerated: [r for r in in_force if not feed.tolerate.allows(r.rejected, r.read)],
-            drift: [r for r in in_force[:_SHOWN] if r.unknown_columns],
-            waiting: [r for r in receipts if r.status == "quarantined"],
-        }
+        results = [
+            (reconciles, _unreconciled(receipts, stored)),
+            (tolerated, [r for r in in_force if not feed.tolerate.allows(r.rejected, r.read)]),
+            (drift, [r for r in in_force[:_SHOWN] if r.unknown_columns]),
+            (waiting, [r for r in receipts if r.status == "quarantined"]),
+        ]
         selected = {check.name for check in context.selected_asset_check_keys}
-        for spec, failing in results.items():
+        for spec, failing in results:
             if spec.name in selected:
                 yield dg.AssetCheckResult(
                     asset_key=key,

@@ -18,8 +18,13 @@ from platform_assets.orchestration.resources import DeploymentResource
 RELEASE_KEY = dg.AssetKey("release")
 
 
-def release_asset(marts: Sequence[dg.AssetKey]) -> dg.AssetsDefinition:
-    """The published version of the marts."""
+def release_asset(
+    marts: Sequence[dg.AssetKey],
+    assets: Sequence[dg.AssetsDefinition],
+    checks: Sequence[dg.AssetChecksDefinition],
+) -> dg.AssetsDefinition:
+    """The published version of `marts`; `assets` and `checks` are all there is above it."""
+    blocking = _blocking_checks(marts, assets, checks)
 
     @dg.asset(
         key=RELEASE_KEY,
@@ -33,7 +38,7 @@ def release_asset(marts: Sequence[dg.AssetKey]) -> dg.AssetsDefinition:
         "blocking check above it has passed; `releases/current.duckdb` always points to the newest.",
     )
     def release(context: dg.AssetExecutionContext, deployment: DeploymentResource) -> dg.MaterializeResult[Any]:
-        if failing := _failing_checks(context):
+        if failing := _failing_checks(context.instance, blocking):
             raise ReleaseRefused(
                 f"{len(failing)} blocking check{'s' * (len(failing) > 1)} failed or did not run: "
                 + ", ".join(failing[:10]),
@@ -54,12 +59,27 @@ def release_asset(marts: Sequence[dg.AssetKey]) -> dg.AssetsDefinition:
     return release
 
 
-def _failing_checks(context: dg.AssetExecutionContext) -> list[str]:
-    """Blocking checks above the release whose last evaluation did not pass; one that never ran counts."""
-    graph = context.repository_def.asset_graph
-    above = dg.AssetSelection.assets(RELEASE_KEY).upstream().resolve(graph)
-    blocking = [key for key in graph.asset_check_keys if key.asset_key in above and graph.get(key).blocking]
-    records = context.instance.event_log_storage.get_latest_asset_check_execution_by_key(blocking)
+def _blocking_checks(
+    marts: Sequence[dg.AssetKey],
+    assets: Sequence[dg.AssetsDefinition],
+    checks: Sequence[dg.AssetChecksDefinition],
+) -> list[dg.AssetCheckKey]:
+    """The blocking checks of the marts and of everything they are made from."""
+    above = {spec.key: [dep.asset_key for dep in spec.deps] for asset in assets for spec in asset.specs}
+    reached: set[dg.AssetKey] = set()
+    ahead = list(marts)
+    while ahead:
+        key = ahead.pop()
+        if key not in reached:
+            reached.add(key)
+            ahead += above.get(key, [])
+    specs = [spec for definition in (*assets, *checks) for spec in definition.check_specs]
+    return [spec.key for spec in specs if spec.blocking and spec.asset_key in reached]
+
+
+def _failing_checks(instance: dg.DagsterInstance, blocking: Sequence[dg.AssetCheckKey]) -> list[str]:
+    """Blocking checks whose last evaluation did not pass; one that never ran counts."""
+    records = instance.event_log_storage.get_latest_asset_check_execution_by_key(blocking)
     return sorted(
         f"{key.asset_key.to_user_string()}:{key.name}"
         for key in blocking
