@@ -46,4 +46,7 @@ def build_definitions(deployment: OpensDeployment | None = None) -> dg.Definitio
     )
 
 
-defs = build_definitions()
+@dg.definitions
+def defs() -> dg.Definitions:
+    """The code location; built when it is loaded, not when this module is imported."""
+    return build_definitions()

@@ -41,9 +41,13 @@ def show(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, r
     table = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
     figures = set(right)
     for column in columns:
-        table.add_column(column, justify="right" if column in figures else "left", overflow="fold", no_wrap=column in figures)
+        table.add_column(
+            column, justify="right" if column in figures else "left", overflow="fold", no_wrap=column in figures
+        )
     for row in rows:
-        table.add_row(*(Text("" if cell is None else f"{cell:,}" if isinstance(cell, int) else str(cell)) for cell in row))
+        table.add_row(
+            *(Text("" if cell is None else f"{cell:,}" if isinstance(cell, int) else str(cell)) for cell in row)
+        )
     _out.print(table)
 
 
@@ -86,4 +90,4 @@ def feed_json(status: FeedStatus) -> dict[str, Any]:
 
 def newest(status: FeedStatus) -> str:
     """The newest data time of a feed as a person reads it, in UTC."""
-    return f"{status.newest:%Y-%m-%d %H:%M}" if status.newest else "–"
+    return f"{status.newest:%Y-%m-%d %H:%M}" if status.newest else "-"

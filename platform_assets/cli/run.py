@@ -110,7 +110,9 @@ def simulate(
     rows_per_day: Annotated[int, typer.Option(help="Order lines of a trading day.", min=1)] = 1000,
     seed: Annotated[int, typer.Option(help="Same seed and days, same bytes.")] = 1,
     dirt: Annotated[float, typer.Option(help="Share of order lines that are dirty.", min=0.0, max=1.0)] = 0.02,
-    until: Annotated[datetime | None, typer.Option(help="Last day; yesterday by default.", formats=["%Y-%m-%d"])] = None,
+    until: Annotated[
+        datetime | None, typer.Option(help="Last day; yesterday by default.", formats=["%Y-%m-%d"])
+    ] = None,
     if_empty: Annotated[bool, typer.Option(help="Do nothing when the landing folder holds anything.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -140,7 +142,9 @@ def simulate(
             progress=say if days * rows_per_day > _LONG_WORK_ROWS else None,
         )
     except ValueError as error:
-        raise ConfigurationError("simulate", str(error), "Choose another landing folder, or the values of before.") from error
+        raise ConfigurationError(
+            "simulate", str(error), "Choose another landing folder, or the values of before."
+        ) from error
     if as_json:
         answer({"ok": True, "files": list(made.wrote), "landing": str(landing), "until": last.isoformat()})
     else:
@@ -186,9 +190,7 @@ def _newest_delivery(deployment: Deployment) -> int:
         return Ledger(connection).next_ids()[0] - 1
 
 
-def _report(
-    deployment: Deployment, outcome: "RunOutcome | None", before: int, *, as_json: bool, took_s: float
-) -> None:
+def _report(deployment: Deployment, outcome: "RunOutcome | None", before: int, *, as_json: bool, took_s: float) -> None:
     """What this run did: figures of its own deliveries, reasons of rejection, the release."""
     with deployment.warehouse.open("read the ledger", deployment.notify) as connection:
         receipts = Ledger(connection).receipts(after=before)
@@ -250,13 +252,14 @@ def _added_up(receipts: Any) -> dict[str, int]:  # noqa: ANN401 - an iterator of
 
 
 def _preview(path: str) -> None:
-    """The newest rows of the headline mart, read as any reader would."""
+    """The first rows of the headline mart, read as any reader would."""
     for mart in load_marts("platform_assets.marts"):
         if mart.headline:
             with contextlib.closing(duckdb.connect(path, read_only=True)) as connection:
-                rows = connection.execute(f"SELECT * FROM {quote(mart.name)} ORDER BY 1 LIMIT {_PREVIEW_ROWS}")
-                columns = [column[0] for column in rows.description or ()]
-                show(f"{mart.name}, first {_PREVIEW_ROWS} rows", columns, rows.fetchall(), right=columns[1:])
+                columns = ", ".join(map(quote, mart.headline))
+                rows = connection.execute(f"SELECT {columns} FROM {quote(mart.name)} ORDER BY 1 LIMIT {_PREVIEW_ROWS}")
+                title = f"{mart.name}, first {_PREVIEW_ROWS} rows"
+                show(title, mart.headline, rows.fetchall(), right=mart.headline[1:])
 
 
 def _tell_checks(outcome: "RunOutcome", *, as_json: bool) -> None:
@@ -289,4 +292,3 @@ def _tell_checks(outcome: "RunOutcome", *, as_json: bool) -> None:
     )
     for failure in outcome.failures:
         line(failure)
-

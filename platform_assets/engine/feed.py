@@ -3,6 +3,7 @@
 Belongs here: declarations and their checks. Does not: anything that reads a file or the warehouse.
 """
 
+import functools
 import hashlib
 import importlib
 import itertools
@@ -110,10 +111,7 @@ class Cadence:
 
     def longest_gap(self) -> timedelta:
         """The longest time between two deliveries that keep the promise, by the first year of a fixed calendar."""
-        ticks = CronSim(self.cron, datetime(2000, 1, 1, tzinfo=ZoneInfo(self.timezone)))
-        dates = [next(ticks) for _ in range(400)]
-        gaps = (later.astimezone(UTC) - earlier.astimezone(UTC) for earlier, later in itertools.pairwise(dates))
-        return max(gaps) + self.within
+        return _longest_gap(self.cron, self.timezone) + self.within
 
     def data_due(self, now: datetime) -> datetime:
         """The instant up to which data must have arrived by `now` (both timezone-aware).
@@ -126,6 +124,13 @@ class Cadence:
         ticks = CronSim(self.cron, by, reverse=True)
         next(ticks)
         return next(ticks)
+
+
+@functools.cache
+def _longest_gap(cron: str, timezone: str) -> timedelta:
+    ticks = CronSim(cron, datetime(2000, 1, 1, tzinfo=ZoneInfo(timezone)))
+    dates = [next(ticks).astimezone(UTC) for _ in range(400)]
+    return max(later - earlier for earlier, later in itertools.pairwise(dates))
 
 
 @dataclass(frozen=True)

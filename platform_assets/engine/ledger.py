@@ -263,7 +263,8 @@ class Ledger:
             "coalesce(sum(accepted) FILTER (status = 'accepted'), 0)::BIGINT, "
             "count(*) FILTER (status = 'quarantined'), "
             # A row dated later than its arrival proves nothing about the time after it.
-            "max(least(event_max, committed_at)) FILTER (status = 'accepted'), max(arrived_at) FILTER (status = 'accepted') "
+            "max(least(event_max, committed_at)) FILTER (status = 'accepted'), "
+            "max(arrived_at) FILTER (status = 'accepted') "
             "FROM ledger.deliveries WHERE feed = ?",
             [feed],
         ).fetchone()

@@ -22,11 +22,11 @@ _SAMPLES: Final = 10
 
 @dataclass(frozen=True)
 class Mart:
-    """A dbt mart whose table keeps `contract`. `headline`: shown first to people who run the platform."""
+    """A dbt mart whose table keeps `contract`. `headline`: columns shown to people who run the platform."""
 
     name: str
     contract: type[Contract]
-    headline: bool = False
+    headline: tuple[str, ...] = ()
 
 
 def load_marts(package: str) -> tuple[Mart, ...]:

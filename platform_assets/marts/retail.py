@@ -108,5 +108,9 @@ FCT_ORDER_LINES = Mart("fct_order_lines", FctOrderLines)
 FCT_RETURNS = Mart("fct_returns", FctReturns)
 DIM_PRODUCTS = Mart("dim_products", DimProducts)
 DIM_CUSTOMERS = Mart("dim_customers", DimCustomers)
-DAILY_SALES = Mart("daily_sales", DailySales, headline=True)
+DAILY_SALES = Mart(
+    "daily_sales",
+    DailySales,
+    headline=("sale_date", "orders", "units_sold", "gross_revenue", "returns_value", "net_revenue"),
+)
 CUSTOMER_VALUE = Mart("customer_value", CustomerValue)

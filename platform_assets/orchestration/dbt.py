@@ -25,6 +25,7 @@ from platform_assets.orchestration.resources import MARTS_PACKAGE, DeploymentRes
 from platform_assets.engine.mart import load_marts
 
 _LEDGER_SOURCE: Final = "platform"
+_RESULTS: Final = ("LogModelResult", "LogSnapshotResult", "LogTestResult")
 
 
 def downstream() -> dg.AutomationCondition[Any]:
@@ -52,9 +53,7 @@ class Translator(DagsterDbtTranslator):
         """See `downstream`."""
         return downstream()
 
-    def get_asset_spec(
-        self, manifest: Mapping[str, Any], unique_id: str, project: DbtProject | None
-    ) -> dg.AssetSpec:
+    def get_asset_spec(self, manifest: Mapping[str, Any], unique_id: str, project: DbtProject | None) -> dg.AssetSpec:
         """The node's spec with the freshness that its feeds allow."""
         spec = super().get_asset_spec(manifest, unique_id, project)
         # The ledger tells models what is new; it is not data that anybody materializes.
@@ -99,7 +98,9 @@ def _wholly_selected(
     by_key = {translator.get_asset_key(source): unique_id for unique_id, source in manifest["sources"].items()}
     whole = []
     for feed in feeds:
-        below = {node for node in _reached(manifest["child_map"], by_key.get(raw_key(feed))) if _is_asset(manifest, node)}
+        below = {
+            node for node in _reached(manifest["child_map"], by_key.get(raw_key(feed))) if _is_asset(manifest, node)
+        }
         if {translator.get_asset_key(manifest["nodes"][node]) for node in below} <= selected:
             whole.append(feed.name)
     return whole
@@ -139,7 +140,7 @@ def _build(context: dg.AssetExecutionContext, deployment: Deployment, manifest_p
     )
     target = deployment.home / "dbt"
     target.mkdir(parents=True, exist_ok=True)
-    arguments = ["--log-level", "none", "build", "--exclude-resource-type", "unit_test"]
+    arguments = ["--log-level", "none", "--no-use-colors", "build", "--exclude-resource-type", "unit_test"]
     arguments += ["--project-dir", str(DBT_PROJECT), "--profiles-dir", str(DBT_PROJECT)]
     arguments += ["--target-path", str(target), "--log-path", str(target)]
     if chosen.indirect_selection:
@@ -151,8 +152,8 @@ def _build(context: dg.AssetExecutionContext, deployment: Deployment, manifest_p
         messages.append(event)
         if event["info"]["level"] in ("warn", "error"):
             context.log.warning(event["info"]["msg"])
-        elif event["info"]["name"] in ("LogModelResult", "LogTestResult", "LogSnapshotResult"):
-            deployment.notify(event["info"]["msg"])
+        elif event["info"]["name"] in _RESULTS:
+            context.log.info(event["info"]["msg"])
 
     manifest = Manifest.from_msgpack((manifest_path.parent / "partial_parse.msgpack").read_bytes())
     try:
@@ -160,6 +161,10 @@ def _build(context: dg.AssetExecutionContext, deployment: Deployment, manifest_p
     finally:
         # dbt keeps its connection, and with it the file's lock, until the process ends.
         DuckDBConnectionManager.close_all_connections()
+    built, tested = (
+        sum(message["info"]["name"] in names for message in messages) for names in (_RESULTS[:2], _RESULTS[2:])
+    )
+    deployment.notify(f"dbt: {built} models built, {tested} tests run")
     counts = _row_counts(deployment)
     for event in messages:
         message = DbtCoreCliEventMessage(raw_event=event, event_history_metadata={})

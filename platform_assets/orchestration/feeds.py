@@ -304,7 +304,4 @@ def _summary(failing: Sequence[Receipt], deliveries: int) -> str:
 
 
 def _failing_metadata(failing: Sequence[Receipt]) -> Mapping[str, Any]:
-    return {"failed": len(failing)} | (
-        {"deliveries": dg.MetadataValue.md(_receipts_table(failing))} if failing else {}
-    )
-
+    return {"failed": len(failing)} | ({"deliveries": dg.MetadataValue.md(_receipts_table(failing))} if failing else {})

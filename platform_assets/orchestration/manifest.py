@@ -71,7 +71,11 @@ def _parse() -> None:
     command += ["--project-dir", str(DBT_PROJECT), "--profiles-dir", str(DBT_PROJECT), "--target-path", str(_TARGET)]
     command += ["--log-path", str(_TARGET)]
     parsed = subprocess.run(  # noqa: S603 - our own interpreter and arguments
-        command, env={**os.environ, "DBT_SEND_ANONYMOUS_USAGE_STATS": "false"}, capture_output=True, text=True, check=False
+        command,
+        env={**os.environ, "DBT_SEND_ANONYMOUS_USAGE_STATS": "false"},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if parsed.returncode:
         raise ConfigurationError(

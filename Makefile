@@ -1,0 +1,43 @@
+# One command to run, one to test. Everything lives in .venv, made from uv.lock.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: help setup run ui test test-slow lint clean
+.DEFAULT_GOAL := help
+
+help: ## Say what there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(READY): pyproject.toml uv.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 …"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.9'
+	@VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv sync --active --locked --inexact --quiet
+	@$(BIN)/platform setup
+	@touch $(READY)
+
+setup: $(READY) ## Create the environment and prepare the checkout
+
+run: $(READY) ## Sample deliveries if there are none, then everything that is pending
+	@$(BIN)/platform simulate --days 30 --if-empty
+	@$(BIN)/platform run
+
+ui: $(READY) ## The Dagster UI on 127.0.0.1:3000, sensors on
+	@$(BIN)/platform ui
+
+test: $(READY) ## Lint, types and every test but the slow tier
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/pytest
+
+test-slow: $(READY) ## The slow tier: long fault runs
+	@$(BIN)/pytest -m slow
+
+lint: $(READY) ## Format and mend what can be mended
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+clean: ## Remove the environment (state and deliveries stay)
+	rm -rf .venv
