@@ -7,10 +7,12 @@ from typing import Annotated
 
 import typer
 
-from platform_assets.cli.common import FIGURES, Json, answer, feed_json, newest, open_deployment, show
+from platform_assets.cli.common import FIGURES, Json, answer, feed_json, line, newest, open_deployment, show
 from platform_assets.engine.contract import columns_of
+from platform_assets.engine.feed import load_feeds
 from platform_assets.engine.ledger import Ledger
 from platform_assets.engine.tables import FeedTables
+from platform_assets.orchestration.sources import SOURCES_FILE, sources_yaml, write_sources
 
 feed_app = typer.Typer(no_args_is_help=True, help="Feeds: what is declared, and how each stands.")
 quarantine_app = typer.Typer(no_args_is_help=True, help="Rows and deliveries that broke their contract.")
@@ -77,6 +79,25 @@ def feed_status(as_json: Json = False) -> None:
         ],
         right=(*FIGURES, "rows now", "waiting"),
     )
+
+
+@feed_app.command("sources")
+def feed_sources(
+    check: Annotated[bool, typer.Option("--check", help="Write nothing; exit code 1 if the file has drifted.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Write dbt's sources file from the feeds.
+
+    Example: platform feed sources --check
+    """
+    feeds = load_feeds("platform_assets.feeds")
+    drifted = SOURCES_FILE.read_text() != sources_yaml(feeds) if check else write_sources(feeds)
+    if as_json:
+        answer({"ok": not (check and drifted), "drifted": drifted, "file": str(SOURCES_FILE)})
+    else:
+        line(f"{SOURCES_FILE}: " + (("has drifted" if check else "written") if drifted else "agrees with the feeds"))
+    if check and drifted:
+        raise typer.Exit(1)
 
 
 @quarantine_app.command("list")

@@ -18,11 +18,11 @@ from dagster_dbt.core.dbt_cli_event import DbtCoreCliEventMessage
 
 from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.feed import Feed
+from platform_assets.engine.mart import load_marts
 from platform_assets.engine.warehouse import quote
 from platform_assets.orchestration.feeds import WRITER_POOL, freshness_policy, raw_key
 from platform_assets.orchestration.manifest import DBT_PROJECT, code_version, current_manifest
 from platform_assets.orchestration.resources import MARTS_PACKAGE, DeploymentResource
-from platform_assets.engine.mart import load_marts
 
 _LEDGER_SOURCE: Final = "platform"
 _RESULTS: Final = ("LogModelResult", "LogSnapshotResult", "LogTestResult")
@@ -49,7 +49,10 @@ class Translator(DagsterDbtTranslator):
             folders = ["snapshots"]
         return dg.AssetKey([*folders, dbt_resource_props["name"]])
 
-    def get_automation_condition(self, dbt_resource_props: Mapping[str, Any]) -> dg.AutomationCondition[Any]:
+    def get_automation_condition(
+        self,
+        dbt_resource_props: Mapping[str, Any],  # noqa: ARG002 - dagster-dbt's signature
+    ) -> dg.AutomationCondition[Any]:
         """See `downstream`."""
         return downstream()
 
@@ -160,7 +163,7 @@ def _build(context: dg.AssetExecutionContext, deployment: Deployment, manifest_p
         result = dbtRunner(manifest=manifest, callbacks=[hear]).invoke([*arguments, *chosen.selection_args])
     finally:
         # dbt keeps its connection, and with it the file's lock, until the process ends.
-        DuckDBConnectionManager.close_all_connections()
+        DuckDBConnectionManager.close_all_connections()  # type: ignore[no-untyped-call]
     built, tested = (
         sum(message["info"]["name"] in names for message in messages) for names in (_RESULTS[:2], _RESULTS[2:])
     )

@@ -98,7 +98,8 @@ def feed_checks(feed: Feed) -> dg.AssetChecksDefinition:
         "receipts_reconcile",
         asset=key,
         blocking=True,
-        description="For every delivery: read = accepted + rejected + duplicate, and raw and quarantine hold those rows.",
+        description="For every delivery: read = accepted + rejected + duplicate, and raw and quarantine hold "
+        "just those rows.",
     )
     tolerated = dg.AssetCheckSpec(
         "rejects_within_tolerance",

@@ -20,14 +20,15 @@ def mart_key(mart: Mart) -> dg.AssetKey:
 
 def mart_check(mart: Mart) -> dg.AssetChecksDefinition:
     """Holds a mart to its contract before anybody reads it."""
-    rules = sum(len(column.rules) for column in columns_of(mart.contract))
+    columns = columns_of(mart.contract)
+    rules = sum(len(column.rules) for column in columns)
 
     @dg.asset_check(
         name="contract",
         asset=mart_key(mart),
         blocking=True,
         pool=WRITER_POOL,
-        description=f"Every row keeps {mart.contract.__name__}: {len(columns_of(mart.contract))} columns, {rules} rules. "
+        description=f"Every row keeps {mart.contract.__name__}: {len(columns)} columns, {rules} rules. "
         + describe(mart.contract).split("\n")[0],
     )
     def contract(context: dg.AssetCheckExecutionContext, deployment: DeploymentResource) -> dg.AssetCheckResult:

@@ -9,7 +9,6 @@ from typing import Any
 import dagster as dg
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
-from platform_assets.engine.mart import Mart
 from platform_assets.errors import ReleaseRefused
 from platform_assets.orchestration.dbt import downstream
 from platform_assets.orchestration.feeds import WRITER_POOL
