@@ -6,6 +6,7 @@ Belongs here: output and options used by more than one verb. Does not: verbs.
 import json
 import sys
 from collections.abc import Iterable, Sequence
+from decimal import Decimal
 from typing import Annotated, Any, Final
 
 import typer
@@ -46,7 +47,10 @@ def show(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, r
         )
     for row in rows:
         table.add_row(
-            *(Text("" if cell is None else f"{cell:,}" if isinstance(cell, int) else str(cell)) for cell in row)
+            *(
+                Text("" if cell is None else f"{cell:,}" if isinstance(cell, int | Decimal) else str(cell))
+                for cell in row
+            )
         )
     _out.print(table)
 

@@ -18,6 +18,7 @@ from platform_assets.cli.common import FIGURES, Json, answer, feed_json, line, n
 from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.ledger import Ledger, Receipt
 from platform_assets.engine.mart import load_marts
+from platform_assets.engine.release import Release
 from platform_assets.engine.warehouse import quote
 from platform_assets.errors import ConfigurationError
 from platform_assets.orchestration.manifest import code_version, current_manifest
@@ -33,7 +34,7 @@ _LONG_WORK_ROWS = 1_000_000
 def run(as_json: Json = False) -> None:
     """Take in what is pending, build the marts, check them, release them.
 
-    Exit code 1 when a blocking check or a step fails; readers then keep the last release.
+    Exit code 1 when a blocking check or a step fails; what is made from it is then not released.
 
     Example: platform run --json
     """
@@ -43,13 +44,14 @@ def run(as_json: Json = False) -> None:
     stale = deployment.unbuilt(code_version(deployment.feeds, load_marts("platform_assets.marts")))
     outcome = None
     before = _newest_delivery(deployment)
+    last = deployment.releases.current()
     if any(pending.values()) or stale:
         waiting = ", ".join(f"{count} of {name}" for name, count in pending.items() if count)
         say(f"pending files: {waiting}" if waiting else f"to build: {', '.join(stale)}")
         from platform_assets.orchestration.run import run_everything
 
         outcome = run_everything(settings, say)
-    _report(deployment, outcome, before, as_json=as_json, took_s=time.monotonic() - began)
+    _report(deployment, outcome, before, last, as_json=as_json, took_s=time.monotonic() - began)
     if outcome is not None and not outcome.success:
         raise typer.Exit(1)
 
@@ -156,16 +158,13 @@ def setup() -> None:
 
     Example: platform setup
     """
-    from platform_assets.orchestration.instance import prepare_dagster_home
-
-    settings, _ = open_deployment()
-    settings.landing.mkdir(parents=True, exist_ok=True)
-    prepare_dagster_home(settings)
-    current_manifest()
+    settings = _prepared()
     env_file = PROJECT / ".env"
     if not env_file.exists():
         # Dagster's own commands read .env; without it they would keep their state in a temporary folder.
-        env_file.write_text(f"DAGSTER_HOME={settings.dagster_home}\n")
+        home = PROJECT / ".platform" / "dagster"
+        home.mkdir(parents=True, exist_ok=True)
+        env_file.write_text(f"DAGSTER_HOME=${{DAGSTER_HOME:-{home}}}\n")
     say(f"ready; state lies in {settings.home}, deliveries arrive in {settings.landing}")
 
 
@@ -176,13 +175,21 @@ def ui(
 
     Example: platform ui --port 3001
     """
-    setup()
-    settings = Settings.from_environment()
-    settings.export()
+    settings = _prepared()
     say(f"http://127.0.0.1:{port}  (Ctrl-C ends it; copy a file into {settings.landing} and watch)")
     dagster = str(Path(sys.executable).with_name("dagster"))
     os.chdir(PROJECT)
     os.execv(dagster, [dagster, "dev", "-w", "workspace.yaml", "-h", "127.0.0.1", "-p", str(port)])  # noqa: S606
+
+
+def _prepared() -> Settings:
+    from platform_assets.orchestration.instance import prepare_dagster_home
+
+    settings, _ = open_deployment()
+    settings.landing.mkdir(parents=True, exist_ok=True)
+    prepare_dagster_home(settings)
+    current_manifest()
+    return settings
 
 
 def _newest_delivery(deployment: Deployment) -> int:
@@ -190,8 +197,19 @@ def _newest_delivery(deployment: Deployment) -> int:
         return Ledger(connection).next_ids()[0] - 1
 
 
-def _report(deployment: Deployment, outcome: "RunOutcome | None", before: int, *, as_json: bool, took_s: float) -> None:
-    """What this run did: figures of its own deliveries, reasons of rejection, the release."""
+def _report(
+    deployment: Deployment,
+    outcome: "RunOutcome | None",
+    before: int,
+    last: Release | None,
+    *,
+    as_json: bool,
+    took_s: float,
+) -> None:
+    """What this run did: figures of its own deliveries (ids above `before`), reasons of rejection, the release.
+
+    last: the release there was before the run.
+    """
     with deployment.warehouse.open("read the ledger", deployment.notify) as connection:
         receipts = Ledger(connection).receipts(after=before)
     statuses = deployment.status()
@@ -236,10 +254,15 @@ def _report(deployment: Deployment, outcome: "RunOutcome | None", before: int, *
             line(f"blocking check failed: {each.asset}: {each.name}: {each.description}")
         for failure in outcome.failures:
             line(failure)
-        line("Readers keep the last release." if release else "There is no release yet.")
+        if release is None:
+            line("There is no release yet.")
+        elif last is not None and last.id == release.id:
+            line("Readers keep the last release.")
+        else:
+            line("A release was made all the same: nothing in it is made from what failed.")
     if release is not None:
         line(f"release {release.id}: {release.path}")
-        _preview(release.path)
+        _preview(release)
     say(f"took {took_s:.1f} s")
 
 
@@ -251,11 +274,11 @@ def _added_up(receipts: Any) -> dict[str, int]:  # noqa: ANN401 - an iterator of
     }
 
 
-def _preview(path: str) -> None:
-    """The first rows of the headline mart, read as any reader would."""
+def _preview(release: Release) -> None:
+    """The first rows of the headline mart, read as any reader would, if the release has it yet."""
     for mart in load_marts("platform_assets.marts"):
-        if mart.headline:
-            with contextlib.closing(duckdb.connect(path, read_only=True)) as connection:
+        if mart.headline and mart.name in release.tables:
+            with contextlib.closing(duckdb.connect(release.path, read_only=True)) as connection:
                 columns = ", ".join(map(quote, mart.headline))
                 rows = connection.execute(f"SELECT {columns} FROM {quote(mart.name)} ORDER BY 1 LIMIT {_PREVIEW_ROWS}")
                 title = f"{mart.name}, first {_PREVIEW_ROWS} rows"

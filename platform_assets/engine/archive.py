@@ -64,12 +64,14 @@ class Archive:
             except OSError as error:
                 raise StorageError(folder, error.strerror or str(error)) from error
             try:
-                with os.fdopen(descriptor, "wb", buffering=0) as copy:
+                # Buffered, because an unbuffered write to a disk that is nearly full stops short without an error.
+                with os.fdopen(descriptor, "wb") as copy:
                     digest = hashlib.sha256()
                     while chunk := stream.read(_CHUNK):
                         digest.update(chunk)
                         copy.write(chunk)
                         failpoint.reached("mid-archive")
+                    copy.flush()
                     os.fsync(copy.fileno())
                 if Sighting.of(os.fstat(stream.fileno())) != arrival.seen:
                     raise DeliveryUnfinished(f"{arrival.slot} changed while it was being claimed")

@@ -80,7 +80,7 @@ class Deployment:
 
     def prepare(self) -> None:
         """Create or extend what the feeds' declarations need in the warehouse; harmless to repeat."""
-        self.warehouse.prepare(self.notify)
+        self.warehouse.prepare()
         with self.warehouse.open("prepare the tables", self.notify) as connection:
             Ledger(connection).prepare()
             for feed in self.feeds:

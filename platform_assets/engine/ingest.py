@@ -4,6 +4,7 @@ Belongs here: what happens to a delivery, in what order, and what a failure leav
 judging (validate.py), storing (tables.py, ledger.py).
 """
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -131,7 +132,8 @@ def _commit(
             poisoned[error.claim.arrival.slot] = error.cause
             continue
         except BaseException:
-            connection.rollback()
+            with contextlib.suppress(duckdb.Error):  # a commit that failed has no transaction any more
+                connection.rollback()
             raise
         failpoint.reached("after-commit")
         return receipts
@@ -168,7 +170,7 @@ class _Load:
         self._seen: list[tuple[Arrival, int]] = []
         self._fingerprints: dict[str, _Delivery] = {}  # content accepted in this very transaction
         self._words: dict[str, Receipt] = {}  # restatements of this very transaction, by slot
-        self._spanning: int | None = None  # the delivery whose rows are in the table `seen`
+        self._spanning: int | None = None  # the delivery whose rows are in the table `hashes_seen`
 
     def quarantine(self, arrival: Arrival, problem: DeliveryRefused, claim: Claim | None = None) -> None:
         """Write the receipt of a delivery that is not trusted as a whole. What it might replace stays."""
@@ -443,7 +445,9 @@ class _Load:
 
         Rows are compared by 128 bits of hash, which DuckDB keeps, on disk if need be.
         """
-        self._connection.execute("CREATE TEMP TABLE IF NOT EXISTS seen (delivery_id BIGINT, h1 UBIGINT, h2 UBIGINT)")
+        self._connection.execute(
+            "CREATE TEMP TABLE IF NOT EXISTS hashes_seen (delivery_id BIGINT, h1 UBIGINT, h2 UBIGINT)"
+        )
         columns = frame.drop("_line")
         hashes = pl.DataFrame(
             {
@@ -454,11 +458,11 @@ class _Load:
             }
         )
         self._connection.register("hashes", hashes.to_arrow())
-        self._connection.execute("DELETE FROM seen WHERE delivery_id < ?", [frame["_delivery_id"][0]])
+        self._connection.execute("DELETE FROM hashes_seen WHERE delivery_id < ?", [frame["_delivery_id"][0]])
         rows = self._connection.execute(
-            "SELECT row FROM hashes SEMI JOIN seen USING (delivery_id, h1, h2) ORDER BY row"
+            "SELECT row FROM hashes SEMI JOIN hashes_seen USING (delivery_id, h1, h2) ORDER BY row"
         ).fetchall()
-        self._connection.execute("INSERT INTO seen SELECT delivery_id, h1, h2 FROM hashes")
+        self._connection.execute("INSERT INTO hashes_seen SELECT delivery_id, h1, h2 FROM hashes")
         self._connection.unregister("hashes")
         return pl.int_range(frame.height, eager=True).is_in([row for (row,) in rows])
 

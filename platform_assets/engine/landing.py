@@ -101,6 +101,9 @@ def _matching(folder: Path, pattern: tuple[str, ...]) -> Iterator[tuple[Path, st
             entries = sorted(listing, key=lambda entry: entry.name)
     except (FileNotFoundError, NotADirectoryError):
         return
+    except PermissionError:
+        yield folder, "a folder that this user may not list"
+        return
     if head == "**" and rest:
         yield from _matching(folder, rest)
     for entry in entries:

@@ -13,6 +13,7 @@ import duckdb
 import polars as pl
 
 from platform_assets.engine.landing import Arrival, Sighting
+from platform_assets.errors import StorageError
 
 Status = Literal["accepted", "duplicate", "quarantined", "superseded"]
 
@@ -160,14 +161,13 @@ class Ledger:
 
     def held(self, delivery: Receipt, besides: list[str]) -> bool:
         """Whether the last word of any slot but `besides` stands for the rows of `delivery`."""
-        row = self._connection.execute(
+        ((slots,),) = self._connection.execute(
             "SELECT count(*) FROM (SELECT slot, max_by(coalesce(duplicate_of, delivery_id), delivery_id) AS stands_for "
             f"FROM ledger.deliveries WHERE feed = ? AND {_WORD} GROUP BY slot) "
             "WHERE stands_for = ? AND NOT list_contains(?::VARCHAR[], slot)",
             [delivery.feed, delivery.delivery_id, besides],
-        ).fetchone()
-        assert row is not None
-        return bool(row[0])
+        ).fetchall()
+        return bool(slots)
 
     def add(self, receipts: list[Receipt]) -> None:
         """Write receipts."""
@@ -220,12 +220,13 @@ class Ledger:
             },
             orient="row",
         )
-        self._connection.register("seen", rows.to_arrow())
+        self._connection.register("sighted", rows.to_arrow())
         self._connection.execute(
-            "DELETE FROM ledger.sightings s WHERE EXISTS (FROM seen WHERE seen.feed = s.feed AND seen.slot = s.slot)"
+            "DELETE FROM ledger.sightings s "
+            "WHERE EXISTS (FROM sighted WHERE sighted.feed = s.feed AND sighted.slot = s.slot)"
         )
-        self._connection.execute("INSERT INTO ledger.sightings SELECT * FROM seen")
-        self._connection.unregister("seen")
+        self._connection.execute("INSERT INTO ledger.sightings SELECT * FROM sighted")
+        self._connection.unregister("sighted")
 
     def publish_sightings(self, feed: str, path: Path) -> None:
         """Write what was seen of the feed to `path`, for a sensor to read without the warehouse's lock.
@@ -233,11 +234,14 @@ class Ledger:
         Grain: slot. `contract` is the contract's version where the delivery is quarantined, else NULL.
         A lost or stale copy only makes a sensor ask for a run that finds nothing.
         """
-        path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial")
         rows = self._connection.execute(_SEEN, [feed]).fetchall()
-        pl.DataFrame(rows, schema=_SIGHTINGS, orient="row").write_parquet(partial)
-        partial.replace(path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            pl.DataFrame(rows, schema=_SIGHTINGS, orient="row").write_parquet(partial)
+            partial.replace(path)
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise StorageError(path, str(error).splitlines()[0]) from error
 
     def sightings(self, feed: str) -> dict[str, tuple[Sighting, str | None]]:
         """What was seen of the feed: slot -> (state of the file, contract version if quarantined)."""

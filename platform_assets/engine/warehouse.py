@@ -5,6 +5,7 @@ written (ingest.py, ledger.py) or released (release.py). Other storage would be 
 """
 
 import contextlib
+import os
 import random
 import re
 import time
@@ -47,22 +48,32 @@ class Warehouse:
             yield connection
         except duckdb.IOException as error:
             raise StorageError(self.path, str(error).splitlines()[0]) from error
+        except (duckdb.TransactionException, duckdb.FatalException) as error:
+            # This is how DuckDB tells of a commit that the disk stopped.
+            if "Failed to commit" not in str(error) and "invalidated" not in str(error):
+                raise
+            raise StorageError(self.path, str(error).splitlines()[0]) from error
         finally:
             connection.close()
 
-    def prepare(self, notify: Callable[[str], None] | None = None) -> None:
-        """Create both files if they are missing."""
-        if self.path.exists() and self.marts.exists():
-            return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        connection = self._connect(self.path, "create the warehouse", notify)
-        try:
-            if not self.marts.exists():
-                # The marts are what others open, so they are written in a format that older DuckDB reads.
-                target = str(self.marts).replace("'", "''")
-                connection.execute(f"ATTACH '{target}' AS marts (STORAGE_VERSION 'v1.5.0')")
-        finally:
-            connection.close()
+    def prepare(self) -> None:
+        """Create both files if they are missing, each in one step: a kill leaves no file or a whole one."""
+        # The marts are what others open, so they are written in a format that older DuckDB reads.
+        for path, options in ((self.path, ""), (self.marts, "(STORAGE_VERSION 'v1.5.0')")):
+            if path.exists():
+                continue
+            partial = path.with_name(f".creating-{os.getpid()}-{path.name}")
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                partial.unlink(missing_ok=True)
+                with duckdb.connect() as connection:
+                    connection.execute(f"ATTACH '{str(partial).replace(chr(39), chr(39) * 2)}' AS made {options}")
+                with contextlib.suppress(FileExistsError):  # another process was first
+                    path.hardlink_to(partial)
+            except (OSError, duckdb.IOException) as error:
+                raise StorageError(path, str(error).splitlines()[0]) from error
+            finally:
+                partial.unlink(missing_ok=True)
 
     def _connect(self, path: Path, purpose: str, notify: Callable[[str], None] | None) -> duckdb.DuckDBPyConnection:
         start = time.monotonic()

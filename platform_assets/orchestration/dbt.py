@@ -29,8 +29,13 @@ _RESULTS: Final = ("LogModelResult", "LogSnapshotResult", "LogTestResult")
 
 
 def downstream() -> dg.AutomationCondition[Any]:
-    """Run when an input has new data, once every blocking check of every input has passed."""
-    return dg.AutomationCondition.eager() & dg.AutomationCondition.all_deps_blocking_checks_passed()
+    """Run when an input has new data, once every blocking check of every input has passed.
+
+    What is requested together runs together, and there the run itself holds back what is below a failed check.
+    """
+    passed = dg.AutomationCondition.all_checks_match(dg.AutomationCondition.check_passed(), blocking_only=True)
+    held_to = dg.AutomationCondition.all_deps_match(dg.AutomationCondition.will_be_requested() | passed)
+    return dg.AutomationCondition.eager() & held_to.with_label("all_inputs_passed_their_blocking_checks")
 
 
 class Translator(DagsterDbtTranslator):
@@ -146,8 +151,8 @@ def _build(context: dg.AssetExecutionContext, deployment: Deployment, manifest_p
     arguments = ["--log-level", "none", "--no-use-colors", "build", "--exclude-resource-type", "unit_test"]
     arguments += ["--project-dir", str(DBT_PROJECT), "--profiles-dir", str(DBT_PROJECT)]
     arguments += ["--target-path", str(target), "--log-path", str(target)]
-    if chosen.indirect_selection:
-        arguments += ["--indirect-selection", chosen.indirect_selection]
+    # A test runs with the lowest of the models it reads, never before all of them are there.
+    arguments += ["--indirect-selection", chosen.indirect_selection or "buildable"]
     messages: list[dict[str, Any]] = []
 
     def hear(message: EventMsg) -> None:

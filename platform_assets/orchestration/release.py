@@ -7,7 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import dagster as dg
-from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
+from dagster._core.storage.asset_check_execution_record import (
+    AssetCheckExecutionRecord,
+    AssetCheckExecutionRecordStatus,
+)
 
 from platform_assets.errors import ReleaseRefused
 from platform_assets.orchestration.dbt import downstream
@@ -77,18 +80,25 @@ def _blocking_checks(
 
 
 def _failing_checks(instance: dg.DagsterInstance, blocking: Sequence[dg.AssetCheckKey]) -> list[str]:
-    """Blocking checks whose last evaluation did not pass; one that never ran counts."""
+    """Blocking checks that have not passed since their asset was last materialized; one that never ran counts."""
     records = instance.event_log_storage.get_latest_asset_check_execution_by_key(blocking)
+    built = {
+        record.asset_entry.asset_key: record.asset_entry.last_materialization.timestamp
+        for record in instance.get_asset_records([key.asset_key for key in blocking])
+        if record.asset_entry.last_materialization is not None
+    }
     return sorted(
         f"{key.asset_key.to_user_string()}:{key.name}"
         for key in blocking
-        if key not in records or not _passed(records[key])
+        if key not in records or not _passed(records[key], since=built.get(key.asset_key, 0.0))
     )
 
 
-def _passed(record: Any) -> bool:  # noqa: ANN401 - a record of dagster's event log
+def _passed(record: AssetCheckExecutionRecord, *, since: float) -> bool:
+    if record.event is None or record.event.timestamp < since:
+        return False
     if record.status == AssetCheckExecutionRecordStatus.SUCCEEDED:
         return True
-    evaluation = record.event.asset_check_evaluation if record.event and record.event.is_dagster_event else None
+    evaluation = record.event.asset_check_evaluation if record.event.is_dagster_event else None
     # dbt's tests of severity `warn` fail without blocking.
     return evaluation is not None and evaluation.severity == dg.AssetCheckSeverity.WARN
