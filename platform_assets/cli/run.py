@@ -68,11 +68,11 @@ def check(
     from platform_assets.orchestration.run import run_checks
 
     outcome = run_checks(settings, selection, say)
-    _tell_checks(outcome, as_json=as_json)
     if not outcome.checks and not outcome.failures:
         raise ConfigurationError(
             f"selection {selection!r}", "selects no asset check", "Try `platform check` alone, or key:marts/*."
         )
+    _tell_checks(outcome, as_json=as_json)
     if not outcome.success or any(each.blocks for each in outcome.checks):
         raise typer.Exit(1)
 

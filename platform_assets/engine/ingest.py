@@ -22,7 +22,7 @@ from platform_assets.engine.ledger import Ledger, Receipt
 from platform_assets.engine.readers import Reader, open_reader
 from platform_assets.engine.tables import FeedTables
 from platform_assets.engine.validate import judge
-from platform_assets.engine.warehouse import Warehouse
+from platform_assets.engine.warehouse import Warehouse, execute_over
 from platform_assets.errors import DeliveryRefused, DeliveryUnfinished
 
 _GROUP_FILES: Final = 100
@@ -114,6 +114,7 @@ def _commit(
         connection.begin()
         try:
             load = _Load(connection, feed, archive, clock())
+            load.expect([*(claim.arrival for claim in claims), *(arrival for arrival, _ in refused)], claims)
             for arrival, problem in refused:
                 load.quarantine(arrival, problem)
             for claim in claims:
@@ -172,6 +173,12 @@ class _Load:
         self._words: dict[str, Receipt] = {}  # restatements of this very transaction, by slot
         self._spanning: int | None = None  # the delivery whose rows are in the table `hashes_seen`
 
+    def expect(self, arrivals: Sequence[Arrival], claims: Sequence[Claim]) -> None:
+        """Ask the ledger once which of these it may know, so that what is new costs no further question."""
+        self._known_slots, self._known_content = self._ledger.known(
+            self._feed.name, [arrival.slot for arrival in arrivals], [claim.fingerprint for claim in claims]
+        )
+
     def quarantine(self, arrival: Arrival, problem: DeliveryRefused, claim: Claim | None = None) -> None:
         """Write the receipt of a delivery that is not trusted as a whole. What it might replace stays."""
         receipt = replace(
@@ -182,7 +189,7 @@ class _Load:
             problem_column=problem.column,
             remedy=problem.remedy,
         )
-        self._ledger.settle_quarantined(self._feed.name, arrival.slot, receipt.delivery_id)
+        self._settle_quarantined(receipt)
         self._receipts.append(receipt)
 
     def take(self, claim: Claim) -> None:
@@ -191,7 +198,8 @@ class _Load:
         Raises DeliveryUnfinished, before anything is written, where it looks half-written and is young.
         """
         arrival = claim.arrival
-        replaced = self._ledger.in_force(self._feed.name, arrival.slot)
+        known = arrival.slot in self._known_slots
+        replaced = self._ledger.in_force(self._feed.name, arrival.slot) if known else None
         if replaced and self._feed.on_restatement == "refuse" and replaced.fingerprint != claim.fingerprint:
             problem = DeliveryRefused(
                 f"new content under the name of delivery {replaced.delivery_id}, and the feed refuses restatements",
@@ -199,13 +207,7 @@ class _Load:
             )
             self.quarantine(arrival, problem, claim)
             return
-        twin = self._fingerprints.get(claim.fingerprint)
-        same = (
-            twin.receipt
-            if twin
-            else self._ledger.accepted_content(self._feed.name, claim.fingerprint)
-            or self._ledger.said_before(self._feed.name, arrival.slot, claim.fingerprint)
-        )
+        same = self._same_content(claim)
         if same is not None:
             if replaced is not None and replaced.delivery_id == same.delivery_id:
                 replaced = None  # the file was touched, not changed
@@ -239,6 +241,20 @@ class _Load:
             self._read(delivery, reader)
         except DeliveryRefused as problem:
             raise _Poisoned(claim, problem) from problem
+
+    def _same_content(self, claim: Claim) -> Receipt | None:
+        """The delivery that had these bytes already, if its rows are here or the file was merely touched."""
+        if (twin := self._fingerprints.get(claim.fingerprint)) is not None:
+            return twin.receipt
+        if claim.fingerprint not in self._known_content:
+            return None
+        return self._ledger.accepted_content(self._feed.name, claim.fingerprint) or self._ledger.said_before(
+            self._feed.name, claim.arrival.slot, claim.fingerprint
+        )
+
+    def _settle_quarantined(self, receipt: Receipt) -> None:
+        if receipt.slot in self._known_slots:
+            self._ledger.settle_quarantined(self._feed.name, receipt.slot, receipt.delivery_id)
 
     def finish(self) -> list[Receipt]:
         """Write what is still buffered, and the receipts."""
@@ -299,7 +315,7 @@ class _Load:
 
     def _replacing(self, receipt: Receipt, replaced: Receipt | None) -> Receipt:
         """Take the rows of what the slot held before out, unless the feed keeps both."""
-        self._ledger.settle_quarantined(self._feed.name, receipt.slot, receipt.delivery_id)
+        self._settle_quarantined(receipt)
         if replaced is None or self._feed.on_restatement == "append":
             return receipt
         receipt = self._words[receipt.slot] = replace(receipt, supersedes=replaced.delivery_id)
@@ -457,13 +473,14 @@ class _Load:
                 "h2": columns.hash_rows(seed=1),
             }
         )
-        self._connection.register("hashes", hashes.to_arrow())
         self._connection.execute("DELETE FROM hashes_seen WHERE delivery_id < ?", [frame["_delivery_id"][0]])
-        rows = self._connection.execute(
-            "SELECT row FROM hashes SEMI JOIN hashes_seen USING (delivery_id, h1, h2) ORDER BY row"
+        # An inner join hashes its smaller side, these rows; a semi join would hash all that was seen.
+        rows = execute_over(
+            self._connection,
+            hashes,
+            "SELECT DISTINCT row FROM hashes_seen JOIN arrived USING (delivery_id, h1, h2)",
         ).fetchall()
-        self._connection.execute("INSERT INTO hashes_seen SELECT delivery_id, h1, h2 FROM hashes")
-        self._connection.unregister("hashes")
+        execute_over(self._connection, hashes, "INSERT INTO hashes_seen SELECT delivery_id, h1, h2 FROM arrived")
         return pl.int_range(frame.height, eager=True).is_in([row for (row,) in rows])
 
 

@@ -13,6 +13,7 @@ import duckdb
 import polars as pl
 
 from platform_assets.engine.landing import Arrival, Sighting
+from platform_assets.engine.warehouse import execute_over
 from platform_assets.errors import StorageError
 
 Status = Literal["accepted", "duplicate", "quarantined", "superseded"]
@@ -140,6 +141,15 @@ class Ledger:
         assert row is not None
         return int(row[0])
 
+    def known(self, feed: str, slots: list[str], fingerprints: list[str]) -> tuple[set[str], set[str]]:
+        """Those of the slots and of the fingerprints that the feed has had before; most are new."""
+        rows = self._connection.execute(
+            "SELECT DISTINCT slot, fingerprint FROM ledger.deliveries WHERE feed = $1 "
+            "AND (list_contains($2::VARCHAR[], slot) OR list_contains($3::VARCHAR[], fingerprint))",
+            [feed, slots, fingerprints],
+        ).fetchall()
+        return {slot for slot, _ in rows}, {fingerprint for _, fingerprint in rows}
+
     def accepted_content(self, feed: str, fingerprint: str) -> Receipt | None:
         """The delivery in force that had these bytes."""
         return self._one("feed = $1 AND fingerprint = $2 AND status = 'accepted'", [feed, fingerprint])
@@ -195,9 +205,7 @@ class Ledger:
 
     def add_duplicates(self, lines: pl.DataFrame) -> None:
         """Note the lines (`_delivery_id`, `_line`) that were exact copies of earlier ones."""
-        self._connection.register("duplicate_lines", lines.select("_delivery_id", "_line").to_arrow())
-        self._connection.execute("INSERT INTO ledger.duplicates SELECT _delivery_id, _line FROM duplicate_lines")
-        self._connection.unregister("duplicate_lines")
+        execute_over(self._connection, lines, "INSERT INTO ledger.duplicates SELECT _delivery_id, _line FROM arrived")
 
     def saw(self, feed: str, seen: list[tuple[Arrival, int]]) -> None:
         """Remember in which state the files of these deliveries were."""
@@ -220,13 +228,13 @@ class Ledger:
             },
             orient="row",
         )
-        self._connection.register("sighted", rows.to_arrow())
-        self._connection.execute(
+        execute_over(
+            self._connection,
+            rows,
             "DELETE FROM ledger.sightings s "
-            "WHERE EXISTS (FROM sighted WHERE sighted.feed = s.feed AND sighted.slot = s.slot)"
+            "WHERE EXISTS (FROM arrived WHERE arrived.feed = s.feed AND arrived.slot = s.slot)",
         )
-        self._connection.execute("INSERT INTO ledger.sightings SELECT * FROM sighted")
-        self._connection.unregister("sighted")
+        execute_over(self._connection, rows, "INSERT INTO ledger.sightings SELECT * FROM arrived")
 
     def publish_sightings(self, feed: str, path: Path) -> None:
         """Write what was seen of the feed to `path`, for a sensor to read without the warehouse's lock.

@@ -11,7 +11,7 @@ import polars as pl
 
 from platform_assets.engine.contract import columns_of
 from platform_assets.engine.feed import Feed
-from platform_assets.engine.warehouse import quote
+from platform_assets.engine.warehouse import execute_over, quote
 from platform_assets.errors import ContractError
 
 _QUARANTINE: Final = """
@@ -113,6 +113,4 @@ class FeedTables:
         if not rows.height:
             return
         columns = ", ".join(quote(name) for name in rows.columns)
-        self._connection.register("appended", rows.to_arrow())
-        self._connection.execute(f"INSERT INTO {table} ({columns}) SELECT {columns} FROM appended")
-        self._connection.unregister("appended")
+        execute_over(self._connection, rows, f"INSERT INTO {table} ({columns}) SELECT {columns} FROM arrived")

@@ -9,22 +9,36 @@ import os
 import random
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
 import duckdb
+import polars as pl
 import psutil
 
 from platform_assets.errors import StorageError, WarehouseBusy, WarehouseUnreadable
 
+_MEMORY_LIMIT: Final = "512MB"
 _LOCKED: Final = re.compile(r"Conflicting lock is held in (?P<program>.*?) ?\(PID (?P<pid>\d+)\)")
 
 
 def quote(identifier: str) -> str:
     """`identifier` as SQL writes it, whatever characters it holds."""
     return '"' + identifier.replace('"', '""') + '"'
+
+
+def execute_over(
+    connection: duckdb.DuckDBPyConnection, rows: pl.DataFrame, sql: str, values: Sequence[object] = ()
+) -> duckdb.DuckDBPyConnection:
+    """Run `sql`, in which the table `arrived` stands for `rows`.
+
+    DuckDB finds the variable by its name. A registered view would keep the rows in memory until the transaction
+    ends, however often it is dropped.
+    """
+    arrived = rows.to_arrow()  # noqa: F841 - see above
+    return connection.execute(sql, list(values))
 
 
 class Warehouse:
@@ -45,6 +59,8 @@ class Warehouse:
         try:
             # Instants are stored; showing them must not depend on the machine's zone.
             connection.execute("SET TimeZone = 'UTC'")
+            # What does not fit goes to disk beside the file, so that no delivery is too large for the machine.
+            connection.execute(f"SET memory_limit = '{_MEMORY_LIMIT}'")
             yield connection
         except duckdb.IOException as error:
             raise StorageError(self.path, str(error).splitlines()[0]) from error

@@ -4,10 +4,11 @@ Belongs here: deciding that the marts are fit. Does not: making a release (engin
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import dagster as dg
 from dagster._core.storage.asset_check_execution_record import (
+    COMPLETED_ASSET_CHECK_EXECUTION_RECORD_STATUSES,
     AssetCheckExecutionRecord,
     AssetCheckExecutionRecordStatus,
 )
@@ -18,6 +19,7 @@ from platform_assets.orchestration.feeds import WRITER_POOL
 from platform_assets.orchestration.resources import DeploymentResource
 
 RELEASE_KEY = dg.AssetKey("release")
+_RUNS_IN_FLIGHT: Final = 20
 
 
 def release_asset(
@@ -81,7 +83,10 @@ def _blocking_checks(
 
 def _failing_checks(instance: dg.DagsterInstance, blocking: Sequence[dg.AssetCheckKey]) -> list[str]:
     """Blocking checks that have not passed since their asset was last materialized; one that never ran counts."""
-    records = instance.event_log_storage.get_latest_asset_check_execution_by_key(blocking)
+    records = dict(instance.event_log_storage.get_latest_asset_check_execution_by_key(blocking))
+    for key, record in records.items():
+        if record.status == AssetCheckExecutionRecordStatus.PLANNED:
+            records[key] = _last_evaluated(instance, record)
     built = {
         record.asset_entry.asset_key: record.asset_entry.last_materialization.timestamp
         for record in instance.get_asset_records([key.asset_key for key in blocking])
@@ -92,6 +97,14 @@ def _failing_checks(instance: dg.DagsterInstance, blocking: Sequence[dg.AssetChe
         for key in blocking
         if key not in records or not _passed(records[key], since=built.get(key.asset_key, 0.0))
     )
+
+
+def _last_evaluated(instance: dg.DagsterInstance, planned: AssetCheckExecutionRecord) -> AssetCheckExecutionRecord:
+    """The newest finished evaluation, where a run that waits behind this one plans another; `planned` if none is."""
+    evaluated = instance.event_log_storage.get_asset_check_execution_history(
+        planned.key, limit=_RUNS_IN_FLIGHT, status=COMPLETED_ASSET_CHECK_EXECUTION_RECORD_STATUSES
+    )
+    return max(evaluated, key=lambda record: record.event.timestamp if record.event else 0.0, default=planned)
 
 
 def _passed(record: AssetCheckExecutionRecord, *, since: float) -> bool:
