@@ -85,11 +85,7 @@ def agrees(path: Path, planted: Planted) -> None:
     found = recount(path)
     lines = found["lines"]
     assert planted.lines == lines
-    assert (
-        planted.rows
-        == found["rows"]
-        == planted.accepted + sum(planted.rejected.values()) + planted.duplicates
-    )
+    assert planted.rows == found["rows"] == planted.accepted + sum(planted.rejected.values()) + planted.duplicates
     assert planted.rejected == {kind: len(lines[kind]) for kind in planted.rejected}
     assert (planted.duplicates, planted.returns, planted.missing_customer) == tuple(
         len(lines[kind]) for kind in ("duplicates", "returns", "missing_customer")
@@ -117,14 +113,9 @@ def test_what_is_planted_is_what_an_independent_reader_finds(tmp_path: Path, dir
         assert sum(map(len, planted.lines.values())) == round(400 * dirt)
     if dirt:
         dirty = sum(sum(map(len, file.lines.values())) for file in files.values())
-        assert sum(sum(file.rejected.values()) for file in files.values()) == pytest.approx(
-            dirty / 4, rel=0.1
-        )
+        assert sum(sum(file.rejected.values()) for file in files.values()) == pytest.approx(dirty / 4, rel=0.1)
         assert sum(file.duplicates for file in files.values()) == pytest.approx(dirty / 5, rel=0.1)
-        assert all(
-            sum(file.rejected[kind] for file in files.values())
-            for kind in next(iter(files.values())).rejected
-        )
+        assert all(sum(file.rejected[kind] for file in files.values()) for kind in next(iter(files.values())).rejected)
 
 
 def test_a_file_of_many_chunks_is_counted_right(tmp_path: Path) -> None:
@@ -222,9 +213,9 @@ def test_a_second_wave_restates_one_day_and_leaves_every_other_file_alone(tmp_pa
     touched = {file for file, mtime in before.items() if (tmp_path / file).stat().st_mtime_ns != mtime}
     assert touched == {name}
     assert set(second.wrote) == {name, *(set(second.files) - set(first.files))}
-    assert {
-        file: mark for file, mark in fingerprints(tmp_path).items() if file in prints and file != name
-    } == {file: mark for file, mark in prints.items() if file != name}
+    assert {file: mark for file, mark in fingerprints(tmp_path).items() if file in prints and file != name} == {
+        file: mark for file, mark in prints.items() if file != name
+    }
     assert name not in {file.redelivery_of for file in second.files.values()}
     planted, now = second.files[name], rows_of(tmp_path / name)
     agrees(tmp_path / name, planted)

@@ -1,0 +1,128 @@
+"""A deployment driven from outside: the real command in a process of its own, on a throw-away home.
+
+Belongs here: what several test files act and look with. Does not: assertions about the platform.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, Final
+
+import dagster as dg
+import duckdb
+
+PROJECT: Final = Path(__file__).parents[1]
+BIN: Final = Path(sys.executable).parent
+# What a developer has exported must not steer a test; and compiled imports make every process faster.
+_NOT_OURS: Final = ("PLATFORM_", "DAGSTER_", "DBT_", "PYTHONDONTWRITEBYTECODE")
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A command that ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def answer(self) -> Any:
+        """What it answered with --json: the last line on standard output."""
+        return json.loads(self.out.splitlines()[-1])
+
+
+@dataclass
+class Deployed:
+    """A deployment with its state and its landing folder under `root`."""
+
+    root: Path
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def home(self) -> Path:
+        return self.root / "home"
+
+    @property
+    def landing(self) -> Path:
+        return self.root / "landing"
+
+    @property
+    def releases(self) -> Path:
+        return self.home / "releases"
+
+    @property
+    def current(self) -> Path:
+        """The file that readers of the current release get."""
+        return (self.releases / "current.duckdb").resolve()
+
+    def environment(self, **more: str) -> dict[str, str]:
+        """What a process of this deployment sees."""
+        inherited = {key: value for key, value in os.environ.items() if not key.startswith(_NOT_OURS)}
+        places = {"PLATFORM_HOME": str(self.home), "PLATFORM_LANDING": str(self.landing)}
+        return {**inherited, **places, **self.settings, **more}
+
+    def start(
+        self, *command: str, out: int | IO[str] = subprocess.PIPE, err: int | IO[str] = subprocess.PIPE, **more: str
+    ) -> subprocess.Popen[str]:
+        """Start a command of the environment, at the head of a process group."""
+        return subprocess.Popen(
+            [BIN / command[0], *command[1:]],
+            cwd=PROJECT,
+            env=self.environment(**more),
+            stdout=out,
+            stderr=err,
+            text=True,
+            start_new_session=True,
+        )
+
+    def run(self, *command: str, within_s: float = 120, **more: str) -> Finished:
+        """Run a command of the environment to its end."""
+        with self.start(*command, **more) as process:
+            try:
+                out, err = process.communicate(timeout=within_s)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                out, err = process.communicate()
+                raise AssertionError(f"{' '.join(command)} hangs\n{err[-3000:]}") from None
+        return Finished(process.returncode, out, err)
+
+    def platform(self, *arguments: str, **more: str) -> Finished:
+        """Run `platform …`."""
+        return self.run("platform", *arguments, **more)
+
+    def simulate(self, *, days: int, rows: int, until: str, dirt: float = 0.05) -> list[str]:
+        """Let the sample retailer deliver; the files written."""
+        done = self.platform(
+            *("simulate", "--days", str(days), "--rows-per-day", str(rows), "--seed", "7"),
+            *("--dirt", str(dirt), "--until", until, "--json"),
+        )
+        assert done.code == 0, done.err
+        written: list[str] = done.answer["files"]
+        return written
+
+    def deliver(self, slot: str, lines: Sequence[str]) -> None:
+        """Put a text file into the landing folder in one step, as a good producer does."""
+        path = self.landing / slot
+        partial = path.with_name(path.name + ".part")
+        partial.write_text("".join(f"{line}\n" for line in lines))
+        partial.replace(path)
+
+    def lines(self, slot: str) -> list[str]:
+        """The lines of a delivered text file."""
+        return (self.landing / slot).read_text().splitlines()
+
+    def query(self, sql: str, path: Path | None = None) -> list[tuple[Any, ...]]:
+        """Ask a release, the current one by default, as any reader would."""
+        with closing(duckdb.connect(str(path or self.current), read_only=True)) as connection:
+            return connection.execute(sql).fetchall()
+
+    @contextmanager
+    def instance(self) -> Iterator[dg.DagsterInstance]:
+        """Dagster's own account of what happened."""
+        with dg.DagsterInstance.from_config(str(self.home / "dagster")) as instance:
+            yield instance

@@ -1,0 +1,151 @@
+"""What README and docs say that can be checked: commands, options, settings, paths, words.
+
+Belongs here: claims about names. Does not: claims about behaviour (test_tutorial.py and the product's tests).
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Final
+
+import pytest
+from test_tutorial import PROJECT, blocks
+from typer.testing import CliRunner
+
+from platform_assets.cli import app
+from platform_assets.engine.failpoint import POINTS
+from platform_assets.engine.ledger import Receipt
+
+PAGES: Final = (PROJECT / "README.md", PROJECT / "CHANGELOG.md", *sorted((PROJECT / "docs").rglob("*.md")))
+_NAMES: Final = [page.relative_to(PROJECT).as_posix() for page in PAGES]
+_CODE: Final = re.compile(r"```.*?^```|`[^`\n]+`", re.M | re.S)
+_COMMAND: Final = re.compile(r"(?:(?<=[`\s/])|^)platform((?: (?:[a-z][a-z-]*|--[a-z-]+)\b)+)")
+_ROOTS: Final = ("platform_assets", "dbt_project", "docs", "tests", "benchmarks", ".ci", ".github")
+_FORBIDDEN: Final = (
+    r"batch(es)?",
+    r"dead.letters?",
+    r"error tables?",
+    r"bronze|silver|gold",
+    r"(bad|good) rows?",
+    r"SLAs?",
+    r"reprocess\w*",
+    r"data ?sets?",
+    r"source tables?",
+    r"audit logs?",
+    r"idempotency keys?",
+)
+_LOCAL: Final = re.compile(r"(?<![\w.…])/(work|home|root|Users|tmp|var|mnt)/")
+
+
+def _verbs() -> Iterator[str]:
+    yield from (each.callback.__name__ for each in app.registered_commands if each.callback)
+    for group in app.registered_groups:
+        assert group.typer_instance is not None
+        yield from (f"{group.name} {each.name}" for each in group.typer_instance.registered_commands)
+
+
+VERBS: Final = tuple(_verbs())
+
+
+def code(page: Path) -> Iterator[str]:
+    """The code of a page: fenced blocks and spans."""
+    for found in _CODE.finditer(page.read_text()):
+        yield found[0]
+
+
+def help_of(*words: str) -> str | None:
+    """The help text of a verb, or None where there is no such verb."""
+    result = CliRunner().invoke(app, [*words, "--help"], env={"COLUMNS": "200", "TERM": "dumb", "NO_COLOR": "1"})
+    return result.output if result.exit_code == 0 else None
+
+
+def commands(page: Path) -> set[tuple[str, ...]]:
+    """What the page says after `platform`: verbs and options."""
+    return {tuple(found[1].split()) for text in code(page) for found in _COMMAND.finditer(text)}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_NAMES)
+def test_verbs_and_options_exist(page: Path) -> None:
+    groups = {group.name for group in app.registered_groups}
+    for words in commands(page):
+        verb = words[: 2 if words[0] in groups else 1]
+        said = help_of(*verb)
+        assert said is not None, f"platform {' '.join(verb)} does not exist"
+        for option in (word for word in words if word.startswith("--")):
+            assert re.search(rf"{option}\b", said), f"platform {' '.join(verb)} has no {option}"
+
+
+def test_the_readme_names_every_verb() -> None:
+    said = "\n".join(code(PAGES[0]))
+    for verb in VERBS:
+        assert re.search(rf"\bplatform {verb}\b", said), f"platform {verb}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_NAMES)
+def test_paths_exist(page: Path) -> None:
+    made = {block.title for block in blocks(page.read_text()) if block.title}
+    made |= {folder.as_posix() for title in made for folder in Path(title).parents}
+    written = page.read_text()
+    targets = re.findall(r"\]\((?!https?:)([^)#]+)", written)
+    for target in targets:
+        assert (page.parent / target).exists(), f"link to {target}"
+    for path in re.findall(rf"(?<![\w/.-])((?:{'|'.join(map(re.escape, _ROOTS))})/[\w./*-]*)", written):
+        path = path.rstrip(".,")
+        if path.rstrip("/") not in made and not path.startswith("dbt_project/target"):
+            assert path.strip("/") in made or list(PROJECT.glob(path.rstrip("/"))) or _made(path, made), path
+
+
+def _made(pattern: str, made: set[str]) -> bool:
+    return any(Path(title).match(pattern) for title in made)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_NAMES)
+def test_words_are_those_of_the_design(page: Path) -> None:
+    text = page.read_text()
+    for word in _FORBIDDEN:
+        found = re.search(rf"\b({word})\b", text, 0 if word.startswith("SLA") else re.I)
+        assert found is None, f"{found[0]!r} is not a word of ours" if found else ""
+    assert _LOCAL.search(text) is None
+
+
+@pytest.mark.parametrize("verb", ["", *VERBS])
+def test_help_uses_the_same_words_and_gives_an_example(verb: str) -> None:
+    said = help_of(*verb.split())
+    assert said is not None
+    assert f"Example: platform {verb}" in said
+    for word in _FORBIDDEN:
+        assert re.search(rf"\b({word})\b", said, 0 if word.startswith("SLA") else re.I) is None
+
+
+def test_the_readme_begins_with_what_to_type() -> None:
+    lines = (PROJECT / "README.md").read_text().splitlines()
+    assert [line for line in lines[:12] if line.startswith("make ")] == ["make run", "make test"]
+    targets = set(re.findall(r"^([a-z-]+):", (PROJECT / "Makefile").read_text(), re.M))
+    for page in PAGES:
+        for text in code(page):
+            assert set(re.findall(r"\bmake ([a-z-]+)", text)) <= targets
+
+
+def test_settings_are_those_that_are_read() -> None:
+    read = set(
+        re.findall(r'"((?:PLATFORM|DAGSTER)_[A-Z_]+[A-Z])"', (PROJECT / "platform_assets/settings.py").read_text())
+    )
+    table = set(re.findall(r"^\| `((?:PLATFORM|DAGSTER)_[A-Z_]+[A-Z])`", (PROJECT / "README.md").read_text(), re.M))
+    assert table == read
+    for page in PAGES:
+        named = set(re.findall(r"\b(?:PLATFORM|DAGSTER)_[A-Z_]+[A-Z]\b", page.read_text()))
+        named = {name for name in named if not name.startswith("PLATFORM_FEED_")}
+        assert named <= read, page
+
+
+def test_architecture_lists_the_ledger_and_every_failpoint() -> None:
+    text = (PROJECT / "docs" / "architecture.md").read_text()
+    ledger = text[text.index("## The ledger") : text.index("## How a run is decided")]
+    rows = "\n".join(line.split("|")[1] for line in ledger.splitlines() if line.startswith("| `"))
+    assert sorted(re.findall(r"`(\w+)`", rows)) == sorted(field.name for field in fields(Receipt))
+    points = text[text.index("PLATFORM_FAILPOINT") : text.index("## The ledger")]
+    named = re.findall(
+        r"`([\w-]+)`", "\n".join(line.split("|")[1] for line in points.splitlines() if line[:3] == "| `")
+    )
+    assert sorted(named) == sorted(POINTS)
