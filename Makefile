@@ -30,7 +30,7 @@ test: $(READY) ## Lint, types and every test but the slow tier
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
-	@$(BIN)/pytest
+	@$(BIN)/pytest -n auto --dist loadfile
 
 test-slow: $(READY) ## The slow tier: long fault runs
 	@$(BIN)/pytest -m slow

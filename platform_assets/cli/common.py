@@ -21,7 +21,7 @@ from platform_assets.settings import Settings
 
 Json = Annotated[bool, typer.Option("--json", help="Print one line of JSON instead of tables.")]
 
-_WIDTH_OF_PIPES: Final = 120
+_WIDTH_OF_PIPES: Final = 160
 _out = Console(width=None if sys.stdout.isatty() else _WIDTH_OF_PIPES)
 _err = Console(stderr=True)
 

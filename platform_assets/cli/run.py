@@ -52,8 +52,10 @@ def run(as_json: Json = False) -> None:
 
         outcome = run_everything(settings, say)
     _report(deployment, outcome, before, last, as_json=as_json, took_s=time.monotonic() - began)
-    if outcome is not None and not outcome.success:
-        raise typer.Exit(1)
+    if outcome is not None:
+        deployment.note_run(failed=not outcome.success)
+        if not outcome.success:
+            raise typer.Exit(1)
 
 
 def check(

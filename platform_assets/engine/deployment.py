@@ -136,7 +136,20 @@ class Deployment:
             stale = [f.name for f in self.feeds if ledger.feed_revision(f.name) > current.built_from.get(f.name, 0)]
         if current.code != code:
             stale.append("the definitions have changed")
+        if self._failed_run.exists():
+            stale.append("the last run failed")
         return stale
+
+    def note_run(self, *, failed: bool) -> None:
+        """Remember whether the last run failed: what failed is then not taken for up to date."""
+        if failed:
+            self._failed_run.touch()
+        else:
+            self._failed_run.unlink(missing_ok=True)
+
+    @property
+    def _failed_run(self) -> Path:
+        return self.home / "last-run-failed"
 
     def begin_build(self, feeds: Sequence[str], code: str | None) -> None:
         """Note that everything below `feeds` is being built from what is in raw now."""

@@ -7,6 +7,8 @@ import os
 import signal
 from typing import Final
 
+from platform_assets.errors import ConfigurationError
+
 POINTS: Final = (
     "mid-archive",
     "claim",
@@ -23,7 +25,7 @@ def arm(point: str | None) -> None:
     """Make `reached(point)` kill this process with SIGKILL; None disarms."""
     global _armed
     if point is not None and point not in POINTS:
-        raise ValueError(f"unknown failpoint {point!r}; there are {', '.join(POINTS)}")
+        raise ConfigurationError("PLATFORM_FAILPOINT", f"unknown point {point!r}", f"Points are: {', '.join(POINTS)}.")
     _armed = point
 
 

@@ -48,8 +48,8 @@ class Arrival:
         return datetime.fromtimestamp(self.seen.mtime_ns / 1e9, tz=UTC)
 
     def age_s(self, now: datetime) -> float:
-        """Seconds since the file, or its name, last changed on this machine."""
-        return now.timestamp() - self.seen.ctime_ns / 1e9
+        """Seconds since the file, or its name, last changed; the clock may have been set back since."""
+        return abs(now.timestamp() - self.seen.ctime_ns / 1e9)
 
 
 def arrivals(feed: Feed, landing: Path) -> list[Arrival]:

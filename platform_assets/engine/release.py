@@ -8,7 +8,7 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -60,16 +60,17 @@ class Releases:
         described = (self._described(path) for path in sorted(self.folder.glob("*.json"), reverse=True))
         return [release for release in described if release is not None]
 
-    def publish(self, warehouse: Warehouse, now: datetime) -> Release:
+    def publish(self, warehouse: Warehouse, now: datetime, marts: Collection[str]) -> Release:
         """Copy the marts as they are into a new release and point the link at it.
 
+        Tables that are none of `marts` are what deleted models have left: they are dropped first.
         The warehouse is held meanwhile, so nothing is half-built. Raises ReleaseRefused where there is no
         mart, StorageError where the disk stops us; either way readers keep what they have.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         self._sweep()
         with warehouse.open("release the marts") as connection:
-            tables = _checkpointed_tables(connection, warehouse.marts)
+            tables = _checkpointed_tables(connection, warehouse.marts, marts)
             if not tables:
                 raise ReleaseRefused("there is no mart to release", "Build the marts first: platform run")
             built_from, code = read_builds(connection)
@@ -143,9 +144,9 @@ def read_builds(connection: duckdb.DuckDBPyConnection) -> tuple[dict[str, int], 
     )
 
 
-def _checkpointed_tables(connection: duckdb.DuckDBPyConnection, marts: Path) -> dict[str, int]:
-    """Rows by mart, with the marts file complete on disk and dbt's leftovers swept out of it."""
-    connection.execute(f"ATTACH '{str(marts).replace(chr(39), chr(39) * 2)}' AS marts")
+def _checkpointed_tables(connection: duckdb.DuckDBPyConnection, path: Path, marts: Collection[str]) -> dict[str, int]:
+    """Rows by mart, with the marts file complete on disk and nothing in it but the marts."""
+    connection.execute(f"ATTACH '{str(path).replace(chr(39), chr(39) * 2)}' AS marts")
     names = [
         name
         for (name,) in connection.execute(
@@ -154,7 +155,7 @@ def _checkpointed_tables(connection: duckdb.DuckDBPyConnection, marts: Path) -> 
     ]
     tables = {}
     for name in names:
-        if "__dbt_" in name:
+        if name not in marts:
             connection.execute(f"DROP TABLE marts.main.{quote(name)}")
             continue
         counted = connection.execute(f"SELECT count(*) FROM marts.main.{quote(name)}").fetchone()

@@ -233,12 +233,16 @@ def _broken(typed: pl.DataFrame, contract: type[Contract]) -> pl.DataFrame:
             schema.validate(typed, lazy=True)
     except pandera.errors.SchemaErrors as errors:
         cases: pl.DataFrame = errors.failure_cases
-        whole = cases.filter(pl.col("index").is_null())
-        if whole.height:
-            first = whole.row(0, named=True)
+        whole = dict(cases.filter(pl.col("index").is_null()).select("check", "failure_case").iter_rows())
+        for error in errors.schema_errors:
+            answers = error.check_output.height if isinstance(error.check_output, pl.DataFrame) else 0
+            # One answer for the whole frame would otherwise be charged to its first row.
+            if error.check is not None and answers not in (0, typed.height):
+                whole.setdefault(str(error.check.name), f"{answers} answers for {typed.height} rows")
+        for rule, problem in whole.items():
             raise ContractError(
-                f"{contract.__name__}.{first['column'] or ''}".rstrip("."),
-                f"rule {first['check']} does not judge single rows ({first['failure_case']})",
+                contract.__name__,
+                f"rule {rule} does not judge single rows ({problem})",
                 "Return one boolean per row from the check.",
             ) from errors
         return cases.select(

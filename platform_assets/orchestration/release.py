@@ -49,7 +49,7 @@ def release_asset(
                 "Mend what they found and run again; `platform check` runs the checks alone.",
             )
         opened = deployment.open(context)
-        made = opened.releases.publish(opened.warehouse, opened.clock())
+        made = opened.releases.publish(opened.warehouse, opened.clock(), [key.path[-1] for key in marts])
         rows = "\n".join(f"| {table} | {count} |" for table, count in made.tables.items())
         return dg.MaterializeResult(
             metadata={

@@ -4,12 +4,14 @@ Belongs here: what a run did, in plain values. Does not: printing (cli) or decid
 """
 
 import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import dagster as dg
 
 from platform_assets.definitions import build_definitions
+from platform_assets.errors import ConfigurationError
 from platform_assets.orchestration.instance import open_instance
 from platform_assets.orchestration.resources import PROCESS_TAG, OpensDeployment, process_name
 from platform_assets.settings import Settings
@@ -48,13 +50,13 @@ def run_everything(settings: Settings, tell: Callable[[str], None]) -> RunOutcom
 
 
 def run_checks(settings: Settings, selection: str | None, tell: Callable[[str], None]) -> RunOutcome:
-    """Evaluate asset checks without materializing anything; `selection` is an asset selection such as `marts/*`.
-
-    Raises DagsterInvalidSubsetError (or its kin) where nothing is selected.
-    """
+    """Evaluate asset checks without materializing anything; `selection` is one as the UI takes it, all by default."""
     definitions = build_definitions(OpensDeployment(tell))
     graph = definitions.resolve_asset_graph()
-    chosen = dg.AssetSelection.from_string(selection) if selection else dg.AssetSelection.all()
+    try:
+        chosen = dg.AssetSelection.from_string(selection) if selection else dg.AssetSelection.all()
+    except dg.DagsterError as error:
+        raise ConfigurationError(f"selection {selection!r}", str(error), 'Try key:"marts/*" or group:raw.') from error
     keys = chosen.resolve(graph)
     checks = {key for key in graph.asset_check_keys if key.asset_key in keys}
     if not checks:
@@ -96,5 +98,9 @@ def _failures(events: Sequence[dg.DagsterEvent]) -> tuple[str, ...]:
             error = event.step_failure_data.error
             while error is not None and error.cause is not None:
                 error = error.cause
-            messages.append(f"{event.step_key}: {error.message.strip() if error else event.message}")
+            if error is not None and error.cls_name == "DagsterAssetCheckFailedError":
+                continue  # the check itself is reported
+            # What the error says, without the Python path of its class.
+            said = re.sub(r"^[\w.]+: ", "", error.message.strip()) if error else event.message
+            messages.append(f"{event.step_key}: {said}")
     return tuple(messages)

@@ -105,7 +105,7 @@ def test_two_runs_of_one_feed_load_everything_once(tmp_path: Path) -> None:
 def _publish(root: Path) -> None:
     shop = Shop(root)
     failpoint.arm("mid-release")
-    shop.deployment.releases.publish(shop.deployment.warehouse, shop.clock())
+    shop.deployment.releases.publish(shop.deployment.warehouse, shop.clock(), ["daily"])
 
 
 def _build(shop: Shop, rows: int) -> None:
@@ -117,11 +117,11 @@ def _build(shop: Shop, rows: int) -> None:
 def test_a_publish_that_is_killed_leaves_the_old_release_and_the_next_publishes(shop: Shop) -> None:
     releases = shop.deployment.releases
     _build(shop, 1)
-    old = releases.publish(shop.deployment.warehouse, shop.clock())
+    old = releases.publish(shop.deployment.warehouse, shop.clock(), ["daily"])
     _build(shop, 2)
     assert ended(child(_publish, shop.root)) == -signal.SIGKILL
     assert releases.current() == old
-    new = releases.publish(shop.deployment.warehouse, shop.clock())
+    new = releases.publish(shop.deployment.warehouse, shop.clock(), ["daily"])
     assert releases.current() == new
     assert (new.tables, old.tables) == ({"daily": 2}, {"daily": 1})
     assert not list(releases.folder.glob(".releasing-*"))
@@ -130,7 +130,7 @@ def test_a_publish_that_is_killed_leaves_the_old_release_and_the_next_publishes(
 def test_readers_of_releases_never_fail_whatever_is_published(shop: Shop) -> None:
     releases = shop.deployment.releases
     _build(shop, 1)
-    old = releases.publish(shop.deployment.warehouse, shop.clock())
+    old = releases.publish(shop.deployment.warehouse, shop.clock(), ["daily"])
     seen: list[int] = []
     failures: list[Exception] = []
     done = threading.Event()
@@ -148,7 +148,7 @@ def test_readers_of_releases_never_fail_whatever_is_published(shop: Shop) -> Non
         reading.start()
         for rows in range(2, 8):
             _build(shop, rows)
-            releases.publish(shop.deployment.warehouse, shop.clock())
+            releases.publish(shop.deployment.warehouse, shop.clock(), ["daily"])
         done.set()
         reading.join()
         assert holder.execute("SELECT count(*) FROM daily").fetchall() == [(1,)]
@@ -157,7 +157,16 @@ def test_readers_of_releases_never_fail_whatever_is_published(shop: Shop) -> Non
     assert len({made.id for made in releases.all()}) == 7
 
 
+def test_what_a_deleted_model_has_left_is_not_released(shop: Shop) -> None:
+    _build(shop, 1)
+    with duckdb.connect(str(shop.deployment.warehouse.marts)) as marts:
+        marts.execute("CREATE TABLE deleted AS SELECT 1; CREATE TABLE daily__dbt_backup AS SELECT 1")
+    made = shop.deployment.releases.publish(shop.deployment.warehouse, shop.clock(), ["daily"])
+    with duckdb.connect(made.path, read_only=True) as reader:
+        assert reader.execute("SELECT table_name FROM duckdb_tables()").fetchall() == [("daily",)]
+
+
 def test_without_a_mart_nothing_is_released(shop: Shop) -> None:
     with pytest.raises(ReleaseRefused, match="no mart to release"):
-        shop.deployment.releases.publish(shop.deployment.warehouse, shop.clock())
+        shop.deployment.releases.publish(shop.deployment.warehouse, shop.clock(), ["daily"])
     assert shop.deployment.releases.current() is None
