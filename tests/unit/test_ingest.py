@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ from zoneinfo import ZoneInfo
 import pytest
 from shop import HEADER, SALES, Clock, Sales, Shop, numbered, sales
 
-from platform_assets.engine import ingest as engine
+from platform_assets.engine import ingest
+from platform_assets.engine import load as engine
 from platform_assets.engine.contract import Contract, Field
 from platform_assets.engine.feed import Cadence, Files, Rejects, hours, seconds
 
@@ -312,13 +314,28 @@ def test_a_half_written_delivery_waits_and_loads_once_whole_or_never(
     assert (receipt.status, figures(receipt)) in (("quarantined", (0, 0, 0, 0)), ("accepted", (2, 1, 1, 0)))
 
 
-def test_a_file_that_has_not_settled_is_left_alone(shop: Shop) -> None:
-    shop.declare(source=Files("sales/*.csv", settle=seconds(0.2)))
-    shop.clock.ahead = -hours(1)
-    shop.deliver("a.csv", sales("S1,1"))
+def test_a_file_that_does_not_settle_is_left_alone(shop: Shop) -> None:
+    shop.declare(source=Files("sales/*.csv", settle=seconds(0.3)))
+    path = shop.deliver("a.csv", sales("S1,1"))
+    done = threading.Event()
+
+    def write_on() -> None:
+        while not done.wait(0.05):
+            path.touch()
+
+    writing = threading.Thread(target=write_on)
+    writing.start()
     outcome = shop.ingest()
+    done.set()
+    writing.join()
     assert (outcome.receipts, outcome.unfinished) == ([], {"sales/a.csv": "is still being written"})
-    shop.clock.ahead = timedelta()
+    assert [receipt.status for receipt in shop.ingest().receipts] == ["accepted"]
+
+
+def test_a_clock_that_was_set_back_does_not_keep_files_waiting(shop: Shop) -> None:
+    shop.declare(source=Files("sales/*.csv", settle=seconds(0.2)))
+    shop.deliver("a.csv", sales("S1,1"))
+    shop.clock.ahead = -hours(24)
     assert [receipt.status for receipt in shop.ingest().receipts] == ["accepted"]
 
 
@@ -457,7 +474,7 @@ def test_a_row_dated_in_the_future_does_not_stay_fresh_for_ever(tmp_path: Path) 
 
 
 def test_many_deliveries_are_loaded_in_groups_and_reported(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "_GROUP_FILES", 4)
+    monkeypatch.setattr(ingest, "_GROUP_FILES", 4)
     for number in range(10):
         shop.deliver(f"{number}.csv", numbered(number * 10, 10))
     receipts = shop.ingest().receipts
