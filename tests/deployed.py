@@ -60,29 +60,33 @@ class Deployed:
         """The file that readers of the current release get."""
         return (self.releases / "current.duckdb").resolve()
 
-    def environment(self, **more: str) -> dict[str, str]:
+    def environment(self, more: Mapping[str, str] | None = None) -> dict[str, str]:
         """What a process of this deployment sees."""
         inherited = {key: value for key, value in os.environ.items() if not key.startswith(_NOT_OURS)}
         places = {"PLATFORM_HOME": str(self.home), "PLATFORM_LANDING": str(self.landing)}
-        return {**inherited, **places, **self.settings, **more}
+        return {**inherited, **places, **self.settings, **(more or {})}
 
     def start(
-        self, *command: str, out: int | IO[str] = subprocess.PIPE, err: int | IO[str] = subprocess.PIPE, **more: str
+        self,
+        *command: str,
+        out: int | IO[str] = subprocess.PIPE,
+        err: int | IO[str] = subprocess.PIPE,
+        env: Mapping[str, str] | None = None,
     ) -> subprocess.Popen[str]:
         """Start a command of the environment, at the head of a process group."""
         return subprocess.Popen(
             [BIN / command[0], *command[1:]],
             cwd=PROJECT,
-            env=self.environment(**more),
+            env=self.environment(env),
             stdout=out,
             stderr=err,
             text=True,
             start_new_session=True,
         )
 
-    def run(self, *command: str, within_s: float = 120, **more: str) -> Finished:
+    def run(self, *command: str, within_s: float = 120, env: Mapping[str, str] | None = None) -> Finished:
         """Run a command of the environment to its end."""
-        with self.start(*command, **more) as process:
+        with self.start(*command, env=env) as process:
             try:
                 out, err = process.communicate(timeout=within_s)
             except subprocess.TimeoutExpired:
@@ -91,9 +95,9 @@ class Deployed:
                 raise AssertionError(f"{' '.join(command)} hangs\n{err[-3000:]}") from None
         return Finished(process.returncode, out, err)
 
-    def platform(self, *arguments: str, **more: str) -> Finished:
+    def platform(self, *arguments: str, env: Mapping[str, str] | None = None) -> Finished:
         """Run `platform …`."""
-        return self.run("platform", *arguments, **more)
+        return self.run("platform", *arguments, env=env)
 
     def simulate(self, *, days: int, rows: int, until: str, dirt: float = 0.05) -> list[str]:
         """Let the sample retailer deliver; the files written."""

@@ -144,7 +144,7 @@ def _build(context: dg.AssetExecutionContext, deployment: Deployment, manifest_p
     from dbt_common.events.functions import msg_to_dict
 
     chosen = get_updated_cli_invocation_params_for_context(
-        context=context, manifest={}, dagster_dbt_translator=DagsterDbtTranslator()
+        context=context.op_execution_context, manifest={}, dagster_dbt_translator=DagsterDbtTranslator()
     )
     target = deployment.home / "dbt"
     target.mkdir(parents=True, exist_ok=True)

@@ -55,9 +55,10 @@ def run_checks(settings: Settings, selection: str | None, tell: Callable[[str], 
     graph = definitions.resolve_asset_graph()
     try:
         chosen = dg.AssetSelection.from_string(selection) if selection else dg.AssetSelection.all()
+        keys = chosen.resolve(graph)
     except dg.DagsterError as error:
-        raise ConfigurationError(f"selection {selection!r}", str(error), 'Try key:"marts/*" or group:raw.') from error
-    keys = chosen.resolve(graph)
+        problem = str(error).split(". ")[0]
+        raise ConfigurationError(f"selection {selection!r}", problem, 'Try key:"marts/*" or key:"raw/*".') from error
     checks = {key for key in graph.asset_check_keys if key.asset_key in keys}
     if not checks:
         return RunOutcome("", True, (), ())

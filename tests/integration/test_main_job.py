@@ -128,7 +128,7 @@ def recorded(world: Deployed, first: Chapter) -> dict[str, dg.AssetMaterializati
 
 @pytest.fixture(scope="module")
 def again(world: Deployed, first: Chapter) -> Chapter:
-    return Chapter(world.platform("run", "--json", PYTHONPROFILEIMPORTTIME="1"), world.current)
+    return Chapter(world.platform("run", "--json", env={"PYTHONPROFILEIMPORTTIME": "1"}), world.current)
 
 
 @pytest.fixture(scope="module")

@@ -179,7 +179,7 @@ def test_the_asset_graph_shows_the_assets_in_a_browser(ui: Ui, chained: float, t
                     lambda here: all(name in here.find_element(By.TAG_NAME, "body").text for name in names)
                 )
             finally:
-                browser.save_screenshot(str(tmp_path / f"{page.replace('/', '_')}.png"))
+                browser.save_screenshot(str(tmp_path / f"{page.partition('?')[0].replace('/', '_')}.png"))
 
         shows("asset-groups", "raw", "quarantine", "staging", "intermediate", "snapshots", "marts", "release")
         shows("locations/platform_assets/asset-groups/marts/lineage", "fct_order_lines", "daily_sales", "dim_customers")

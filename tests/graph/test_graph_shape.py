@@ -1,0 +1,119 @@
+"""The code's own rules: imports run one way, a module says what belongs in it, nothing reads the environment."""
+
+import ast
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+from deployed import PROJECT, Deployed
+
+PACKAGE: Final = PROJECT / "platform_assets"
+MODULES: Final = sorted(PACKAGE.rglob("*.py"))
+LONGEST: Final = 400
+LONGER_FOR_A_REASON: Final = {
+    "sample.py": "the sample world stands apart from the platform, whole",
+}
+# Where a child process is given an environment, or a throw-away one is put up.
+HANDS_ON_THE_ENVIRONMENT: Final = {"settings.py", "orchestration/manifest.py", "orchestration/ci.py"}
+# Part of the package -> what it must not import, not even within a function; `.x` is platform_assets.x.
+BANNED: Final = {
+    "engine": "dagster dagster_dbt dbt .orchestration .cli .feeds .marts .settings .definitions",
+    "errors.py": "platform_assets",
+    "settings.py": "dagster dbt .engine .orchestration .cli .feeds .marts",
+    "feeds": "dagster dbt duckdb .orchestration .cli .settings",
+    "marts": "dagster dbt duckdb .orchestration .cli .settings",
+    "orchestration": ".cli",
+    "sample.py": "dagster dbt duckdb .engine .orchestration .cli .settings",
+}
+DECLARATIONS: Final = {"platform_assets.engine.contract", "platform_assets.engine.feed", "platform_assets.engine.mart"}
+
+
+def name(module: Path) -> str:
+    return module.relative_to(PACKAGE).as_posix()
+
+
+def imports(module: Path, *, everywhere: bool = True) -> Iterator[str]:
+    """What a module imports; only when it is itself imported, unless `everywhere`."""
+    tree = ast.parse(module.read_text())
+    for node in ast.walk(tree) if everywhere else tree.body:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+
+
+def banned_in(part: str) -> list[str]:
+    return [f"platform_assets{each}" if each.startswith(".") else each for each in BANNED[part].split()]
+
+
+def within(imported: str, banned: str) -> bool:
+    return imported == banned or imported.startswith(f"{banned}.")
+
+
+@pytest.mark.parametrize("part", BANNED)
+def test_imports_run_one_way(part: str) -> None:
+    wrong = [
+        (name(module), imported)
+        for module in MODULES
+        if name(module) == part or name(module).startswith(f"{part}/")
+        for imported in imports(module)
+        if any(within(imported, banned) for banned in banned_in(part))
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("part", ["feeds", "marts"])
+def test_declarations_import_only_what_they_declare_with(part: str) -> None:
+    ours = {i for module in (PACKAGE / part).glob("*.py") for i in imports(module) if i.startswith("platform_assets")}
+    assert ours <= DECLARATIONS
+
+
+def test_settings_alone_reads_the_environment() -> None:
+    readers = {name(m) for m in MODULES if "os.environ" in m.read_text() or "getenv" in m.read_text()}
+    assert readers <= HANDS_ON_THE_ENVIRONMENT
+
+
+def test_the_linter_knows_what_the_engine_must_not() -> None:
+    banned = (PACKAGE / "engine" / "ruff.toml").read_text()
+    for imported in banned_in("engine"):
+        if imported != "platform_assets.definitions":
+            assert f'"{imported}".msg' in banned
+
+
+def test_no_verb_imports_dagster_before_it_needs_it() -> None:
+    for module in (PACKAGE / "cli").glob("*.py"):
+        assert not [
+            i for i in imports(module, everywhere=False) if i.split(".")[0] in ("dagster", "dagster_dbt", "dbt")
+        ]
+
+
+def test_looking_at_the_feeds_never_imports_dagster(tmp_path: Path) -> None:
+    watch = """
+import json, sys
+from platform_assets.cli import app
+app(["feed", "list", "--json"], standalone_mode=False)
+print(json.dumps(sorted({module.partition(".")[0] for module in sys.modules})))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", watch],
+        cwd=PROJECT, env=Deployed(tmp_path).environment(), capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    listed, imported = done.stdout.splitlines()
+    assert json.loads(listed)["feeds"]
+    assert not {"dagster", "dagster_dbt", "dbt"} & set(json.loads(imported))
+
+
+@pytest.mark.parametrize("module", MODULES, ids=name)
+def test_a_module_opens_with_its_charter(module: Path) -> None:
+    charter = ast.get_docstring(ast.parse(module.read_text()))
+    assert charter, "its first lines say what belongs there and what does not"
+    assert len(charter.splitlines()) <= 6
+
+
+def test_modules_are_short() -> None:
+    long = {name(module) for module in MODULES if len(module.read_text().splitlines()) > LONGEST}
+    assert long <= set(LONGER_FOR_A_REASON)
