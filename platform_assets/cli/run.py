@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from platform_assets.orchestration.run import RunOutcome
 
 _PREVIEW_ROWS = 5
+_SHOWN = 10
 _LONG_WORK_ROWS = 1_000_000
 
 
@@ -218,6 +219,7 @@ def _report(
     figures = {status.feed.name: _added_up(r for r in receipts if r.feed == status.feed.name) for status in statuses}
     release = deployment.releases.current()
     unclaimed = deployment.unclaimed()
+    left_alone = [arrival.slot for feed in deployment.feeds for arrival in deployment.pending(feed)]
     failed = [] if outcome is None else [each for each in outcome.checks if each.blocks]
     quarantined = [receipt for receipt in receipts if receipt.status == "quarantined"]
     if as_json:
@@ -229,6 +231,7 @@ def _report(
                 "quarantined": [{"feed": r.feed, "file": r.slot, "problem": r.problem} for r in quarantined],
                 "failed_checks": [f"{each.asset}:{each.name}" for each in failed],
                 "errors": [] if outcome is None else list(outcome.failures),
+                "left_alone": left_alone,
                 "unclaimed": unclaimed,
                 "took_s": round(took_s, 2),
             }
@@ -249,7 +252,9 @@ def _report(
             ("feed", "file", "problem", "remedy"),
             [(r.feed, r.slot, r.problem, r.remedy) for r in quarantined],
         )
-    for slot in unclaimed[:10]:
+    for slot in left_alone[:_SHOWN]:
+        line(f"left alone for now, it looks unfinished: {slot}")
+    for slot in unclaimed[:_SHOWN]:
         line(f"no feed asks for {slot}")
     if outcome is not None and not outcome.success:
         for each in failed:

@@ -51,7 +51,7 @@ class Archive:
         try:
             source = os.open(arrival.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except FileNotFoundError as error:
-            raise DeliveryUnfinished(f"{arrival.slot} was taken away before it could be claimed") from error
+            raise DeliveryUnfinished("was taken away before it could be claimed") from error
         except OSError as error:
             raise DeliveryRefused(
                 f"cannot be read: {error.strerror}",
@@ -74,7 +74,7 @@ class Archive:
                     copy.flush()
                     os.fsync(copy.fileno())
                 if Sighting.of(os.fstat(stream.fileno())) != arrival.seen:
-                    raise DeliveryUnfinished(f"{arrival.slot} changed while it was being claimed")
+                    raise DeliveryUnfinished("changed while it was being claimed")
                 fingerprint = digest.hexdigest()
                 target = self.path(feed, fingerprint, suffix)
                 target.parent.mkdir(exist_ok=True)

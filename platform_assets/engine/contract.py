@@ -32,6 +32,7 @@ _KINDS: Final[dict[Any, Kind]] = {
     bool: "boolean",
 }
 _OURS: Final = "platform"
+_LONGEST_SHOWN: Final = 80
 LINEAGE: Final = ("_delivery_id", "_line", "_revision", "_extra")
 
 
@@ -197,11 +198,16 @@ def match_header(contract: type[Contract], header: Sequence[str]) -> Header:
         else:
             found[column.name] = left.pop(_folded(delivered))
     if missing:
+        remedy = (
+            "Ask the producer for the column, or, if it was renamed, add its new name to "
+            f"{contract.__name__}.{missing[0].name}: source=({missing[0].headers[0]!r}, …)."
+        )
+        if len(header) == 1 and all(column.headers[0] in header[0] for column in missing):
+            remedy = "All of them stand in one column: declare the delimiter, such as Files(…, delimiter=';')."
         raise DeliveryRefused(
-            f"missing column{'s' * (len(missing) > 1)} {', '.join(c.headers[0] for c in missing)}"
-            + (f"; unknown instead: {', '.join(left.values())}" if left else ""),
-            remedy="Ask the producer for the column, or, if it was renamed, add its new name to "
-            f"{contract.__name__}.{missing[0].name}: source=({missing[0].headers[0]!r}, …).",
+            f"missing column{'s' * (len(missing) > 1)} {listed([column.headers[0] for column in missing])}"
+            + (f"; unknown instead: {listed(list(left.values()))}" if left else ""),
+            remedy=remedy,
             line=1,
             column=missing[0].headers[0],
         )
@@ -216,6 +222,12 @@ def match_header(contract: type[Contract], header: Sequence[str]) -> Header:
                 column=name,
             )
     return Header(found, unknown)
+
+
+def listed(names: Sequence[str], most: int = 10) -> str:
+    """Some of the names, for a message that stays readable whatever a file brings."""
+    shown = ", ".join(name if len(name) <= _LONGEST_SHOWN else f"{name[:_LONGEST_SHOWN]}…" for name in names[:most])
+    return shown + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def _declared(field: Any) -> dict[str, Any]:  # noqa: ANN401 - a FieldInfo or nothing

@@ -14,7 +14,7 @@ import polars as pl
 
 from platform_assets.engine import failpoint
 from platform_assets.engine.archive import Archive, Claim
-from platform_assets.engine.contract import Header, match_header
+from platform_assets.engine.contract import Header, listed, match_header
 from platform_assets.engine.feed import Feed
 from platform_assets.engine.landing import Arrival
 from platform_assets.engine.ledger import Ledger, Receipt
@@ -194,7 +194,7 @@ class Load:
                 raise
             raise DeliveryRefused(error.what, remedy="Ask the producer to deliver the whole file again.") from error
         if reader.looks_cut_off and young:
-            raise DeliveryUnfinished(f"{claim.arrival.slot} ends in the middle of a record")
+            raise DeliveryUnfinished("ends in the middle of a record")
         if not reader.header:
             if feed.on_empty == "quarantine":
                 raise _empty("the file is empty")
@@ -202,7 +202,7 @@ class Load:
         header = match_header(feed.contract, reader.header)
         if header.unknown and feed.on_drift == "fail":
             raise DeliveryRefused(
-                f"unknown column{'s' * (len(header.unknown) > 1)} {', '.join(header.unknown)}",
+                f"unknown column{'s' * (len(header.unknown) > 1)} {listed(header.unknown)}",
                 remedy=f'Declare it in {feed.contract.__name__}, or declare on_drift="add" or "rescue".',
                 line=1,
                 column=header.unknown[0],

@@ -61,6 +61,7 @@ def judge(frame: pl.DataFrame, contract: type[Contract]) -> Verdict:
             rejected=frame.clear(),
             reasons=pl.Series("reasons", [], pl.List(_REASON)),
         )
+    broken = _as_arrived(broken, frame)
     masked = [column.name for column in columns_of(contract) if column.pii]
     # A rule across columns shows the whole row, so it is masked whole where any column is PII.
     hide = pl.col("column").is_in(masked) | (pl.col("column").is_null() & bool(masked))
@@ -79,6 +80,17 @@ def judge(frame: pl.DataFrame, contract: type[Contract]) -> Verdict:
         rejected=frame[reasons["row"]],
         reasons=reasons["reasons"],
     )
+
+
+def _as_arrived(broken: pl.DataFrame, frame: pl.DataFrame) -> pl.DataFrame:
+    """The broken rules with the value that was delivered, instead of what it was cast to."""
+    parts = [
+        part.with_columns(frame[column].gather(part["row"]).cast(pl.String, strict=False).alias("value"))
+        if column is not None
+        else part
+        for (column,), part in broken.partition_by("column", as_dict=True, maintain_order=True).items()
+    ]
+    return pl.concat(parts)
 
 
 def _cast(frame: pl.DataFrame, columns: tuple[Column, ...]) -> tuple[pl.DataFrame, pl.DataFrame]:

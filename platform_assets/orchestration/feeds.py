@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import dagster as dg
 
-from platform_assets.engine.contract import columns_of
+from platform_assets.engine.contract import columns_of, listed
 from platform_assets.engine.deployment import FeedStatus
 from platform_assets.engine.feed import Feed
 from platform_assets.engine.landing import settled
@@ -79,7 +79,7 @@ def feed_assets(feed: Feed) -> dg.AssetsDefinition:
         opened = deployment.open(context)
         outcome = opened.ingest(opened.feed(feed.name))
         for slot, why in outcome.unfinished.items():
-            context.log.warning(f"{slot} {why}; left alone and offered again")
+            opened.notify(f"{slot}: {why}; left alone and offered again")
         (status,) = opened.status([opened.feed(feed.name)])
         version = dg.DataVersion(str(status.revision))
         for key, metadata in (
@@ -303,7 +303,7 @@ def _summary(failing: Sequence[Receipt], deliveries: int) -> str:
     if not failing:
         return f"0 failed; {deliveries} deliveries in force"
     worst = failing[0]
-    reason = worst.problem or (f"unknown columns {', '.join(worst.unknown_columns)}" if worst.unknown_columns else None)
+    reason = worst.problem or (f"unknown columns {listed(worst.unknown_columns)}" if worst.unknown_columns else None)
     return f"{len(failing)} failed, the newest: {worst.slot}: " + (
         reason or f"{worst.rejected} of {worst.read} rows rejected"
     )

@@ -183,6 +183,18 @@ class Ruled(Contract):
         return data.lazyframe.select(pl.col("high").is_null() | (pl.col("low") <= pl.col("high")))
 
 
+def test_a_header_that_was_not_split_names_the_delimiter_to_declare() -> None:
+    with pytest.raises(DeliveryRefused, match="declare the delimiter"):
+        match_header(Ruled, ["code;low;high;share"])
+
+
+def test_a_header_of_thousands_of_columns_gives_a_message_one_can_read() -> None:
+    with pytest.raises(DeliveryRefused) as refused:
+        match_header(Ruled, [f"column {n} {'x' * 500}" for n in range(5000)])
+    assert "and 4990 more" in refused.value.what
+    assert len(refused.value.what) < 2000
+
+
 def test_every_broken_rule_of_a_row_is_told_with_its_value_and_pii_masked() -> None:
     frame = pl.DataFrame({"code": ["x"], "low": ["99"], "high": ["5"], "share": ["-1"]})
     verdict = judge(frame, Ruled)
@@ -191,7 +203,7 @@ def test_every_broken_rule_of_a_row_is_told_with_its_value_and_pii_masked() -> N
     assert {(reason["column"], reason["rule"], reason["value"]) for reason in reasons if reason["column"]} == {
         ("code", "str_matches('^[A-Z]{2}$')", "***"),
         ("low", "less_than_or_equal_to(9)", "99"),
-        ("share", "greater_than(0)", "-1.0"),
+        ("share", "greater_than(0)", "-1"),
     }
     (across,) = (reason for reason in reasons if reason["column"] is None)
     assert (across["rule"], across["value"]) == ("low_below_high", "***")
