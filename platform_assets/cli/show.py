@@ -3,14 +3,16 @@
 Belongs here: reading and showing. Does not: anything that changes state.
 """
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from platform_assets.cli.common import FIGURES, Json, answer, feed_json, line, newest, open_deployment, show
-from platform_assets.engine.contract import columns_of
-from platform_assets.engine.feed import load_feeds
+from platform_assets.engine.contract import columns_of, listed
+from platform_assets.engine.feed import feed_named, load_feeds
 from platform_assets.engine.ledger import Ledger
+from platform_assets.engine.rehearsal import feed_of, rehearse
 from platform_assets.engine.tables import FeedTables
 from platform_assets.orchestration.sources import SOURCES_FILE, sources_yaml, write_sources
 
@@ -79,6 +81,66 @@ def feed_status(as_json: Json = False) -> None:
         ],
         right=(*FIGURES, "rows now", "waiting"),
     )
+
+
+@feed_app.command("check")
+def feed_check(
+    file: Annotated[Path, typer.Argument(help="The file to try, wherever it lies.")],
+    feed: Annotated[str | None, typer.Option(help="The feed to try it for; by its name by default.")] = None,
+    limit: Annotated[int, typer.Option(help="Rejected rows to show.", min=1)] = 20,
+    as_json: Json = False,
+) -> None:
+    """Say what would become of a file, without taking it in: nothing is written.
+
+    Exit code 1 when it would be quarantined, or hold the release.
+
+    Example: platform feed check landing/retail/order_lines/2026-11-18.csv
+    """
+    feeds = load_feeds("platform_assets.feeds")
+    chosen = feed_of(file, feeds) if feed is None else feed_named(feed, feeds)
+    tried = rehearse(chosen, file, shown=limit)
+    receipt = tried.receipt
+    if as_json:
+        figures = {figure: getattr(receipt, figure) for figure in FIGURES[1:]}
+        answer(
+            {
+                "ok": tried.loads,
+                "feed": chosen.name,
+                "status": receipt.status,
+                **figures,
+                "problem": receipt.problem,
+                "remedy": receipt.remedy,
+                "unknown_columns": list(receipt.unknown_columns),
+                "reasons": [{"column": column, "rule": rule, "rows": rows} for column, rule, rows in tried.reasons],
+                "rejected_rows": [{"line": row["line"], "reasons": row["reasons"]} for row in tried.rejected],
+            }
+        )
+    else:
+        show(
+            f"{file.name} as a delivery of {chosen.name}",
+            ("would be", *FIGURES[1:]),
+            [(receipt.status, *(getattr(receipt, figure) for figure in FIGURES[1:]))],
+            right=FIGURES,
+        )
+        if receipt.problem is not None:
+            line(f"{receipt.problem}\n  remedy: {receipt.remedy}")
+        if receipt.unknown_columns:
+            line(f"unknown columns ({chosen.on_drift}): {listed(receipt.unknown_columns)}")
+        if tried.rejected:
+            show(
+                "Rejected rows",
+                ("line", "column", "rule", "value"),
+                [
+                    (row["line"], reason["column"], reason["rule"], reason["value"])
+                    for row in tried.rejected
+                    for reason in row["reasons"]
+                ],
+                right=("line",),
+            )
+        if not tried.tolerated:
+            line(f"more rows rejected than {chosen.name} tolerates: the release would be held")
+    if not tried.loads:
+        raise typer.Exit(1)
 
 
 @feed_app.command("sources")

@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import Literal
 
 from platform_assets.engine.archive import Archive
-from platform_assets.engine.feed import Feed
+from platform_assets.engine.feed import Feed, feed_named
 from platform_assets.engine.ingest import Outcome, ingest
 from platform_assets.engine.landing import Arrival, Sighting, arrivals, settled, unclaimed
 from platform_assets.engine.ledger import Ledger, Totals, published_sightings
 from platform_assets.engine.release import Releases, record_build
 from platform_assets.engine.tables import FeedTables
 from platform_assets.engine.warehouse import Warehouse
-from platform_assets.errors import ConfigurationError
 
 Freshness = Literal["fresh", "late", "no data"]
 
@@ -71,12 +70,7 @@ class Deployment:
 
     def feed(self, name: str) -> Feed:
         """The feed called `name`."""
-        for feed in self.feeds:
-            if feed.name == name:
-                return feed
-        raise ConfigurationError(
-            f"feed {name!r}", "is not declared", f"Feeds are: {', '.join(feed.name for feed in self.feeds)}."
-        )
+        return feed_named(name, self.feeds)
 
     def prepare(self) -> None:
         """Create or extend what the feeds' declarations need in the warehouse; harmless to repeat."""

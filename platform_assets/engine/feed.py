@@ -9,7 +9,7 @@ import importlib
 import itertools
 import pkgutil
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import PurePosixPath
@@ -227,6 +227,16 @@ def load_feeds(package: str) -> tuple[Feed, ...]:
             )
         feeds[declared.name] = replace(declared, origin=origin)
     return tuple(feeds[name] for name in sorted(feeds))
+
+
+def feed_named(name: str, feeds: Sequence[Feed]) -> Feed:
+    """The feed called `name`; raises ConfigurationError where there is none."""
+    for feed in feeds:
+        if feed.name == name:
+            return feed
+    raise ConfigurationError(
+        f"feed {name!r}", "is not declared", f"Feeds are: {', '.join(feed.name for feed in feeds)}."
+    )
 
 
 def with_files(feeds: Iterable[Feed], patterns: Mapping[str, str]) -> tuple[Feed, ...]:

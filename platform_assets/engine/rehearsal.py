@@ -1,0 +1,89 @@
+"""Rehearsing a delivery: what would become of a file, without a trace in the deployment.
+
+Belongs here: the throw-away deployment that the file is really loaded into. Does not: any rule of its own, so that
+a rehearsal and the performance cannot differ.
+"""
+
+import glob
+import shutil
+import tempfile
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from platform_assets.engine.deployment import Deployment
+from platform_assets.engine.feed import Feed, Files
+from platform_assets.engine.ledger import Receipt
+from platform_assets.engine.tables import FeedTables
+from platform_assets.errors import ConfigurationError
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """What would become of a file: its receipt, rows by broken rule, and some rejected rows with their reasons."""
+
+    receipt: Receipt
+    reasons: list[tuple[str | None, str, int]]
+    rejected: list[dict[str, Any]]
+    tolerated: bool
+
+    @property
+    def loads(self) -> bool:
+        """Whether the delivery would be taken in without holding a release."""
+        return self.receipt.status == "accepted" and self.tolerated
+
+
+def rehearse(feed: Feed, file: Path, *, shown: int = 20) -> Rehearsal:
+    """Take `file` in as a delivery of `feed` with nothing before it, in a home that is thrown away.
+
+    Raises ConfigurationError where there is no such file.
+    """
+    if not file.is_file():
+        raise ConfigurationError(f"file {str(file)!r}", "is not a regular file", "Name the file to try.")
+    with tempfile.TemporaryDirectory(prefix="rehearsal-") as folder:
+        landing = Path(folder, "landing")
+        landing.mkdir()
+        shutil.copyfile(file, landing / file.name)
+        # A file that somebody names is meant as it is: there is no producer to wait for.
+        source = Files(
+            glob.escape(file.name),
+            settle=timedelta(),
+            patience=timedelta(),
+            delimiter=feed.source.delimiter,
+            encoding=feed.source.encoding,
+        )
+        tried = replace(feed, source=source)
+        deployment = Deployment([tried], home=Path(folder, "home"), landing=landing)
+        deployment.prepare()
+        receipts = deployment.ingest(tried).receipts
+        if not receipts:
+            raise ConfigurationError(
+                f"file {file.name!r}",
+                "has the name of an unfinished file",
+                "Give it the name of its delivery.",
+            )
+        (receipt,) = receipts
+        with deployment.warehouse.open("look at the rehearsal") as connection:
+            tables = FeedTables(connection, tried)
+            return Rehearsal(
+                receipt, tables.reasons(), tables.rejected(shown), feed.tolerate.allows(receipt.rejected, receipt.read)
+            )
+
+
+def feed_of(file: Path, feeds: tuple[Feed, ...]) -> Feed:
+    """The feed that would ask for a file of this name; raises ConfigurationError where it is not just one."""
+    matching = [feed for feed in feeds if any(_fits(file, pattern) for pattern in feed.source.patterns)]
+    if len(matching) != 1:
+        several = ", ".join(feed.name for feed in matching or feeds)
+        raise ConfigurationError(
+            f"file {file.name!r}",
+            "could belong to several feeds" if matching else "has a name that no feed asks for",
+            f"Name the feed with --feed: {several}.",
+        )
+    return matching[0]
+
+
+def _fits(file: Path, pattern: str) -> bool:
+    """Whether the end of the file's path is what the pattern describes."""
+    return PurePosixPath(file.absolute().as_posix()).match(pattern)
