@@ -9,6 +9,7 @@ import shutil
 import tempfile
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -73,7 +74,13 @@ def rehearse(feed: Feed, file: Path, *, shown: int = 20) -> Rehearsal:
 
 def feed_of(file: Path, feeds: tuple[Feed, ...]) -> Feed:
     """The feed that would ask for a file of this name; raises ConfigurationError where it is not just one."""
-    matching = [feed for feed in feeds if any(_fits(file, pattern) for pattern in feed.source.patterns)]
+    parts = file.absolute().parts
+    ends = [parts[start:] for start in range(len(parts))]
+    matching = [
+        feed
+        for feed in feeds
+        if any(_fits(end, PurePosixPath(pattern).parts) for pattern in feed.source.patterns for end in ends)
+    ]
     if len(matching) != 1:
         several = ", ".join(feed.name for feed in matching or feeds)
         raise ConfigurationError(
@@ -84,6 +91,10 @@ def feed_of(file: Path, feeds: tuple[Feed, ...]) -> Feed:
     return matching[0]
 
 
-def _fits(file: Path, pattern: str) -> bool:
-    """Whether the end of the file's path is what the pattern describes."""
-    return PurePosixPath(file.absolute().as_posix()).match(pattern)
+def _fits(path: tuple[str, ...], pattern: tuple[str, ...]) -> bool:
+    """Whether a path is what the pattern describes, as the landing folder is searched for it."""
+    if not path or not pattern:
+        return not path and not pattern
+    if pattern[0] == "**" and pattern[1:]:
+        return _fits(path, pattern[1:]) or _fits(path[1:], pattern)
+    return fnmatchcase(path[0], pattern[0]) and _fits(path[1:], pattern[1:])
