@@ -2,23 +2,22 @@
 
 import dagster as dg
 
-from platform_assets.engine.feed import load_feeds
-from platform_assets.engine.mart import load_marts
+from platform_assets.orchestration.configured import declared_feeds, declared_marts
 from platform_assets.orchestration.dbt import models
 from platform_assets.orchestration.feeds import feed_assets, feed_checks, feed_sensor
 from platform_assets.orchestration.marts import mart_check
 from platform_assets.orchestration.release import release_asset
-from platform_assets.orchestration.resources import FEEDS_PACKAGE, MARTS_PACKAGE, OpensDeployment
+from platform_assets.orchestration.resources import OpensDeployment
 
 _AUTOMATION_INTERVAL_S = 5
 
 
 def build_definitions(deployment: OpensDeployment | None = None) -> dg.Definitions:
     """Everything that this deployment's feeds, models and marts amount to."""
-    feeds = load_feeds(FEEDS_PACKAGE)
+    feeds = declared_feeds()
     dbt = models(feeds)
     assets = [*map(feed_assets, feeds), dbt]
-    checks = [*map(feed_checks, feeds), *map(mart_check, load_marts(MARTS_PACKAGE))]
+    checks = [*map(feed_checks, feeds), *map(mart_check, declared_marts())]
     marts = [key for key in dbt.keys if key.path[0] == "marts"]
     return dg.Definitions(
         assets=[*assets, release_asset(marts, assets, checks)],

@@ -14,9 +14,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from platform_assets.engine import failpoint
 from platform_assets.engine.deployment import Deployment, FeedStatus
-from platform_assets.engine.feed import load_feeds, with_files
+from platform_assets.orchestration.configured import configured_deployment
 from platform_assets.settings import Settings
 
 Json = Annotated[bool, typer.Option("--json", help="Print one line of JSON instead of tables.")]
@@ -62,13 +61,7 @@ def line(text: str) -> None:
 
 def open_deployment() -> tuple[Settings, Deployment]:
     """The settings and the deployment they name, its tables prepared."""
-    settings = Settings.from_environment()
-    settings.export()
-    failpoint.arm(settings.failpoint)
-    feeds = with_files(load_feeds("platform_assets.feeds"), settings.feed_files)
-    deployment = Deployment(
-        feeds, home=settings.home, landing=settings.landing, lock_wait=settings.lock_wait, notify=say
-    )
+    settings, deployment = configured_deployment(say)
     deployment.prepare()
     return settings, deployment
 

@@ -7,9 +7,10 @@ import contextlib
 import os
 import sys
 import time
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import duckdb
 import typer
@@ -17,10 +18,10 @@ import typer
 from platform_assets.cli.common import FIGURES, Json, answer, feed_json, line, newest, open_deployment, say, show
 from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.ledger import Ledger, Receipt
-from platform_assets.engine.mart import load_marts
 from platform_assets.engine.release import Release
 from platform_assets.engine.warehouse import quote
 from platform_assets.errors import ConfigurationError
+from platform_assets.orchestration.configured import declared_marts
 from platform_assets.orchestration.manifest import code_version, current_manifest
 from platform_assets.settings import PROJECT, Settings
 
@@ -42,7 +43,7 @@ def run(as_json: Json = False) -> None:
     began = time.monotonic()
     settings, deployment = open_deployment()
     pending = {feed.name: len(deployment.pending(feed)) for feed in deployment.feeds}
-    stale = deployment.unbuilt(code_version(deployment.feeds, load_marts("platform_assets.marts")))
+    stale = deployment.unbuilt(code_version(deployment.feeds, declared_marts()))
     outcome = None
     before = _newest_delivery(deployment)
     last = deployment.releases.current()
@@ -273,8 +274,8 @@ def _report(
     say(f"took {took_s:.1f} s")
 
 
-def _added_up(receipts: Any) -> dict[str, int]:  # noqa: ANN401 - an iterator of receipts
-    mine: list[Receipt] = list(receipts)
+def _added_up(receipts: Iterable[Receipt]) -> dict[str, int]:
+    mine = list(receipts)
     return {
         "deliveries": len(mine),
         **{figure: sum(getattr(receipt, figure) for receipt in mine) for figure in FIGURES[1:]},
@@ -283,7 +284,7 @@ def _added_up(receipts: Any) -> dict[str, int]:  # noqa: ANN401 - an iterator of
 
 def _preview(release: Release) -> None:
     """The first rows of the headline mart, read as any reader would, if the release has it yet."""
-    for mart in load_marts("platform_assets.marts"):
+    for mart in declared_marts():
         if mart.headline and mart.name in release.tables:
             with contextlib.closing(duckdb.connect(release.path, read_only=True)) as connection:
                 columns = ", ".join(map(quote, mart.headline))

@@ -10,10 +10,11 @@ import typer
 
 from platform_assets.cli.common import FIGURES, Json, answer, feed_json, line, newest, open_deployment, show
 from platform_assets.engine.contract import columns_of, listed
-from platform_assets.engine.feed import feed_named, load_feeds
+from platform_assets.engine.feed import feed_named
 from platform_assets.engine.ledger import Ledger
 from platform_assets.engine.rehearsal import feed_of, rehearse
 from platform_assets.engine.tables import FeedTables
+from platform_assets.orchestration.configured import declared_feeds
 from platform_assets.orchestration.sources import SOURCES_FILE, sources_yaml, write_sources
 
 feed_app = typer.Typer(no_args_is_help=True, help="Feeds: what is declared, and how each stands.")
@@ -96,7 +97,7 @@ def feed_check(
 
     Example: platform feed check landing/retail/order_lines/2026-11-18.csv
     """
-    feeds = load_feeds("platform_assets.feeds")
+    feeds = declared_feeds()
     chosen = feed_of(file, feeds) if feed is None else feed_named(feed, feeds)
     tried = rehearse(chosen, file, shown=limit)
     receipt = tried.receipt
@@ -152,7 +153,7 @@ def feed_sources(
 
     Example: platform feed sources --check
     """
-    feeds = load_feeds("platform_assets.feeds")
+    feeds = declared_feeds()
     drifted = SOURCES_FILE.read_text() != sources_yaml(feeds) if check else write_sources(feeds)
     if as_json:
         answer({"ok": not (check and drifted), "drifted": drifted, "file": str(SOURCES_FILE)})

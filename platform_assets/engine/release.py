@@ -110,7 +110,8 @@ class Releases:
 
     def _described(self, path: Path) -> Release | None:
         try:
-            return Release(**json.loads(path.read_text()))
+            # The folder may have been moved since.
+            return Release(**{**json.loads(path.read_text()), "path": str(path.with_suffix(".duckdb"))})
         except FileNotFoundError:
             return None
 

@@ -20,9 +20,8 @@ import dagster as dg
 
 from platform_assets import sample
 from platform_assets.definitions import build_definitions
-from platform_assets.engine.feed import load_feeds
+from platform_assets.orchestration.configured import declared_feeds
 from platform_assets.orchestration.manifest import DBT_PROJECT
-from platform_assets.orchestration.resources import FEEDS_PACKAGE
 from platform_assets.orchestration.run import run_everything
 from platform_assets.orchestration.sources import SOURCES_FILE, sources_yaml
 from platform_assets.settings import Settings
@@ -89,7 +88,7 @@ def _case(group: str, name: str, prove: Callable[[], object]) -> Case:
 
 
 def _sources_follow() -> None:
-    if SOURCES_FILE.read_text() != sources_yaml(load_feeds(FEEDS_PACKAGE)):
+    if SOURCES_FILE.read_text() != sources_yaml(declared_feeds()):
         raise AssertionError(f"{SOURCES_FILE} has drifted from the feeds; run `platform feed sources`")
 
 

@@ -18,11 +18,11 @@ from dagster_dbt.core.dbt_cli_event import DbtCoreCliEventMessage
 
 from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.feed import Feed
-from platform_assets.engine.mart import load_marts
 from platform_assets.engine.warehouse import quote
+from platform_assets.orchestration.configured import declared_marts
 from platform_assets.orchestration.feeds import WRITER_POOL, freshness_policy, raw_key
 from platform_assets.orchestration.manifest import DBT_PROJECT, code_version, current_manifest
-from platform_assets.orchestration.resources import MARTS_PACKAGE, DeploymentResource
+from platform_assets.orchestration.resources import DeploymentResource
 
 _LEDGER_SOURCE: Final = "platform"
 _RESULTS: Final = ("LogModelResult", "LogSnapshotResult", "LogTestResult")
@@ -93,7 +93,7 @@ def models(feeds: Sequence[Feed]) -> dg.AssetsDefinition:
         if context.selected_asset_keys:
             whole = _wholly_selected(manifest, translator, context.selected_asset_keys, feeds)
             everything = context.selected_asset_keys == context.assets_def.keys
-            opened.begin_build(whole, code_version(opened.feeds, load_marts(MARTS_PACKAGE)) if everything else None)
+            opened.begin_build(whole, code_version(opened.feeds, declared_marts()) if everything else None)
         yield from _build(context, opened, manifest_path)
 
     return dbt_models

@@ -10,13 +10,9 @@ from typing import Final
 import dagster as dg
 import psutil
 
-from platform_assets.engine import failpoint
 from platform_assets.engine.deployment import Deployment
-from platform_assets.engine.feed import load_feeds, with_files
-from platform_assets.settings import Settings
+from platform_assets.orchestration.configured import configured_deployment
 
-FEEDS_PACKAGE: Final = "platform_assets.feeds"
-MARTS_PACKAGE: Final = "platform_assets.marts"
 PROCESS_TAG: Final = "platform/process"
 
 
@@ -28,7 +24,7 @@ class OpensDeployment:
 
     def look(self) -> Deployment:
         """The deployment, its state untouched."""
-        return self._deployment(self._tell or (lambda _: None))
+        return configured_deployment(self._tell or (lambda _: None))[1]
 
     def open(self, context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> Deployment:
         """The deployment with its tables prepared, for a step of a run."""
@@ -40,21 +36,9 @@ class OpensDeployment:
             if self._tell is not None:
                 self._tell(text)
 
-        deployment = self._deployment(notify)
+        _, deployment = configured_deployment(notify)
         deployment.prepare()
         return deployment
-
-    def _deployment(self, notify: Callable[[str], None]) -> Deployment:
-        settings = Settings.from_environment()
-        settings.export()
-        failpoint.arm(settings.failpoint)
-        return Deployment(
-            with_files(load_feeds(FEEDS_PACKAGE), settings.feed_files),
-            home=settings.home,
-            landing=settings.landing,
-            lock_wait=settings.lock_wait,
-            notify=notify,
-        )
 
 
 # What an asset's body asks for: a plain object, since all its settings come from the environment.

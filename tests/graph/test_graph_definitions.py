@@ -16,13 +16,14 @@ from deployed import PROJECT
 
 from platform_assets.definitions import build_definitions
 from platform_assets.engine.contract import LINEAGE, columns_of
-from platform_assets.engine.feed import Feed, load_feeds
-from platform_assets.engine.mart import Mart, load_marts
+from platform_assets.engine.feed import Feed
+from platform_assets.engine.mart import Mart
+from platform_assets.orchestration.configured import declared_feeds, declared_marts
 from platform_assets.orchestration.feeds import WRITER_POOL, quarantine_key, raw_key
 from platform_assets.orchestration.sources import SOURCES_FILE, sources_yaml
 
-FEEDS: Final = load_feeds("platform_assets.feeds")
-MARTS: Final = load_marts("platform_assets.marts")
+FEEDS: Final = declared_feeds()
+MARTS: Final = declared_marts()
 LAYERS: Final = {
     "raw": 3,  # raw/<source>/<feed>
     "quarantine": 3,
@@ -225,7 +226,7 @@ def test_a_file_more_or_less_is_a_feed_more_or_less(tmp_path: Path, monkeypatch:
 
     def derived(package: str) -> tuple[set[str], set[str], set[str]]:
         """Assets that are made here, checks and sensors."""
-        monkeypatch.setattr("platform_assets.definitions.FEEDS_PACKAGE", package)
+        monkeypatch.setattr("platform_assets.orchestration.configured.FEEDS_PACKAGE", package)
         made = build_definitions()
         graph = made.resolve_asset_graph()
         return (
