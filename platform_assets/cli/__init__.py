@@ -4,13 +4,12 @@ Belongs here: the command tree and how errors end a command. Does not: work. Mod
 imported by the verbs that need it, so that the others answer at once.
 """
 
-import json
 import sys
 from typing import Final
 
 import typer
 
-from platform_assets.cli.common import say
+from platform_assets.cli.common import answer, say
 from platform_assets.cli.run import check, ci, run, setup, simulate, ui
 from platform_assets.cli.show import feed_app, quarantine_app, release_app
 from platform_assets.errors import ConfigurationError, PlatformError
@@ -38,8 +37,7 @@ def main() -> None:
     try:
         app()
     except PlatformError as error:
-        say(f"[bold red]error:[/] {error}", markup=False)
+        say(f"error: {error}")
         if "--json" in sys.argv:
-            answer = {"ok": False, "error": {"what": error.what, "state": error.state, "remedy": error.remedy}}
-            sys.stdout.write(json.dumps(answer) + "\n")
+            answer({"ok": False, "error": {"what": error.what, "state": error.state, "remedy": error.remedy}})
         sys.exit(MISUSED if isinstance(error, ConfigurationError) else FAILED)

@@ -25,9 +25,9 @@ _out = Console(width=None if sys.stdout.isatty() else _WIDTH_OF_PIPES)
 _err = Console(stderr=True)
 
 
-def say(message: str, *, markup: bool = True) -> None:
-    """Progress and remarks: standard error, so that standard output stays the answer."""
-    _err.print(message if markup else Text(message.replace("[bold red]error:[/]", "error:")), highlight=False)
+def say(message: str) -> None:
+    """Progress and remarks: standard error, so that standard output stays the answer. Text, never markup."""
+    _err.print(Text(message), soft_wrap=True)
 
 
 def answer(payload: dict[str, Any]) -> None:

@@ -15,7 +15,7 @@ from platform_assets.engine.feed import Feed, feed_named
 from platform_assets.engine.ingest import Outcome, ingest
 from platform_assets.engine.landing import Arrival, Sighting, arrivals, settled, unclaimed
 from platform_assets.engine.ledger import Ledger, Totals, published_sightings
-from platform_assets.engine.release import Releases, record_build
+from platform_assets.engine.release import Releases
 from platform_assets.engine.tables import FeedTables
 from platform_assets.engine.warehouse import Warehouse
 
@@ -148,8 +148,7 @@ class Deployment:
     def begin_build(self, feeds: Sequence[str], code: str | None) -> None:
         """Note that everything below `feeds` is being built from what is in raw now."""
         with self.warehouse.open("begin to build the marts", self.notify) as connection:
-            ledger = Ledger(connection)
-            record_build(connection, {feed: ledger.feed_revision(feed) for feed in feeds}, code)
+            Ledger(connection).begin_build(feeds, code)
 
     def unclaimed(self) -> list[str]:
         """Files in the landing folder that no feed asks for."""

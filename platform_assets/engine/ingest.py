@@ -99,8 +99,9 @@ def _commit(
     while True:
         connection.begin()
         try:
-            load = Load(connection, feed, archive, clock())
-            load.expect([*(claim.arrival for claim in claims), *(arrival for arrival, _ in refused)], claims)
+            slots = [*(claim.arrival.slot for claim in claims), *(arrival.slot for arrival, _ in refused)]
+            contents = [claim.fingerprint for claim in claims]
+            load = Load(connection, feed, archive, clock(), slots=slots, contents=contents)
             for arrival, problem in refused:
                 load.quarantine(arrival, problem)
             for claim in claims:

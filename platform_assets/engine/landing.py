@@ -57,7 +57,7 @@ def arrivals(feed: Feed, landing: Path) -> list[Arrival]:
     found: dict[str, Arrival] = {}
     for pattern in feed.source.patterns:
         for path, refused in _matching(landing, PurePosixPath(pattern).parts):
-            slot = path.relative_to(landing).as_posix().encode("utf-8", "backslashreplace").decode()
+            slot = _slot(path, landing)
             try:
                 status = path.lstat()
             except FileNotFoundError:  # taken away since it was listed
@@ -80,10 +80,15 @@ def unclaimed(feeds: Iterable[Feed], landing: Path) -> list[str]:
     for folder, folders, names in os.walk(landing):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
-            slot = Path(folder, name).relative_to(landing).as_posix().encode("utf-8", "backslashreplace").decode()
+            slot = _slot(Path(folder, name), landing)
             if slot not in claimed and not _unfinished(name):
                 stray.append(slot)
     return stray
+
+
+def _slot(path: Path, landing: Path) -> str:
+    # Names are bytes; those that are no UTF-8 are spelled out, since the ledger holds text.
+    return path.relative_to(landing).as_posix().encode("utf-8", "backslashreplace").decode()
 
 
 def _unfinished(name: str) -> bool:

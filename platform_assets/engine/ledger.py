@@ -4,7 +4,8 @@ Belongs here: the ledger's tables and every statement on them. Does not: raw and
 what decides a delivery's outcome (ingest.py).
 """
 
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -32,6 +33,7 @@ CREATE TABLE IF NOT EXISTS ledger.sightings (
     feed VARCHAR, slot VARCHAR, size BIGINT, mtime_ns BIGINT, ctime_ns BIGINT, inode UBIGINT, delivery_id BIGINT
 );
 CREATE TABLE IF NOT EXISTS ledger.duplicates (delivery_id BIGINT, line BIGINT);
+CREATE TABLE IF NOT EXISTS ledger.builds (feed VARCHAR, revision BIGINT, code VARCHAR);
 """
 _SEEN: Final = """
 SELECT s.slot, s.size, s.mtime_ns, s.ctime_ns, s.inode,
@@ -89,10 +91,6 @@ class Receipt:
     def reconciles(self) -> bool:
         """Whether every row that was read is accounted for."""
         return self.read == self.accepted + self.rejected + self.duplicate
-
-    def as_json(self) -> dict[str, Any]:
-        """The receipt as plain values."""
-        return {key: value.isoformat() if isinstance(value, datetime) else value for key, value in asdict(self).items()}
 
 
 _COLUMNS: Final = tuple(field.name for field in fields(Receipt))
@@ -253,8 +251,26 @@ class Ledger:
 
     def sightings(self, feed: str) -> dict[str, tuple[Sighting, str | None]]:
         """What was seen of the feed: slot -> (state of the file, contract version if quarantined)."""
-        rows = self._connection.execute(_SEEN, [feed]).fetchall()
-        return {slot: (Sighting(*state), contract) for slot, *state, contract in rows}
+        return _by_slot(self._connection.execute(_SEEN, [feed]).fetchall())
+
+    def begin_build(self, feeds: Sequence[str], code: str | None) -> None:
+        """Note that everything below `feeds` is being built from what is in raw now; `code`, where that is all
+        there is, from which definitions. Written before dbt starts: what comes in meanwhile counts as not built."""
+        self._connection.begin()
+        for feed in feeds:
+            self._connection.execute("DELETE FROM ledger.builds WHERE feed = ?", [feed])
+            revision = self.feed_revision(feed)
+            self._connection.execute("INSERT INTO ledger.builds VALUES (?, ?, NULL)", [feed, revision])
+        if code is not None:
+            self._connection.execute("DELETE FROM ledger.builds WHERE feed IS NULL")
+            self._connection.execute("INSERT INTO ledger.builds VALUES (NULL, NULL, ?)", [code])
+        self._connection.commit()
+
+    def builds(self) -> tuple[dict[str, int], str]:
+        """From which revision of each feed, and from which definitions, the marts were last built."""
+        rows = self._connection.execute("SELECT feed, revision, code FROM ledger.builds").fetchall()
+        code = next((code for feed, _, code in rows if feed is None), "")
+        return {feed: revision for feed, revision, _ in rows if feed is not None}, code
 
     def receipts(self, feed: str | None = None, *, after: int = 0) -> list[Receipt]:
         """Receipts with an id greater than `after`, newest first."""
@@ -312,7 +328,10 @@ _SIGHTINGS: Final = {
 def published_sightings(path: Path) -> dict[str, tuple[Sighting, str | None]]:
     """What `Ledger.publish_sightings` wrote; nothing where it has not, or the copy is damaged."""
     try:
-        rows = pl.read_parquet(path).rows()
+        return _by_slot(pl.read_parquet(path).rows())
     except (FileNotFoundError, pl.exceptions.PolarsError):
         return {}
+
+
+def _by_slot(rows: Iterable[Sequence[Any]]) -> dict[str, tuple[Sighting, str | None]]:
     return {slot: (Sighting(*state), contract) for slot, *state, contract in rows}

@@ -4,10 +4,9 @@ Belongs here: what becomes of each delivery and each row of it. Does not: the tr
 failure does to the group (ingest.py), parsing (readers), judging (validate.py), storing (tables.py, ledger.py).
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 import duckdb
 import polars as pl
@@ -50,13 +49,25 @@ class Load:
     Small deliveries are validated and inserted together: a frame of rows carries its delivery's id.
     """
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, feed: Feed, archive: Archive, now: datetime) -> None:
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        feed: Feed,
+        archive: Archive,
+        now: datetime,
+        *,
+        slots: list[str],
+        contents: list[str],
+    ) -> None:
+        """`slots` and `contents` (fingerprints) are those to come: the ledger is asked once which of them it
+        knows, so that what is new costs no further question."""
         self._connection = connection
         self._feed = feed
         self._archive = archive
         self._now = now
         self._ledger = Ledger(connection)
         self._tables = FeedTables(connection, feed)
+        self._known_slots, self._known_content = self._ledger.known(feed.name, slots, contents)
         self._next_id, self._revision = self._ledger.next_ids()
         self._version = feed.version()
         self._types = self._tables.types()
@@ -69,16 +80,11 @@ class Load:
         self._words: dict[str, Receipt] = {}  # restatements of this very transaction, by slot
         self._spanning: int | None = None  # the delivery whose rows are in the table `hashes_seen`
 
-    def expect(self, arrivals: Sequence[Arrival], claims: Sequence[Claim]) -> None:
-        """Ask the ledger once which of these it may know, so that what is new costs no further question."""
-        self._known_slots, self._known_content = self._ledger.known(
-            self._feed.name, [arrival.slot for arrival in arrivals], [claim.fingerprint for claim in claims]
-        )
-
     def quarantine(self, arrival: Arrival, problem: DeliveryRefused, claim: Claim | None = None) -> None:
         """Write the receipt of a delivery that is not trusted as a whole. What it might replace stays."""
-        receipt = replace(
-            self._receipt(arrival, claim),
+        receipt = self._receipt(
+            arrival,
+            claim,
             status="quarantined",
             problem=problem.what,
             problem_line=problem.line,
@@ -107,8 +113,9 @@ class Load:
         if same is not None:
             if replaced is not None and replaced.delivery_id == same.delivery_id:
                 replaced = None  # the file was touched, not changed
-            receipt = replace(
-                self._receipt(arrival, claim),
+            receipt = self._receipt(
+                arrival,
+                claim,
                 status="duplicate",
                 read=same.read,
                 duplicate=same.read,
@@ -123,8 +130,9 @@ class Load:
         except DeliveryRefused as problem:
             self.quarantine(arrival, problem, claim)
             return
-        receipt = replace(
-            self._receipt(arrival, claim),
+        receipt = self._receipt(
+            arrival,
+            claim,
             status="accepted",
             format=reader.format,
             header=reader.header,
@@ -166,7 +174,7 @@ class Load:
         self._ledger.saw(self._feed.name, self._seen)
         return receipts
 
-    def _receipt(self, arrival: Arrival, claim: Claim | None) -> Receipt:
+    def _receipt(self, arrival: Arrival, claim: Claim | None, **outcome: Any) -> Receipt:  # noqa: ANN401 - of Receipt
         delivery_id, self._next_id = self._next_id, self._next_id + 1
         self._seen.append((arrival, delivery_id))
         return Receipt(
@@ -178,9 +186,9 @@ class Load:
             arrived_at=arrival.arrived_at,
             committed_at=self._now,
             revision=self._revision,
-            status="quarantined",
             fingerprint=claim.fingerprint if claim else None,
             archived=claim.copy.relative_to(self._archive.root).as_posix() if claim else None,
+            **outcome,
         )
 
     def _opened(self, claim: Claim) -> tuple[Reader, Header]:
@@ -217,7 +225,7 @@ class Load:
         receipt = self._words[receipt.slot] = replace(receipt, supersedes=replaced.delivery_id)
         others = [word.stands_for for word in self._words.values()]
         if replaced.delivery_id not in others and not self._ledger.held(replaced, besides=list(self._words)):
-            self._tables.remove([replaced.delivery_id])
+            self._tables.remove(replaced.delivery_id)
             self._ledger.supersede(replaced.delivery_id, receipt.delivery_id, self._revision)
         return receipt
 

@@ -10,10 +10,10 @@ from typing import Final
 import duckdb
 import polars as pl
 
-from platform_assets.engine.contract import LINEAGE, Contract, columns_of, match_header
+from platform_assets.engine.contract import LINEAGE, Contract, columns_of, listed, match_header
 from platform_assets.engine.feed import declarations
 from platform_assets.engine.validate import judge
-from platform_assets.engine.warehouse import Warehouse, quote
+from platform_assets.engine.warehouse import Warehouse, attach, quote
 from platform_assets.errors import DeliveryRefused
 
 _ROWS: Final = 250_000
@@ -49,18 +49,18 @@ def check_mart(mart: Mart, warehouse: Warehouse) -> MartReport:
     rows = broken = 0
     samples: list[dict[str, str | None]] = []
     with warehouse.open(f"check {mart.name}") as connection:
-        connection.execute(f"ATTACH '{str(warehouse.marts).replace(chr(39), chr(39) * 2)}' AS marts (READ_ONLY)")
+        attach(connection, warehouse.marts, "marts", "(READ_ONLY)")
         try:
             for frame in _batches(connection, mart.name):
                 # Lineage columns lead back to a row's file and line; they are the platform's promise.
                 header = match_header(mart.contract, [name for name in frame.columns if name not in LINEAGE])
                 if header.unknown:
-                    return MartReport(rows, broken, f"columns without a promise: {', '.join(header.unknown)}", ())
+                    return MartReport(rows, broken, f"columns without a promise: {listed(header.unknown)}", ())
                 verdict = judge(frame.select(c.name for c in columns_of(mart.contract)), mart.contract)
                 rows += frame.height
                 broken += verdict.rejected.height
-                for reasons in verdict.reasons.head(_SAMPLES - len(samples)):
-                    samples.extend(reasons.to_list() if isinstance(reasons, pl.Series) else reasons)
+                for reasons in verdict.reasons.head(_SAMPLES - len(samples)).to_list():
+                    samples.extend(reasons)
         except DeliveryRefused as error:
             return MartReport(rows, broken, error.what, ())
         except duckdb.CatalogException:

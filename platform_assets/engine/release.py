@@ -4,7 +4,6 @@ Belongs here: making one, listing them, the pointer to the current one. Does not
 fit (orchestration/release.py). A release is a byte copy, so it costs what a file copy costs.
 """
 
-import contextlib
 import json
 import os
 import shutil
@@ -16,7 +15,8 @@ from pathlib import Path
 import duckdb
 
 from platform_assets.engine import failpoint
-from platform_assets.engine.warehouse import Warehouse, quote
+from platform_assets.engine.ledger import Ledger
+from platform_assets.engine.warehouse import Warehouse, attach, quote
 from platform_assets.errors import ReleaseRefused, StorageError
 
 
@@ -73,7 +73,7 @@ class Releases:
             tables = _checkpointed_tables(connection, warehouse.marts, marts)
             if not tables:
                 raise ReleaseRefused("there is no mart to release", "Build the marts first: platform run")
-            built_from, code = read_builds(connection)
+            built_from, code = Ledger(connection).builds()
             release_id = self._free_id(f"{now:%Y%m%dT%H%M%SZ}")
             target = self.folder / f"{release_id}.duckdb"
             release = Release(release_id, str(target), now.isoformat(), built_from, code, tables)
@@ -121,33 +121,9 @@ class Releases:
             leftover.unlink(missing_ok=True)
 
 
-def record_build(connection: duckdb.DuckDBPyConnection, revisions: Mapping[str, int], code: str | None) -> None:
-    """Note that dbt is building everything below these feeds from these revisions, and, where it builds all of
-    it, from which code. Written before dbt starts: what comes in meanwhile counts as not built."""
-    connection.execute("CREATE TABLE IF NOT EXISTS ledger.builds (feed VARCHAR, revision BIGINT, code VARCHAR)")
-    connection.begin()
-    connection.executemany("DELETE FROM ledger.builds WHERE feed = ?", [[feed] for feed in revisions] or [[None]])
-    for feed, revision in revisions.items():
-        connection.execute("INSERT INTO ledger.builds VALUES (?, ?, NULL)", [feed, revision])
-    if code is not None:
-        connection.execute("DELETE FROM ledger.builds WHERE feed IS NULL")
-        connection.execute("INSERT INTO ledger.builds VALUES (NULL, NULL, ?)", [code])
-    connection.commit()
-
-
-def read_builds(connection: duckdb.DuckDBPyConnection) -> tuple[dict[str, int], str]:
-    """From which revision of each feed, and from which code, the marts were last built."""
-    rows: list[tuple[str | None, int, str]] = []
-    with contextlib.suppress(duckdb.CatalogException):  # nothing has been built yet
-        rows = connection.execute("SELECT feed, revision, code FROM ledger.builds").fetchall()
-    return {feed: revision for feed, revision, _ in rows if feed is not None}, next(
-        (code for feed, _, code in rows if feed is None), ""
-    )
-
-
 def _checkpointed_tables(connection: duckdb.DuckDBPyConnection, path: Path, marts: Collection[str]) -> dict[str, int]:
     """Rows by mart, with the marts file complete on disk and nothing in it but the marts."""
-    connection.execute(f"ATTACH '{str(path).replace(chr(39), chr(39) * 2)}' AS marts")
+    attach(connection, path, "marts")
     names = [
         name
         for (name,) in connection.execute(

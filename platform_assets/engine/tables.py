@@ -3,7 +3,6 @@
 Belongs here: their shape, and rows going in and out by delivery. Does not: receipts (ledger.py).
 """
 
-from collections.abc import Iterable
 from typing import Any, Final
 
 import duckdb
@@ -78,11 +77,10 @@ class FeedTables:
         """Append rejected rows (`_delivery_id`, `_line`, `reasons`, `record`)."""
         self._append(self.quarantine, rows.select("_delivery_id", "_line", "reasons", "record"))
 
-    def remove(self, delivery_ids: Iterable[int]) -> None:
-        """Take the rows of deliveries out of both tables."""
-        for delivery_id in delivery_ids:
-            for table in (self.raw, self.quarantine):
-                self._connection.execute(f"DELETE FROM {table} WHERE _delivery_id = ?", [delivery_id])
+    def remove(self, delivery_id: int) -> None:
+        """Take the rows of a delivery out of both tables."""
+        for table in (self.raw, self.quarantine):
+            self._connection.execute(f"DELETE FROM {table} WHERE _delivery_id = ?", [delivery_id])
 
     def row_counts(self) -> dict[int, tuple[int, int]]:
         """Rows in raw and in quarantine by delivery."""

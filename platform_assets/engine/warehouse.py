@@ -41,6 +41,12 @@ def execute_over(
     return connection.execute(sql, list(values))
 
 
+def attach(connection: duckdb.DuckDBPyConnection, path: Path, name: str, options: str = "") -> None:
+    """Attach the database file at `path`, whatever characters it holds, as `name`."""
+    literal = str(path).replace("'", "''")
+    connection.execute(f"ATTACH '{literal}' AS {quote(name)} {options}")
+
+
 class Warehouse:
     """The file with raw, quarantine and ledger, and beside it the file in which dbt builds the marts."""
 
@@ -83,7 +89,7 @@ class Warehouse:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 partial.unlink(missing_ok=True)
                 with duckdb.connect() as connection:
-                    connection.execute(f"ATTACH '{str(partial).replace(chr(39), chr(39) * 2)}' AS made {options}")
+                    attach(connection, partial, "made", options)
                 with contextlib.suppress(FileExistsError):  # another process was first
                     path.hardlink_to(partial)
             except (OSError, duckdb.IOException) as error:

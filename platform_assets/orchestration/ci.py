@@ -4,8 +4,6 @@ Belongs here: what is proved, and the report. Does not: the checks themselves.
 """
 
 import os
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +19,7 @@ import dagster as dg
 from platform_assets import sample
 from platform_assets.definitions import build_definitions
 from platform_assets.orchestration.configured import declared_feeds
-from platform_assets.orchestration.manifest import DBT_PROJECT
+from platform_assets.orchestration.manifest import run_dbt
 from platform_assets.orchestration.run import run_everything
 from platform_assets.orchestration.sources import SOURCES_FILE, sources_yaml
 from platform_assets.settings import Settings
@@ -59,7 +57,7 @@ def run_ci(days: int, tell: Callable[[str], None]) -> list[Case]:
             for check in outcome.checks
         ]
         tell("dbt unit tests")
-        cases.append(_case("dbt", "unit_tests", _unit_tests))
+        cases.append(_case("dbt", "unit_tests", lambda: _unit_tests(settings.home)))
     return cases
 
 
@@ -92,14 +90,9 @@ def _sources_follow() -> None:
         raise AssertionError(f"{SOURCES_FILE} has drifted from the feeds; run `platform feed sources`")
 
 
-def _unit_tests() -> None:
-    command = [sys.executable, "-m", "dbt.cli.main", "--quiet", "build", "--select", "resource_type:unit_test"]
-    command += ["--project-dir", str(DBT_PROJECT), "--profiles-dir", str(DBT_PROJECT)]
-    command += ["--target-path", str(Path(os.environ["PLATFORM_HOME"]) / "dbt")]
-    command += ["--log-path", str(Path(os.environ["PLATFORM_HOME"]) / "dbt")]
-    tested = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own arguments
-    if tested.returncode:
-        raise AssertionError((tested.stdout + tested.stderr).strip())
+def _unit_tests(home: Path) -> None:
+    if (problem := run_dbt(["build", "--select", "resource_type:unit_test"], home / "dbt")) is not None:
+        raise AssertionError(problem)
 
 
 @contextmanager

@@ -5,10 +5,10 @@ dbt's own runner saves the 3 CPU-seconds that starting its command line costs; w
 beyond the documented API is pinned by tests/upstream.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import dagster as dg
 import orjson
@@ -18,10 +18,10 @@ from dagster_dbt.core.dbt_cli_event import DbtCoreCliEventMessage
 
 from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.feed import Feed
-from platform_assets.engine.warehouse import quote
+from platform_assets.engine.warehouse import attach, quote
 from platform_assets.orchestration.configured import declared_marts
 from platform_assets.orchestration.feeds import WRITER_POOL, freshness_policy, raw_key
-from platform_assets.orchestration.manifest import DBT_PROJECT, code_version, current_manifest
+from platform_assets.orchestration.manifest import code_version, current_manifest, dbt_places
 from platform_assets.orchestration.resources import DeploymentResource
 
 _LEDGER_SOURCE: Final = "platform"
@@ -70,7 +70,7 @@ class Translator(DagsterDbtTranslator):
             (self._feeds[key].delivered.longest_gap(), freshness_policy(self._feeds[key]))
             for key in (
                 self.get_asset_key(manifest["sources"][node])
-                for node in _reached(manifest["parent_map"], unique_id)
+                for node in reached(manifest["parent_map"], [unique_id])
                 if node in manifest["sources"]
             )
             if key in self._feeds
@@ -106,9 +106,8 @@ def _wholly_selected(
     by_key = {translator.get_asset_key(source): unique_id for unique_id, source in manifest["sources"].items()}
     whole = []
     for feed in feeds:
-        below = {
-            node for node in _reached(manifest["child_map"], by_key.get(raw_key(feed))) if _is_asset(manifest, node)
-        }
+        starts = [by_key[raw_key(feed)]] if raw_key(feed) in by_key else []
+        below = {node for node in reached(manifest["child_map"], starts) if _is_asset(manifest, node)}
         if {translator.get_asset_key(manifest["nodes"][node]) for node in below} <= selected:
             whole.append(feed.name)
     return whole
@@ -123,16 +122,19 @@ def _is_asset(manifest: Mapping[str, Any], node: str) -> bool:
     )
 
 
-def _reached(edges: Mapping[str, Sequence[str]], start: str | None) -> set[str]:
-    """Everything that the edges lead to from `start`, itself included."""
-    reached: set[str] = set()
-    ahead = [start] if start is not None else []
+_Node = TypeVar("_Node")
+
+
+def reached(edges: Mapping[_Node, Sequence[_Node]], starts: Iterable[_Node]) -> set[_Node]:
+    """Everything that the edges lead to from `starts`, those included."""
+    found: set[_Node] = set()
+    ahead = list(starts)
     while ahead:
         node = ahead.pop()
-        if node not in reached:
-            reached.add(node)
+        if node not in found:
+            found.add(node)
             ahead += edges.get(node, [])
-    return reached
+    return found
 
 
 def _build(context: dg.AssetExecutionContext, deployment: Deployment, manifest_path: Path) -> Iterator[Any]:
@@ -149,8 +151,7 @@ def _build(context: dg.AssetExecutionContext, deployment: Deployment, manifest_p
     target = deployment.home / "dbt"
     target.mkdir(parents=True, exist_ok=True)
     arguments = ["--log-level", "none", "--no-use-colors", "build", "--exclude-resource-type", "unit_test"]
-    arguments += ["--project-dir", str(DBT_PROJECT), "--profiles-dir", str(DBT_PROJECT)]
-    arguments += ["--target-path", str(target), "--log-path", str(target)]
+    arguments += dbt_places(target)
     # A test runs with the lowest of the models it reads, never before all of them are there.
     arguments += ["--indirect-selection", chosen.indirect_selection or "buildable"]
     messages: list[dict[str, Any]] = []
@@ -168,7 +169,7 @@ def _build(context: dg.AssetExecutionContext, deployment: Deployment, manifest_p
         result = dbtRunner(manifest=manifest, callbacks=[hear]).invoke([*arguments, *chosen.selection_args])
     finally:
         # dbt keeps its connection, and with it the file's lock, until the process ends.
-        DuckDBConnectionManager.close_all_connections()  # type: ignore[no-untyped-call]
+        DuckDBConnectionManager.close_all_connections()  # type: ignore[no-untyped-call]  # dbt's is not annotated
     built, tested = (
         sum(message["info"]["name"] in names for message in messages) for names in (_RESULTS[:2], _RESULTS[2:])
     )
@@ -200,10 +201,9 @@ def _what_failed(result: Any, messages: Sequence[Mapping[str, Any]]) -> str:  # 
 
 
 def _row_counts(deployment: Deployment) -> dict[tuple[str, str], int]:
-    """Rows by (schema, table) of the tables that dbt builds, by DuckDB's own bookkeeping."""
+    """Rows by (schema, table) of the tables that dbt builds."""
     with deployment.warehouse.open("count the rows of the models") as connection:
-        marts = str(deployment.warehouse.marts).replace("'", "''")
-        connection.execute(f"ATTACH IF NOT EXISTS '{marts}' AS marts (READ_ONLY)")
+        attach(connection, deployment.warehouse.marts, "marts", "(READ_ONLY)")
         tables = connection.execute(
             "SELECT database_name, schema_name, table_name FROM duckdb_tables() "
             "WHERE database_name = 'marts' OR schema_name = 'snapshots'"

@@ -9,7 +9,7 @@ import hashlib
 import os
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -66,20 +66,24 @@ def _agrees(stamp: Path, digest: str) -> bool:
         return False
 
 
+def dbt_places(target: Path) -> list[str]:
+    """The options that tell dbt where its project lies and where to write."""
+    project = ["--project-dir", str(DBT_PROJECT), "--profiles-dir", str(DBT_PROJECT)]
+    return [*project, "--target-path", str(target), "--log-path", str(target)]
+
+
+def run_dbt(arguments: Sequence[str], target: Path) -> str | None:
+    """Run dbt's command line in a process of its own; what it said, if it failed."""
+    command = [sys.executable, "-m", "dbt.cli.main", "--quiet", *arguments, *dbt_places(target)]
+    environment = {**os.environ, "DBT_SEND_ANONYMOUS_USAGE_STATS": "false"}
+    ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)  # noqa: S603 - our own
+    return (ran.stdout + ran.stderr).strip() if ran.returncode else None
+
+
 def _parse() -> None:
-    command = [sys.executable, "-m", "dbt.cli.main", "--quiet", "parse", "--no-partial-parse"]
-    command += ["--project-dir", str(DBT_PROJECT), "--profiles-dir", str(DBT_PROJECT), "--target-path", str(_TARGET)]
-    command += ["--log-path", str(_TARGET)]
-    parsed = subprocess.run(  # noqa: S603 - our own interpreter and arguments
-        command,
-        env={**os.environ, "DBT_SEND_ANONYMOUS_USAGE_STATS": "false"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if parsed.returncode:
+    if (problem := run_dbt(["parse", "--no-partial-parse"], _TARGET)) is not None:
         raise ConfigurationError(
             "dbt_project",
-            f"dbt cannot parse it:\n{(parsed.stdout + parsed.stderr).strip()}",
+            f"dbt cannot parse it:\n{problem}",
             f"Mend the file named above; `dbt parse` in {DBT_PROJECT} says the same.",
         )

@@ -3,8 +3,6 @@
 Belongs here: the check. Does not: the contracts (platform_assets/marts) or the models (dbt_project).
 """
 
-import json
-
 import dagster as dg
 
 from platform_assets.engine.contract import columns_of, describe
@@ -38,7 +36,7 @@ def mart_check(mart: Mart) -> dg.AssetChecksDefinition:
             passed=not failed,
             description=report.problem or f"{report.broken} of {report.rows} rows break the contract",
             metadata={"rows": report.rows, "failed": report.broken}
-            | ({"samples": dg.MetadataValue.json(json.loads(json.dumps(report.samples)))} if report.samples else {}),
+            | ({"samples": dg.MetadataValue.json(list(report.samples))} if report.samples else {}),
         )
 
     return contract

@@ -14,7 +14,7 @@ from dagster._core.storage.asset_check_execution_record import (
 )
 
 from platform_assets.errors import ReleaseRefused
-from platform_assets.orchestration.dbt import downstream
+from platform_assets.orchestration.dbt import downstream, reached
 from platform_assets.orchestration.feeds import WRITER_POOL
 from platform_assets.orchestration.resources import DeploymentResource
 
@@ -70,15 +70,9 @@ def _blocking_checks(
 ) -> list[dg.AssetCheckKey]:
     """The blocking checks of the marts and of everything they are made from."""
     above = {spec.key: [dep.asset_key for dep in spec.deps] for asset in assets for spec in asset.specs}
-    reached: set[dg.AssetKey] = set()
-    ahead = list(marts)
-    while ahead:
-        key = ahead.pop()
-        if key not in reached:
-            reached.add(key)
-            ahead += above.get(key, [])
+    made_from = reached(above, marts)
     specs = [spec for definition in (*assets, *checks) for spec in definition.check_specs]
-    return [spec.key for spec in specs if spec.blocking and spec.asset_key in reached]
+    return [spec.key for spec in specs if spec.blocking and spec.asset_key in made_from]
 
 
 def _failing_checks(instance: dg.DagsterInstance, blocking: Sequence[dg.AssetCheckKey]) -> list[str]:

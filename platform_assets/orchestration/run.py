@@ -74,22 +74,19 @@ def _execute(settings: Settings, job: dg.JobDefinition) -> RunOutcome:
             tags={PROCESS_TAG: process_name(os.getpid())},
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
         )
-        blocking = {key for key in job.asset_layer.asset_graph.asset_check_keys if _blocks(job, key)}
+        graph = job.asset_layer.asset_graph
         checks = tuple(
             CheckOutcome(
                 asset=evaluation.asset_key.to_user_string(),
                 name=evaluation.check_name,
                 passed=evaluation.passed,
-                blocking=evaluation.asset_check_key in blocking and evaluation.severity == dg.AssetCheckSeverity.ERROR,
+                blocking=graph.get(evaluation.asset_check_key).blocking
+                and evaluation.severity == dg.AssetCheckSeverity.ERROR,
                 description=evaluation.description or "",
             )
             for evaluation in result.get_asset_check_evaluations()
         )
         return RunOutcome(result.run_id, result.success, checks, _failures(result.all_events))
-
-
-def _blocks(job: dg.JobDefinition, key: dg.AssetCheckKey) -> bool:
-    return job.asset_layer.asset_graph.get(key).blocking
 
 
 def _failures(events: Sequence[dg.DagsterEvent]) -> tuple[str, ...]:

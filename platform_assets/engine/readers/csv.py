@@ -177,10 +177,10 @@ class _Splitter:
         return _Block(frame, malformed, len(block), lines, header)
 
     def _without_quotes(self, table: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-        """Lines (`_line`, `text`) into fields; blank ones are no records, uneven ones malformed."""
+        """Lines (`_line`, `text`), none blank, into fields; uneven ones are malformed."""
         delimiters = pl.col("text").str.count_matches(self._delimiter, literal=True)
         nul = pl.col("text").str.contains("\0", literal=True)
-        table = table.filter(pl.col("text") != "").with_columns(
+        table = table.with_columns(
             pl.when(nul)
             .then(pl.lit("NUL byte"))
             .when(delimiters != self._width - 1)
@@ -207,9 +207,9 @@ class _Splitter:
         at = 0
         while at < len(raw):
             if b'"' not in raw[at]:
-                if not header:
-                    plain.append((line + at, raw[at].rstrip(b"\r\n").decode()))
-                elif raw[at].strip(b"\r\n"):
+                if text := raw[at].rstrip(b"\r\n").decode():
+                    if not header:
+                        plain.append((line + at, text))
                     header = False
                 at += 1
                 continue
