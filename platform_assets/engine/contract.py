@@ -203,7 +203,7 @@ def match_header(contract: type[Contract], header: Sequence[str]) -> Header:
             f"{contract.__name__}.{missing[0].name}: source=({missing[0].headers[0]!r}, …)."
         )
         if len(header) == 1 and all(column.headers[0] in header[0] for column in missing):
-            remedy = "All of them stand in one column: declare the delimiter, such as Files(…, delimiter=';')."
+            remedy = "All of them stand in one column: declare the delimiter, such as format=Csv(delimiter=';')."
         raise DeliveryRefused(
             f"missing column{'s' * (len(missing) > 1)} {listed([column.headers[0] for column in missing])}"
             + (f"; unknown instead: {listed(list(left.values()))}" if left else ""),

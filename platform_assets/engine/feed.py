@@ -19,6 +19,7 @@ from zoneinfo import ZoneInfo
 from cronsim import CronSim, CronSimError
 
 from platform_assets.engine.contract import Contract, columns_of, describe, version_of
+from platform_assets.engine.formats import Format
 from platform_assets.errors import ConfigurationError
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
@@ -45,22 +46,25 @@ class Files:
 
     settle: how long a file must be untouched before it is claimed.
     patience: how long a file whose end looks cut off is waited for before it is taken as it is.
-    The format follows from the name: .csv, .csv.gz, .ndjson, .ndjson.gz, .jsonl, .parquet.
+    format: how the files are written; by default it follows from the name: .csv, .tsv, .txt, .ndjson, .jsonl,
+        .json, .xml, .xlsx, .parquet, each but the last also as .gz or .zst, or several in a .zip.
+    sidecar: what a file's own name is followed by in the name of the small file that says it is complete, such
+        as ".done"; a file without its sidecar is not claimed.
     """
 
     patterns: tuple[str, ...]
     settle: timedelta
     patience: timedelta
-    delimiter: str
-    encoding: str
+    format: Format | None
+    sidecar: str | None
 
     def __init__(
         self,
         *patterns: str,
         settle: timedelta = seconds(2),  # noqa: B008 - an immutable value
         patience: timedelta = minutes(15),  # noqa: B008 - an immutable value
-        delimiter: str = ",",
-        encoding: str = "utf-8",
+        format: Format | None = None,
+        sidecar: str | None = None,
     ) -> None:
         for pattern in patterns:
             path = PurePosixPath(pattern)
@@ -72,19 +76,23 @@ class Files:
                 )
         if not patterns:
             raise ConfigurationError("Files", "no pattern", 'Give one, such as Files("shop/orders/*.csv").')
-        if len(delimiter) != 1 or delimiter in '"\r\n':
-            raise ConfigurationError("Files", f"delimiter {delimiter!r}", "Give one character, such as ';'.")
-        try:
-            "".encode(encoding)
-        except LookupError:
-            raise ConfigurationError(
-                "Files", f"unknown encoding {encoding!r}", "Give a Python codec name, such as latin-1."
-            ) from None
+        if sidecar is not None and (not sidecar or "/" in sidecar):
+            raise ConfigurationError("Files.sidecar", f"{sidecar!r}", 'Give the end of its name, such as ".done".')
         object.__setattr__(self, "patterns", patterns)
         object.__setattr__(self, "settle", settle)
         object.__setattr__(self, "patience", patience)
-        object.__setattr__(self, "delimiter", delimiter)
-        object.__setattr__(self, "encoding", encoding)
+        object.__setattr__(self, "format", format)
+        object.__setattr__(self, "sidecar", sidecar)
+
+    def read_from(self, *patterns: str, settle: timedelta | None = None, patience: timedelta | None = None) -> "Files":
+        """The same files lying elsewhere."""
+        return Files(
+            *patterns,
+            settle=self.settle if settle is None else settle,
+            patience=self.patience if patience is None else patience,
+            format=self.format,
+            sidecar=self.sidecar,
+        )
 
 
 @dataclass(frozen=True)
@@ -135,14 +143,31 @@ def _longest_gap(cron: str, timezone: str) -> timedelta:
 
 @dataclass(frozen=True)
 class Rejects:
-    """How many rows of one delivery may be rejected before the release is held: the larger of both."""
+    """How many rows of one delivery may be rejected: the larger of both.
+
+    beyond: what more of them do. `hold` loads the rest and holds the release, `quarantine` takes the delivery for
+        untrustworthy as a whole.
+    """
 
     rate: float = 0.0
     rows: int = 0
+    beyond: Literal["hold", "quarantine"] = "hold"
 
     def allows(self, rejected: int, read: int) -> bool:
         """Whether `rejected` of `read` rows is within tolerance."""
         return rejected <= max(self.rate * read, self.rows)
+
+
+@dataclass(frozen=True)
+class Retention:
+    """How long what is not in force is kept; None keeps it for ever.
+
+    archive: copies of deliveries that were superseded or only duplicated others. They can then no longer be replayed.
+    quarantine: rejected rows. Their receipt keeps the count.
+    """
+
+    archive: timedelta | None = None
+    quarantine: timedelta | None = None
 
 
 @dataclass(frozen=True)
@@ -156,7 +181,12 @@ class Feed:
         column of raw, `rescue` keeps it in the JSON column `_extra`. A missing column always quarantines.
     on_duplicate: what an exact copy of an earlier row of the same delivery does. `reject` leaves it out and
         counts it, `allow` loads it.
+    key: the columns that name a row across deliveries. on_known_key: what a row does whose key another row in force
+        has. `reject` keeps the first delivered and counts the others as duplicates, `latest` keeps the last,
+        `allow` loads it.
     on_empty: what a delivery without a row does: `quarantine` it, or `accept` it with a zero-row receipt.
+    most_columns: a delivery with more columns is quarantined.
+    keep: how long superseded copies and rejected rows are kept.
     origin: the source system; filled in from the name of the declaring file.
     """
 
@@ -170,7 +200,11 @@ class Feed:
     on_drift: Literal["fail", "add", "rescue"] = "fail"
     on_duplicate: Literal["reject", "allow"] = "reject"
     on_empty: Literal["quarantine", "accept"] = "quarantine"
+    key: tuple[str, ...] = ()
+    on_known_key: Literal["reject", "latest", "allow"] = "allow"
     tolerate: Rejects = field(default_factory=Rejects)
+    most_columns: int = 2_000
+    keep: Retention = field(default_factory=Retention)
     origin: str = ""
 
     def __post_init__(self) -> None:
@@ -181,6 +215,19 @@ class Feed:
                 "Use lower-case letters, digits and _, a letter first.",
             )
         columns = {column.name: column for column in columns_of(self.contract)}
+        for name in self.key:
+            if name not in columns:
+                raise ConfigurationError(
+                    f"Feed({self.name!r}).key",
+                    f"{name!r} is not a column of {self.contract.__name__}",
+                    f"Name some of: {', '.join(columns)}.",
+                )
+        if self.on_known_key != "allow" and not self.key:
+            raise ConfigurationError(
+                f"Feed({self.name!r}).on_known_key",
+                f"{self.on_known_key!r} needs to know what names a row",
+                'Declare it, such as key=("invoice_no", "line_no").',
+            )
         if self.event_time is not None and (
             self.event_time not in columns or columns[self.event_time].kind not in ("timestamp", "date")
         ):
@@ -192,9 +239,10 @@ class Feed:
 
     def version(self) -> str:
         """Changes whenever the same delivery might be judged differently."""
-        policies = (self.on_restatement, self.on_drift, self.on_duplicate, self.on_empty)
-        declared = (version_of(self.contract), self.source, *policies)
-        return hashlib.sha256(repr(declared).encode()).hexdigest()[:12]
+        policies = (self.on_restatement, self.on_drift, self.on_duplicate, self.on_empty, self.key, self.on_known_key)
+        quarantining = self.tolerate if self.tolerate.beyond == "quarantine" else None
+        judged_by = (version_of(self.contract), self.source.format, *policies, quarantining, self.most_columns)
+        return hashlib.sha256(repr(judged_by).encode()).hexdigest()[:12]
 
     @property
     def description(self) -> str:
@@ -252,13 +300,7 @@ def with_files(feeds: Iterable[Feed], patterns: Mapping[str, str]) -> tuple[Feed
     return tuple(
         replace(
             feed,
-            source=Files(
-                patterns[feed.name],
-                settle=feed.source.settle,
-                patience=feed.source.patience,
-                delimiter=feed.source.delimiter,
-                encoding=feed.source.encoding,
-            ),
+            source=feed.source.read_from(patterns[feed.name]),
         )
         if feed.name in patterns
         else feed

@@ -4,8 +4,9 @@ Belongs here: the ledger's tables and every statement on them. Does not: raw and
 what decides a delivery's outcome (ingest.py).
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -14,6 +15,7 @@ import duckdb
 import polars as pl
 
 from platform_assets.engine.landing import Arrival, Sighting
+from platform_assets.engine.readers import Part
 from platform_assets.engine.warehouse import execute_over
 from platform_assets.errors import StorageError
 
@@ -25,7 +27,7 @@ CREATE TABLE IF NOT EXISTS ledger.deliveries (
     delivery_id BIGINT, feed VARCHAR, slot VARCHAR, fingerprint VARCHAR, archived VARCHAR, bytes BIGINT,
     status VARCHAR, read BIGINT, accepted BIGINT, rejected BIGINT, duplicate BIGINT,
     problem VARCHAR, problem_line BIGINT, problem_column VARCHAR, remedy VARCHAR,
-    format VARCHAR, header VARCHAR[], unknown_columns VARCHAR[], contract VARCHAR,
+    format VARCHAR, dialect JSON, parts JSON, header VARCHAR[], unknown_columns VARCHAR[], contract VARCHAR,
     event_min TIMESTAMPTZ, event_max TIMESTAMPTZ, arrived_at TIMESTAMPTZ, committed_at TIMESTAMPTZ,
     revision BIGINT, supersedes BIGINT, superseded_by BIGINT, duplicate_of BIGINT
 );
@@ -52,6 +54,7 @@ class Receipt:
     revision grows with every change to the delivery's rows, across all feeds, so that a reader of raw can ask
     what is new. status `superseded` keeps the figures of the day; its rows are gone from raw.
     problem, problem_line, problem_column and remedy say why a delivery is quarantined as a whole.
+    dialect says how the file turned out to be written; parts are the files within it.
     """
 
     delivery_id: int
@@ -74,6 +77,8 @@ class Receipt:
     problem_column: str | None = None
     remedy: str | None = None
     format: str | None = None
+    dialect: Mapping[str, str] = field(default_factory=dict)
+    parts: tuple[Part, ...] = ()
     header: tuple[str, ...] = ()
     unknown_columns: tuple[str, ...] = ()
     event_min: datetime | None = None
@@ -87,13 +92,18 @@ class Receipt:
         """The delivery that holds this one's rows: itself, or the one it equals."""
         return self.delivery_id if self.duplicate_of is None else self.duplicate_of
 
+    def place(self, line: int) -> tuple[str, int]:
+        """The file, and the physical line in it, of the delivery's row `line`."""
+        within = [part for part in self.parts if part.lines_before < line]
+        return (f"{self.slot}/{within[-1].name}", line - within[-1].lines_before) if within else (self.slot, line)
+
     @property
     def reconciles(self) -> bool:
         """Whether every row that was read is accounted for."""
         return self.read == self.accepted + self.rejected + self.duplicate
 
 
-_COLUMNS: Final = tuple(field.name for field in fields(Receipt))
+_COLUMNS: Final = tuple(each.name for each in fields(Receipt))
 
 
 @dataclass(frozen=True)
@@ -120,6 +130,8 @@ class Ledger:
     def prepare(self) -> None:
         """Create the ledger's tables where they are missing."""
         self._connection.execute(_SCHEMA)
+        for column in ("dialect", "parts"):  # since the first ledgers
+            self._connection.execute(f"ALTER TABLE ledger.deliveries ADD COLUMN IF NOT EXISTS {column} JSON")
 
     def next_ids(self) -> tuple[int, int]:
         """The next delivery id and the next revision. Only the writer asks, inside its transaction."""
@@ -181,7 +193,7 @@ class Ledger:
         """Write receipts."""
         if not receipts:
             return
-        rows = [[list(v) if isinstance(v, tuple) else v for v in (getattr(r, c) for c in _COLUMNS)] for r in receipts]
+        rows = [[_stored(getattr(receipt, column)) for column in _COLUMNS] for receipt in receipts]
         marks = ", ".join("?" for _ in _COLUMNS)
         self._connection.executemany(f"INSERT INTO ledger.deliveries ({', '.join(_COLUMNS)}) VALUES ({marks})", rows)
 
@@ -311,8 +323,19 @@ class Ledger:
         for row in rows:
             named = dict(zip(_COLUMNS, row, strict=True))
             named.update({key: tuple(named[key] or ()) for key in _ARRAYS})
+            named["dialect"] = json.loads(named["dialect"] or "{}")
+            named["parts"] = tuple(Part(**part) for part in json.loads(named["parts"] or "[]"))
             receipts.append(Receipt(**named))
         return receipts
+
+
+def _stored(value: object) -> object:
+    """A receipt's value as the database takes it."""
+    if isinstance(value, tuple) and value and isinstance(value[0], Part):
+        return json.dumps([asdict(part) for part in value])
+    if isinstance(value, Mapping):
+        return json.dumps(value)
+    return list(value) if isinstance(value, tuple) else value
 
 
 _SIGHTINGS: Final = {

@@ -13,7 +13,7 @@ import polars as pl
 
 from platform_assets.engine import failpoint
 from platform_assets.engine.archive import Archive, Claim
-from platform_assets.engine.contract import Header, listed, match_header
+from platform_assets.engine.contract import Header, columns_of, listed, match_header
 from platform_assets.engine.feed import Feed
 from platform_assets.engine.landing import Arrival
 from platform_assets.engine.ledger import Ledger, Receipt
@@ -120,6 +120,8 @@ class Load:
                 read=same.read,
                 duplicate=same.read,
                 format=same.format,
+                dialect=same.dialect,
+                parts=same.parts,
                 header=same.header,
                 duplicate_of=same.delivery_id,
             )
@@ -135,6 +137,8 @@ class Load:
             claim,
             status="accepted",
             format=reader.format,
+            dialect=dict(reader.dialect),
+            parts=tuple(reader.parts),
             header=reader.header,
             unknown_columns=header.unknown,
         )
@@ -196,7 +200,8 @@ class Load:
         feed = self._feed
         young = claim.arrival.age_s(self._now) < feed.source.patience.total_seconds()
         try:
-            reader = open_reader(claim.copy, claim.arrival.slot, feed.source)
+            wanted = [header for column in columns_of(feed.contract) for header in column.headers]
+            reader = open_reader(claim.copy, claim.arrival.slot, feed.source, wanted)
         except DeliveryUnfinished as error:
             if young:
                 raise
@@ -207,6 +212,12 @@ class Load:
             if feed.on_empty == "quarantine":
                 raise _empty("the file is empty")
             return reader, Header({}, ())
+        if len(reader.header) > feed.most_columns:
+            raise DeliveryRefused(
+                f"{len(reader.header)} columns, more than the {feed.most_columns} that the feed allows",
+                remedy="Declare a higher most_columns, if this is how the file should look.",
+                line=1,
+            )
         header = match_header(feed.contract, reader.header)
         if header.unknown and feed.on_drift == "fail":
             raise DeliveryRefused(

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from platform_assets.engine.deployment import Deployment
-from platform_assets.engine.feed import Feed, Files
+from platform_assets.engine.feed import Feed
 from platform_assets.engine.ledger import Receipt
 from platform_assets.engine.tables import FeedTables
 from platform_assets.errors import ConfigurationError
@@ -47,13 +47,7 @@ def rehearse(feed: Feed, file: Path, *, shown: int = 20) -> Rehearsal:
         landing.mkdir()
         shutil.copyfile(file, landing / file.name)
         # A file that somebody names is meant as it is: there is no producer to wait for.
-        source = Files(
-            glob.escape(file.name),
-            settle=timedelta(),
-            patience=timedelta(),
-            delimiter=feed.source.delimiter,
-            encoding=feed.source.encoding,
-        )
+        source = feed.source.read_from(glob.escape(file.name), settle=timedelta(), patience=timedelta())
         tried = replace(feed, source=source)
         deployment = Deployment([tried], home=Path(folder, "home"), landing=landing)
         deployment.prepare()

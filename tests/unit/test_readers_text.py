@@ -13,6 +13,7 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from platform_assets.engine.feed import Files
+from platform_assets.engine.formats import Csv
 from platform_assets.engine.readers import Reader, open_reader, text
 from platform_assets.errors import DeliveryRefused, DeliveryUnfinished
 
@@ -20,11 +21,11 @@ Row = tuple[int, list[str | None]]
 Malformed = tuple[int, str, str]
 
 
-def read(folder: Path, content: bytes, name: str = "a.csv", **files: Any) -> tuple[list[Row], list[Malformed]]:
+def read(folder: Path, content: bytes, name: str = "a.csv", **form: Any) -> tuple[list[Row], list[Malformed]]:
     """(line, fields) of the sound records and (line, record, rule) of the others, reconciled."""
     copy = folder / "copy"
     copy.write_bytes(content)
-    reader = open_reader(copy, name, Files("*", **files))
+    reader = open_reader(copy, name, Files("*", format=Csv(**form) if form else None))
     rows: list[Row] = []
     malformed: list[Malformed] = []
     if reader.header:

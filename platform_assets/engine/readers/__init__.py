@@ -3,14 +3,15 @@
 Belongs here: choosing the reader; what every reader offers. Does not: contracts, or what becomes of a record.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 import polars as pl
 
 from platform_assets.engine.feed import Files
+from platform_assets.engine.formats import Csv, Excel, Json, Parquet, Xml
 from platform_assets.errors import DeliveryRefused
 
 MALFORMED_SCHEMA: Final = {"_line": pl.Int64(), "record": pl.String(), "rule": pl.String()}
@@ -28,10 +29,28 @@ class Batch:
     malformed: pl.DataFrame
 
 
+@dataclass(frozen=True)
+class Part:
+    """A file within a delivery (a member of an archive). `_line` runs on from part to part, so that it names a row
+    of the delivery; the part's own line is `_line - lines_before`."""
+
+    name: str
+    lines_before: int
+    records: int
+
+
 class Reader(Protocol):
     """One delivery. Constructing it surveys the whole file: what makes it unreadable is known before any row."""
 
     format: str
+
+    @property
+    def dialect(self) -> Mapping[str, str]:
+        """How the file turned out to be written (delimiter, encoding, line ends, sheet …), for its receipt."""
+
+    @property
+    def parts(self) -> Sequence[Part]:
+        """The files within, in their order; none where the delivery is a single file."""
 
     @property
     def header(self) -> tuple[str, ...]:
@@ -60,9 +79,10 @@ def refuse_unreconciled(counted: int, read: int) -> None:
         )
 
 
-def open_reader(copy: Path, slot: str, files: Files) -> Reader:
+def open_reader(copy: Path, slot: str, files: Files, wanted: Sequence[str] = ()) -> Reader:  # noqa: ARG001 - for nested formats
     """The reader for a delivery that was called `slot` and now lies at `copy`.
 
+    wanted: the headers that the contract asks for; where records are nested they say which paths are columns.
     Raises DeliveryRefused (or its half-written kin, DeliveryUnfinished) where it cannot be read as a whole.
     """
     name = slot.lower().removesuffix(".gz")
@@ -70,11 +90,11 @@ def open_reader(copy: Path, slot: str, files: Files) -> Reader:
     if name.endswith((".csv", ".tsv", ".txt")):
         from platform_assets.engine.readers.csv import CsvReader
 
-        return CsvReader(copy, compressed=compressed, files=files)
+        return CsvReader(copy, compressed=compressed, form=declared(files, Csv, slot))
     if name.endswith((".ndjson", ".jsonl")):
         from platform_assets.engine.readers.ndjson import NdjsonReader
 
-        return NdjsonReader(copy, compressed=compressed, files=files)
+        return NdjsonReader(copy, compressed=compressed, form=declared(files, Json, slot))
     if name.endswith(".parquet") and not compressed:
         from platform_assets.engine.readers.parquet import ParquetReader
 
@@ -83,3 +103,18 @@ def open_reader(copy: Path, slot: str, files: Files) -> Reader:
         f"format of {Path(slot).name!r} is not known",
         remedy="Deliver .csv, .csv.gz, .tsv, .ndjson, .ndjson.gz, .jsonl or .parquet.",
     )
+
+
+_Form = TypeVar("_Form", Csv, Json, Xml, Excel, Parquet)
+
+
+def declared(files: Files, kind: type[_Form], slot: str) -> _Form:
+    """The feed's declared format, which must be of the kind that the file's name says."""
+    if files.format is None:
+        return kind()
+    if not isinstance(files.format, kind):
+        raise DeliveryRefused(
+            f"{Path(slot).name!r} is no {type(files.format).__name__} by its name",
+            remedy=f"Declare Files(…, format={kind.__name__}(…)), or a pattern that leaves this file out.",
+        )
+    return files.format

@@ -6,15 +6,15 @@ Lines without quotes, nearly all, are split by Polars a chunk at a time; lines w
 
 import csv
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import polars as pl
 
-from platform_assets.engine.feed import Files
-from platform_assets.engine.readers import MALFORMED_SCHEMA, Batch, refuse_unreconciled
+from platform_assets.engine.formats import Csv
+from platform_assets.engine.readers import MALFORMED_SCHEMA, Batch, Part, refuse_unreconciled
 from platform_assets.engine.readers.text import LONGEST_LINE, decoded_chunks, line_ends
 
 _LONGEST_RECORD: Final = 1 << 20
@@ -26,15 +26,26 @@ class CsvReader:
 
     format = "csv"
 
-    def __init__(self, copy: Path, *, compressed: bool, files: Files) -> None:
+    def __init__(self, copy: Path, *, compressed: bool, form: Csv) -> None:
         self._copy = copy
         self._compressed = compressed
-        self._files = files
-        self._survey = _Survey(files.delimiter)
+        self._form = form
+        self._delimiter = form.delimiter or ","
+        self._survey = _Survey(self._delimiter)
         for chunk in self._chunks():
             self._survey.add(chunk)
         self._survey.finish()
         self._accounted = 0
+
+    @property
+    def dialect(self) -> Mapping[str, str]:
+        """See `Reader`."""
+        return {"delimiter": self._delimiter, "encoding": self._form.encoding or "utf-8"}
+
+    @property
+    def parts(self) -> Sequence[Part]:
+        """See `Reader`."""
+        return ()
 
     @property
     def header(self) -> tuple[str, ...]:
@@ -49,7 +60,7 @@ class CsvReader:
     def batches(self, columns: Mapping[str, str]) -> Iterator[Batch]:
         """See `Reader`. Empty fields are NULL."""
         names = {f"{self.header.index(header)}": name for name, header in columns.items()}
-        splitter = _Splitter(self._files.delimiter, len(self.header))
+        splitter = _Splitter(self._delimiter, len(self.header))
         line = 1
         header = True
         carry = b""
@@ -78,7 +89,7 @@ class CsvReader:
             refuse_unreconciled(self._survey.records, read)
 
     def _chunks(self) -> Iterator[bytes]:
-        return decoded_chunks(self._copy, compressed=self._compressed, encoding=self._files.encoding)
+        return decoded_chunks(self._copy, compressed=self._compressed, encoding=self._form.encoding or "utf-8")
 
 
 class _Survey:

@@ -5,15 +5,15 @@ DuckDB's JSON functions work on the lines of a chunk at a time.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 import duckdb
 import polars as pl
 
-from platform_assets.engine.feed import Files
-from platform_assets.engine.readers import Batch, refuse_unreconciled
+from platform_assets.engine.formats import Json
+from platform_assets.engine.readers import Batch, Part, refuse_unreconciled
 from platform_assets.engine.readers.text import decoded_chunks
 
 _BLANKS: Final = " \t\r\n\x0b\x0c"
@@ -25,10 +25,10 @@ class NdjsonReader:
 
     format = "ndjson"
 
-    def __init__(self, copy: Path, *, compressed: bool, files: Files) -> None:
+    def __init__(self, copy: Path, *, compressed: bool, form: Json) -> None:
         self._copy = copy
         self._compressed = compressed
-        self._encoding = files.encoding
+        self._encoding = form.encoding or "utf-8"
         self._connection = duckdb.connect()
         self._records = 0
         self.looks_cut_off = False
@@ -48,6 +48,16 @@ class NdjsonReader:
         if last:
             (valid,) = self._rows(pl.DataFrame({"text": [last]}), "SELECT json_valid(text) FROM chunk")[0]
             self.looks_cut_off = not valid
+
+    @property
+    def dialect(self) -> Mapping[str, str]:
+        """See `Reader`."""
+        return {"encoding": self._encoding}
+
+    @property
+    def parts(self) -> Sequence[Part]:
+        """See `Reader`."""
+        return ()
 
     @property
     def header(self) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ Belongs here: reading; nested columns come as JSON text. Does not: whether a typ
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -12,7 +12,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from platform_assets.engine.readers import MALFORMED_SCHEMA, Batch, refuse_unreconciled
+from platform_assets.engine.readers import MALFORMED_SCHEMA, Batch, Part, refuse_unreconciled
 from platform_assets.errors import DeliveryRefused, DeliveryUnfinished
 
 _ROWS: Final = 200_000
@@ -43,6 +43,16 @@ class ParquetReader:
             if begun and not finished:
                 raise DeliveryUnfinished("the Parquet file ends before its footer does") from error
             raise _damaged(error) from error
+
+    @property
+    def dialect(self) -> Mapping[str, str]:
+        """See `Reader`."""
+        return {}
+
+    @property
+    def parts(self) -> Sequence[Part]:
+        """See `Reader`."""
+        return ()
 
     @property
     def header(self) -> tuple[str, ...]:

@@ -81,7 +81,7 @@ def _utf8(copy: Path, *, compressed: bool, encoding: str) -> Iterator[bytes]:
 def _not_encoded(encoding: str, offset: int) -> DeliveryRefused:
     return DeliveryRefused(
         f"byte {offset} is not {encoding}",
-        remedy='Declare the encoding it has, such as Files(…, encoding="latin-1") or "utf-16".',
+        remedy='Declare the encoding it has, such as Files(…, format=Csv(encoding="latin-1")) or "utf-16".',
     )
 
 

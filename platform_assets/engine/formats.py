@@ -1,0 +1,110 @@
+"""Formats: how a feed's files are written, as its author declares it.
+
+Belongs here: declarations and their checks. Does not: reading (readers/) or finding out what is not declared.
+What is left None is detected where it can be told for sure, and written down in the receipt.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from platform_assets.errors import ConfigurationError
+
+_CELLS: Final = re.compile(r"[A-Z]{1,3}([1-9][0-9]*)?(:[A-Z]{1,3}([1-9][0-9]*)?)?")
+
+
+@dataclass(frozen=True)
+class Csv:
+    """Delimited text: .csv, .tsv, .txt.
+
+    delimiter, encoding: detected where None (encoding: by byte-order mark, else UTF-8).
+    quote: the quoting character, doubled to stand for itself; None where quotes mean nothing.
+    skip: physical lines before the header. header: the column names, where no line of the file gives them.
+    footer: a regular expression; the first line after the header in which it is found ends the data.
+    nulls: fields that mean NULL besides the empty one, such as "NA".
+    """
+
+    delimiter: str | None = None
+    encoding: str | None = None
+    quote: str | None = '"'
+    skip: int = 0
+    header: tuple[str, ...] | None = None
+    footer: str | None = None
+    nulls: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.delimiter is not None and (len(self.delimiter) != 1 or self.delimiter in '"\r\n'):
+            raise ConfigurationError("Csv.delimiter", f"{self.delimiter!r}", "Give one character, such as ';'.")
+        if self.quote is not None and (len(self.quote) != 1 or self.quote in "\r\n" or self.quote == self.delimiter):
+            raise ConfigurationError("Csv.quote", f"{self.quote!r}", "Give one character, or None for no quoting.")
+        if self.skip < 0:
+            raise ConfigurationError("Csv.skip", f"{self.skip}", "Give the number of lines before the header.")
+        if self.footer is not None:
+            try:
+                re.compile(self.footer)
+            except re.error as error:
+                raise ConfigurationError(
+                    "Csv.footer", f"{self.footer!r}: {error}", "Give a regular expression, such as '^Total'."
+                ) from None
+        _known_codec("Csv.encoding", self.encoding)
+
+
+@dataclass(frozen=True)
+class Json:
+    """JSON: .ndjson and .jsonl (an object a line), .json (an array of objects, or one document).
+
+    records: the path of the array that holds the records, such as "data.orders"; "" where the document is it.
+    unnest: the path of a list in a record; each element becomes a row, beside the record's other fields.
+    A contract names nested fields by their path: Field(source="customer.address.city").
+    """
+
+    records: str = ""
+    unnest: str | None = None
+    encoding: str | None = None
+
+    def __post_init__(self) -> None:
+        _known_codec("Json.encoding", self.encoding)
+
+
+@dataclass(frozen=True)
+class Xml:
+    """XML. records: the path of the element that is a record, such as "export/orders/order"; it has to be declared.
+
+    Fields are child elements by path ("customer/city") and attributes ("@id", "customer/@id").
+    """
+
+    records: str = ""
+
+
+@dataclass(frozen=True)
+class Excel:
+    """A workbook: .xlsx, .xlsm, .xlsb, .xls, .ods. sheet: its name; the only one where None.
+
+    range: the cells that hold header and records, such as "A3:F" (the used ones where None).
+    """
+
+    sheet: str | None = None
+    range: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.range is not None and not _CELLS.fullmatch(self.range):
+            raise ConfigurationError("Excel.range", f"{self.range!r}", 'Give cells, such as "A3:F" or "B2:D40".')
+
+
+@dataclass(frozen=True)
+class Parquet:
+    """Parquet. partitions: keys of `key=value` folders above the file that the contract reads as columns."""
+
+    partitions: tuple[str, ...] = ()
+
+
+Format = Csv | Json | Xml | Excel | Parquet
+
+
+def _known_codec(key: str, encoding: str | None) -> None:
+    try:
+        "".encode(encoding or "utf-8")
+    except LookupError:
+        raise ConfigurationError(
+            key, f"unknown encoding {encoding!r}", "Give a Python codec name, such as latin-1."
+        ) from None
