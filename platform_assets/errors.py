@@ -58,6 +58,13 @@ class DeliveryUnfinished(PlatformError):
         )
 
 
+class ReplayRefused(PlatformError):
+    """Deliveries cannot be brought in again; everything is as it was."""
+
+    def __init__(self, what: str, remedy: str) -> None:
+        super().__init__(what, state="Raw, quarantine and receipts are as they were.", remedy=remedy)
+
+
 class WarehouseBusy(PlatformError):
     """Another process held the warehouse for longer than we were told to wait."""
 
@@ -76,8 +83,8 @@ class WarehouseUnreadable(PlatformError):
         super().__init__(
             f"{path} cannot be read as a DuckDB database: {cause}",
             state="The archive and every release are separate files and are untouched.",
-            remedy=f"Restore a backup over {path}, or move the file away and run again: "
-            "deliveries still in the landing folder load anew.",
+            remedy=f"Restore a backup over {path}, or move it (and {path.name}.wal) away, and run again: "
+            "what the warehouse then lacks comes back from the archive.",
         )
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from platform_assets.engine import failpoint
+from platform_assets.engine.journal import Journal
 from platform_assets.engine.landing import Arrival, Sighting
 from platform_assets.errors import DeliveryRefused, DeliveryUnfinished, StorageError
 
@@ -91,6 +92,18 @@ class Archive:
     def path(self, feed: str, fingerprint: str, suffix: str) -> Path:
         """Where the copy of a delivery lies."""
         return self.root / feed / fingerprint[:2] / f"{fingerprint}{suffix}"
+
+    def journal(self, feed: str) -> Journal:
+        """What is noted of the feed's copies."""
+        return Journal(self.root / feed / "journal.jsonl")
+
+    def holds(self, copy: Path, fingerprint: str) -> bool:
+        """Whether `copy` is there and still has the bytes that were delivered."""
+        try:
+            with copy.open("rb") as stream:
+                return hashlib.file_digest(stream, "sha256").hexdigest() == fingerprint
+        except OSError:
+            return False
 
     def sweep(self) -> None:
         """Remove what claims that were killed left behind, unless another process is claiming right now."""

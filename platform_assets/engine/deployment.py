@@ -10,12 +10,17 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
+import duckdb
+
 from platform_assets.engine.archive import Archive
 from platform_assets.engine.feed import Feed, feed_named
-from platform_assets.engine.ingest import Outcome, ingest
+from platform_assets.engine.ingest import Outcome, commit, grouped, ingest, restore
 from platform_assets.engine.landing import Arrival, Sighting, arrivals, settled, unclaimed
-from platform_assets.engine.ledger import Ledger, Totals, published_sightings
+from platform_assets.engine.ledger import Ledger, Receipt, Totals
 from platform_assets.engine.release import Releases
+from platform_assets.engine.replay import components, stale
+from platform_assets.engine.retention import expire
+from platform_assets.engine.sightings import Sightings, published
 from platform_assets.engine.tables import FeedTables
 from platform_assets.engine.warehouse import Warehouse
 
@@ -72,22 +77,32 @@ class Deployment:
         """The feed called `name`."""
         return feed_named(name, self.feeds)
 
-    def prepare(self) -> None:
-        """Create or extend what the feeds' declarations need in the warehouse; harmless to repeat."""
+    def prepare(self, *, but: Feed | None = None) -> None:
+        """Create or extend what the feeds' declarations need in the warehouse; harmless to repeat.
+
+        Raises ContractError where a column has another type than raw holds, in any feed `but` one to be replayed.
+        """
         self.warehouse.prepare()
         with self.warehouse.open("prepare the tables", self.notify) as connection:
             Ledger(connection).prepare()
             for feed in self.feeds:
-                FeedTables(connection, feed).prepare()
+                if feed != but:
+                    FeedTables(connection, feed).prepare()
 
     def pending(self, feed: Feed) -> list[Arrival]:
         """Files of the feed that may be new, by what was published of the ledger; takes no lock."""
-        return self._unseen(feed, published_sightings(self._sightings_file(feed)))
+        return self._unseen(feed, published(self._sightings_file(feed)))
 
     def ingest(self, feed: Feed) -> Outcome:
         """Take in whatever is new for the feed, once it has settled; the ledger decides what is new."""
+        with self.warehouse.open("bring back what is lost", self.notify) as connection:
+            # All feeds, so that none gives an id away that another's archive knows.
+            lost = [receipt for each in self.feeds for receipt in self._restored(connection, each)]
         waiting, unsettled = self._settle(feed)
-        outcome = Outcome(unfinished={arrival.slot: "is still being written" for arrival in unsettled})
+        outcome = Outcome(
+            receipts=[receipt for receipt in lost if receipt.feed == feed.name],
+            unfinished={arrival.slot: "is still being written" for arrival in unsettled},
+        )
         if waiting:
             taken = ingest(
                 feed,
@@ -100,8 +115,41 @@ class Deployment:
             outcome.receipts += taken.receipts
             outcome.unfinished |= taken.unfinished
         with self.warehouse.open(f"publish what was seen of {feed.name}", self.notify) as connection:
-            Ledger(connection).publish_sightings(feed.name, self._sightings_file(feed))
+            expire(connection, feed, self.archive, self.clock())
+            Sightings(connection, feed.name).publish(self._sightings_file(feed))
         return outcome
+
+    def replay(
+        self, feed: Feed, chosen: Callable[[Receipt], bool] = lambda _: True, *, again: bool = False
+    ) -> list[Receipt]:
+        """Bring archived deliveries that `chosen` names through today's contract, with all that hang on them.
+
+        Those that today's contract has judged already are left alone, unless `again`. Groups of deliveries are
+        committed one by one; what is killed goes on where it stopped. Raises ReplayRefused where a copy is gone.
+        """
+        receipts: list[Receipt] = []
+        with self.warehouse.open(f"replay {feed.name}", self.notify) as connection:
+            ledger, tables = Ledger(connection), FeedTables(connection, feed)
+            known = ledger.receipts(feed.name)
+            if anew := bool(tables.retyped()):
+                groups = [known]
+            else:
+                picked = [receipt for receipt in known if chosen(receipt)]
+                due = [r.delivery_id for r in picked if r.archived] if again else stale(feed, picked)
+                hanging = grouped(
+                    components(ledger, feed.name, due), lambda group: sum(receipt.bytes for receipt in group)
+                )
+                groups = [[receipt for component in group for receipt in component] for group in hanging]
+            for group in groups:
+                receipts += commit(
+                    connection, feed, self.archive, [], self.clock, unfinished={}, again=group, anew=anew
+                )
+                self.notify(f"{feed.name}: {len(receipts)} of {sum(map(len, groups))} deliveries replayed")
+            Sightings(connection, feed.name).publish(self._sightings_file(feed))
+        return receipts
+
+    def _restored(self, connection: duckdb.DuckDBPyConnection, feed: Feed) -> list[Receipt]:
+        return restore(connection, feed, self.archive, self.clock, self.notify)
 
     def status(self, feeds: Sequence[Feed] | None = None) -> list[FeedStatus]:
         """How the feeds stand, over all time."""
@@ -171,7 +219,7 @@ class Deployment:
         """Arrivals that are new and at rest, and those still changing after a reasonable wait."""
         patience = time.monotonic() + 3 * feed.source.settle.total_seconds() + 1
         with self.warehouse.open("read the ledger", self.notify) as connection:
-            seen = Ledger(connection).sightings(feed.name)
+            seen = Sightings(connection, feed.name).all()
         while True:
             unseen = self._unseen(feed, seen)
             now = self.clock()

@@ -5,19 +5,16 @@ what decides a delivery's outcome (ingest.py).
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
-from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import duckdb
 import polars as pl
 
-from platform_assets.engine.landing import Arrival, Sighting
 from platform_assets.engine.readers import Part
 from platform_assets.engine.warehouse import execute_over
-from platform_assets.errors import StorageError
 
 Status = Literal["accepted", "duplicate", "quarantined", "superseded"]
 
@@ -29,18 +26,14 @@ CREATE TABLE IF NOT EXISTS ledger.deliveries (
     problem VARCHAR, problem_line BIGINT, problem_column VARCHAR, remedy VARCHAR,
     format VARCHAR, dialect JSON, parts JSON, header VARCHAR[], unknown_columns VARCHAR[], contract VARCHAR,
     event_min TIMESTAMPTZ, event_max TIMESTAMPTZ, arrived_at TIMESTAMPTZ, committed_at TIMESTAMPTZ,
-    revision BIGINT, supersedes BIGINT, superseded_by BIGINT, duplicate_of BIGINT
+    revision BIGINT, supersedes BIGINT, superseded_by BIGINT, duplicate_of BIGINT,
+    replayed_at TIMESTAMPTZ, expired BIGINT
 );
 CREATE TABLE IF NOT EXISTS ledger.sightings (
     feed VARCHAR, slot VARCHAR, size BIGINT, mtime_ns BIGINT, ctime_ns BIGINT, inode UBIGINT, delivery_id BIGINT
 );
-CREATE TABLE IF NOT EXISTS ledger.duplicates (delivery_id BIGINT, line BIGINT);
+CREATE TABLE IF NOT EXISTS ledger.duplicates (delivery_id BIGINT, line BIGINT, of_delivery BIGINT);
 CREATE TABLE IF NOT EXISTS ledger.builds (feed VARCHAR, revision BIGINT, code VARCHAR);
-"""
-_SEEN: Final = """
-SELECT s.slot, s.size, s.mtime_ns, s.ctime_ns, s.inode,
-    CASE WHEN d.status = 'quarantined' THEN d.contract END AS contract
-FROM ledger.sightings s LEFT JOIN ledger.deliveries d USING (delivery_id) WHERE s.feed = ?
 """
 # A receipt that says what its slot stands for from then on; what is quarantined or a mere copy says nothing.
 _WORD: Final = "(status = 'accepted' OR supersedes IS NOT NULL)"
@@ -55,6 +48,7 @@ class Receipt:
     what is new. status `superseded` keeps the figures of the day; its rows are gone from raw.
     problem, problem_line, problem_column and remedy say why a delivery is quarantined as a whole.
     dialect says how the file turned out to be written; parts are the files within it.
+    expired rejected rows are no longer in quarantine, as the feed's retention has it.
     """
 
     delivery_id: int
@@ -86,6 +80,8 @@ class Receipt:
     supersedes: int | None = None
     superseded_by: int | None = None
     duplicate_of: int | None = None
+    replayed_at: datetime | None = None
+    expired: int = 0
 
     @property
     def stands_for(self) -> int:
@@ -130,8 +126,10 @@ class Ledger:
     def prepare(self) -> None:
         """Create the ledger's tables where they are missing."""
         self._connection.execute(_SCHEMA)
-        for column in ("dialect", "parts"):  # since the first ledgers
-            self._connection.execute(f"ALTER TABLE ledger.deliveries ADD COLUMN IF NOT EXISTS {column} JSON")
+        # What the first ledgers lack.
+        for column in ("dialect JSON", "parts JSON", "replayed_at TIMESTAMPTZ", "expired BIGINT DEFAULT 0"):
+            self._connection.execute(f"ALTER TABLE ledger.deliveries ADD COLUMN IF NOT EXISTS {column}")
+        self._connection.execute("ALTER TABLE ledger.duplicates ADD COLUMN IF NOT EXISTS of_delivery BIGINT")
 
     def next_ids(self) -> tuple[int, int]:
         """The next delivery id and the next revision. Only the writer asks, inside its transaction."""
@@ -209,61 +207,61 @@ class Ledger:
         """A new delivery of the slot ends the wait of those quarantined before it."""
         self._connection.execute(
             "UPDATE ledger.deliveries SET status = 'superseded', superseded_by = ? "
-            "WHERE feed = ? AND slot = ? AND status = 'quarantined' AND delivery_id <> ?",
+            "WHERE feed = ? AND slot = ? AND status = 'quarantined' AND delivery_id < ?",
             [by, feed, slot, by],
         )
 
     def add_duplicates(self, lines: pl.DataFrame) -> None:
-        """Note the lines (`_delivery_id`, `_line`) that were exact copies of earlier ones."""
-        execute_over(self._connection, lines, "INSERT INTO ledger.duplicates SELECT _delivery_id, _line FROM arrived")
-
-    def saw(self, feed: str, seen: list[tuple[Arrival, int]]) -> None:
-        """Remember in which state the files of these deliveries were."""
-        if not seen:
-            return
-        rows = pl.DataFrame(
-            [
-                (feed, arrival.slot, a.size, a.mtime_ns, a.ctime_ns, a.inode, delivery_id)
-                for arrival, delivery_id in seen
-                for a in (arrival.seen,)
-            ],
-            schema={
-                "feed": pl.String,
-                "slot": pl.String,
-                "size": pl.Int64,
-                "mtime_ns": pl.Int64,
-                "ctime_ns": pl.Int64,
-                "inode": pl.UInt64,
-                "delivery_id": pl.Int64,
-            },
-            orient="row",
-        )
+        """Note the lines (`_delivery_id`, `_line`) that were exact copies of earlier ones of their delivery, or gave
+        way to a row with their key (`of`: the delivery that keeps it)."""
+        of = "of" if "of" in lines.columns else "NULL"
         execute_over(
-            self._connection,
-            rows,
-            "DELETE FROM ledger.sightings s "
-            "WHERE EXISTS (FROM arrived WHERE arrived.feed = s.feed AND arrived.slot = s.slot)",
+            self._connection, lines, f"INSERT INTO ledger.duplicates SELECT _delivery_id, _line, {of} FROM arrived"
         )
-        execute_over(self._connection, rows, "INSERT INTO ledger.sightings SELECT * FROM arrived")
 
-    def publish_sightings(self, feed: str, path: Path) -> None:
-        """Write what was seen of the feed to `path`, for a sensor to read without the warehouse's lock.
+    def give_way(self, rows: Mapping[int, int], revision: int) -> None:
+        """Count rows of deliveries (id -> rows) as duplicates that were accepted before."""
+        if not rows:
+            return
+        self._connection.executemany(
+            "UPDATE ledger.deliveries SET accepted = accepted - $2, duplicate = duplicate + $2, revision = $3 "
+            "WHERE delivery_id = $1",
+            [[delivery, count, revision] for delivery, count in rows.items()],
+        )
 
-        Grain: slot. `contract` is the contract's version where the delivery is quarantined, else NULL.
-        A lost or stale copy only makes a sensor ask for a run that finds nothing.
-        """
-        partial = path.with_suffix(".partial")
-        rows = self._connection.execute(_SEEN, [feed]).fetchall()
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            pl.DataFrame(rows, schema=_SIGHTINGS, orient="row").write_parquet(partial)
-            partial.replace(path)
-        except (OSError, pl.exceptions.PolarsError) as error:
-            raise StorageError(path, str(error).splitlines()[0]) from error
+    def gave_way_to(self, deliveries: Sequence[int]) -> list[int]:
+        """Deliveries in force with rows that gave way to rows of these."""
+        rows = self._connection.execute(
+            "SELECT DISTINCT delivery_id FROM ledger.duplicates JOIN ledger.deliveries USING (delivery_id) "
+            "WHERE status = 'accepted' AND list_contains($1::BIGINT[], of_delivery) "
+            "AND NOT list_contains($1::BIGINT[], delivery_id)",
+            [list(deliveries)],
+        ).fetchall()
+        return [delivery for (delivery,) in rows]
 
-    def sightings(self, feed: str) -> dict[str, tuple[Sighting, str | None]]:
-        """What was seen of the feed: slot -> (state of the file, contract version if quarantined)."""
-        return _by_slot(self._connection.execute(_SEEN, [feed]).fetchall())
+    def given_way(self, feed: str) -> list[tuple[int, int]]:
+        """Pairs of deliveries: one with rows that gave way to rows of the other."""
+        return self._connection.execute(
+            "SELECT DISTINCT delivery_id, of_delivery FROM ledger.duplicates "
+            "JOIN ledger.deliveries USING (delivery_id) WHERE feed = ? AND of_delivery <> delivery_id",
+            [feed],
+        ).fetchall()
+
+    def last_archived(self, feed: str) -> int:
+        """The id of the feed's last delivery that was claimed into the archive; 0 where there is none."""
+        row = self._connection.execute(
+            "SELECT coalesce(max(delivery_id), 0) FROM ledger.deliveries WHERE feed = ? AND fingerprint IS NOT NULL",
+            [feed],
+        ).fetchone()
+        assert row is not None
+        return int(row[0])
+
+    def forget(self, deliveries: Sequence[int]) -> None:
+        """Take receipts out, for a replay to write them anew."""
+        for table in ("deliveries", "duplicates"):
+            self._connection.execute(
+                f"DELETE FROM ledger.{table} WHERE list_contains(?::BIGINT[], delivery_id)", [list(deliveries)]
+            )
 
     def begin_build(self, feeds: Sequence[str], code: str | None) -> None:
         """Note that everything below `feeds` is being built from what is in raw now; `code`, where that is all
@@ -336,25 +334,3 @@ def _stored(value: object) -> object:
     if isinstance(value, Mapping):
         return json.dumps(value)
     return list(value) if isinstance(value, tuple) else value
-
-
-_SIGHTINGS: Final = {
-    "slot": pl.String,
-    "size": pl.Int64,
-    "mtime_ns": pl.Int64,
-    "ctime_ns": pl.Int64,
-    "inode": pl.UInt64,
-    "contract": pl.String,
-}
-
-
-def published_sightings(path: Path) -> dict[str, tuple[Sighting, str | None]]:
-    """What `Ledger.publish_sightings` wrote; nothing where it has not, or the copy is damaged."""
-    try:
-        return _by_slot(pl.read_parquet(path).rows())
-    except (FileNotFoundError, pl.exceptions.PolarsError):
-        return {}
-
-
-def _by_slot(rows: Iterable[Sequence[Any]]) -> dict[str, tuple[Sighting, str | None]]:
-    return {slot: (Sighting(*state), contract) for slot, *state, contract in rows}

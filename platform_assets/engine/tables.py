@@ -3,6 +3,9 @@
 Belongs here: their shape, and rows going in and out by delivery. Does not: receipts (ledger.py).
 """
 
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, Final
 
 import duckdb
@@ -49,12 +52,27 @@ class FeedTables:
         for name, sql_type in columns.items():
             if name not in there:
                 self.add_column(name, sql_type)
-            elif there[name] != sql_type:
-                raise ContractError(
-                    f"{self._feed.contract.__name__}.{name}",
-                    f"is {sql_type} now, but {self.raw} holds {there[name]}",
-                    f"Give the column its old type, or drop {self.raw} and offer the deliveries again.",
-                )
+        for name, was, is_now in self.retyped():
+            raise ContractError(
+                f"{self._feed.contract.__name__}.{name}",
+                f"is {is_now} now, but {self.raw} holds {was}",
+                f"Give the column its old type, or make the table anew from the archive: "
+                f"platform replay {self._feed.name}.",
+            )
+
+    def retyped(self) -> list[tuple[str, str, str]]:
+        """Columns that the contract has given another type than raw has: name, type in raw, type now."""
+        there = self.types()
+        return [
+            (column.name, there[column.name], column.sql_type)
+            for column in columns_of(self._feed.contract)
+            if there.get(column.name, column.sql_type) != column.sql_type
+        ]
+
+    def drop(self) -> None:
+        """Remove both tables; only for a replay, in whose transaction they are made anew."""
+        for table in (self.raw, self.quarantine):
+            self._connection.execute(f"DROP TABLE IF EXISTS {table}")
 
     def types(self) -> dict[str, str]:
         """The columns raw has now, with their SQL types."""
@@ -77,10 +95,43 @@ class FeedTables:
         """Append rejected rows (`_delivery_id`, `_line`, `reasons`, `record`)."""
         self._append(self.quarantine, rows.select("_delivery_id", "_line", "reasons", "record"))
 
-    def remove(self, delivery_id: int) -> None:
-        """Take the rows of a delivery out of both tables."""
+    def remove(self, deliveries: Sequence[int]) -> None:
+        """Take the rows of deliveries out of both tables."""
+        if not deliveries:
+            return
         for table in (self.raw, self.quarantine):
-            self._connection.execute(f"DELETE FROM {table} WHERE _delivery_id = ?", [delivery_id])
+            # The bounds let whole row groups be skipped.
+            self._connection.execute(
+                f"DELETE FROM {table} WHERE _delivery_id BETWEEN $1 AND $2 "
+                "AND list_contains($3::BIGINT[], _delivery_id)",
+                [min(deliveries), max(deliveries), list(deliveries)],
+            )
+
+    def remove_lines(self, lines: pl.DataFrame) -> tuple[dict[int, int], dict[int, int]]:
+        """Take single rows (`_delivery_id`, `_line`) out; how many of each delivery left raw, and quarantine."""
+        left = []
+        for table in (self.raw, self.quarantine):
+            rows = execute_over(
+                self._connection,
+                lines,
+                f"DELETE FROM {table} t USING arrived a WHERE t._delivery_id = a._delivery_id AND t._line = a._line "
+                "RETURNING t._delivery_id",
+            ).fetchall()
+            left.append(dict(Counter(delivery for (delivery,) in rows)))
+        return left[0], left[1]
+
+    def bounds(self, deliveries: Sequence[int]) -> dict[int, tuple[datetime, datetime]]:
+        """The earliest and latest event time of the deliveries' accepted rows; none where no row has one."""
+        if self._feed.event_time is None or not deliveries:
+            return {}
+        event = f"CAST({quote(self._feed.event_time)} AS TIMESTAMPTZ)"
+        rows = self._connection.execute(
+            f"SELECT _delivery_id, min({event}), max({event}) FROM {self.raw} "
+            "WHERE _delivery_id BETWEEN $1 AND $2 AND list_contains($3::BIGINT[], _delivery_id) "
+            f"GROUP BY ALL HAVING min({event}) IS NOT NULL",
+            [min(deliveries), max(deliveries), list(deliveries)],
+        ).fetchall()
+        return {delivery: (first, last) for delivery, first, last in rows}
 
     def row_counts(self) -> dict[int, tuple[int, int]]:
         """Rows in raw and in quarantine by delivery."""

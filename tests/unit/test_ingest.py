@@ -12,7 +12,7 @@ import pytest
 from shop import HEADER, SALES, Clock, Sales, Shop, numbered, sales
 
 from platform_assets.engine import ingest
-from platform_assets.engine import load as engine
+from platform_assets.engine import rows as engine
 from platform_assets.engine.contract import Contract, Field
 from platform_assets.engine.feed import Cadence, Files, Rejects, hours, seconds
 

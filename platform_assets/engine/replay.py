@@ -1,0 +1,123 @@
+"""Replay: archived deliveries through today's contract, as if it had always been.
+
+Belongs here: which deliveries have to come again together, and taking them out. Does not: bringing them in, which is
+how any delivery comes in (ingest.py), so that a replay equals a clean first load.
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
+
+import duckdb
+
+from platform_assets.engine.archive import Archive, Claim
+from platform_assets.engine.feed import Feed
+from platform_assets.engine.landing import Arrival
+from platform_assets.engine.ledger import Ledger, Receipt
+from platform_assets.engine.load import Offer
+from platform_assets.engine.sightings import recalled
+from platform_assets.engine.tables import FeedTables
+from platform_assets.errors import DeliveryRefused, ReplayRefused
+
+
+def linked(ledger: Ledger, feed: str, deliveries: Collection[int]) -> list[Receipt]:
+    """`deliveries` and all whose outcome may hang on theirs, by id.
+
+    Two are linked by a slot (one replaces the other), by content (one is a duplicate of the other), or by a row of
+    one that gave way to a row of the other.
+    """
+    (found,) = components(ledger, feed, deliveries, apart=False) or ([],)
+    return found
+
+
+def components(ledger: Ledger, feed: str, deliveries: Collection[int], *, apart: bool = True) -> list[list[Receipt]]:
+    """As `linked`, each set of deliveries that hang together `apart` from the others."""
+    receipts = {receipt.delivery_id: receipt for receipt in ledger.receipts(feed)}
+    neighbours: defaultdict[object, list[int]] = defaultdict(list)
+    links: defaultdict[int, list[object]] = defaultdict(list)
+    for receipt in receipts.values():
+        shared: list[object] = [("slot", receipt.slot), ("content", receipt.fingerprint or receipt.delivery_id)]
+        for link in shared:
+            neighbours[link].append(receipt.delivery_id)
+            links[receipt.delivery_id].append(link)
+    for pair in ledger.given_way(feed):
+        for delivery in pair:
+            neighbours[pair].append(delivery)
+            links[delivery].append(pair)
+    found: list[list[Receipt]] = [] if apart else [[]]
+    reached: set[int] = set()
+    for seed in sorted(deliveries):
+        if seed in reached or seed not in receipts:
+            continue
+        component, todo = [], [seed]
+        reached.add(seed)
+        while todo:
+            delivery = todo.pop()
+            component.append(receipts[delivery])
+            for link in links.pop(delivery):
+                for other in neighbours.pop(link, []):
+                    if other not in reached and other in receipts:
+                        reached.add(other)
+                        todo.append(other)
+        if apart:
+            found.append(sorted(component, key=_by_id))
+        else:
+            found[0] += component
+    for component in found:
+        component.sort(key=_by_id)
+    return found
+
+
+def stale(feed: Feed, receipts: Iterable[Receipt]) -> list[int]:
+    """The deliveries that were judged by an earlier contract, and could be judged again."""
+    version = feed.version()
+    return [receipt.delivery_id for receipt in receipts if receipt.contract != version and receipt.archived is not None]
+
+
+def take_out(
+    connection: duckdb.DuckDBPyConnection, feed: Feed, archive: Archive, receipts: Sequence[Receipt], *, anew: bool
+) -> list[Offer]:
+    """Remove the deliveries' rows and receipts, in the open transaction, and offer them again under their ids.
+
+    Raises ReplayRefused, before anything is removed, where a copy is missing or damaged that rows stand on.
+    """
+    offers = [offer for receipt in sorted(receipts, key=_by_id) if (offer := _offer(receipt, archive)) is not None]
+    deliveries = [offer.known_as[0] for offer in offers if offer.known_as is not None]
+    tables = FeedTables(connection, feed)
+    if anew:
+        tables.drop()
+        tables.prepare()
+    else:
+        tables.remove(deliveries)
+    Ledger(connection).forget(deliveries)
+    return offers
+
+
+def _offer(receipt: Receipt, archive: Archive) -> Offer | None:
+    """The delivery as it was offered; None where retention has taken the copy of what no longer counts."""
+    known_as = (receipt.delivery_id, receipt.committed_at)
+    seen = recalled(receipt)
+    if receipt.archived is None or receipt.fingerprint is None:
+        if receipt.problem is None:
+            return None
+        arrival = Arrival(receipt.slot, archive.root, seen)
+        problem = DeliveryRefused(
+            receipt.problem,
+            remedy=receipt.remedy or "",
+            line=receipt.problem_line,
+            column=receipt.problem_column,
+        )
+        return Offer(arrival, None, problem, known_as=known_as)
+    copy = archive.root / receipt.archived
+    arrival = Arrival(receipt.slot, copy, seen)
+    if not archive.holds(copy, receipt.fingerprint):
+        if receipt.status in ("superseded", "duplicate"):
+            return None
+        raise ReplayRefused(
+            f"delivery {receipt.delivery_id} ({receipt.slot}): its copy {copy} is missing or damaged",
+            remedy=f"Put the file with SHA-256 {receipt.fingerprint} back there, or deliver it anew.",
+        )
+    return Offer(arrival, Claim(arrival, receipt.fingerprint, copy), known_as=known_as)
+
+
+def _by_id(receipt: Receipt) -> int:
+    return receipt.delivery_id
