@@ -9,9 +9,11 @@ from typing import Final
 
 import typer
 
+from platform_assets.cli.author import contract_app
 from platform_assets.cli.common import answer, say
+from platform_assets.cli.rows import quarantine_app, replay, trace
 from platform_assets.cli.run import check, ci, run, setup, simulate, ui
-from platform_assets.cli.show import feed_app, quarantine_app, release_app
+from platform_assets.cli.show import feed_app, release_app
 from platform_assets.errors import ConfigurationError, PlatformError
 
 FAILED: Final = 1
@@ -25,9 +27,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Drop a file, get a trusted table.\n\nExample: platform simulate --days 30 && platform run",
 )
-for verb in (run, check, ci, simulate, ui, setup):
+for verb in (run, check, replay, trace, ci, simulate, ui, setup):
     app.command()(verb)
 app.add_typer(feed_app, name="feed")
+app.add_typer(contract_app, name="contract")
 app.add_typer(quarantine_app, name="quarantine")
 app.add_typer(release_app, name="release")
 

@@ -59,9 +59,14 @@ def line(text: str) -> None:
     _out.print(Text(text), soft_wrap=True)
 
 
+def configured() -> tuple[Settings, Deployment]:
+    """The settings and the deployment they name, as it stands."""
+    return configured_deployment(say)
+
+
 def open_deployment() -> tuple[Settings, Deployment]:
     """The settings and the deployment they name, its tables prepared."""
-    settings, deployment = configured_deployment(say)
+    settings, deployment = configured()
     deployment.prepare()
     return settings, deployment
 

@@ -1,4 +1,4 @@
-"""Verbs that only look: feeds, quarantine, releases.
+"""Verbs that only look: feeds, releases.
 
 Belongs here: reading and showing. Does not: anything that changes state.
 """
@@ -8,17 +8,14 @@ from typing import Annotated
 
 import typer
 
-from platform_assets.cli.common import FIGURES, Json, answer, feed_json, line, newest, open_deployment, show
+from platform_assets.cli.common import FIGURES, Json, answer, configured, feed_json, line, newest, open_deployment, show
 from platform_assets.engine.contract import columns_of, listed
 from platform_assets.engine.feed import feed_named
-from platform_assets.engine.ledger import Ledger
 from platform_assets.engine.rehearsal import feed_of, rehearse
-from platform_assets.engine.tables import FeedTables
 from platform_assets.orchestration.configured import declared_feeds
-from platform_assets.orchestration.sources import SOURCES_FILE, sources_yaml, write_sources
+from platform_assets.orchestration.sources import SOURCES_FILE, gained_columns, sources_agree, write_sources
 
 feed_app = typer.Typer(no_args_is_help=True, help="Feeds: what is declared, and how each stands.")
-quarantine_app = typer.Typer(no_args_is_help=True, help="Rows and deliveries that broke their contract.")
 release_app = typer.Typer(no_args_is_help=True, help="Published versions of the marts.")
 
 
@@ -64,7 +61,7 @@ def feed_status(as_json: Json = False) -> None:
     _, deployment = open_deployment()
     statuses = deployment.status()
     if as_json:
-        answer({"feeds": [feed_json(status) for status in statuses], "unclaimed": deployment.unclaimed()})
+        answer({"feeds": [feed_json(status) for status in statuses], "unclaimed": list(deployment.look().unclaimed)})
         return
     show(
         "Feeds, over all time",
@@ -149,70 +146,18 @@ def feed_sources(
     check: Annotated[bool, typer.Option("--check", help="Write nothing; exit code 1 if the file has drifted.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Write dbt's sources file from the feeds.
+    """Write dbt's sources file from the feeds, with the columns that raw has gained undeclared.
 
     Example: platform feed sources --check
     """
     feeds = declared_feeds()
-    drifted = SOURCES_FILE.read_text() != sources_yaml(feeds) if check else write_sources(feeds)
+    drifted = not sources_agree(feeds) if check else write_sources(feeds, gained_columns(configured()[1]))
     if as_json:
         answer({"ok": not (check and drifted), "drifted": drifted, "file": str(SOURCES_FILE)})
     else:
         line(f"{SOURCES_FILE}: " + (("has drifted" if check else "written") if drifted else "agrees with the feeds"))
     if check and drifted:
         raise typer.Exit(1)
-
-
-@quarantine_app.command("list")
-def quarantine_list(
-    feed: Annotated[str | None, typer.Argument(help="Only this feed.")] = None,
-    limit: Annotated[int, typer.Option(help="Rows of each feed to show.", min=1)] = 20,
-    as_json: Json = False,
-) -> None:
-    """List rejected rows with file, line, column, rule and value (PII masked), and deliveries waiting as a whole.
-
-    Example: platform quarantine list order_lines --limit 5
-    """
-    _, deployment = open_deployment()
-    feeds = deployment.feeds if feed is None else (deployment.feed(feed),)
-    rows: list[dict[str, object]] = []
-    waiting: list[dict[str, object]] = []
-    with deployment.warehouse.open("list the quarantine", deployment.notify) as connection:
-        for each in feeds:
-            rows += [{"feed": each.name, **row} for row in FeedTables(connection, each).rejected(limit)]
-            waiting += [
-                {
-                    "feed": each.name,
-                    "file": receipt.slot,
-                    "problem": receipt.problem,
-                    "line": receipt.problem_line,
-                    "column": receipt.problem_column,
-                    "remedy": receipt.remedy,
-                    "delivery": receipt.delivery_id,
-                }
-                for receipt in Ledger(connection).waiting(each.name)
-            ]
-    if as_json:
-        answer({"rows": rows, "deliveries": waiting})
-        return
-    columns = ("feed", "file", "line", "column", "rule", "value")
-    show(
-        "Rejected rows",
-        columns,
-        [
-            (row["feed"], row["file"], row["line"], reason["column"], reason["rule"], reason["value"])
-            for row in rows
-            for reason in row["reasons"]  # type: ignore[attr-defined]  # a list of dicts
-        ],
-        right=("line",),
-    )
-    if waiting:
-        show(
-            "Deliveries quarantined as a whole",
-            ("feed", "file", "problem", "line", "remedy"),
-            [(w["feed"], w["file"], w["problem"], w["line"], w["remedy"]) for w in waiting],
-            right=("line",),
-        )
 
 
 @release_app.command("list")

@@ -1,115 +1,54 @@
 """Contracts: Pandera models that also say how a column arrives (headers, formats, zones, PII).
 
-Belongs here: the declaration, and matching a delivery's header to it. Does not: judging rows (validate.py).
+Belongs here: the contract as a whole, and matching a delivery's header to it. Does not: a single column (column.py),
+judging rows (validate.py).
 """
 
+import difflib
 import functools
 import hashlib
 import inspect
+import re
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
-from decimal import Decimal
-from typing import Annotated, Any, ClassVar, Final, Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from typing import Annotated, Any, ClassVar, Final
 
 import pandera.polars as pa
 import polars as pl
 from pandera.api.polars.container import DataFrameSchema
 
+from platform_assets.engine.column import (
+    KINDS,
+    LINEAGE,
+    Column,
+    Field,
+    Kind,
+    Since,
+    declared,
+    read_column,
+    refuse_unlike_a_rule,
+)
+from platform_assets.engine.moments import ISO
 from platform_assets.errors import ContractError, DeliveryRefused
 
-Kind = Literal["text", "integer", "decimal", "number", "timestamp", "date", "boolean"]
+__all__ = [
+    "ISO",
+    "LINEAGE",
+    "Column",
+    "Contract",
+    "Field",
+    "Header",
+    "Kind",
+    "Since",
+    "columns_of",
+    "describe",
+    "listed",
+    "match_header",
+    "version_of",
+]
 
-_KINDS: Final[dict[Any, Kind]] = {
-    str: "text",
-    int: "integer",
-    Decimal: "decimal",
-    float: "number",
-    datetime: "timestamp",
-    date: "date",
-    bool: "boolean",
-}
-_OURS: Final = "platform"
 _LONGEST_SHOWN: Final = 80
-LINEAGE: Final = ("_delivery_id", "_line", "_revision", "_extra")
-
-
-def Field(  # noqa: N802 - reads like pandera.Field, which it extends
-    *,
-    source: str | Sequence[str] | None = None,
-    format: str | None = None,
-    timezone: str = "UTC",
-    digits: tuple[int, int] = (18, 4),
-    pii: Literal["pseudonym", "secret"] | None = None,
-    **pandera: Any,  # noqa: ANN401 - handed to pandera.Field as they are
-) -> Any:  # noqa: ANN401 - a descriptor that the model's annotation types
-    """A column of a contract: pandera.Field plus how the column arrives.
-
-    source: the header(s) it may arrive under; its own name by default.
-    format: strptime format of a date or timestamp; ISO 8601 by default.
-    timezone: the zone a timestamp without offset is written in; it is stored as an instant.
-    digits: precision and scale of a Decimal.
-    pii: masks the column's values wherever a row is shown.
-    """
-    headers = (source,) if isinstance(source, str) else tuple(source or ())
-    ours = {"headers": headers, "format": format, "timezone": timezone, "digits": digits, "pii": pii}
-    return pa.Field(metadata={_OURS: ours}, **pandera)
-
-
-@dataclass(frozen=True)
-class Column:
-    """One column of a contract, as the engine needs it."""
-
-    name: str
-    headers: tuple[str, ...]
-    kind: Kind
-    format: str | None
-    timezone: str
-    digits: tuple[int, int]
-    nullable: bool
-    pii: str | None
-    description: str
-    rules: tuple[str, ...]
-
-    @property
-    def dtype(self) -> pl.DataType:
-        """The Polars type of the parsed column."""
-        match self.kind:
-            case "text":
-                return pl.String()
-            case "integer":
-                return pl.Int64()
-            case "decimal":
-                return pl.Decimal(*self.digits)
-            case "number":
-                return pl.Float64()
-            case "timestamp":
-                return pl.Datetime("us", "UTC")
-            case "date":
-                return pl.Date()
-            case "boolean":
-                return pl.Boolean()
-
-    @property
-    def sql_type(self) -> str:
-        """The DuckDB type of the column in raw."""
-        match self.kind:
-            case "text":
-                return "VARCHAR"
-            case "integer":
-                return "BIGINT"
-            case "decimal":
-                return f"DECIMAL({self.digits[0]},{self.digits[1]})"
-            case "number":
-                return "DOUBLE"
-            case "timestamp":
-                return "TIMESTAMP WITH TIME ZONE"
-            case "date":
-                return "DATE"
-            case "boolean":
-                return "BOOLEAN"
 
 
 @dataclass(frozen=True)
@@ -138,15 +77,15 @@ class Contract(pa.DataFrameModel):
         for name, annotation in annotations.items():
             if name.startswith("_") or typing.get_origin(annotation) is ClassVar:
                 continue
-            if annotation not in _KINDS:
+            if annotation not in KINDS:
                 raise ContractError(
                     f"{cls.__name__}.{name}",
                     f"type {annotation!r} is not one a contract knows",
-                    f"Use one of: {', '.join(t.__name__ for t in _KINDS)}.",
+                    f"Use one of: {', '.join(t.__name__ for t in KINDS)}.",
                 )
-            kind = kinds[name] = _KINDS[annotation]
+            kind = kinds[name] = KINDS[annotation]
             if kind == "decimal":
-                precision, scale = _declared(cls.__dict__.get(name)).get("digits", (18, 4))
+                precision, scale = declared(cls.__dict__.get(name), "digits") or (18, 4)
                 annotations[name] = Annotated[pl.Decimal, precision, scale]
             elif kind == "timestamp":
                 annotations[name] = Annotated[pl.Datetime, "us", "UTC"]
@@ -182,7 +121,7 @@ def describe(contract: type[Contract]) -> str:
 def match_header(contract: type[Contract], header: Sequence[str]) -> Header:
     """Match delivered column names to the contract, by name, whatever their order.
 
-    Names match exactly, or else without regard to case and surrounding blanks if only one can be meant.
+    Case and surrounding blanks make no difference. Of a column's declared headers one has to be there.
     Raises DeliveryRefused with the difference when a column is missing or named twice.
     """
     _refuse_repeated(header)
@@ -190,27 +129,21 @@ def match_header(contract: type[Contract], header: Sequence[str]) -> Header:
     found: dict[str, str] = {}
     missing: list[Column] = []
     for column in columns_of(contract):
-        delivered = next((h for h in column.headers if left.get(_folded(h)) == h), None) or next(
-            (left[_folded(h)] for h in column.headers if _folded(h) in left), None
-        )
-        if delivered is None:
-            missing.append(column)
+        delivered = [left.pop(folded) for folded in dict.fromkeys(map(_folded, column.headers)) if folded in left]
+        if len(delivered) > 1:
+            raise DeliveryRefused(
+                f"columns {listed([repr(name) for name in delivered])} are both declared to be {column.name}",
+                remedy=f"Ask the producer for one of them, or declare one as a column of its own in "
+                f"{contract.__name__}.",
+                line=1,
+                column=delivered[1],
+            )
+        if delivered:
+            found[column.name] = delivered[0]
         else:
-            found[column.name] = left.pop(_folded(delivered))
+            missing.append(column)
     if missing:
-        remedy = (
-            "Ask the producer for the column, or, if it was renamed, add its new name to "
-            f"{contract.__name__}.{missing[0].name}: source=({missing[0].headers[0]!r}, …)."
-        )
-        if len(header) == 1 and all(column.headers[0] in header[0] for column in missing):
-            remedy = "All of them stand in one column: declare the delimiter, such as format=Csv(delimiter=';')."
-        raise DeliveryRefused(
-            f"missing column{'s' * (len(missing) > 1)} {listed([column.headers[0] for column in missing])}"
-            + (f"; unknown instead: {listed(list(left.values()))}" if left else ""),
-            remedy=remedy,
-            line=1,
-            column=missing[0].headers[0],
-        )
+        _refuse_missing(contract, missing, header, tuple(left.values()))
     unknown = tuple(left.values())
     taken = {column.name for column in columns_of(contract)} | set(LINEAGE)
     for name in unknown:
@@ -230,42 +163,55 @@ def listed(names: Sequence[str], most: int = 10) -> str:
     return shown + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
-def _declared(field: Any) -> dict[str, Any]:  # noqa: ANN401 - a FieldInfo or nothing
-    metadata: dict[str, Any] = getattr(field, "metadata", None) or {}
-    ours: dict[str, Any] = metadata.get(_OURS, {})
-    return ours
-
-
 @functools.cache
 def _columns(contract: type[Contract]) -> tuple[Column, ...]:
+    owner = contract.__name__
     schema: DataFrameSchema = contract.to_schema()
+    for option in ("unique", "coerce", "drop_invalid_rows"):
+        if getattr(schema, option, None):
+            raise ContractError(f"{owner}.Config", f"{option} is no rule of a single row", f"Take {option} out.")
+    for check in schema.checks:
+        refuse_unlike_a_rule(owner, check)
     columns = []
-    for name, declared in schema.columns.items():
-        ours = _declared(declared)
-        timezone = ours.get("timezone", "UTC")
-        try:
-            ZoneInfo(timezone)
-        except (ZoneInfoNotFoundError, ValueError):
-            raise ContractError(
-                f"{contract.__name__}.{name}", f"unknown timezone {timezone!r}", "Give an IANA name."
-            ) from None
-        if name in LINEAGE or not name.isidentifier() or name != name.lower():
-            raise ContractError(f"{contract.__name__}.{name}", "not a usable column name", "Use lower-case snake_case.")
-        columns.append(
-            Column(
-                name=name,
-                headers=ours.get("headers") or (name,),
-                kind=contract.__kinds__[name],
-                format=ours.get("format"),
-                timezone=timezone,
-                digits=ours.get("digits", (18, 4)),
-                nullable=bool(declared.nullable),
-                pii=ours.get("pii"),
-                description=declared.description or "",
-                rules=tuple(str(check.error or check.name) for check in declared.checks),
-            )
-        )
+    taken: dict[str, str] = {}
+    for name, field in schema.columns.items():
+        if name not in contract.__kinds__:
+            raise ContractError(f"{owner}.{name}", "alias renames a column", "Declare the header with source=.")
+        column = read_column(owner, name, contract.__kinds__[name], field)
+        for header in column.headers:
+            if (other := taken.setdefault(_folded(header), name)) != name:
+                raise ContractError(
+                    f"{owner}.{name}", f"header {header!r} is that of {other} too", "Name a header for one column only."
+                )
+        columns.append(column)
     return tuple(columns)
+
+
+def _refuse_missing(
+    contract: type[Contract], missing: Sequence[Column], header: Sequence[str], unknown: Sequence[str]
+) -> typing.NoReturn:
+    """Say what is missing, what came instead, and which of that it may have become."""
+    first = missing[0]
+    spelled = {_letters(name): name for name in unknown}
+    alike = [name for one in first.headers for name in difflib.get_close_matches(_letters(one), spelled, n=1)]
+    remedy = (
+        "Ask the producer for the column, or, if it was renamed, add its new name to "
+        f"{contract.__name__}.{first.name}: source=({first.headers[0]!r}, "
+        f"{repr(spelled[alike[0]][:_LONGEST_SHOWN]) if alike else '…'})."
+    )
+    if len(header) == 1 and all(column.headers[0] in header[0] for column in missing):
+        remedy = "All of them stand in one column: declare the delimiter, such as format=Csv(delimiter=';')."
+    raise DeliveryRefused(
+        f"missing column{'s' * (len(missing) > 1)} {listed([column.headers[0] for column in missing])}"
+        + (f"; unknown instead: {listed(unknown)}" if unknown else ""),
+        remedy=remedy,
+        line=1,
+        column=first.headers[0],
+    )
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"[\W_]", "", name.casefold())[:_LONGEST_SHOWN]
 
 
 def _folded(name: str) -> str:

@@ -16,10 +16,11 @@ from platform_assets.engine import failpoint
 from platform_assets.engine.archive import Archive, Claim
 from platform_assets.engine.feed import Feed
 from platform_assets.engine.journal import Entry
+from platform_assets.engine.keys import come_back, give_way
 from platform_assets.engine.landing import Arrival, Sighting
 from platform_assets.engine.ledger import Ledger, Receipt
 from platform_assets.engine.load import Load, Offer, Poisoned
-from platform_assets.engine.replay import linked, take_out
+from platform_assets.engine.replay import linked, stale, take_out
 from platform_assets.engine.sightings import recalled
 from platform_assets.engine.warehouse import Warehouse
 from platform_assets.errors import DeliveryRefused, DeliveryUnfinished
@@ -167,6 +168,7 @@ def _load(
     unfinished: dict[str, str] = {}
     while waiting:
         removed: list[int] = []
+        taken: list[int] = []
         for each in _rounds(waiting):
             load = Load(connection, feed, archive, now, offers=each, revision=revision)
             for offer in each:
@@ -175,11 +177,20 @@ def _load(
                     load.take(offer if problem is None else offer.but(problem))
                 except DeliveryUnfinished as error:
                     unfinished[offer.arrival.slot] = error.what
-            receipts |= {receipt.delivery_id: receipt for receipt in load.finish()}
+            written = load.finish()
+            receipts |= {receipt.delivery_id: receipt for receipt in written}
+            taken += [receipt.delivery_id for receipt in written]
             removed += load.removed
         # Rows that had given way to rows now gone have their say again.
-        revived = ledger.gave_way_to(removed) if removed and feed.on_known_key != "allow" else []
-        waiting = take_out(connection, feed, archive, linked(ledger, feed.name, revived), anew=False) if revived else []
+        revived = [ledger.receipt(delivery) for delivery in ledger.gave_way_to(removed)] if removed else []
+        outdated = {receipt.delivery_id for receipt in revived} & set(stale(feed, revived))
+        for receipt in revived:
+            if receipt.delivery_id not in outdated:
+                come_back(connection, feed, archive, receipt, removed)
+        waiting = take_out(connection, feed, archive, linked(ledger, feed.name, outdated), anew=False)
+        give_way(connection, feed, [*taken, *(receipt.delivery_id for receipt in revived)], revision)
+    if feed.on_known_key != "allow":  # some rows may have given way since
+        receipts = {delivery_id: ledger.receipt(delivery_id) for delivery_id in receipts}
     return [receipts[delivery_id] for delivery_id in sorted(receipts)], unfinished
 
 
@@ -218,7 +229,7 @@ def _offers(feed: Feed, arrivals: Sequence[Arrival], archive: Archive, unfinishe
 def _offer(entry: Entry, archive: Archive) -> Offer:
     """A delivery that the journal tells of."""
     copy = archive.root / entry.archived
-    arrival = Arrival(entry.slot, copy, entry.seen)
+    arrival = Arrival(entry.slot, copy, entry.seen, expects=entry.expects)
     known_as = (entry.delivery_id, datetime.fromisoformat(entry.committed_at))
     return Offer(arrival, Claim(arrival, entry.fingerprint, copy), known_as=known_as)
 
@@ -234,4 +245,5 @@ def _entries(receipts: Iterable[Receipt], seen: dict[str, Sighting]) -> Iterator
                 archived=receipt.archived,
                 committed_at=receipt.committed_at.isoformat(),
                 seen=seen.get(receipt.slot) or recalled(receipt),
+                expects=receipt.expects,
             )

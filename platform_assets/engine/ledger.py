@@ -14,7 +14,9 @@ import duckdb
 import polars as pl
 
 from platform_assets.engine.readers import Part
+from platform_assets.engine.sidecar import NOTHING, Expected
 from platform_assets.engine.warehouse import execute_over
+from platform_assets.errors import ConfigurationError
 
 Status = Literal["accepted", "duplicate", "quarantined", "superseded"]
 
@@ -27,7 +29,7 @@ CREATE TABLE IF NOT EXISTS ledger.deliveries (
     format VARCHAR, dialect JSON, parts JSON, header VARCHAR[], unknown_columns VARCHAR[], contract VARCHAR,
     event_min TIMESTAMPTZ, event_max TIMESTAMPTZ, arrived_at TIMESTAMPTZ, committed_at TIMESTAMPTZ,
     revision BIGINT, supersedes BIGINT, superseded_by BIGINT, duplicate_of BIGINT,
-    replayed_at TIMESTAMPTZ, expired BIGINT
+    replayed_at TIMESTAMPTZ, expired BIGINT, expects JSON
 );
 CREATE TABLE IF NOT EXISTS ledger.sightings (
     feed VARCHAR, slot VARCHAR, size BIGINT, mtime_ns BIGINT, ctime_ns BIGINT, inode UBIGINT, delivery_id BIGINT
@@ -48,7 +50,7 @@ class Receipt:
     what is new. status `superseded` keeps the figures of the day; its rows are gone from raw.
     problem, problem_line, problem_column and remedy say why a delivery is quarantined as a whole.
     dialect says how the file turned out to be written; parts are the files within it.
-    expired rejected rows are no longer in quarantine, as the feed's retention has it.
+    expired rejected rows are no longer in quarantine, as the feed's retention has it. expects is what its sidecar said.
     """
 
     delivery_id: int
@@ -82,6 +84,7 @@ class Receipt:
     duplicate_of: int | None = None
     replayed_at: datetime | None = None
     expired: int = 0
+    expects: Expected = NOTHING
 
     @property
     def stands_for(self) -> int:
@@ -127,26 +130,30 @@ class Ledger:
         """Create the ledger's tables where they are missing."""
         self._connection.execute(_SCHEMA)
         # What the first ledgers lack.
-        for column in ("dialect JSON", "parts JSON", "replayed_at TIMESTAMPTZ", "expired BIGINT DEFAULT 0"):
+        for column in (
+            "dialect JSON",
+            "parts JSON",
+            "replayed_at TIMESTAMPTZ",
+            "expired BIGINT DEFAULT 0",
+            "expects JSON",
+        ):
             self._connection.execute(f"ALTER TABLE ledger.deliveries ADD COLUMN IF NOT EXISTS {column}")
         self._connection.execute("ALTER TABLE ledger.duplicates ADD COLUMN IF NOT EXISTS of_delivery BIGINT")
 
     def next_ids(self) -> tuple[int, int]:
         """The next delivery id and the next revision. Only the writer asks, inside its transaction."""
-        row = self._connection.execute(
+        (row,) = self._connection.execute(
             "SELECT coalesce(max(delivery_id), 0) + 1, coalesce(max(revision), 0) + 1 FROM ledger.deliveries"
-        ).fetchone()
-        assert row is not None
+        ).fetchall()
         return int(row[0]), int(row[1])
 
     def feed_revision(self, feed: str) -> int:
         """The newest revision of a feed's rows; 0 before its first delivery."""
-        row = self._connection.execute(
+        (row,) = self._connection.execute(
             "SELECT coalesce(max(revision), 0) FROM ledger.deliveries WHERE feed = ? "
             "AND (status IN ('accepted', 'superseded'))",
             [feed],
-        ).fetchone()
-        assert row is not None
+        ).fetchall()
         return int(row[0])
 
     def known(self, feed: str, slots: list[str], fingerprints: list[str]) -> tuple[set[str], set[str]]:
@@ -229,6 +236,23 @@ class Ledger:
             [[delivery, count, revision] for delivery, count in rows.items()],
         )
 
+    def take_back(self, delivery: int, from_deliveries: Sequence[int]) -> list[int]:
+        """Lines of the delivery that gave way to these; they are no longer noted as duplicates."""
+        rows = self._connection.execute(
+            "DELETE FROM ledger.duplicates WHERE delivery_id = ? AND list_contains(?::BIGINT[], of_delivery) "
+            "RETURNING line",
+            [delivery, list(from_deliveries)],
+        ).fetchall()
+        return [line for (line,) in rows]
+
+    def came_back(self, delivery: int, accepted: int, rejected: int, duplicate: int) -> None:
+        """Add to a receipt's figures."""
+        self._connection.execute(
+            "UPDATE ledger.deliveries SET accepted = accepted + $2, rejected = rejected + $3, "
+            "duplicate = duplicate + $4 WHERE delivery_id = $1",
+            [delivery, accepted, rejected, duplicate],
+        )
+
     def gave_way_to(self, deliveries: Sequence[int]) -> list[int]:
         """Deliveries in force with rows that gave way to rows of these."""
         rows = self._connection.execute(
@@ -249,11 +273,10 @@ class Ledger:
 
     def last_archived(self, feed: str) -> int:
         """The id of the feed's last delivery that was claimed into the archive; 0 where there is none."""
-        row = self._connection.execute(
+        (row,) = self._connection.execute(
             "SELECT coalesce(max(delivery_id), 0) FROM ledger.deliveries WHERE feed = ? AND fingerprint IS NOT NULL",
             [feed],
-        ).fetchone()
-        assert row is not None
+        ).fetchall()
         return int(row[0])
 
     def forget(self, deliveries: Sequence[int]) -> None:
@@ -289,13 +312,20 @@ class Ledger:
             "delivery_id > $1" + (" AND feed = $2" if values[1:] else "") + " ORDER BY delivery_id DESC", values
         )
 
+    def receipt(self, delivery_id: int) -> Receipt:
+        """The receipt of a delivery; raises ConfigurationError where there is none."""
+        found = self._one("delivery_id = $1", [delivery_id])
+        if found is None:
+            raise ConfigurationError(f"delivery {delivery_id}", "is not in the ledger", "See `platform feed status`.")
+        return found
+
     def waiting(self, feed: str) -> list[Receipt]:
         """Deliveries of the feed that are quarantined as a whole."""
         return self._many("feed = $1 AND status = 'quarantined' ORDER BY delivery_id", [feed])
 
     def totals(self, feed: str) -> Totals:
         """The feed's receipts over all time."""
-        row = self._connection.execute(
+        (row,) = self._connection.execute(
             "SELECT count(*), coalesce(sum(read), 0)::BIGINT, coalesce(sum(accepted), 0)::BIGINT, "
             "coalesce(sum(rejected), 0)::BIGINT, coalesce(sum(duplicate), 0)::BIGINT, "
             "coalesce(sum(accepted) FILTER (status = 'accepted'), 0)::BIGINT, "
@@ -305,8 +335,7 @@ class Ledger:
             "max(arrived_at) FILTER (status = 'accepted') "
             "FROM ledger.deliveries WHERE feed = ?",
             [feed],
-        ).fetchone()
-        assert row is not None
+        ).fetchall()
         return Totals(*row)
 
     def _one(self, where: str, values: list[object]) -> Receipt | None:
@@ -321,6 +350,7 @@ class Ledger:
         for row in rows:
             named = dict(zip(_COLUMNS, row, strict=True))
             named.update({key: tuple(named[key] or ()) for key in _ARRAYS})
+            named["expects"] = Expected(**json.loads(named["expects"] or "{}"))
             named["dialect"] = json.loads(named["dialect"] or "{}")
             named["parts"] = tuple(Part(**part) for part in json.loads(named["parts"] or "[]"))
             receipts.append(Receipt(**named))
@@ -331,6 +361,8 @@ def _stored(value: object) -> object:
     """A receipt's value as the database takes it."""
     if isinstance(value, tuple) and value and isinstance(value[0], Part):
         return json.dumps([asdict(part) for part in value])
+    if isinstance(value, Expected):
+        return json.dumps(asdict(value)) if value != NOTHING else None
     if isinstance(value, Mapping):
         return json.dumps(value)
     return list(value) if isinstance(value, tuple) else value

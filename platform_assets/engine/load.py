@@ -86,7 +86,7 @@ class Load:
         self._next_id, next_revision = self._ledger.next_ids()
         self._revision = next_revision if revision is None else revision
         self._version = feed.version()
-        self._rows = Rows(connection, feed, self._tables, self._revision)
+        self._rows = Rows(connection, feed, self._tables)
         self._under_way: dict[int, _Delivery] = {}
         self._receipts: list[Receipt] = []
         self._seen: list[tuple[Arrival, int]] = []
@@ -120,6 +120,12 @@ class Load:
 
     def _take(self, offer: Offer, claim: Claim) -> None:
         arrival = claim.arrival
+        same = self._same_content(claim)
+        try:
+            arrival.expects.hold(fingerprint=claim.fingerprint, read=same.read if same else None)
+        except DeliveryRefused as mismatch:
+            self._quarantine(offer, mismatch)
+            return
         known = arrival.slot in self._known_slots
         replaced = self._ledger.in_force(self._feed.name, arrival.slot) if known else None
         if replaced and self._feed.on_restatement == "refuse" and replaced.fingerprint != claim.fingerprint:
@@ -129,7 +135,6 @@ class Load:
             )
             self._quarantine(offer, problem)
             return
-        same = self._same_content(claim)
         if same is not None:
             if replaced is not None and replaced.delivery_id == same.delivery_id:
                 replaced = None  # the file was touched, not changed
@@ -231,6 +236,7 @@ class Load:
             archived=claim.copy.relative_to(self._archive.root).as_posix() if claim else None,
             committed_at=committed_at,
             replayed_at=replayed_at,
+            expects=arrival.expects,
             **outcome,
         )
 
@@ -242,7 +248,8 @@ class Load:
         feed = self._feed
         try:
             wanted = [header for column in columns_of(feed.contract) for header in column.headers]
-            reader = open_reader(claim.copy, claim.arrival.slot, feed.source, wanted)
+            scratch = self._archive.root / feed.name
+            reader = open_reader(claim.copy, claim.arrival.slot, feed.source, wanted, scratch=scratch)
         except DeliveryUnfinished as error:
             if young:
                 raise
@@ -293,10 +300,11 @@ class Load:
                 failpoint.reached("mid-read")
                 self._rows.add(delivery_id, batch)
         reader.reconcile(read)
+        delivery.offer.arrival.expects.hold(read=read)
         self._rows.end(delivery_id)
         if read == 0 and reader.header and self._feed.on_empty == "quarantine":
             raise _empty("a header and no row")
-        delivery.receipt = replace(delivery.receipt, read=read)
+        delivery.receipt = replace(delivery.receipt, read=read, parts=tuple(reader.parts))
 
 
 def _empty(what: str) -> DeliveryRefused:

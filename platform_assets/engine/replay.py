@@ -99,7 +99,7 @@ def _offer(receipt: Receipt, archive: Archive) -> Offer | None:
     if receipt.archived is None or receipt.fingerprint is None:
         if receipt.problem is None:
             return None
-        arrival = Arrival(receipt.slot, archive.root, seen)
+        arrival = Arrival(receipt.slot, archive.root, seen, expects=receipt.expects)
         problem = DeliveryRefused(
             receipt.problem,
             remedy=receipt.remedy or "",
@@ -108,7 +108,7 @@ def _offer(receipt: Receipt, archive: Archive) -> Offer | None:
         )
         return Offer(arrival, None, problem, known_as=known_as)
     copy = archive.root / receipt.archived
-    arrival = Arrival(receipt.slot, copy, seen)
+    arrival = Arrival(receipt.slot, copy, seen, expects=receipt.expects)
     if not archive.holds(copy, receipt.fingerprint):
         if receipt.status in ("superseded", "duplicate"):
             return None

@@ -1,7 +1,7 @@
 """The rows of deliveries on their way into raw and quarantine, counted as they go.
 
-Belongs here: what becomes of each row: copy, accepted, rejected, given way to another. Does not: what becomes of a
-delivery (load.py), judging (validate.py), storing (tables.py).
+Belongs here: what becomes of each row: copy, accepted, rejected. Does not: what becomes of a delivery (load.py), rows
+with the key of others (keys.py), judging (validate.py), storing (tables.py).
 """
 
 from collections import Counter
@@ -13,11 +13,12 @@ from typing import Final
 import duckdb
 import polars as pl
 
+from platform_assets.engine.cast import as_text
 from platform_assets.engine.contract import Header
+from platform_assets.engine.copies import Copies
 from platform_assets.engine.feed import Feed
 from platform_assets.engine.ledger import Ledger
 from platform_assets.engine.readers import Batch
-from platform_assets.engine.repeats import Copies, rivals
 from platform_assets.engine.tables import FeedTables
 from platform_assets.engine.validate import judge
 from platform_assets.errors import DeliveryRefused
@@ -40,12 +41,10 @@ class Rows:
     Those of small deliveries are judged and stored together: a frame of rows carries its delivery's id.
     """
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, feed: Feed, tables: FeedTables, revision: int) -> None:
+    def __init__(self, connection: duckdb.DuckDBPyConnection, feed: Feed, tables: FeedTables) -> None:
         self._feed = feed
-        self._connection = connection
         self._tables = tables
         self._ledger = Ledger(connection)
-        self._revision = revision
         self._copies = Copies(connection, tables)
         self._types = tables.types()
         self._headers: dict[int, Header] = {}
@@ -74,7 +73,7 @@ class Rows:
             return
         unknown = list(self._headers[delivery_id].unknown)
         if unknown and self._feed.on_drift == "add":
-            frame = frame.with_columns(pl.col(unknown).cast(pl.String, strict=False))
+            frame = frame.with_columns(as_text(name, frame.schema[name]) for name in unknown)
         elif self._feed.on_drift == "rescue":
             extra = pl.struct(unknown).struct.json_encode() if unknown else pl.lit(None, pl.String)
             frame = frame.with_columns(extra.alias("_extra")).drop(unknown)
@@ -95,13 +94,8 @@ class Rows:
                 self._leave_out(copies)
 
     def finish(self) -> None:
-        """Store what is still waiting, and let the feed's policy decide between rows with the same key."""
+        """Store what is still waiting."""
         self._flush()
-        if self._feed.on_known_key != "allow" and self.figures:
-            keep: Final = "first" if self._feed.on_known_key == "reject" else "last"
-            losers = rivals(self._connection, self._tables, self._feed.key, list(self.figures), keep)
-            if losers.height:
-                self._leave_out(losers)
 
     def _make_room(self, name: str) -> None:
         """See that raw has a text column for the unknown column `name`; to SQL its case makes no difference."""
@@ -128,7 +122,7 @@ class Rows:
             if copies.height:
                 self._ledger.add_duplicates(copies)
                 self._count(Counter(copies["_delivery_id"]), "duplicate")
-        verdict = judge(frame, self._feed.contract)
+        verdict = judge(frame, self._feed.contract, self._arrived)
         self._tables.insert(verdict.accepted)
         rejected = Counter(verdict.rejected["_delivery_id"])
         if rejected:
@@ -143,15 +137,12 @@ class Rows:
             setattr(figures, figure, getattr(figures, figure) + count)
 
     def _leave_out(self, lines: pl.DataFrame) -> None:
-        """Turn stored rows into duplicates (`_delivery_id`, `_line`, and `of` where they gave way to another)."""
+        """Turn stored rows (`_delivery_id`, `_line`) into duplicates."""
         from_raw, from_quarantine = self._tables.remove_lines(lines)
         self._ledger.add_duplicates(lines)
         for left, figure in ((from_raw, "accepted"), (from_quarantine, "rejected")):
-            here = {delivery: count for delivery, count in left.items() if delivery in self.figures}
-            self._count({delivery: -count for delivery, count in here.items()}, figure)
-            self._count(here, "duplicate")
-        older = {delivery: count for delivery, count in from_raw.items() if delivery not in self.figures}
-        self._ledger.give_way(older, self._revision)
+            self._count({delivery: -count for delivery, count in left.items()}, figure)
+            self._count(left, "duplicate")
 
     def _malformed(self, delivery_id: int, malformed: pl.DataFrame) -> None:
         if not malformed.height:
@@ -176,7 +167,7 @@ class Rows:
             part = rejected.filter(of_delivery)
             delivered = self._headers[delivery_id].columns
             record = pl.struct(
-                pl.col(name).cast(pl.String, strict=False).alias(delivered.get(name, name))
+                as_text(name, part.schema[name]).alias(delivered.get(name, name))
                 for name in part.columns
                 if name not in ("_delivery_id", "_line", "_extra")
             )

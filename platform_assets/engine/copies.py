@@ -1,16 +1,15 @@
-"""Rows that were there before: exact copies within a delivery, and keys that other deliveries hold.
+"""Exact copies of rows within a delivery.
 
-Belongs here: finding such rows in bounded memory. Does not: what the feed's policy makes of them (load.py).
+Belongs here: finding them in bounded memory. Does not: what becomes of them (rows.py), keys (keys.py).
 """
 
-from collections.abc import Sequence
-from typing import Final, Literal
+from typing import Final
 
 import duckdb
 import polars as pl
 
 from platform_assets.engine.tables import FeedTables
-from platform_assets.engine.warehouse import execute_over, quote
+from platform_assets.engine.warehouse import execute_over
 
 _IN_MEMORY: Final = 12_000_000
 _LINES: Final = {"_delivery_id": pl.Int64, "_line": pl.Int64}
@@ -105,29 +104,3 @@ class Copies:
 def _repeated(hashes: pl.Series) -> pl.Series:
     ordered = hashes.sort()  # by far cheaper than a hash table of them all
     return ordered.filter(ordered == ordered.shift(1)).unique()
-
-
-def rivals(
-    connection: duckdb.DuckDBPyConnection,
-    tables: FeedTables,
-    key: Sequence[str],
-    deliveries: Sequence[int],
-    keep: Literal["first", "last"],
-) -> pl.DataFrame:
-    """Rows of raw that have to give way to another with the same key: `_delivery_id`, `_line`, `of` (who keeps it).
-
-    Only keys that `deliveries` hold are looked at. A key with a NULL in it is no key. Deliveries count in the order
-    of their ids, whenever their rows were stored, so that a replay comes to the same.
-    """
-    columns = ", ".join(quote(name) for name in key)
-    order = "ASC" if keep == "first" else "DESC"
-    found: pl.DataFrame = connection.sql(
-        f"WITH new AS (SELECT DISTINCT {columns} FROM {tables.raw} "
-        "WHERE _delivery_id BETWEEN $first AND $last AND list_contains($deliveries, _delivery_id)), "
-        f"held AS (SELECT {columns}, _delivery_id, _line FROM {tables.raw} SEMI JOIN new USING ({columns})) "
-        "SELECT _delivery_id, _line, first_value(_delivery_id) OVER place AS of FROM held "
-        f"WINDOW place AS (PARTITION BY {columns} ORDER BY _delivery_id {order}, _line {order}) "
-        "QUALIFY row_number() OVER place > 1",
-        params={"first": min(deliveries), "last": max(deliveries), "deliveries": list(deliveries)},
-    ).pl()
-    return found
