@@ -35,8 +35,12 @@ class Csv:
     def __post_init__(self) -> None:
         if self.delimiter is not None and (len(self.delimiter) != 1 or self.delimiter in '"\r\n'):
             raise ConfigurationError("Csv.delimiter", f"{self.delimiter!r}", "Give one character, such as ';'.")
-        if self.quote is not None and (len(self.quote) != 1 or self.quote in "\r\n" or self.quote == self.delimiter):
-            raise ConfigurationError("Csv.quote", f"{self.quote!r}", "Give one character, or None for no quoting.")
+        if self.quote is not None and (
+            len(self.quote) != 1 or not self.quote.isascii() or self.quote in "\0\r\n" or self.quote == self.delimiter
+        ):
+            raise ConfigurationError(
+                "Csv.quote", f"{self.quote!r}", "Give one ASCII character, or None for no quoting."
+            )
         if self.skip < 0:
             raise ConfigurationError("Csv.skip", f"{self.skip}", "Give the number of lines before the header.")
         if self.footer is not None:

@@ -12,6 +12,7 @@ import polars as pl
 
 from platform_assets.engine.feed import Files
 from platform_assets.engine.formats import Csv, Excel, Json, Parquet, Xml
+from platform_assets.engine.readers.unpack import Room, packing, unpacked
 from platform_assets.errors import DeliveryRefused
 
 MALFORMED_SCHEMA: Final = {"_line": pl.Int64(), "record": pl.String(), "rule": pl.String()}
@@ -79,29 +80,60 @@ def refuse_unreconciled(counted: int, read: int) -> None:
         )
 
 
-def open_reader(copy: Path, slot: str, files: Files, wanted: Sequence[str] = ()) -> Reader:  # noqa: ARG001 - for nested formats
+def open_reader(
+    copy: Path, slot: str, files: Files, wanted: Sequence[str] = (), *, scratch: Path | None = None
+) -> Reader:
     """The reader for a delivery that was called `slot` and now lies at `copy`.
 
     wanted: the headers that the contract asks for; where records are nested they say which paths are columns.
+    scratch: where a plain copy of a packed file may lie for as long as the reader is used; beside `copy` if None.
     Raises DeliveryRefused (or its half-written kin, DeliveryUnfinished) where it cannot be read as a whole.
     """
-    name = slot.lower().removesuffix(".gz")
-    compressed = slot.lower().endswith(".gz")
+    return open_within(Room(copy, scratch or copy.parent), copy, slot, files, wanted)
+
+
+def open_within(room: Room, copy: Path, slot: str, files: Files, wanted: Sequence[str]) -> Reader:
+    """As `open_reader`; plain copies of what is packed find their place in `room`."""
+    name = slot.lower()
+    if suffix := packing(name):
+        inner = slot[: -len(suffix)]
+        return unpacked(copy, name, room).held_by(lambda plain: _open_plain(plain, inner, files, wanted))
+    if name.endswith(".zip"):
+        from platform_assets.engine.readers.zip import ZipReader
+
+        return ZipReader(room, copy, slot, files, wanted)
+    return _open_plain(copy, slot, files, wanted)
+
+
+def _open_plain(copy: Path, slot: str, files: Files, wanted: Sequence[str]) -> Reader:
+    name = slot.lower()
     if name.endswith((".csv", ".tsv", ".txt")):
         from platform_assets.engine.readers.csv import CsvReader
 
-        return CsvReader(copy, compressed=compressed, form=declared(files, Csv, slot))
+        return CsvReader(copy, form=declared(files, Csv, slot), name=Path(slot).name, wanted=wanted)
     if name.endswith((".ndjson", ".jsonl")):
         from platform_assets.engine.readers.ndjson import NdjsonReader
 
-        return NdjsonReader(copy, compressed=compressed, form=declared(files, Json, slot))
-    if name.endswith(".parquet") and not compressed:
+        return NdjsonReader(copy, form=declared(files, Json, slot), wanted=wanted)
+    if name.endswith(".json"):
+        from platform_assets.engine.readers.json import open_json
+
+        return open_json(copy, form=declared(files, Json, slot), wanted=wanted)
+    if name.endswith((".xlsx", ".xlsm", ".xlsb", ".xls", ".ods")):
+        from platform_assets.engine.readers.excel import ExcelReader
+
+        return ExcelReader(copy, form=declared(files, Excel, slot))
+    if name.endswith(".xml"):
+        from platform_assets.engine.readers.xml import XmlReader
+
+        return XmlReader(copy, form=declared(files, Xml, slot), wanted=wanted)
+    if name.endswith(".parquet"):
         from platform_assets.engine.readers.parquet import ParquetReader
 
-        return ParquetReader(copy)
+        return ParquetReader(copy, slot=slot, form=declared(files, Parquet, slot), wanted=wanted)
     raise DeliveryRefused(
         f"format of {Path(slot).name!r} is not known",
-        remedy="Deliver .csv, .csv.gz, .tsv, .ndjson, .ndjson.gz, .jsonl or .parquet.",
+        remedy="Deliver .csv, .tsv, .txt, .ndjson, .jsonl, .json, .xml, .xlsx, .parquet, or these as .gz, .zst, .zip.",
     )
 
 

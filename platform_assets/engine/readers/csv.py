@@ -1,24 +1,26 @@
-"""CSV: a header, then records of as many fields, `"` for quoting.
+"""CSV: lines before the header, the header, records, a footer.
 
-Belongs here: taking lines apart into fields, exactly; what cannot be is malformed, alone. Does not: types.
-Lines without quotes, nearly all, are split by Polars a chunk at a time; lines with quotes by Python's csv.
+Belongs here: where in a file the records are, and counting them without the parser. Does not: taking them apart
+(delimited.py), finding out the delimiter (dialect.py), decoding (text.py).
 """
 
-import csv
-import io
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain, islice
 from pathlib import Path
 from typing import Final
 
 import polars as pl
 
 from platform_assets.engine.formats import Csv
-from platform_assets.engine.readers import MALFORMED_SCHEMA, Batch, Part, refuse_unreconciled
-from platform_assets.engine.readers.text import LONGEST_LINE, decoded_chunks, line_ends
+from platform_assets.engine.readers import Batch, Part, refuse_unreconciled
+from platform_assets.engine.readers.delimited import LONGEST_RECORD, Grammar, Splitter
+from platform_assets.engine.readers.dialect import SAMPLE, detect
+from platform_assets.engine.readers.text import Text, line_ends
+from platform_assets.errors import DeliveryRefused, DeliveryUnfinished
 
-_LONGEST_RECORD: Final = 1 << 20
-csv.field_size_limit(LONGEST_LINE)
+_LINE_END: Final = re.compile(rb"\r\n|\n|\r")
 
 
 class CsvReader:
@@ -26,21 +28,40 @@ class CsvReader:
 
     format = "csv"
 
-    def __init__(self, copy: Path, *, compressed: bool, form: Csv) -> None:
-        self._copy = copy
-        self._compressed = compressed
+    def __init__(self, copy: Path, *, form: Csv, name: str, wanted: Sequence[str]) -> None:
+        """name, wanted (the headers that the contract asks for): for finding out what `form` does not declare."""
+        self._text = Text(copy, form.encoding)
         self._form = form
-        self._delimiter = form.delimiter or ","
-        self._survey = _Survey(self._delimiter)
-        for chunk in self._chunks():
+        self._whole: list[bytes] | None = None  # where one chunk holds all records, it is decoded once
+        self._end = sys.maxsize
+        self._footer_lines = 0
+        self._accounted = 0
+        chunks = self._chunks()
+        begun = self._begin(chunks, name, wanted)
+        self._survey = _Survey(self._form, len(self.header))
+        self._survey.see_ends(self._before)
+        read = 0
+        for chunk in self._surveyed(chain(begun, chunks)):
+            read += 1
             self._survey.add(chunk)
         self._survey.finish()
-        self._accounted = 0
+        if len(begun) == 1 and read <= (self._start < len(begun[0])):
+            self._whole = begun
 
     @property
     def dialect(self) -> Mapping[str, str]:
         """See `Reader`."""
-        return {"delimiter": self._delimiter, "encoding": self._form.encoding or "utf-8"}
+        said = {
+            "delimiter": self._form.delimiter or "",
+            "quote": self._form.quote or "none",
+            "encoding": self._text.encoding,
+            "line_ends": self._survey.line_ends,
+        }
+        if self._form.skip:
+            said["skip"] = f"{self._form.skip}"
+        if self._form.footer is not None:
+            said["footer_lines"] = f"{self._footer_lines}"
+        return said
 
     @property
     def parts(self) -> Sequence[Part]:
@@ -50,7 +71,7 @@ class CsvReader:
     @property
     def header(self) -> tuple[str, ...]:
         """See `Reader`."""
-        return self._survey.header
+        return self._header
 
     @property
     def looks_cut_off(self) -> bool:
@@ -58,27 +79,24 @@ class CsvReader:
         return self._survey.cut_off
 
     def batches(self, columns: Mapping[str, str]) -> Iterator[Batch]:
-        """See `Reader`. Empty fields are NULL."""
-        names = {f"{self.header.index(header)}": name for name, header in columns.items()}
-        splitter = _Splitter(self._delimiter, len(self.header))
-        line = 1
-        header = True
+        """See `Reader`. Empty fields are NULL, as are those that the form names."""
+        at = {name: self.header.index(header) for name, header in columns.items()}
+        splitter = Splitter(self._form, self.header, list(at.values()))
+        chosen = ["_line", *(pl.col(f"{position}").alias(name) for name, position in at.items())]
+        line = self._first_line
         carry = b""
-        chunks = self._chunks()
-        chunk = next(chunks, None)
-        while chunk is not None:
-            following = next(chunks, None)
-            chunk = carry + chunk
-            block = splitter.split(chunk, line, header=header, final=following is None)
-            header = block.header
-            carry = chunk[block.consumed :]
-            line += block.lines
-            self._accounted = line - 1
-            yield Batch(
-                block.frame.select("_line", *(pl.col(at).alias(name) for at, name in names.items())),
-                block.malformed,
+        blocks = self._survey.blocks
+        for number, chunk in enumerate(self._data(self._chunks()), start=1):
+            block = splitter.split(
+                carry + chunk if carry else chunk,
+                line,
+                final=number == len(blocks),
+                plain_lines=None if carry else blocks[number - 1],
             )
-            chunk = following
+            carry = b"" if block.consumed == len(carry) + len(chunk) else (carry + chunk)[block.consumed :]
+            line += block.lines
+            self._accounted = line - self._first_line
+            yield Batch(block.frame.select(chosen), block.malformed)
 
     def reconcile(self, read: int) -> None:
         """See `Reader`; a record ends at a line end outside quotes.
@@ -89,189 +107,170 @@ class CsvReader:
             refuse_unreconciled(self._survey.records, read)
 
     def _chunks(self) -> Iterator[bytes]:
-        return decoded_chunks(self._copy, compressed=self._compressed, encoding=self._form.encoding or "utf-8")
+        if self._whole is not None:
+            return iter(self._whole)
+        return self._text.chunks()
+
+    def _begin(self, chunks: Iterator[bytes], name: str, wanted: Sequence[str]) -> list[bytes]:
+        """Find the header, and where the records begin. What was read of `chunks` is handed back."""
+        begun: list[bytes] = []
+        for chunk in chunks:
+            begun.append(chunk)
+            text = chunk if len(begun) == 1 else b"".join(begun)
+            start = _after(text, self._form.skip)
+            if len(text[start:].lstrip(b"\r\n")) > SAMPLE:
+                ended = False
+                break
+        else:
+            text = b"".join(begun) if len(begun) != 1 else begun[0]
+            start = _after(text, self._form.skip)
+            ended = True
+        self._form = detect(text[start : start + SAMPLE + 1], self._form, name, wanted)
+        if self._form.header is not None:
+            self._header, self._start = self._form.header, start
+        else:
+            self._header, self._start = self._read_header(text, start, ended=ended)
+        self._before = text[: self._start]
+        self._first_line = 1 + line_ends(self._before)
+        return begun
+
+    def _read_header(self, text: bytes, start: int, *, ended: bool) -> tuple[tuple[str, ...], int]:
+        """The names, and where their line ends; `ended`: `text` is all there is."""
+        at = start
+        while text[at : at + 1] in (b"\n", b"\r"):
+            at += 1  # blank lines are not it
+        if at == len(text):
+            return (), at
+        grammar = Grammar(self._form)
+        reach = min(at + LONGEST_RECORD, len(text))
+        found = grammar.record.match(text, at, reach)
+        if found and (found[0].endswith((b"\n", b"\r")) or found.end() == len(text)):
+            return tuple(grammar.fields(found[0].decode().rstrip("\r\n"))), found.end()
+        line = 1 + line_ends(text[:at])
+        opened = found is None and grammar.left_open.match(text, at, reach)
+        if opened and ended and reach == len(text):
+            raise DeliveryUnfinished("ends in the middle of the header")
+        what = f"longer than {LONGEST_RECORD >> 20} MB" if found or opened else "not well-formed: stray quote"
+        raise DeliveryRefused(
+            f"the header is {what}",
+            remedy="Ask the producer for a sound one, or declare Csv(quote=None) if quotes mean nothing in this file.",
+            line=line,
+        )
+
+    def _data(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
+        """The lines that are records, a chunk at a time, as far as the end is known."""
+        at = 0
+        for chunk in chunks:
+            data = chunk[max(self._start - at, 0) : max(self._end - at, 0)]
+            at += len(chunk)
+            if data:
+                yield data
+            if at >= self._end:
+                return
+
+    def _surveyed(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
+        """As `_data`, finding the end: what comes after it is decoded, and so checked, too."""
+        found = re.compile(self._form.footer).search if self._form.footer is not None else None
+        end = None
+        at = self._start
+        for data in self._data(chunks):
+            begins = 0 if end is not None else len(data)
+            if found is not None and end is None:
+                texts = _texts(data)[0].to_list()
+                line = next((n for n, text in enumerate(texts) if found(text)), None)
+                if line is not None:
+                    begins = _after(data, line)
+                    end = at + begins
+            if begins:
+                yield data[:begins]
+            if end is not None:
+                self._footer_lines += _lines(data[begins:])
+            at += len(data)
+        if end is not None:
+            self._end = end
 
 
 class _Survey:
-    """Counts over the whole file, made without the parser, and the header."""
+    """Counts over the lines that hold records, made without the parser."""
 
-    def __init__(self, delimiter: str) -> None:
-        self._delimiter = delimiter
-        self.header: tuple[str, ...] = ()
+    def __init__(self, form: Csv, width: int) -> None:
+        self._delimiter = (form.delimiter or ",").encode()
+        self._quote = form.quote.encode() if form.quote else None
+        self._all_else = bytes(set(range(256)) - {*b"\n", *(self._quote or b"")})
+        self._width = width
+        self.blocks: list[int | None] = []  # the lines of each chunk, where none of them is blank
         self.lines = 0
-        self.records = -1  # the header is not a record
+        self.records = 0
         self.quoted = False
         self.cut_off = False
         self._inside = False
         self._last = b""
-        self._previous_end = b"\n"
+        self._ends: set[str] = set()
+
+    @property
+    def line_ends(self) -> str:
+        """How lines end."""
+        return "mixed" if len(self._ends) > 1 else next(iter(self._ends), "none")
+
+    def see_ends(self, block: bytes) -> None:
+        """Take note of how the lines before the records end."""
+        if block:
+            self._texts(block)
 
     def add(self, chunk: bytes) -> None:
-        if not self.header:
-            self._read_header(chunk)
-        self.lines += line_ends(chunk)
-        outside = chunk
-        if b'"' in chunk:
+        """Count the lines and records of the next chunk."""
+        texts, plain = self._texts(chunk)
+        blank = texts == ""
+        closed = len(texts)
+        if self._inside or (self._quote is not None and self._quote in chunk):
             self.quoted = True
-            pieces = chunk.split(b'"')
-            # What lies inside quotes is blotted out by the quote, so that no blank line appears.
-            outside = b'"'.join(pieces[1 if self._inside else 0 :: 2])
-            self._inside ^= len(pieces) % 2 == 0
-        elif self._inside:
-            outside = b""
-        if b"\r" in outside:
-            outside = outside.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        ends = outside.count(b"\n")
-        joined = self._previous_end + outside
-        blank = 0
-        if b"\n\n" in joined:
-            blank = ends - sum(1 for line in outside.split(b"\n")[:-1] if line)
-            if self._previous_end != b"\n" and outside.startswith(b"\n"):
-                blank -= 1
-        self.records += ends - blank
-        self._previous_end = joined[-1:]
+            # Of each line nothing but its quotes; the end that the last may lack keeps it a line.
+            only_quotes = plain.translate(None, self._all_else) + b"\n" * (not plain.endswith(b"\n"))
+            quotes = pl.read_lines(only_quotes, name="quotes")["quotes"].str.len_bytes()
+            inside = ((quotes & 1).cum_sum() + self._inside) & 1 == 1
+            closed -= int(inside.sum())
+            blank &= ~inside
+            self._inside = bool(inside[-1])
+        blanks = int(blank.sum())
+        self.lines += len(texts)
+        self.records += closed - blanks
+        self.blocks.append(None if blanks else len(texts))
         self._last = chunk[max(chunk.rfind(b"\n", 0, -1), chunk.rfind(b"\r", 0, -1)) + 1 :]
 
     def finish(self) -> None:
-        unended = bool(self._last) and not self._last.endswith((b"\n", b"\r"))
-        if unended:
-            self.lines += 1
-            self.records += 1
-            fields = self._last.count(self._delimiter.encode())
-            self.cut_off = self._inside or fields < len(self.header) - 1
-        self.records = max(self.records, 0)
+        """Judge the end."""
+        if self._last and not self._last.endswith((b"\n", b"\r")):
+            self.records += self._inside
+            self.cut_off = self._inside or self._last.count(self._delimiter) < self._width - 1
 
-    def _read_header(self, chunk: bytes) -> None:
-        text = io.StringIO(chunk.decode("utf-8"), newline="")
-        for fields in csv.reader(text, delimiter=self._delimiter):
-            if fields:
-                self.header = tuple(fields)
-                return
-
-
-@dataclass(frozen=True)
-class _Block:
-    """A block taken apart. `frame` has `_line` and columns "0", "1", … of text; `consumed` bytes were.
-    `header`: whether the header is still to come."""
-
-    frame: pl.DataFrame
-    malformed: pl.DataFrame
-    consumed: int
-    lines: int
-    header: bool
+    def _texts(self, block: bytes) -> tuple[pl.Series, bytes]:
+        texts, plain = _texts(block)
+        if plain is not block:
+            self._ends |= {"CR"} if b"\n" not in block else {"CR", "LF"}
+        else:
+            feeds = len(texts) - (not block.endswith(b"\n"))
+            last = block.endswith(b"\r")
+            returns = len(block) - int(texts.str.len_bytes().sum()) - feeds - last
+            kinds = {"CR": last, "CRLF": returns, "LF": feeds - returns}
+            self._ends |= {kind for kind, number in kinds.items() if number}
+        return texts, plain
 
 
-class _Splitter:
-    """Takes blocks of whole lines apart, for one delimiter and one number of fields."""
+def _texts(block: bytes) -> tuple[pl.Series, bytes]:
+    """The physical lines without their ends (LF, CRLF or CR), and the block, written anew if a CR stands alone."""
+    texts = pl.read_lines(block, name="text")["text"]
+    if b"\r" in block and texts.str.contains("\r", literal=True).any():
+        block = block.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        texts = pl.read_lines(block, name="text")["text"]
+    return texts, block
 
-    def __init__(self, delimiter: str, width: int) -> None:
-        self._delimiter = delimiter
-        self._width = width
-        self._fields = {f"{at}": pl.String() for at in range(width)}
 
-    def split(self, block: bytes, line: int, *, header: bool, final: bool) -> _Block:
-        """Take apart the lines of `block`, the first of which is physical line `line`.
+def _lines(block: bytes) -> int:
+    """The number of lines, the last of which may have no end."""
+    return line_ends(block) + (bool(block) and not block.endswith((b"\n", b"\r")))
 
-        header: the first record is not data. final: no more lines follow, so an open quote stays open.
-        """
-        if b'"' in block:
-            return self._with_quotes(block.splitlines(keepends=True), line, header=header, final=final)
-        text = block.replace(b"\r\n", b"\n").replace(b"\r", b"\n") if b"\r" in block else block
-        table = pl.read_lines(text, name="text").with_columns(
-            pl.int_range(line, line + pl.len(), dtype=pl.Int64).alias("_line")
-        )
-        lines = table.height
-        table = table.filter(pl.col("text") != "")
-        if header and table.height:
-            table, header = table[1:], False
-        frame, malformed = self._without_quotes(table)
-        return _Block(frame, malformed, len(block), lines, header)
 
-    def _without_quotes(self, table: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-        """Lines (`_line`, `text`), none blank, into fields; uneven ones are malformed."""
-        delimiters = pl.col("text").str.count_matches(self._delimiter, literal=True)
-        nul = pl.col("text").str.contains("\0", literal=True)
-        table = table.with_columns(
-            pl.when(nul)
-            .then(pl.lit("NUL byte"))
-            .when(delimiters != self._width - 1)
-            .then(pl.format("{} fields instead of {}", delimiters + 1, self._width))
-            .alias("rule")
-        )
-        malformed = table.filter(pl.col("rule").is_not_null())
-        if malformed.height:
-            table = table.filter(pl.col("rule").is_null())
-        fields = pl.col("text").str.split_exact(self._delimiter, self._width - 1)
-        names = list(self._fields)
-        frame = (
-            table.select("_line", fields.struct.rename_fields(names).alias("fields"))
-            .unnest("fields")
-            .with_columns(pl.when(pl.col(names) != "").then(pl.col(names)))
-        )
-        return frame, malformed.select("_line", pl.col("text").alias("record"), "rule")
-
-    def _with_quotes(self, raw: list[bytes], line: int, *, header: bool, final: bool) -> _Block:
-        """As `split`, line by line where there are quotes."""
-        plain: list[tuple[int, str]] = []
-        exact: list[tuple[object, ...]] = []
-        broken: list[tuple[int, str, str]] = []
-        at = 0
-        while at < len(raw):
-            if b'"' not in raw[at]:
-                if text := raw[at].rstrip(b"\r\n").decode():
-                    if not header:
-                        plain.append((line + at, text))
-                    header = False
-                at += 1
-                continue
-            spans, fields = self._record(raw, at)
-            if spans == 0 and not final and sum(map(len, raw[at:])) < _LONGEST_RECORD:
-                break  # it may close in the next block: hand its lines back
-            if header:
-                header = False
-            elif isinstance(fields, str):
-                # The quotes of this line mean nothing sure, so its neighbours are judged on their own.
-                broken.append((line + at, raw[at].rstrip(b"\r\n").decode(), fields))
-                spans = 1
-            else:
-                exact.append((line + at, *(field or None for field in fields)))
-            at += spans or 1
-        frame, malformed = self._without_quotes(
-            pl.DataFrame(plain, schema={"_line": pl.Int64(), "text": pl.String()}, orient="row")
-        )
-        if exact:
-            quoted = pl.DataFrame(exact, schema={"_line": pl.Int64(), **self._fields}, orient="row")
-            frame = pl.concat([frame, quoted]).sort("_line")
-        if broken:
-            malformed = pl.concat([malformed, pl.DataFrame(broken, schema=MALFORMED_SCHEMA, orient="row")])
-        return _Block(frame, malformed.sort("_line"), sum(map(len, raw[:at])), at, header)
-
-    def _record(self, raw: list[bytes], at: int) -> tuple[int, list[str] | str]:
-        """The record that begins at line `at`: how many lines it spans (0 if its quotes do not close within
-        reach), and its fields or the rule it breaks."""
-        fields = self._parsed(raw[at])
-        if isinstance(fields, list) or raw[at].count(b'"') % 2 == 0:
-            return 1, fields
-        record = raw[at]
-        spans = 1
-        inside = True
-        while inside:
-            if at + spans >= len(raw) or len(record) > _LONGEST_RECORD:
-                return 0, "quote never closed"
-            inside ^= raw[at + spans].count(b'"') % 2 == 1
-            record += raw[at + spans]
-            spans += 1
-        return spans, self._parsed(record)
-
-    def _parsed(self, record: bytes) -> list[str] | str:
-        """The fields of a record with quotes, or the rule it breaks."""
-        if b"\0" in record:
-            return "NUL byte"
-        text = io.StringIO(record.rstrip(b"\r\n").decode(), newline="")
-        try:
-            rows = list(csv.reader(text, delimiter=self._delimiter, strict=True))
-        except csv.Error:
-            return "stray quote"
-        if len(rows) != 1:
-            return "stray quote"
-        return rows[0] if len(rows[0]) == self._width else f"{len(rows[0])} fields instead of {self._width}"
+def _after(block: bytes, lines: int) -> int:
+    """Where the line after the first `lines` begins; the end of the block where it has no more."""
+    ends = [end.end() for end in islice(_LINE_END.finditer(block), lines)]
+    return (ends[-1] if ends else 0) if len(ends) == lines else len(block)

@@ -1,46 +1,101 @@
-"""Bytes as chunks of whole lines of UTF-8: decompressed, decoded, without byte-order mark, bounded.
+"""Text files as chunks of whole lines of UTF-8: decoded, without byte-order mark, bounded.
 
-Belongs here: what every line-based format needs. Does not: what a line means (csv.py, ndjson.py).
+Belongs here: what every line-based format needs. Does not: decompression (unpack.py), what a line means (csv.py …).
 """
 
 import codecs
-import gzip
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Final, cast
+from typing import IO, Final
 
-from platform_assets.errors import DeliveryRefused, DeliveryUnfinished
+from platform_assets.errors import DeliveryRefused
 
 CHUNK: Final = 8 << 20
 LONGEST_LINE: Final = 64 << 20
-_RATIO_CAP: Final = 300
-_RATIO_FREE: Final = 100 << 20
+_TAIL: Final = 1 << 16
+# The longer marks first: UTF-16's is how UTF-32's begins.
+_MARKS: Final = (
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
 
 
-def decoded_chunks(copy: Path, *, compressed: bool, encoding: str) -> Iterator[bytes]:
-    """The file in chunks of about 8 MB, each ending at a line end but perhaps the last.
+class Text:
+    """A text file that may be gone through several times; it must not change meanwhile.
 
-    Raises DeliveryUnfinished for a compressed file that stops short, DeliveryRefused for bytes that are not in
-    the declared encoding (naming their offset), for a failed checksum, an absurd ratio or an endless line.
+    encoding: as declared, or else as the byte-order mark says, or else UTF-8.
     """
-    carry = b""
-    for text in _utf8(copy, compressed=compressed, encoding=encoding):
-        block = carry + text
-        # A carriage return at the very end may be half of a CRLF.
-        end = max(block.rfind(b"\n"), block.rfind(b"\r", 0, len(block) - 1)) + 1
-        if end == 0:
-            carry = block
-            if len(carry) > LONGEST_LINE:
-                raise DeliveryRefused(
-                    f"a line is longer than {LONGEST_LINE >> 20} MB",
-                    remedy="Ask the producer for line breaks between the records.",
-                )
-            continue
-        yield block[:end]
-        carry = block[end:]
-    if carry:
-        yield carry
+
+    def __init__(self, copy: Path, encoding: str | None) -> None:
+        self._copy = copy
+        with copy.open("rb") as file:
+            begin = file.read(4)
+        self.encoding = encoding or next((name for mark, name in _MARKS if begin.startswith(mark)), "utf-8")
+        self._utf8 = codecs.lookup(self.encoding).name in ("utf-8", "utf-8-sig")
+        self._start = len(codecs.BOM_UTF8) if self._utf8 and begin.startswith(codecs.BOM_UTF8) else 0
+        self._checked = False
+
+    def chunks(self) -> Iterator[bytes]:
+        """The text in chunks of about 8 MB, each ending at a line end but perhaps the last.
+
+        Raises DeliveryRefused for bytes that are not in the encoding (naming their offset) or an endless line.
+        """
+        with self._copy.open("rb", buffering=0) as file:
+            yield from self._slices(file) if self._utf8 else _whole_lines(self._decoded(file))
+
+    def blocks(self) -> Iterator[bytes]:
+        """The text in blocks that end anywhere between characters, for formats that do not go by lines."""
+        with self._copy.open("rb", buffering=0) as file:
+            yield from self._decoded(file)
+
+    def _slices(self, file: IO[bytes]) -> Iterator[bytes]:
+        """Each chunk is read at once up to where its last line ends, so that none is put together or cut."""
+        at, size = self._start, self._copy.stat().st_size
+        while at < size:
+            end = _line_end(file, at, size)
+            file.seek(at)
+            chunk = _exactly(file, end - at)
+            if not self._checked:
+                self._check(chunk, at)
+            yield chunk
+            at = end
+        self._checked = True
+
+    def _check(self, chunk: bytes, at: int) -> None:
+        if chunk.isascii() or _is_utf8(chunk):
+            return
+        try:
+            chunk.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise self._not_encoded(at + error.start) from error
+
+    def _decoded(self, file: IO[bytes]) -> Iterator[bytes]:
+        decoder = codecs.getincrementaldecoder(self.encoding)()
+        offset = 0
+        first = True
+        while True:
+            block = file.read(CHUNK)
+            held = len(decoder.getstate()[0])  # of a character that straddles two blocks
+            try:
+                text = decoder.decode(block, final=not block)
+            except UnicodeDecodeError as error:
+                raise self._not_encoded(offset - held + error.start) from error
+            offset += len(block)
+            if first and text:
+                text, first = text.removeprefix("\ufeff"), False
+            # A lone surrogate, which some codecs let through, cannot be written as UTF-8.
+            yield text.encode(errors="replace")
+            if not block:
+                return
+
+    def _not_encoded(self, offset: int) -> DeliveryRefused:
+        return DeliveryRefused(
+            f"byte {offset} is not {self.encoding}",
+            remedy='Declare the encoding it has, such as Files(…, format=Csv(encoding="latin-1")) or "utf-16".',
+        )
 
 
 def line_ends(block: bytes) -> int:
@@ -50,65 +105,70 @@ def line_ends(block: bytes) -> int:
     return ends + (returns - block.count(b"\r\n")) if returns else ends
 
 
-def _utf8(copy: Path, *, compressed: bool, encoding: str) -> Iterator[bytes]:
-    utf8 = codecs.lookup(encoding).name in ("utf-8", "utf-8-sig")
-    decoder = codecs.getincrementaldecoder(encoding)()
-    offset = 0
-    first = True
-    for block in _raw(copy, compressed=compressed):
-        if first and utf8 and block.startswith(codecs.BOM_UTF8):
-            block = block.removeprefix(codecs.BOM_UTF8)
-            offset += len(codecs.BOM_UTF8)
-        held = len(decoder.getstate()[0])  # of a character that straddles two blocks
-        try:
-            # Decoding checks the encoding; UTF-8 needs no copy afterwards.
-            text = decoder.decode(block)
-        except UnicodeDecodeError as error:
-            raise _not_encoded(encoding, offset - held + error.start) from error
-        offset += len(block)
-        if utf8:
-            yield block
-        else:
-            # A lone surrogate, which some codecs let through, cannot be written as UTF-8.
-            yield (text.removeprefix("\ufeff") if first else text).encode(errors="replace")
-        first = False
+def _line_end(file: IO[bytes], start: int, size: int) -> int:
+    """Where the last line ends that ends within a chunk's reach of `start`; the file's end if there are no more."""
+    searched = start
+    while (reach := searched + CHUNK) < size:
+        tail = reach
+        while tail > searched:
+            head = max(searched, tail - _TAIL)
+            file.seek(head)
+            # The byte after it tells whether a carriage return is half of a CRLF.
+            block = _exactly(file, tail - head + 1)
+            if end := max(block.rfind(b"\n", 0, -1), _last_return(block)) + 1:
+                return head + end
+            tail = head
+        if reach - start > LONGEST_LINE:
+            raise _endless()
+        searched = reach
+    return size
+
+
+def _last_return(block: bytes) -> int:
+    """The last carriage return but in the last byte that is no half of a CRLF."""
+    at = block.rfind(b"\r", 0, -1)
+    return -1 if block[at + 1 : at + 2] == b"\n" else at
+
+
+def _whole_lines(blocks: Iterator[bytes]) -> Iterator[bytes]:
+    carry = b""
+    for text in blocks:
+        block = carry + text
+        # A carriage return at the very end may be half of a CRLF.
+        end = max(block.rfind(b"\n"), block.rfind(b"\r", 0, len(block) - 1)) + 1
+        if end == 0:
+            carry = block
+            if len(carry) > LONGEST_LINE:
+                raise _endless()
+            continue
+        yield block[:end]
+        carry = block[end:]
+    if carry:
+        yield carry
+
+
+def _exactly(file: IO[bytes], length: int) -> bytes:
+    block = file.read(length)
+    while len(block) < length and (more := file.read(length - len(block))):
+        block += more
+    return block
+
+
+def _is_utf8(chunk: bytes) -> bool:
+    """As decoding would say, at a thirtieth of its cost."""
+    import pyarrow as pa
+
+    ends = b"".join(at.to_bytes(8, "little") for at in (0, len(chunk)))
+    text = pa.Array.from_buffers(pa.large_string(), 1, [None, pa.py_buffer(ends), pa.py_buffer(chunk)])
     try:
-        decoder.decode(b"", final=True)
-    except UnicodeDecodeError as error:
-        raise _not_encoded(encoding, offset - len(decoder.getstate()[0])) from error
+        text.validate(full=True)
+    except pa.ArrowInvalid:
+        return False
+    return True
 
 
-def _not_encoded(encoding: str, offset: int) -> DeliveryRefused:
+def _endless() -> DeliveryRefused:
     return DeliveryRefused(
-        f"byte {offset} is not {encoding}",
-        remedy='Declare the encoding it has, such as Files(…, format=Csv(encoding="latin-1")) or "utf-16".',
+        f"a line is longer than {LONGEST_LINE >> 20} MB",
+        remedy="Ask the producer for line breaks between the records.",
     )
-
-
-def _raw(copy: Path, *, compressed: bool) -> Iterator[bytes]:
-    with copy.open("rb") as plain:
-        if not compressed:
-            while block := plain.read(CHUNK):
-                yield block
-            return
-        size = copy.stat().st_size
-        total = 0
-        with cast("IO[bytes]", gzip.GzipFile(fileobj=plain)) as unpacked:
-            while True:
-                try:
-                    block = unpacked.read(CHUNK)
-                except EOFError as error:
-                    raise DeliveryUnfinished("the compressed file ends before its content does") from error
-                except (gzip.BadGzipFile, zlib.error) as error:
-                    raise DeliveryRefused(
-                        f"damaged gzip: {error}", remedy="Ask the producer to deliver the file again."
-                    ) from error
-                if not block:
-                    return
-                total += len(block)
-                if total > _RATIO_FREE and total > size * _RATIO_CAP:
-                    raise DeliveryRefused(
-                        f"unpacks to more than {_RATIO_CAP} times its size",
-                        remedy="If this is real, deliver it unpacked; it looks like a decompression bomb.",
-                    )
-                yield block

@@ -1,0 +1,599 @@
+"""Workbooks: every cell is what it is in the sheet, every row is accounted for, and no parser can hurt us."""
+
+import io
+import os
+import signal
+import struct
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import openpyxl
+import psutil
+import pytest
+import xlsxwriter
+from shop import Shop
+
+from platform_assets.engine.feed import Files, seconds
+from platform_assets.engine.formats import Excel
+from platform_assets.engine.readers import excel, isolated, open_reader, sheets
+from platform_assets.errors import DeliveryRefused, DeliveryUnfinished
+
+Row = tuple[Any, ...]
+
+
+def workbook(
+    *rows: list[Any], at: str = "A1", then: Callable[[Any, Any], None] = lambda *_: None, **more: Any
+) -> bytes:
+    """A workbook of one sheet, "S", with `rows` from cell `at` on; `then` is called with book and sheet, `more` holds
+    further sheets."""
+    content = io.BytesIO()
+    with xlsxwriter.Workbook(content, {"default_date_format": "yyyy-mm-dd hh:mm:ss"}) as book:
+        for name, cells in {"S": rows, **more}.items():
+            sheet = book.add_worksheet(name)
+            column = openpyxl.utils.column_index_from_string(at.rstrip("0123456789"))
+            for number, row in enumerate(cells, int(at.lstrip("ABCDEFGHIJKLMNOPQRSTUVWXYZ"))):
+                for place, value in enumerate(row, column - 1):
+                    write(sheet, number - 1, place, value)
+            if name == "S":
+                then(book, sheet)
+    return content.getvalue()
+
+
+def write(sheet: Any, row: int, column: int, value: Any) -> None:
+    if isinstance(value, str) and value.startswith("#"):
+        sheet.write_formula(row, column, "=1/0", None, value)
+    elif isinstance(value, str):
+        sheet.write_string(row, column, value)
+    else:
+        sheet.write(row, column, value)
+
+
+def read(folder: Path, content: bytes, **form: str) -> tuple[tuple[str, ...], list[Row], list[Row]]:
+    """The header, the sound rows (line first) and the malformed ones (line, record, rule), reconciled."""
+    copy = folder / "copy"
+    copy.write_bytes(content)
+    reader = open_reader(copy, "a.xlsx", Files("*", format=Excel(**form)))
+    rows: list[Row] = []
+    malformed: list[Row] = []
+    for batch in reader.batches({name: name for name in reader.header}) if reader.header else ():
+        rows += batch.frame.rows()
+        malformed += batch.malformed.select("_line", "record", "rule").rows()
+    reader.reconcile(len(rows) + len(malformed))
+    return reader.header, sorted(rows, key=lambda row: row[0]), sorted(malformed)
+
+
+DAY, MOMENT = datetime(2026, 1, 31), datetime(2026, 1, 31, 10, 20, 30)  # noqa: DTZ001 - a sheet knows no zones
+
+
+CELLS: list[tuple[Any, Any]] = [
+    ("text", "text"),
+    ("00017", "00017"),
+    (" 7 ", " 7 "),
+    ("  ", "  "),
+    ("a\nb", "a\nb"),
+    ("true", "true"),
+    ("2026-01-31 00:00:00", "2026-01-31 00:00:00"),
+    ("1900-01-01 12:00:00", "1900-01-01 12:00:00"),
+    (17850, "17850"),
+    (17850.5, "17850.5"),
+    (0.1, "0.1"),
+    (-3, "-3"),
+    (1e21, "1000000000000000000000"),
+    (1e-7, "0.0000001"),
+    (True, "true"),
+    (False, "false"),
+    (DAY, DAY),
+    (MOMENT, MOMENT),
+]
+
+
+def test_a_cell_is_what_it_is_in_the_sheet(tmp_path: Path) -> None:
+    delivered, read_as = zip(*CELLS, strict=True)
+    names = [f"c{at}" for at in range(len(CELLS))]
+    assert read(tmp_path, workbook(names, list(delivered))) == (tuple(names), [(2, *read_as)], [])
+
+
+def test_times_and_lengths_of_time_are_text(tmp_path: Path) -> None:
+    def times(book: Any, sheet: Any) -> None:
+        for row, (value, form) in enumerate([(0.25, "hh:mm"), (1.5, "[h]:mm"), (1.5 / 86400, "mm:ss.000")], 1):
+            sheet.write_number(row, 0, value, book.add_format({"num_format": form}))
+
+    assert [row[1] for row in read(tmp_path, workbook(["t"], then=times))[1]] == [
+        "06:00:00",
+        "36:00:00",
+        "00:00:01.500",
+    ]
+
+
+def test_dates_count_from_1904_where_the_workbook_says_so(tmp_path: Path) -> None:
+    content = io.BytesIO()
+    with xlsxwriter.Workbook(content, {"date_1904": True, "default_date_format": "dd/mm/yy"}) as book:
+        sheet = book.add_worksheet("S")
+        sheet.write(0, 0, "day")
+        sheet.write(1, 0, DAY)
+    assert read(tmp_path, content.getvalue())[1] == [(2, DAY)]
+
+
+def test_dates_and_text_in_one_column_are_each_judged_as_what_they_are(tmp_path: Path) -> None:
+    content = workbook(["id", "on"], ["a", DAY], ["b", "31/01/2026"], ["c", None], ["d", DAY], ["e", 5])
+    rows = [(2, "a", DAY), (3, "b", "31/01/2026"), (4, "c", None), (5, "d", DAY), (6, "e", "5")]
+    assert read(tmp_path, content)[1] == rows
+
+
+def test_lines_are_rows_of_the_sheet_and_empty_rows_are_no_records(tmp_path: Path) -> None:
+    content = workbook([None], ["id", "n"], [None], ["a", 1], ["", "  "], [None], ["b", None], at="C3")
+    assert read(tmp_path, content) == (("id", "n"), [(6, "a", "1"), (9, "b", None)], [])
+
+
+def test_hidden_rows_and_columns_are_rows_and_columns(tmp_path: Path) -> None:
+    def hide(_: Any, sheet: Any) -> None:
+        sheet.set_row(1, None, None, {"hidden": True})
+        sheet.set_column(1, 1, None, None, {"hidden": True})
+
+    content = workbook(["id", "n"], ["a", 1], ["b", 2], then=hide)
+    assert read(tmp_path, content)[1] == [(2, "a", "1"), (3, "b", "2")]
+
+
+def test_a_row_with_an_error_cell_is_malformed_and_names_the_cell(tmp_path: Path) -> None:
+    codes = ["#REF!", "#DIV/0!", "#N/A", "#NAME?", "#NULL!", "#NUM!", "#VALUE!"]
+    content = workbook(["id", "n"], ["a", 1], *(["b", code] for code in codes), ["c", 3])
+    _, rows, malformed = read(tmp_path, content)
+    assert rows == [(2, "a", "1"), (10, "c", "3")]
+    assert malformed == [
+        (line, f'{{"id":"b","n":"{code}"}}', f"cell B{line} is {code}") for line, code in enumerate(codes, 3)
+    ]
+
+
+def test_a_formula_is_its_last_value_and_one_never_computed_is_malformed(tmp_path: Path) -> None:
+    def formulas(_: Any, sheet: Any) -> None:
+        sheet.write_formula("B2", "=1+1", None, 2)
+        sheet.write_formula("B3", '=""', None, "")
+
+    content = workbook(["id", "n"], ["a"], ["b"], then=formulas)
+    # As spreadsheets write a formula that gives an empty text, unlike the library.
+    content = repacked(content, "xl/worksheets/sheet1.xml", b'r="B3"', b'r="B3" t="str"')
+    assert read(tmp_path, content)[1] == [(2, "a", "2"), (3, "b", None)]
+    book = openpyxl.Workbook()
+    for row in (["id", "n"], ["a", 1], ["b", "=1+1"], [None, "=2"]):
+        book.active.append(row)
+    saved = io.BytesIO()
+    book.save(saved)
+    _, rows, malformed = read(tmp_path, saved.getvalue())
+    assert rows == [(2, "a", "1")]
+    assert [(line, rule) for line, _, rule in malformed] == [
+        (3, "cell B3 has a formula but no value"),
+        (4, "cell B4 has a formula but no value"),
+    ]
+
+
+def test_rows_covered_by_a_merge_are_malformed(tmp_path: Path) -> None:
+    def merge(_: Any, sheet: Any) -> None:
+        for cells in ("A2:A4", "B6:C6", "F2:G9"):
+            sheet.merge_range(cells, "m")
+
+    rows: list[list[Any]] = [
+        ["id", "n", "x"],
+        *([None, at, "x"] for at in range(2, 6)),
+        [None, None, None],
+        ["z", 7, "x"],
+    ]
+    _, sound, malformed = read(tmp_path, workbook(*rows, then=merge), range="A:C")
+    assert sound == [(2, "m", "2", "x"), (5, None, "5", "x"), (7, "z", "7", "x")]
+    assert [(line, rule) for line, _, rule in malformed] == [
+        (3, "cells A2:A4 are merged"),
+        (4, "cells A2:A4 are merged"),
+        (6, "cells B6:C6 are merged"),
+    ]
+
+
+def test_a_merged_header_is_refused(tmp_path: Path) -> None:
+    content = workbook(["id"], ["a"], then=lambda _, sheet: sheet.merge_range("A1:B1", "Sales 2026"))
+    with pytest.raises(DeliveryRefused, match="header's cells A1:B1 are merged") as refused:
+        read(tmp_path, content)
+    assert refused.value.line == 1
+
+
+def test_values_without_a_column_name_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DeliveryRefused, match="column B has values but no name in row 1"):
+        read(tmp_path, workbook(["id", None, "n"], ["a", 2, 3]))
+    assert read(tmp_path, workbook(["id", None, "n"], ["a", None, 3]))[0] == ("id", "n")
+
+
+TITLED = workbook(["Sales 2026"], [None], ["id", "n", None, "note"], ["a", 1, None, "x"], ["b", 2], ["Total", 3])
+
+
+@pytest.mark.parametrize(
+    ("cells", "header", "lines"),
+    [("A3:B", ("id", "n"), [4, 5, 6]), ("A3:D5", ("id", "n", "note"), [4, 5]), ("B3:B4", ("n",), [4])],
+)
+def test_a_declared_range_leaves_the_rest_of_the_sheet_alone(
+    tmp_path: Path, cells: str, header: tuple[str, ...], lines: list[int]
+) -> None:
+    found, rows, _ = read(tmp_path, TITLED, range=cells)
+    assert found == header
+    assert [row[0] for row in rows] == lines
+
+
+def test_the_sheet_and_its_cells_are_written_down(tmp_path: Path) -> None:
+    (tmp_path / "copy").write_bytes(TITLED)
+    form = Excel(range="A3:B")
+    assert open_reader(tmp_path / "copy", "a.xlsx", Files("*", format=form)).dialect == {"sheet": "S", "range": "A3:B"}
+
+
+def test_several_sheets_are_refused_unless_one_is_declared(tmp_path: Path) -> None:
+    content = workbook(["id"], ["a"], Other=[["x"], ["b"]])
+    with pytest.raises(DeliveryRefused, match="2 sheets and none declared: 'S', 'Other'"):
+        read(tmp_path, content)
+    assert read(tmp_path, content, sheet="Other")[1] == [(2, "b")]
+    with pytest.raises(DeliveryRefused, match="no sheet 'Third'; there are 'S', 'Other'"):
+        read(tmp_path, content, sheet="Third")
+
+
+def test_an_empty_sheet_and_an_empty_file_have_no_header(tmp_path: Path) -> None:
+    assert read(tmp_path, workbook()) == ((), [], [])
+    assert read(tmp_path, b"") == ((), [], [])
+    assert read(tmp_path, workbook(["id"])) == (("id",), [], [])
+
+
+def test_the_count_is_made_from_the_sheets_own_bytes(tmp_path: Path) -> None:
+    (tmp_path / "copy").write_bytes(workbook(["id"], ["a"], ["b"]))
+    reader = open_reader(tmp_path / "copy", "a.xlsx", Files("*"))
+    with pytest.raises(DeliveryRefused, match="2 records were delivered but 1 understood"):
+        reader.reconcile(1)
+
+
+def test_rows_that_cross_the_borders_of_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = workbook(
+        ["id", "n"], *([f"a{at}", at] for at in range(300)), then=lambda _, s: s.merge_range("A9:A10", "m")
+    )
+    for size in (64, 1000):
+        monkeypatch.setattr(sheets, "_CHUNK", size)
+        _, rows, malformed = read(tmp_path, content)
+        assert (len(rows), [line for line, *_ in malformed]) == (299, [10])
+
+
+# Other kinds of workbook
+
+
+def parts_of(content: bytes) -> dict[str, bytes]:
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def repacked(content: bytes, part: str, old: bytes, new: bytes) -> bytes:
+    """The workbook with what is `old` in a part replaced."""
+    parts = parts_of(content)
+    assert old in parts[part]
+    return packed(**{**parts, part: parts[part].replace(old, new)})
+
+
+def packed(**parts: bytes) -> bytes:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, part in parts.items():
+            archive.writestr(name, part, zipfile.ZIP_STORED if name == "mimetype" else None)
+    return content.getvalue()
+
+
+def ods(rows: str) -> bytes:
+    spaces = " ".join(
+        f'xmlns:{name}="urn:oasis:names:tc:opendocument:xmlns:{name}:1.0"' for name in ("office", "table", "text")
+    )
+    content = (
+        f'<?xml version="1.0"?><office:document-content {spaces} xmlns:calcext="urn:x"><office:body>'
+        f'<office:spreadsheet><table:table table:name="S">{rows}</table:table></office:spreadsheet>'
+        "</office:body></office:document-content>"
+    )
+    manifest = b'<manifest:manifest xmlns:manifest="urn:oasis:names:tc:opendocument:xmlns:manifest:1.0"/>'
+    parts = {"content.xml": content.encode(), "META-INF/manifest.xml": manifest}
+    return packed(mimetype=b"application/vnd.oasis.opendocument.spreadsheet", **parts)
+
+
+def ods_row(*cells: str, times: int = 1) -> str:
+    return f'<table:table-row table:number-rows-repeated="{times}">{"".join(cells)}</table:table-row>'
+
+
+def ods_cell(text: str, kind: str = "string", more: str = "") -> str:
+    return f'<table:table-cell office:value-type="{kind}" {more}><text:p>{text}</text:p></table:table-cell>'
+
+
+def test_opendocument(tmp_path: Path) -> None:
+    content = ods(
+        ods_row(*map(ods_cell, ("id", "n", "on")))
+        + ods_row(
+            ods_cell("a"),
+            ods_cell("17,850.0", "float", 'office:value="17850"'),
+            ods_cell("31.1.26", "date", 'office:date-value="2026-01-31"'),
+        )
+        + ods_row(
+            ods_cell("b"),
+            ods_cell("6:00", "time", 'office:time-value="PT06H00M00S"'),
+            ods_cell("2026-01-31"),
+            times=2,
+        )
+        + ods_row("<table:table-cell/>", times=1000)
+        + ods_row(
+            ods_cell("c"),
+            ods_cell("#REF!", "string", 'office:string-value="" calcext:value-type="error"'),
+            ods_cell("x"),
+        )
+        + ods_row(ods_cell("d", more='table:number-columns-spanned="2"'), "<table:covered-table-cell/>", ods_cell("x"))
+        + ods_row("<table:table-cell/>", times=1_000_000)
+    )
+    header, rows, malformed = read(tmp_path, content)
+    assert header == ("id", "n", "on")
+    assert rows == [(2, "a", "17850", DAY), (3, "b", "06:00:00", "2026-01-31"), (4, "b", "06:00:00", "2026-01-31")]
+    assert [(line, rule) for line, _, rule in malformed] == [
+        (1005, "cell B1005 is an error"),
+        (1006, "cells A1006:B1006 are merged"),
+    ]
+
+
+def biff(kind: int, form: str = "", *values: Any) -> bytes:
+    data = struct.pack(f"<{form}", *values)
+    return struct.pack("<HH", kind, len(data)) + data
+
+
+def label(row: int, column: int, text: str) -> bytes:
+    return biff(0x204, f"HHHHB{len(text)}s", row, column, 0, len(text), 0, text.encode())
+
+
+def compound(name: str, stream: bytes) -> bytes:
+    """A compound file of one stream."""
+    stream = stream.ljust(4096, b"\0")
+    count = -(-len(stream) // 512)
+    free, last = 0xFFFFFFFF, 0xFFFFFFFE
+    chain = [0xFFFFFFFD, last, *range(3, count + 2), last]
+    fat = struct.pack("<128I", *chain, *[free] * (128 - len(chain)))
+
+    def entry(name: str, kind: int, child: int, start: int, size: int) -> bytes:
+        spelled = name.encode("utf-16-le") + b"\0\0"
+        tail = struct.pack("<HBBIII16xI16xIII", len(spelled), kind, 1, free, free, child, 0, start, size, 0)
+        return spelled.ljust(64, b"\0") + tail
+
+    directory = entry("Root Entry", 5, 1, last, 0) + entry(name, 2, free, 2, len(stream))
+    header = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + struct.pack(
+        "<16xHHHHH6xIIIIIIIII109I", 0x3E, 3, 0xFFFE, 9, 6, 0, 1, 1, 0, 4096, last, 0, last, 0, 0, *[free] * 108
+    )
+    return header + fat + directory.ljust(512, b"\0") + stream.ljust(count * 512, b"\0")
+
+
+def xls(*records: bytes, password: bool = False) -> bytes:
+    begin = biff(0x809, "HHHHII", 0x600, 5, 0, 0, 0, 0) + (biff(0x2F, "HHH", 0, 0, 0) if password else b"")
+    place = len(begin) + len(biff(0x85, "IBBBB1s", 0, 0, 0, 1, 0, b"S")) + len(biff(0x0A))
+    sheet = biff(0x809, "HHHHII", 0x600, 0x10, 0, 0, 0, 0) + b"".join(records) + biff(0x0A)
+    return compound("Workbook", begin + biff(0x85, "IBBBB1s", place, 0, 0, 1, 0, b"S") + biff(0x0A) + sheet)
+
+
+XLS = xls(
+    label(0, 0, "id"),
+    label(0, 1, "n"),
+    label(1, 0, "a"),
+    biff(0x203, "HHHd", 1, 1, 0, 17850.0),
+    label(3, 0, "b"),
+    biff(0x205, "HHHBB", 3, 1, 0, 0x17, 1),
+    label(4, 0, "c"),
+    biff(0xBD, "HHHIHIH", 5, 0, 0, 4 << 2 | 2, 0, 5 << 2 | 2, 1),
+    biff(0xE5, "HHHHH", 1, 4, 4, 0, 1),
+)
+
+
+def test_binary_workbooks_of_old(tmp_path: Path) -> None:
+    header, rows, malformed = read(tmp_path, XLS)
+    assert header == ("id", "n")
+    assert rows == [(2, "a", "17850"), (6, "4", "5")]
+    assert [(line, rule) for line, _, rule in malformed] == [(4, "cell B4 is #REF!"), (5, "cells A5:B5 are merged")]
+
+
+def brt(kind: int, form: str = "", *values: Any) -> bytes:
+    data = struct.pack(f"<{form}", *values)
+    assert len(data) < 0x80
+    return (bytes([kind]) if kind < 0x80 else bytes([kind & 0x7F | 0x80, kind >> 7])) + bytes([len(data)]) + data
+
+
+def wide(text: str) -> tuple[str, int, bytes]:
+    spelled = text.encode("utf-16-le")
+    return f"I{len(spelled)}s", len(text), spelled
+
+
+def xlsb(*records: bytes) -> bytes:
+    office = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+    relations = (
+        '<Relationships xmlns="http://schemas.openxmlformats.org/package/2006/relationships">'
+        '<Relationship Id="rId1" Type="{}/{}" Target="{}"/></Relationships>'
+    )
+    relation, name = wide("rId1"), wide("S")
+    book = brt(131) + brt(143) + brt(156, "II" + relation[0] + name[0], 0, 1, *relation[1:], *name[1:])
+    sheet = brt(129) + brt(148, "IIII", 0, 9, 0, 1) + brt(145) + b"".join(records) + brt(130)
+    return packed(
+        **{
+            "_rels/.rels": relations.format(office, "officeDocument", "xl/workbook.bin").encode(),
+            "xl/workbook.bin": book + brt(144) + brt(132),
+            "xl/_rels/workbook.bin.rels": relations.format(office, "worksheet", "worksheets/sheet1.bin").encode(),
+            "xl/worksheets/sheet1.bin": sheet,
+        }
+    )
+
+
+def text_cell(column: int, text: str) -> bytes:
+    form, length, spelled = wide(text)
+    return brt(6, "II" + form, column, 0, length, spelled)
+
+
+def test_binary_workbooks_of_today(tmp_path: Path) -> None:
+    def row(number: int) -> bytes:
+        return brt(0, "IIHHBI", number, 0, 300, 0, 0, 0)
+
+    content = xlsb(
+        *(row(0), text_cell(0, "id"), text_cell(1, "n")),
+        *(row(1), text_cell(0, "a"), brt(5, "IId", 1, 0, 17850.0)),
+        *(row(2), brt(1, "II", 0, 0)),
+        *(row(3), text_cell(0, "b"), brt(3, "IIB", 1, 0, 0x17)),
+        *(row(4), text_cell(0, "c")),
+        brt(146) + brt(177, "I", 1) + brt(176, "IIII", 4, 4, 0, 1) + brt(178),
+    )
+    header, rows, malformed = read(tmp_path, content)
+    assert header == ("id", "n")
+    assert rows == [(2, "a", "17850")]
+    assert [(line, rule) for line, _, rule in malformed] == [(4, "cell B4 is #REF!"), (5, "cells A5:B5 are merged")]
+
+
+# What is no sound workbook
+
+
+SOUND = workbook(["id", "n"], ["a", 1])
+
+
+@pytest.mark.parametrize("kept", [10, 100, len(SOUND) // 2, len(SOUND) - 30])
+def test_a_workbook_that_is_cut_off_is_unfinished(tmp_path: Path, kept: int) -> None:
+    with pytest.raises(DeliveryUnfinished):
+        read(tmp_path, SOUND[:kept])
+
+
+@pytest.mark.parametrize("kept", [100, 600, 1600, len(XLS) - 600])
+def test_an_old_workbook_that_is_cut_off_is_unfinished(tmp_path: Path, kept: int) -> None:
+    with pytest.raises(DeliveryUnfinished):
+        read(tmp_path, XLS[:kept])
+
+
+@pytest.mark.parametrize("content", [compound("EncryptedPackage", b"x"), xls(password=True)])
+def test_an_encrypted_workbook_is_refused(tmp_path: Path, content: bytes) -> None:
+    with pytest.raises(DeliveryRefused, match="encrypted"):
+        read(tmp_path, content)
+
+
+def test_a_decompression_bomb_is_refused_before_it_is_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sheets, "_RATIO_FREE", 1 << 20)
+    bomb = packed(**parts_of(SOUND) | {"xl/worksheets/sheet1.xml": b"<worksheet><sheetData>" + b" " * (8 << 20)})
+    with pytest.raises(DeliveryRefused, match="unpacks to more than 300 times"):
+        read(tmp_path, bomb)
+
+
+LAUGHS = b"<!DOCTYPE x [<!ENTITY a 'lol'>]><workbook><sheets><sheet name='S' id='rId1'/></sheets></workbook>"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"id,n\na,1\n",
+        packed(**parts_of(SOUND) | {"xl/worksheets/sheet1.xml": b"<worksheet><sheetData><row r='1'><c"}),
+        packed(**parts_of(SOUND) | {"xl/worksheets/sheet1.xml": b""}),
+        packed(**parts_of(SOUND) | {"xl/workbook.xml": LAUGHS}),
+        packed(a=b"no workbook"),
+        SOUND.replace(b"xl/workbook.xml", b"xl/workbook.xxx"),
+        compound("Workbook", b"no records"),
+        compound("Other", b""),
+    ],
+)
+def test_what_is_no_workbook_is_refused(tmp_path: Path, content: bytes) -> None:
+    with pytest.raises(DeliveryRefused):
+        read(tmp_path, content)
+
+
+def test_a_flipped_bit_is_refused_or_makes_no_difference(tmp_path: Path) -> None:
+    whole = read(tmp_path, SOUND)
+    for at in range(200, len(SOUND), len(SOUND) // 6):
+        damaged = bytearray(SOUND)
+        damaged[at] ^= 4
+        try:
+            assert read(tmp_path, bytes(damaged)) == whole
+        except (DeliveryRefused, DeliveryUnfinished):
+            continue
+
+
+# The parser's own process
+
+
+def script(folder: Path, code: str) -> Path:
+    path = folder / "parser.py"
+    path.write_text(code)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("while True: pass", "took longer than 1 s"),
+        ("import time; time.sleep(60)", "took longer than 1 s"),
+        ("b = bytearray(300 << 20); import time; time.sleep(60)", "took more than 100 MB of memory"),
+        ("b = bytearray(30 << 30)", "took more than 100 MB of memory"),
+        ("import os; os.abort()", "ended by SIGABRT"),
+        ("import os; os.kill(os.getpid(), 11)", "ended by SIGSEGV"),
+        ("raise SystemExit(3)", "ended with status 3"),
+        ("import sys; sys.stdout.write('x' * (8 << 20)); sys.stdout.flush()", "ended with status 1"),
+    ],
+)
+def test_a_parser_that_hangs_bloats_or_crashes_is_stopped_and_the_delivery_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, said: str
+) -> None:
+    monkeypatch.setattr(excel, "_PARSER", script(tmp_path, code))
+    monkeypatch.setattr(excel, "_SECONDS", 1 if "longer" in said else 30)
+    monkeypatch.setattr(excel, "_MEMORY", 100 << 20)
+    monkeypatch.setattr(excel, "_OUTPUT", 4 << 20)
+    with pytest.raises(DeliveryRefused, match=f"its parser {said}"):
+        read(tmp_path, SOUND)
+    assert not psutil.Process().children()
+
+
+def test_the_parser_sees_nothing_of_our_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WAREHOUSE_PASSWORD", "canary")
+    code = "import os, sys; sys.stdout.write(repr(sorted(os.environ)))"
+    with isolated.run(script(tmp_path, code), [], seconds=30, memory=1 << 30, output=1 << 20) as said:
+        assert b"LANG" in (seen := said.read())
+        assert b"PASSWORD" not in seen
+
+
+def test_the_parser_does_not_outlive_us(tmp_path: Path) -> None:
+    note = tmp_path / "pid"
+    parser = script(tmp_path, f"import os, time; open({str(note)!r}, 'w').write(str(os.getpid())); time.sleep(100)")
+    ours = (
+        "from pathlib import Path; from platform_assets.engine.readers import isolated; "
+        f"isolated.run(Path({str(parser)!r}), [], seconds=100, memory=1 << 30, output=1 << 20)"
+    )
+    with subprocess.Popen([sys.executable, "-c", ours]) as process:
+        until = time.monotonic() + 60
+        while not (note.exists() and note.read_text()) and time.monotonic() < until:
+            time.sleep(0.02)
+        child = psutil.Process(int(note.read_text()))
+        os.kill(process.pid, signal.SIGKILL)
+        child.wait(10)
+    assert not child.is_running()
+
+
+def test_a_feed_loads_a_workbook_whatever_its_cells_are(shop: Shop) -> None:
+    shop.declare(source=Files("sales/*.xlsx", settle=seconds(0), format=Excel(range="A2:E")))
+    content = workbook(
+        ["Sales of June"],
+        ["sku", "quantity", "price", "sold_at", "email"],
+        ["S1", 3, 2.5, MOMENT, None],
+        ["S2", 3.5, 2, MOMENT, None],
+        ["S3", "4", "1.25", "2026-01-31T10:20:30", None],
+        ["S4", 4, "#DIV/0!", MOMENT, None],
+    )
+    receipt = shop.load("a.xlsx", content)
+    assert (receipt.read, receipt.accepted, receipt.rejected) == (4, 2, 2)
+    assert dict(receipt.dialect) == {"sheet": "S", "range": "A2:E"}
+    assert shop.rows("sku, quantity, price::VARCHAR, (sold_at AT TIME ZONE 'UTC')::VARCHAR") == [
+        ("S1", 3, "2.5000", "2026-01-31 10:20:30"),
+        ("S3", 4, "1.2500", "2026-01-31 10:20:30"),
+    ]
+    assert [line for (line,) in shop.query("SELECT _line FROM quarantine.sales ORDER BY _line")] == [4, 6]
+    assert shop.reconciles()
+
+
+def test_a_workbook_that_hangs_its_parser_lets_others_load(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop.declare(source=Files("sales/*.xlsx", "sales/*.csv", settle=seconds(0)))
+    monkeypatch.setattr(excel, "_PARSER", script(shop.root, "while True: pass"))
+    monkeypatch.setattr(excel, "_SECONDS", 1)
+    shop.deliver("a.xlsx", SOUND)
+    shop.deliver("b.csv", "sku,quantity,price,sold_at,email\nS1,1,,,\n")
+    hung, sound = shop.ingest().receipts
+    assert hung.status == "quarantined"
+    assert "took longer than 1 s" in str(hung.problem)
+    assert sound.accepted == 1
