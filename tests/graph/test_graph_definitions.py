@@ -16,11 +16,14 @@ from deployed import PROJECT
 
 from platform_assets.definitions import build_definitions
 from platform_assets.engine.contract import LINEAGE, columns_of
+from platform_assets.engine.deployment import Deployment
+from platform_assets.engine.drift import compare
 from platform_assets.engine.feed import Feed
 from platform_assets.engine.mart import Mart
+from platform_assets.engine.tables import FeedTables
 from platform_assets.orchestration.configured import declared_feeds, declared_marts
 from platform_assets.orchestration.feeds import WRITER_POOL, quarantine_key, raw_key
-from platform_assets.orchestration.sources import SOURCES_FILE, sources_yaml
+from platform_assets.orchestration.sources import SOURCES_FILE, sources_agree
 
 FEEDS: Final = declared_feeds()
 MARTS: Final = declared_marts()
@@ -36,6 +39,7 @@ LAYERS: Final = {
 FEED_CHECKS: Final = {
     "receipts_reconcile": True,
     "rejects_within_tolerance": True,
+    "volume_as_usual": True,
     "no_drift": False,
     "no_delivery_quarantined": False,
 }
@@ -161,7 +165,7 @@ def test_whatever_is_below_raw_is_automated_and_raw_is_not(specs: Sequence[dg.As
 
 
 @pytest.mark.parametrize("feed", FEEDS, ids=lambda feed: feed.name)
-def test_a_feed_has_raw_quarantine_sensor_and_four_checks(graph: Any, definitions: dg.Definitions, feed: Feed) -> None:
+def test_a_feed_has_raw_quarantine_sensor_and_five_checks(graph: Any, definitions: dg.Definitions, feed: Feed) -> None:
     assert graph.has(raw_key(feed))
     assert graph.has(quarantine_key(feed))
     assert {sensor.name for sensor in definitions.sensors or ()} >= {f"{feed.name}_files"}
@@ -186,7 +190,44 @@ def test_sensors_and_automation_run_by_default(definitions: dg.Definitions) -> N
 
 
 def test_dbt_sources_are_what_the_feeds_generate() -> None:
-    assert SOURCES_FILE.read_text() == sources_yaml(FEEDS), "run `platform feed sources`"
+    assert sources_agree(FEEDS), "run `platform feed sources`"
+
+
+@pytest.mark.parametrize("feed", FEEDS, ids=lambda feed: feed.name)
+def test_one_contract_feeds_validation_raw_source_docs_and_drift_report(feed: Feed, tmp_path: Path) -> None:
+    columns = columns_of(feed.contract)
+    validated = feed.contract.to_schema().columns
+    assert list(validated) == [column.name for column in columns]
+    assert {name: bool(column.nullable) for name, column in validated.items()} == {c.name: c.nullable for c in columns}
+
+    deployment = Deployment([feed], home=tmp_path / "home", landing=tmp_path / "landing")
+    deployment.prepare()
+    with deployment.warehouse.open("compare") as connection:
+        raw = FeedTables(connection, feed).types()
+        report = compare(connection, feed, deployment.archive.root)
+    assert {name: kind for name, kind in raw.items() if name not in LINEAGE} == {c.name: c.sql_type for c in columns}
+    assert tuple(seen.column for seen in report.columns) == columns
+    assert report.findings == ()
+
+    sources = yaml.safe_load(SOURCES_FILE.read_text())["sources"]
+    (table,) = (
+        table
+        for source in sources
+        for table in source["tables"]
+        if (source["name"], table["name"]) == (feed.origin, feed.name)
+    )
+    documented = [
+        (
+            column["name"],
+            column["data_type"],
+            column["description"],
+            column.get("config", {}).get("meta", {}).get("pii"),
+        )
+        for column in table["columns"]
+        if column["name"] not in LINEAGE and not column.get("config", {}).get("meta", {}).get("undeclared")
+    ]
+    assert documented == [(c.name, c.sql_type.lower(), c.description, c.pii) for c in columns]
+    assert table["description"] == feed.description
 
 
 STOCK: Final = '''

@@ -29,7 +29,7 @@ BANNED: Final = {
     "orchestration": ".cli",
     "sample.py": "dagster dbt duckdb .engine .orchestration .cli .settings",
 }
-DECLARATIONS: Final = {"platform_assets.engine.contract", "platform_assets.engine.feed", "platform_assets.engine.mart"}
+DECLARATIONS: Final = {f"platform_assets.engine.{module}" for module in ("contract", "feed", "formats", "mart")}
 
 
 def name(module: Path) -> str:

@@ -1,0 +1,380 @@
+"""A feed from a file: what columns look like, how the file is written, that the feed takes what it was made from."""
+
+import csv
+import gzip
+import io
+import subprocess
+import sys
+from dataclasses import replace
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Final
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from platform_assets.engine.contract import columns_of
+from platform_assets.engine.draft import draft, field_line
+from platform_assets.engine.feed import Feed
+from platform_assets.engine.formats import Csv
+from platform_assets.engine.infer import Profile, names_for, profile_of
+from platform_assets.engine.ledger import Receipt
+from platform_assets.engine.proposal import Proposal, propose
+from platform_assets.engine.rehearsal import rehearse
+from platform_assets.errors import ConfigurationError, DeliveryRefused
+
+PROJECT: Final = Path(__file__).parents[2]
+FEEDS: Final = PROJECT / "platform_assets" / "feeds"
+RETAIL: Final = PROJECT.parent / "shared" / "data" / "retail" / "by-day"
+
+
+def look(*values: str | None, header: str = "value") -> Profile:
+    return profile_of(header, pl.Series(values, dtype=pl.String))
+
+
+def declared(*values: str | None, header: str = "value") -> tuple[str, dict[str, Any]]:
+    """Kind and options of the column that is proposed for the values."""
+    profile = look(*values, header=header)
+    return profile.reading.kind, {key: value for key, value in profile.options.items() if key != "source"}
+
+
+def loaded(text: str, proposed: Proposal) -> Feed:
+    """The feed that the proposed file declares."""
+    module = ModuleType("proposed")
+    exec(compile(text, "proposed.py", "exec"), module.__dict__)
+    feed: Feed = module.__dict__[proposed.name.upper()]
+    return replace(feed, origin=proposed.origin)
+
+
+def tried(file: Path, **known: Any) -> tuple[Feed, Receipt, str]:
+    """The feed proposed for `file`, the receipt it gives the file, and its text."""
+    proposed = propose(file, landing=file.parent, **known)
+    text = draft(proposed)
+    feed = loaded(text, proposed)
+    return feed, rehearse(feed, file).receipt, text
+
+
+def ruff(text: str, *command: str) -> None:
+    """Assert that the project's own formatter or linter has nothing to say of `text` as a feed's file."""
+    done = subprocess.run(
+        [Path(sys.executable).with_name("ruff"), *command, "--no-cache", f"--stdin-filename={FEEDS / 'new.py'}", "-"],
+        cwd=PROJECT, input=text, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, f"{done.stdout}{done.stderr}\n{text}"
+
+
+def well_formed(text: str) -> None:
+    ruff(text, "format", "--diff")
+    ruff(text, "check")
+
+
+# ---- columns
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (["1", "-2", "30"], ("integer", {})),
+        (["1.25", "3", None], ("decimal", {"nullable": True})),
+        (["0.123456", "1"], ("decimal", {"digits": (18, 6)})),
+        (["123456789012345.5", "1"], ("decimal", {"digits": (19, 4)})),
+        (["1234567890123456789.55", "1"], ("decimal", {"digits": (23, 4)})),
+        (["1,25", "3,5"], ("decimal", {"decimal": ","})),
+        (["1.234,25", "3,5"], ("decimal", {"decimal": ",", "thousands": "."})),
+        (["1,234.25", "3.5"], ("decimal", {"thousands": ","})),
+        (["1.234.567", "2.000.000"], ("integer", {"thousands": "."})),
+        (["1e5", "2.5E-3"], ("number", {})),
+        ([" 1 ", "2", " "], ("integer", {"strip": True, "nullable": True})),
+        (["true", "False"], ("boolean", {})),
+        (["Y", "N", "Y"], ("boolean", {"true": "y", "false": "n"})),
+        (["2026-03-01", "2026-12-24"], ("date", {})),
+        (["13/04/2024", "01/02/2024"], ("date", {"format": "%d/%m/%Y"})),
+        (["04/13/2024", "01/02/2024"], ("date", {"format": "%m/%d/%Y"})),
+        (["5 Jan 2024", "17 Feb 2024"], ("date", {"format": "%d %b %Y"})),
+        (["13.04.2024", "2024-05-06"], ("date", {"format": ("%d.%m.%Y", "%Y-%m-%d")})),
+        (["2026-03-01T10:00:00Z", "2026-03-01T10:00:00.5+01:00"], ("timestamp", {})),
+        (["2010-12-01 08:26:00"], ("timestamp", {"format": "%Y-%m-%d %H:%M:%S"})),
+        (["13/02/2024 1:15 am", "01/02/2024 10:30 PM"], ("timestamp", {"format": "%d/%m/%Y %I:%M %p"})),
+        (["blue", "red"], ("text", {})),
+        ([None, None], ("text", {"nullable": True})),
+    ],
+)
+def test_a_kind_is_what_all_values_can_be_read_as(values: list[str | None], expected: tuple[str, Any]) -> None:
+    assert declared(*values) == expected
+
+
+@pytest.mark.parametrize(
+    ("values", "header", "why"),
+    [
+        (["01234", "99999"], "box", "leading zeros"),
+        (["536365", "536366"], "InvoiceNo", "an identifier by its name"),
+        (["17850.0", "13047.0"], "CustomerID", "point_zero=True"),
+        (["01/02/2024", "03/04/2024"], "day", "%d/%m/%Y or %m/%d/%Y"),
+        (["1,234", "3,500"], "amount", "could be int with thousands=',' or Decimal with decimal=','"),
+        (["12345678901234567890.12345678901234567890"], "x", "more digits than"),
+        (['{"a":1}', '{"a":2}'], "address", "nested"),
+        (["1", "NA", *map(str, range(99))], "count", "Csv(nulls=…)"),
+    ],
+)
+def test_what_could_lose_or_mistake_a_value_stays_text_and_says_why(values: list[str], header: str, why: str) -> None:
+    profile = look(*values, header=header)
+    assert profile.reading.kind == "text"
+    assert why in " ".join(profile.remarks)
+
+
+def test_one_stray_value_makes_text_and_is_shown() -> None:
+    profile = look(*map(str, range(100)), "twelve")
+    assert profile.reading.kind == "text"
+    assert "nearly all are int, but not 'twelve'" in field_line(profile)
+
+
+def test_a_stray_value_in_personal_data_is_not_shown() -> None:
+    line = field_line(look(*map(str, range(1900, 2000)), "Ada Lovelace", header="birthday"))
+    assert "Ada" not in line
+    assert 'pii="pseudonym"' in line
+
+
+@pytest.mark.parametrize(
+    ("header", "values"),
+    [("contact", ["a@b.de", "c@d.org"]), ("E-Mail", ["x", "y"]), ("Mobile Phone", ["+49 171 1", "2"]), ("name", ["A"])],
+)
+def test_personal_data_is_masked_until_somebody_says_otherwise(header: str, values: list[str]) -> None:
+    profile = look(*values, header=header)
+    assert profile.options["pii"] == "pseudonym"
+    assert profile.values == ()
+
+
+def test_few_values_are_offered_as_a_comment_only() -> None:
+    line = field_line(look(*["open", "closed"] * 20, header="state"))
+    assert '# only 2 values: isin=["open", "closed"]' in line
+    assert line.endswith("state: str = Field()")
+
+
+def test_a_column_is_distinct_only_if_no_value_comes_twice_anywhere() -> None:
+    assert look("a", "b", "c").distinct
+    assert not look("a", "b", "a").distinct
+    assert not look("a", None).distinct
+
+
+def test_typed_columns_keep_their_types() -> None:
+    kinds: dict[Any, tuple[list[Any], str]] = {
+        pl.Int32: ([1], "integer"),
+        pl.UInt64: ([2**64 - 1], "decimal"),
+        pl.Float64: ([1.5], "number"),
+        pl.Decimal(20, 2): ([Decimal("1.25")], "decimal"),
+        pl.Date: ([date(2026, 3, 1)], "date"),
+        pl.Datetime("us"): ([datetime(2026, 3, 1)], "timestamp"),  # noqa: DTZ001 - a moment without a zone is meant
+        pl.Boolean: ([True], "boolean"),
+        pl.Categorical: (["a"], "text"),
+    }
+    for dtype, (values, kind) in kinds.items():
+        assert profile_of("v", pl.Series(values, dtype=dtype)).reading.kind == kind, dtype
+
+
+def test_names_are_snake_case_usable_and_all_different() -> None:
+    headers = [
+        "InvoiceNo",
+        "Unit Price (GBP)",
+        "Größe",
+        "date",
+        "class",
+        "validate",
+        "_line",
+        "2020",
+        "???",
+        "a-b",
+        "a b",
+    ]
+    names = names_for(headers)
+    assert names[:3] == ["invoice_no", "unit_price_gbp", "grosse"]
+    assert names[3:6] == ["date_", "class_", "validate_"]
+    assert len(set(names)) == len(headers)
+    assert all(name.isidentifier() and name == name.lower() and name[0] != "_" for name in names)
+
+
+# ---- files
+
+
+def test_how_a_file_is_written_is_declared_where_it_is_not_the_default(tmp_path: Path) -> None:
+    text = "Report of March\nby the till\nOrt;Preis\nKöln;1,50\nBärn;2,25\n"
+    (tmp_path / "till-2026-03.csv").write_bytes(text.encode("cp1252"))
+    feed, receipt, written = tried(tmp_path / "till-2026-03.csv")
+    assert feed.source.format == Csv(delimiter=";", encoding="cp1252", skip=2)
+    assert (receipt.status, receipt.read, receipt.accepted) == ("accepted", 2, 2)
+    assert feed.source.patterns == ("till-*.csv",)
+    assert "cp1252 is a guess" in written
+    well_formed(written)
+
+
+def test_a_plain_file_declares_no_format(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("sku,units\nA,1\nB,2\n")
+    assert tried(tmp_path / "a.csv")[0].source.format is None
+
+
+def test_packed_files_are_read_and_nothing_is_left_beside_them(tmp_path: Path) -> None:
+    (tmp_path / "a.tsv.gz").write_bytes(gzip.compress(b"sku\tunits\nA\t1\nB\t2\n"))
+    feed, receipt, _ = tried(tmp_path / "a.tsv.gz")
+    assert receipt.accepted == 2
+    assert feed.source.patterns == ("a*.tsv.gz",)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.tsv.gz"]
+
+
+def test_what_is_known_of_a_format_can_be_said(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("A,1\nB,NA\n")
+    feed, receipt, _ = tried(tmp_path / "a.csv", given=["header=sku,units", "nulls=NA"])
+    assert [(c.name, c.kind, c.nullable) for c in columns_of(feed.contract)] == [
+        ("sku", "text", False),
+        ("units", "integer", True),
+    ]
+    assert receipt.accepted == 2
+    with pytest.raises(ConfigurationError, match="is no option of Csv"):
+        propose(tmp_path / "a.csv", landing=tmp_path, given=["sheet=1"])
+
+
+def test_parquet_keeps_what_no_kind_takes_out_of_the_contract(tmp_path: Path) -> None:
+    frame = pl.DataFrame({"sku": ["a"], "took": [timedelta(seconds=1)], "bad": [float("nan")]})
+    frame.write_parquet(tmp_path / "x.parquet")
+    proposed = propose(tmp_path / "x.parquet", landing=tmp_path)
+    assert [c.name for c in proposed.columns] == ["sku"]
+    feed = loaded(draft(proposed), proposed)
+    assert feed.on_drift == "rescue"
+    assert rehearse(feed, tmp_path / "x.parquet").receipt.accepted == 1
+
+
+def test_names_pattern_and_cadence_follow_from_where_the_file_lies(tmp_path: Path) -> None:
+    folder = tmp_path / "landing" / "shop" / "order_lines"
+    folder.mkdir(parents=True)
+    for day in range(4):
+        (folder / f"2026-03-{2 + 7 * day:02}.csv").write_text("sold_at,units\n2026-03-01T10:00:00Z,1\n")
+    proposed = propose(folder / "2026-03-02.csv", landing=tmp_path / "landing")
+    assert (proposed.origin, proposed.name, proposed.pattern) == ("shop", "order_lines", "shop/order_lines/*.csv")
+    assert proposed.rhythm.cron == "0 6 * * 1"
+    assert "7 days apart" in proposed.rhythm.why
+    assert proposed.event_time == "sold_at"
+
+
+@pytest.mark.parametrize(("content", "problem"), [(b"", "empty"), (b"PAR1nothing", "Parquet")])
+def test_a_file_that_cannot_be_read_proposes_nothing(tmp_path: Path, content: bytes, problem: str) -> None:
+    (tmp_path / "x.parquet").write_bytes(content)
+    with pytest.raises(DeliveryRefused, match=problem):
+        propose(tmp_path / "x.parquet", landing=tmp_path)
+
+
+def test_a_file_without_a_known_name_proposes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "x.pdf").write_text("a")
+    with pytest.raises(ConfigurationError, match="known format"):
+        propose(tmp_path / "x.pdf", landing=tmp_path)
+
+
+# ---- the file that is written
+
+
+def test_a_feed_is_added_behind_what_its_module_has(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("sku,units,day\nA,1,2026-03-01\nB,2,2026-03-02\n")
+    before = (FEEDS / "retail.py").read_text()
+    proposed = propose(tmp_path / "a.csv", landing=tmp_path, name="stock", origin="retail")
+    after = draft(proposed, before)
+    assert after.startswith(before), "what is there is left as it is"
+    well_formed(after)
+    (tmp_path / "b.csv").write_text("sku;units\nA;1\nB;2\n")
+    second = propose(tmp_path / "b.csv", landing=tmp_path, name="shelf", origin="retail")
+    both = draft(second, after)
+    well_formed(both)
+    assert "from platform_assets.engine.formats import Csv\n" in both
+    assert both.replace("from platform_assets.engine.formats import Csv\n", "").startswith(after)
+
+
+@pytest.mark.parametrize(
+    ("module", "problem"),
+    [
+        ("class Stock:\n    pass\n", "has a Stock already"),
+        ("STOCK = 1\n", "has a STOCK already"),
+        ("import datetime as date\n", "means something else by date"),
+    ],
+)
+def test_a_name_that_means_something_else_is_refused(tmp_path: Path, module: str, problem: str) -> None:
+    (tmp_path / "a.csv").write_text("day\n2026-03-01\n")
+    with pytest.raises(ConfigurationError, match=problem):
+        draft(propose(tmp_path / "a.csv", landing=tmp_path, name="stock", origin="shop"), module)
+
+
+def test_imports_find_their_place_in_any_module(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("day,price\n2026-03-01,1.5\n2026-03-02,2.5\n")
+    proposed = propose(tmp_path / "a.csv", landing=tmp_path, name="stock", origin="shop")
+    for module in (
+        '"""Shop."""\n',
+        '"""Shop."""\n\nfrom datetime import timedelta\n\nDAY = timedelta(1)\n',
+        '"""Shop."""\n\nfrom platform_assets.engine.feed import hours\n\nDAY = hours(24)\n',
+        '"""Shop."""\n\nimport json\n\nDAY = json.dumps(1)\n',
+    ):
+        well_formed(draft(proposed, module))
+
+
+# ---- any file
+
+
+_TEXT: Final = st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"]), max_size=12)
+_CELLS: Final = st.one_of(
+    st.just(st.integers(-(10**20), 10**20).map(str)),
+    st.just(st.decimals(allow_nan=False, allow_infinity=False, places=3).map(str)),
+    st.just(st.decimals(allow_nan=False, allow_infinity=False, places=2).map(lambda d: str(d).replace(".", ","))),
+    st.just(st.floats().map(str)),
+    st.just(st.dates().map(str)),
+    st.just(st.dates().map(lambda d: f"{d.day:02}/{d.month:02}/{d.year:04}")),
+    st.just(st.datetimes().map(str)),
+    st.just(st.datetimes().map(lambda d: f"{d.isoformat()}Z")),
+    st.just(st.sampled_from(["true", "false"])),
+    st.just(st.from_regex(r"[ ]?[0-9]{1,6}[.,]?[0-9]{0,3}[ ]?", fullmatch=True)),
+    st.just(_TEXT),
+).flatmap(lambda cells: st.lists(st.one_of(st.just(""), cells, cells, cells), min_size=3, max_size=8))
+
+
+@settings(max_examples=60)
+@given(
+    columns=st.lists(_CELLS, min_size=2, max_size=5),
+    names=st.lists(_TEXT.filter(str.strip), min_size=5, max_size=5, unique_by=lambda name: name.strip().casefold()),
+    delimiter=st.sampled_from([",", ";", "\t", "|"]),
+)
+def test_a_feed_takes_every_row_of_the_file_it_was_made_from(
+    tmp_path_factory: pytest.TempPathFactory, columns: list[list[str]], names: list[str], delimiter: str
+) -> None:
+    file = tmp_path_factory.mktemp("any") / "any.csv"
+    rows = list(zip(*columns, strict=False))
+    buffer = io.StringIO(newline="")
+    writer = csv.writer(buffer, delimiter=delimiter, quoting=csv.QUOTE_ALL, lineterminator="\n")
+    writer.writerow(names[: len(columns)])
+    writer.writerows(rows)
+    file.write_bytes(buffer.getvalue().encode())
+    _, receipt, text = tried(file, given=[f"delimiter={delimiter}"])
+    assert (receipt.status, receipt.rejected, receipt.read) == ("accepted", 0, len(rows)), f"{receipt}\n{text}"
+    compile(text, "any.py", "exec")
+
+
+@settings(max_examples=5)
+@given(
+    names=st.lists(_TEXT.filter(str.strip), min_size=6, max_size=6, unique_by=lambda name: name.strip().casefold()),
+    values=st.lists(st.sampled_from(["a'b", 'a"b', "\\", "'\"", "ß", "x" * 50, '"""']), min_size=30, max_size=30),
+)
+def test_whatever_names_and_values_say_the_file_stays_formatted(
+    tmp_path_factory: pytest.TempPathFactory, names: list[str], values: list[str]
+) -> None:
+    file = tmp_path_factory.mktemp("any") / "any.csv"
+    with file.open("w", newline="") as opened:
+        writer = csv.writer(opened, lineterminator="\n")
+        writer.writerows([names, *([value] * len(names) for value in values)])
+    ruff(tried(file)[2], "format", "--diff")
+
+
+@pytest.mark.retail
+@pytest.mark.skipif(not RETAIL.is_dir(), reason="the real deliveries are not here")
+def test_real_deliveries_are_taken_by_the_feeds_made_from_them() -> None:
+    for file in sorted(RETAIL.glob("*.csv"))[::20]:
+        _, receipt, text = tried(file, name="tills")
+        assert (receipt.status, receipt.rejected) == ("accepted", 0), file
+        assert 'invoice_date: datetime = Field(source="InvoiceDate", format="%Y-%m-%d %H:%M:%S")' in text
+        assert "quantity: int" in text
+        assert "unit_price: Decimal" in text
