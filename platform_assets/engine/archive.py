@@ -16,7 +16,7 @@ from typing import Final
 
 from platform_assets.engine import failpoint
 from platform_assets.engine.journal import Journal
-from platform_assets.engine.landing import Arrival, Sighting
+from platform_assets.engine.landing import Arrival
 from platform_assets.errors import DeliveryRefused, DeliveryUnfinished, StorageError
 
 _CHUNK: Final = 1 << 20
@@ -59,6 +59,8 @@ class Archive:
                 remedy=f"Let this user read {arrival.path}; it is then offered again.",
             ) from error
         with os.fdopen(source, "rb", buffering=0) as stream:
+            if not arrival.unchanged(os.fstat(source)):  # it may not even be a file any more
+                raise DeliveryUnfinished("changed while it was being claimed")
             try:
                 folder.mkdir(parents=True, exist_ok=True)
                 descriptor, partial = tempfile.mkstemp(prefix=".claiming-", dir=folder)
@@ -74,7 +76,7 @@ class Archive:
                         failpoint.reached("mid-archive")
                     copy.flush()
                     os.fsync(copy.fileno())
-                if Sighting.of(os.fstat(stream.fileno())) != arrival.seen:
+                if not arrival.unchanged(os.fstat(source)):
                     raise DeliveryUnfinished("changed while it was being claimed")
                 fingerprint = digest.hexdigest()
                 target = self.path(feed, fingerprint, suffix)
@@ -106,11 +108,14 @@ class Archive:
             return False
 
     def sweep(self) -> None:
-        """Remove what claims that were killed left behind, unless another process is claiming right now."""
+        """Remove what claims and readers that were killed left behind, unless another process is claiming right now."""
         try:
             with self._lock(fcntl.LOCK_EX | fcntl.LOCK_NB):
                 for partial in self.root.glob("*/.claiming-*"):
-                    partial.unlink(missing_ok=True)
+                    with contextlib.suppress(FileNotFoundError, BlockingIOError), partial.open("rb") as held:
+                        # A plain copy that a reader is using is locked (readers/unpack.py).
+                        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                        partial.unlink()
         except BlockingIOError:
             pass  # its sweep, or the next, will find them
 

@@ -76,10 +76,14 @@ class Copies:
     def _remember(self, rows: pl.DataFrame) -> None:
         self._seen.append(rows)
         self._rows += rows.height
-        if self._rows > _IN_MEMORY:
-            self._spill()
 
-    def _spill(self) -> None:
+    @property
+    def full(self) -> bool:
+        """Whether `spill` is due."""
+        return self._rows > _IN_MEMORY
+
+    def spill(self) -> None:
+        """Hand the hashes to the database."""
         self._connection.execute("CREATE TEMP TABLE IF NOT EXISTS hashes_seen (hash UBIGINT, _line BIGINT)")
         execute_over(self._connection, pl.concat(self._seen), "INSERT INTO hashes_seen SELECT hash, _line FROM arrived")
         self._seen, self._rows, self._spilled = [], 0, True
@@ -87,7 +91,7 @@ class Copies:
     def _suspects(self) -> pl.DataFrame:
         """The rows whose hash another row has."""
         if self._spilled:
-            self._spill()
+            self.spill()
             suspects: pl.DataFrame = self._connection.sql(
                 "SELECT hash, _line FROM hashes_seen "
                 "WHERE hash IN (SELECT hash FROM hashes_seen GROUP BY hash HAVING count(*) > 1)"

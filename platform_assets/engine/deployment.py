@@ -4,7 +4,7 @@ Belongs here: what the command line and Dagster both need. Does not: how either 
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,14 +13,14 @@ from typing import Literal
 import duckdb
 
 from platform_assets.engine.archive import Archive
-from platform_assets.engine.feed import Feed, feed_named
+from platform_assets.engine.feed import Feed, Retention, feed_named
 from platform_assets.engine.ingest import Outcome, commit, grouped, ingest, restore
-from platform_assets.engine.landing import Arrival, Sighting, arrivals, settled, unclaimed
+from platform_assets.engine.landing import Arrival, Look, State, look, look_again, settled
 from platform_assets.engine.ledger import Ledger, Receipt, Totals
 from platform_assets.engine.release import Releases
 from platform_assets.engine.replay import components, stale
 from platform_assets.engine.retention import expire
-from platform_assets.engine.sightings import Sightings, published
+from platform_assets.engine.sightings import Seen, Sightings, published
 from platform_assets.engine.tables import FeedTables
 from platform_assets.engine.warehouse import Warehouse
 
@@ -89,19 +89,28 @@ class Deployment:
                 if feed != but:
                     FeedTables(connection, feed).prepare()
 
-    def pending(self, feed: Feed) -> list[Arrival]:
+    def look(self) -> Look:
+        """The landing folder now: files of every feed that may be new, and files that no feed asks for.
+
+        By what was published of the ledger; takes no lock.
+        """
+        known = {feed.name: _settled_as(feed, published(self._sightings_file(feed))) for feed in self.feeds}
+        return look(self.landing, self.feeds, known, strays=True)
+
+    def pending(self, feed: Feed) -> Sequence[Arrival]:
         """Files of the feed that may be new, by what was published of the ledger; takes no lock."""
         return self._unseen(feed, published(self._sightings_file(feed)))
 
     def ingest(self, feed: Feed) -> Outcome:
         """Take in whatever is new for the feed, once it has settled; the ledger decides what is new."""
-        with self.warehouse.open("bring back what is lost", self.notify) as connection:
+        with self.warehouse.open("see what is known", self.notify) as connection:
             # All feeds, so that none gives an id away that another's archive knows.
             lost = [receipt for each in self.feeds for receipt in self._restored(connection, each)]
-        waiting, unsettled = self._settle(feed)
+            seen = Sightings(connection, feed.name).all()
+        waiting, unsettled = self._settle(feed, seen)
         outcome = Outcome(
             receipts=[receipt for receipt in lost if receipt.feed == feed.name],
-            unfinished={arrival.slot: "is still being written" for arrival in unsettled},
+            unfinished={arrival.slot: arrival.unfinished for arrival in unsettled},
         )
         if waiting:
             taken = ingest(
@@ -114,9 +123,10 @@ class Deployment:
             )
             outcome.receipts += taken.receipts
             outcome.unfinished |= taken.unfinished
-        with self.warehouse.open(f"publish what was seen of {feed.name}", self.notify) as connection:
-            expire(connection, feed, self.archive, self.clock())
-            Sightings(connection, feed.name).publish(self._sightings_file(feed))
+        if outcome.receipts or feed.keep != Retention() or published(self._sightings_file(feed)) != seen:
+            with self.warehouse.open(f"publish what was seen of {feed.name}", self.notify) as connection:
+                expire(connection, feed, self.archive, self.clock())
+                Sightings(connection, feed.name).publish(self._sightings_file(feed))
         return outcome
 
     def replay(
@@ -198,32 +208,30 @@ class Deployment:
         with self.warehouse.open("begin to build the marts", self.notify) as connection:
             Ledger(connection).begin_build(feeds, code)
 
-    def unclaimed(self) -> list[str]:
-        """Files in the landing folder that no feed asks for."""
-        return unclaimed(self.feeds, self.landing)
-
     def _sightings_file(self, feed: Feed) -> Path:
         return self.home / "seen" / f"{feed.name}.parquet"
 
-    def _unseen(self, feed: Feed, seen: Mapping[str, tuple[Sighting, str | None]]) -> list[Arrival]:
-        version = feed.version()
-        unseen = []
-        for arrival in arrivals(feed, self.landing):
-            state, judged_by = seen.get(arrival.slot, (None, None))
-            # What was quarantined as a whole gets a new chance when its contract changes.
-            if state != arrival.seen or (judged_by is not None and judged_by != version):
-                unseen.append(arrival)
-        return unseen
+    def _unseen(self, feed: Feed, seen: Seen) -> Sequence[Arrival]:
+        return look(self.landing, [feed], {feed.name: _settled_as(feed, seen)}).arrivals[feed.name]
 
-    def _settle(self, feed: Feed) -> tuple[list[Arrival], list[Arrival]]:
+    def _settle(self, feed: Feed, seen: Seen) -> tuple[list[Arrival], list[Arrival]]:
         """Arrivals that are new and at rest, and those still changing after a reasonable wait."""
         patience = time.monotonic() + 3 * feed.source.settle.total_seconds() + 1
-        with self.warehouse.open("read the ledger", self.notify) as connection:
-            seen = Sightings(connection, feed.name).all()
+        ready: list[Arrival] = []
+        left: Sequence[Arrival] = self._unseen(feed, seen)
         while True:
-            unseen = self._unseen(feed, seen)
             now = self.clock()
-            young = [arrival for arrival in unseen if not settled(arrival, feed, now)]
-            if not young or time.monotonic() > patience:
-                return [arrival for arrival in unseen if arrival not in young], young
+            ready += [arrival for arrival in left if settled(arrival, feed, now)]
+            left = [arrival for arrival in left if not settled(arrival, feed, now)]
+            # What has to come first will come when it does, and is then seen.
+            if all(arrival.waits_for for arrival in left) or time.monotonic() > patience:
+                return sorted(ready, key=lambda arrival: arrival.slot), left
             time.sleep(min(0.2, feed.source.settle.total_seconds()))
+            left = [now_seen for arrival in left if (now_seen := look_again(arrival, feed)) is not None]
+
+
+def _settled_as(feed: Feed, seen: Seen) -> dict[str, State]:
+    """The state in which each file was settled for good: what was quarantined as a whole gets a new chance when its
+    contract changes."""
+    version = feed.version()
+    return {slot: state for slot, (state, judged_by) in seen.items() if judged_by is None or judged_by == version}

@@ -159,6 +159,24 @@ class Rejects:
 
 
 @dataclass(frozen=True)
+class Volume:
+    """How much a delivery's rows may differ from what the feed usually brings on that weekday, as factors.
+
+    A delivery beyond them holds the release. Where days differ more among themselves, that is what counts. `most`:
+    None where there cannot be too many.
+    """
+
+    least: float = 0.5
+    most: float | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < self.least <= 1 or (self.most is not None and self.most < 1):
+            raise ConfigurationError(
+                "Volume", f"least={self.least}, most={self.most}", "Give factors, such as Volume(least=0.5, most=3)."
+            )
+
+
+@dataclass(frozen=True)
 class Retention:
     """How long what is not in force is kept; None keeps it for ever.
 
@@ -186,6 +204,7 @@ class Feed:
         `allow` loads it.
     on_empty: what a delivery without a row does: `quarantine` it, or `accept` it with a zero-row receipt.
     most_columns: a delivery with more columns is quarantined.
+    volume: what number of rows is taken for usual; None where none is.
     keep: how long superseded copies and rejected rows are kept.
     origin: the source system; filled in from the name of the declaring file.
     """
@@ -204,6 +223,7 @@ class Feed:
     on_known_key: Literal["reject", "latest", "allow"] = "allow"
     tolerate: Rejects = field(default_factory=Rejects)
     most_columns: int = 2_000
+    volume: Volume | None = field(default_factory=Volume)
     keep: Retention = field(default_factory=Retention)
     origin: str = ""
 

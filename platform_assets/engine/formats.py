@@ -55,11 +55,16 @@ class Csv:
 
 @dataclass(frozen=True)
 class Json:
-    """JSON: .ndjson and .jsonl (an object a line), .json (an array of objects, or one document).
+    """JSON: .ndjson and .jsonl (an object a line), .json (an array of objects, one document, or objects in a row).
 
     records: the path of the array that holds the records, such as "data.orders"; "" where the document is it.
-    unnest: the path of a list in a record; each element becomes a row, beside the record's other fields.
-    A contract names nested fields by their path: Field(source="customer.address.city").
+    A contract names nested fields by their path, Field(source="customer.address.city"): every other field of
+    customer is then a column too, so that a new one is seen. Objects and lists nobody leads into are JSON text.
+    unnest: the path of a list in a record. Each element is a row beside the record's other fields, its own fields
+    being "lines.sku" where unnest="lines" (elements that are no objects: "lines"), and `_line` is the row's number.
+    A record whose list is missing, null or empty is one row in which the element's fields are NULL: the contract says
+    whether that is accepted. A record in which it is no list is malformed.
+    encoding: detected where None (by byte-order mark, else UTF-8).
     """
 
     records: str = ""

@@ -130,6 +130,9 @@ def commit(
     anew: whether raw and quarantine are to be made anew before, because the contract's types have changed.
     """
     poisoned: dict[tuple[str, str], DeliveryRefused] = {}
+    # By one thread DuckDB stores rows in whole row groups; by several it leaves pieces, to be put together at the
+    # next checkpoint for half as much again. The other core reads and judges meanwhile.
+    connection.execute("SET threads = 1")
     while True:
         connection.begin()
         try:
@@ -170,14 +173,14 @@ def _load(
         removed: list[int] = []
         taken: list[int] = []
         for each in _rounds(waiting):
-            load = Load(connection, feed, archive, now, offers=each, revision=revision)
-            for offer in each:
-                problem = poisoned.get(_name(offer))
-                try:
-                    load.take(offer if problem is None else offer.but(problem))
-                except DeliveryUnfinished as error:
-                    unfinished[offer.arrival.slot] = error.what
-            written = load.finish()
+            with contextlib.closing(Load(connection, feed, archive, now, offers=each, revision=revision)) as load:
+                for offer in each:
+                    problem = poisoned.get(_name(offer))
+                    try:
+                        load.take(offer if problem is None else offer.but(problem))
+                    except DeliveryUnfinished as error:
+                        unfinished[offer.arrival.slot] = error.what
+                written = load.finish()
             receipts |= {receipt.delivery_id: receipt for receipt in written}
             taken += [receipt.delivery_id for receipt in written]
             removed += load.removed

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from platform_assets.engine.landing import Sighting
+from platform_assets.engine.sidecar import NOTHING, Expected
 from platform_assets.errors import StorageError
 
 _TAIL: Final = 1 << 16
@@ -27,6 +28,7 @@ class Entry:
     archived: str
     committed_at: str
     seen: Sighting
+    expects: Expected = NOTHING
 
 
 class Journal:
@@ -37,7 +39,7 @@ class Journal:
 
     def append(self, entries: Iterable[Entry]) -> None:
         """Add entries, safe on disk when this returns."""
-        text = "".join(json.dumps(asdict(entry)) + "\n" for entry in entries)
+        text = "".join(_line(entry) for entry in entries)
         if not text:
             return
         try:
@@ -58,6 +60,8 @@ class Journal:
                 return max((entry.delivery_id for entry in _entries(file)), default=0)
         except FileNotFoundError:
             return 0
+        except OSError as error:
+            raise StorageError(self._path, error.strerror or str(error)) from error
 
     def entries(self) -> list[Entry]:
         """All entries, by delivery id."""
@@ -66,12 +70,19 @@ class Journal:
                 return sorted(_entries(file), key=lambda entry: entry.delivery_id)
         except FileNotFoundError:
             return []
+        except OSError as error:
+            raise StorageError(self._path, error.strerror or str(error)) from error
+
+
+def _line(entry: Entry) -> str:
+    return json.dumps({**asdict(entry), "seen": entry.seen._asdict()}) + "\n"
 
 
 def _entries(lines: Iterable[bytes]) -> Iterator[Entry]:
     for line in lines:
         try:
             read = json.loads(line)
-            yield Entry(**{**read, "seen": Sighting(**read["seen"])})
+            seen, expects = Sighting(**read["seen"]), Expected(**read.get("expects", {}))
+            yield Entry(**{**read, "seen": seen, "expects": expects})
         except (ValueError, KeyError, TypeError):
             continue  # blank, or cut short

@@ -4,6 +4,7 @@ Belongs here: which rows give way, and their coming back when what they gave way
 within a delivery (copies.py). Rows that give way are counted as duplicates and noted in ledger.duplicates.
 """
 
+import contextlib
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
@@ -44,13 +45,13 @@ def come_back(
     wanted = [header for column in columns_of(feed.contract) for header in column.headers]
     reader = open_reader(archive.root / str(receipt.archived), receipt.slot, feed.source, wanted)
     header = match_header(feed.contract, reader.header)
-    rows = Rows(connection, feed, tables)
-    rows.begin(receipt.delivery_id, header, receipt.arrived_at.date())
-    for batch in reader.batches({**header.columns, **{name: name for name in header.unknown}}):
-        theirs = batch.frame.filter(pl.col("_line").is_in(lines))
-        rows.add(receipt.delivery_id, Batch(theirs, batch.malformed.clear()))
-    rows.end(receipt.delivery_id)
-    rows.finish()
+    with contextlib.closing(Rows(connection, feed, tables)) as rows:
+        rows.begin(receipt.delivery_id, header, receipt.arrived_at.date())
+        for batch in reader.batches({**header.columns, **{name: name for name in header.unknown}}):
+            theirs = batch.frame.filter(pl.col("_line").is_in(lines))
+            rows.add(receipt.delivery_id, Batch(theirs, batch.malformed.clear()))
+        rows.end(receipt.delivery_id)
+        rows.finish()
     figures = rows.figures[receipt.delivery_id]
     ledger.came_back(receipt.delivery_id, figures.accepted, figures.rejected, figures.duplicate - len(lines))
 

@@ -1,25 +1,31 @@
 """The landing folder: which files wait there for a feed, and which of them must not be touched.
 
-Belongs here: listing, settling, refusing. Does not: opening a file (archive.py) or knowing what was loaded
-(ledger.py). Nothing is opened here, so a FIFO or a link cannot hurt us.
+Belongs here: listing, settling, sidecars' places, refusing. Does not: opening a delivery (archive.py) or knowing what
+was loaded (ledger.py). No delivery is opened here, so a FIFO or a link cannot hurt us.
 """
 
+import fnmatch
 import os
+import re
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
-from typing import Final
+from typing import Final, NamedTuple
 
 from platform_assets.engine.feed import Feed
+from platform_assets.engine.sidecar import NOTHING, Expected, read_sidecar
 
 UNFINISHED_SUFFIXES: Final = (".tmp", ".part", ".partial", ".crdownload", ".filepart", ".swp", "~")
+_LINK: Final = "a link; links are never followed"
 
 
-@dataclass(frozen=True)
-class Sighting:
+State = tuple[int, int, int, int]
+"""A `Sighting`, or what equals one: of a hundred thousand files there are only plain tuples."""
+
+
+class Sighting(NamedTuple):
     """What tells one state of a file from another without reading it; any write changes `ctime_ns`."""
 
     size: int
@@ -32,15 +38,33 @@ class Sighting:
         """The sighting that an lstat or fstat amounts to."""
         return cls(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
 
+    def beside(self, sidecar: "Sighting | None") -> "Sighting":
+        """The state of a file and its sidecar together: a write to either changes it."""
+        if sidecar is None:
+            return self
+        mixed = hash((self.inode, *sidecar)) & (1 << 63) - 1
+        return Sighting(self.size, self.mtime_ns, max(self.ctime_ns, sidecar.ctime_ns), mixed)
+
 
 @dataclass(frozen=True)
 class Arrival:
-    """A file seen in the landing folder. `slot` is its path below the folder; `refused` why it is not opened."""
+    """A file seen in the landing folder. `slot` is its path below the folder; `seen` its state, with its sidecar's.
+
+    refused: why it is not opened. waits_for: what has to come before it is claimed. expects: what its sidecar says.
+    """
 
     slot: str
     path: Path
     seen: Sighting
     refused: str | None = None
+    waits_for: str | None = None
+    sidecar: Sighting | None = None
+    expects: Expected = NOTHING
+
+    @property
+    def unfinished(self) -> str:
+        """Why it is left alone until it is settled."""
+        return "is still being written" if self.waits_for is None else f"waiting for {self.waits_for}"
 
     @property
     def arrived_at(self) -> datetime:
@@ -51,84 +75,260 @@ class Arrival:
         """Seconds since the file, or its name, last changed; the clock may have been set back since."""
         return abs(now.timestamp() - self.seen.ctime_ns / 1e9)
 
+    def unchanged(self, status: os.stat_result) -> bool:
+        """Whether the file of that status is in the state that was seen."""
+        return Sighting.of(status).beside(self.sidecar) == self.seen
 
-def arrivals(feed: Feed, landing: Path) -> list[Arrival]:
+
+@dataclass(frozen=True)
+class Look:
+    """The landing folder at one moment. arrivals: by the feeds' names, what is not known yet, by slot.
+    unclaimed: files that no feed asks for."""
+
+    arrivals: Mapping[str, Sequence[Arrival]]
+    unclaimed: Sequence[str]
+
+
+def look(
+    landing: Path,
+    feeds: Sequence[Feed],
+    known: Mapping[str, Mapping[str, State]] | None = None,
+    *,
+    strays: bool = False,
+) -> Look:
+    """What lies in the landing folder for `feeds`; every folder is listed once, whatever asks for its files.
+
+    known: by the feeds' names, slot -> state in which the file was settled; files in that state are left out. Every
+        file's state is asked for every time: a file may be rewritten without a trace in its folder.
+    strays: look through the whole folder for files that no feed asks for: a misspelt name is not to be lost.
+    """
+    walk = _Walk(landing, feeds, known or {}, strays=strays)
+    walk.through()
+    return Look(
+        {name: [found[slot] for slot in sorted(found)] for name, found in walk.found.items()}, sorted(walk.strays)
+    )
+
+
+def arrivals(feed: Feed, landing: Path) -> Sequence[Arrival]:
     """Every file of `feed` in the landing folder, by slot; those that must not be opened say why."""
-    found: dict[str, Arrival] = {}
-    for pattern in feed.source.patterns:
-        for path, refused in _matching(landing, PurePosixPath(pattern).parts):
-            slot = _slot(path, landing)
-            try:
-                status = path.lstat()
-            except FileNotFoundError:  # taken away since it was listed
-                continue
-            found[slot] = Arrival(slot, path, Sighting.of(status), refused)
-    return [found[slot] for slot in sorted(found)]
+    return look(landing, [feed]).arrivals[feed.name]
+
+
+def look_again(arrival: Arrival, feed: Feed) -> Arrival | None:
+    """The same file as it is now; None where it was taken away."""
+    try:
+        status = arrival.path.lstat()
+    except OSError:
+        return None
+    sidecar = None
+    if feed.source.sidecar is not None:
+        try:
+            sidecar = arrival.path.with_name(arrival.path.name + feed.source.sidecar).lstat()
+        except OSError:
+            sidecar = None
+    return _arrival(feed, arrival.slot, arrival.path, status, sidecar)
 
 
 def settled(arrival: Arrival, feed: Feed, now: datetime) -> bool:
     """Whether the file has been untouched for the feed's settle time (or is never going to be opened)."""
-    return arrival.refused is not None or arrival.age_s(now) >= feed.source.settle.total_seconds()
+    if arrival.refused is not None:
+        return True
+    return arrival.waits_for is None and arrival.age_s(now) >= feed.source.settle.total_seconds()
 
 
-def unclaimed(feeds: Iterable[Feed], landing: Path) -> list[str]:
-    """Files in the landing folder that no feed asks for: a misspelt name is not to be lost in silence."""
-    if not landing.is_dir():
-        return []
-    claimed = {arrival.slot for feed in feeds for arrival in arrivals(feed, landing)}
-    stray = []
-    for folder, folders, names in os.walk(landing):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            slot = _slot(Path(folder, name), landing)
-            if slot not in claimed and not _unfinished(name):
-                stray.append(slot)
-    return stray
+def _arrival(feed: Feed, slot: str, path: Path, status: os.stat_result, sidecar: os.stat_result | None) -> Arrival:
+    refused = _not_regular(status.st_mode)
+    seen = Sighting.of(status)
+    suffix = feed.source.sidecar
+    if suffix is None or refused is not None:
+        return Arrival(slot, path, seen, refused)
+    if sidecar is None:
+        return Arrival(slot, path, seen, waits_for=path.name + suffix)
+    state = Sighting.of(sidecar)
+    # Read after its state was taken: what is written meanwhile shows in the next look.
+    expects = read_sidecar(path.with_name(path.name + suffix))
+    return Arrival(slot, path, seen.beside(state), sidecar=state, expects=expects)
 
 
-def _slot(path: Path, landing: Path) -> str:
+def _spelled(name: str) -> str:
     # Names are bytes; those that are no UTF-8 are spelled out, since the ledger holds text.
-    return path.relative_to(landing).as_posix().encode("utf-8", "backslashreplace").decode()
+    return name if name.isascii() else name.encode("utf-8", "backslashreplace").decode()
 
 
 def _unfinished(name: str) -> bool:
-    return name.startswith(".") or name.endswith(UNFINISHED_SUFFIXES)
+    return name[0] == "." or name.endswith(UNFINISHED_SUFFIXES)
 
 
-def _matching(folder: Path, pattern: tuple[str, ...]) -> Iterator[tuple[Path, str | None]]:
-    """Entries below `folder` matching `pattern`, each with the reason it must not be opened, or None.
+def _matcher(patterns: Iterable[str]) -> Callable[[str], object]:
+    """Names are compared with patterns, never expanded, so a file called `a*.csv` is just that file."""
+    return re.compile("|".join(fnmatch.translate(pattern) for pattern in patterns) or "(?!)").match
 
-    Names are compared with the pattern, never expanded, so a file called `a*.csv` is just that file.
-    """
-    head, rest = pattern[0], pattern[1:]
-    try:
-        with os.scandir(folder) as listing:
-            entries = sorted(listing, key=lambda entry: entry.name)
-    except (FileNotFoundError, NotADirectoryError):
-        return
-    except PermissionError:
-        yield folder, "a folder that this user may not list"
-        return
-    if head == "**" and rest:
-        yield from _matching(folder, rest)
-    for entry in entries:
-        if _unfinished(entry.name) or not (head == "**" or fnmatchcase(entry.name, head)):
-            continue
-        path = Path(entry.path)
-        link = entry.is_symlink()
-        if not rest:
-            yield path, "a link; links are never followed" if link else _not_regular(entry)
-        elif not link and entry.is_dir(follow_symlinks=False):
-            yield from _matching(path, pattern if head == "**" else rest)
-        elif link and path.is_dir():
+
+@dataclass(frozen=True)
+class _Want:
+    """What is left of a feed's pattern in some folder."""
+
+    feed: Feed
+    parts: tuple[str, ...]
+
+
+class _Walk:
+    """One walk through the landing folder."""
+
+    def __init__(
+        self, landing: Path, feeds: Sequence[Feed], known: Mapping[str, Mapping[str, State]], *, strays: bool
+    ) -> None:
+        self._landing = landing
+        self._known = known
+        self._all = strays
+        self._feeds = feeds
+        self._todo: list[tuple[str, str, Sequence[_Want]]] = []
+        self.found: dict[str, dict[str, Arrival]] = {feed.name: {} for feed in feeds}
+        self.strays: list[str] = []
+
+    def through(self) -> None:
+        wants = [_Want(feed, PurePosixPath(p).parts) for feed in self._feeds for p in feed.source.patterns]
+        self._todo = [(str(self._landing), "", wants)]
+        while self._todo:
+            self._folder(*self._todo.pop())
+
+    def _folder(self, folder: str, prefix: str, wants: Sequence[_Want]) -> None:
+        try:
+            with os.scandir(folder) as listing:
+                entries = list(listing)
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        except OSError as error:
+            self._refuse(folder, prefix.rstrip("/") or ".", wants, f"a folder that cannot be listed: {error.strerror}")
+            return
+        # `**` also stands for no folder at all.
+        spread = [_Want(want.feed, rest) for want in wants for rest in _without_spread(want.parts)]
+        names: dict[str, list[str]] = {}
+        for want in spread:
+            if len(want.parts) == 1:
+                names.setdefault(want.feed.name, []).append(want.parts[0])
+        takers = [
+            _Taker(feed, names[feed.name], self._known.get(feed.name, {}), self.found[feed.name])
+            for feed in self._feeds
+            if feed.name in names
+        ]
+        sidecars = {taker.suffix for taker in takers if taker.suffix is not None}
+        beside = {entry.name: entry for entry in entries if entry.name.endswith(tuple(sidecars))} if sidecars else {}
+        deeper = [want for want in spread if len(want.parts) > 1]
+        for entry in entries:
+            name = entry.name
+            if _unfinished(name):
+                continue
+            taken = False
+            for taker in takers:
+                taken |= taker.takes(entry, name, prefix, beside)
+            if entry.is_file(follow_symlinks=False):
+                if self._all and not taken:
+                    self.strays.append(prefix + _spelled(name))
+            else:
+                self._other(entry, prefix, deeper, taken=taken)
+
+    def _other(self, entry: os.DirEntry[str], prefix: str, deeper: Sequence[_Want], *, taken: bool) -> None:
+        """A folder, to be looked through later; or a link, or what else is no file."""
+        slot = prefix + _spelled(entry.name)
+        below = [
+            _Want(want.feed, want.parts if want.parts[0] == "**" else want.parts[1:])
+            for want in deeper
+            if want.parts[0] == "**" or fnmatch.fnmatchcase(entry.name, want.parts[0])
+        ]
+        if entry.is_dir(follow_symlinks=False):
+            if below or self._all:
+                self._todo.append((entry.path, slot + "/", below))
+        elif below and entry.is_symlink() and Path(entry.path).is_dir():  # which a loop is not
             # A linked folder hides files from us; naming it once is better than silence.
-            yield path, "a link to a folder; links are never followed"
+            self._refuse(entry.path, slot, below, "a link to a folder; links are never followed")
+        elif self._all and not taken:
+            self.strays.append(slot)
+
+    def _refuse(self, path: str, slot: str, wants: Iterable[_Want], why: str) -> None:
+        for feed in {want.feed.name: want.feed for want in wants}.values():
+            try:
+                seen = Sighting.of(os.lstat(path))
+            except OSError:
+                continue  # taken away since it was listed
+            if self._known.get(feed.name, {}).get(slot) != seen:
+                self.found[feed.name][slot] = Arrival(slot, Path(path), seen, why)
 
 
-def _not_regular(entry: os.DirEntry[str]) -> str | None:
-    mode = entry.stat(follow_symlinks=False).st_mode
+class _Taker:
+    """A feed that takes files of one folder by their names."""
+
+    def __init__(
+        self,
+        feed: Feed,
+        patterns: Sequence[str],
+        known: Mapping[str, State],
+        found: dict[str, Arrival],
+    ) -> None:
+        self._feed = feed
+        self._match = _matcher(patterns)
+        # `*` means files; a folder is only taken for a misplaced delivery where it is called like one.
+        self._match_folder = _matcher([pattern for pattern in patterns if pattern.strip("*")])
+        self._known = known
+        self._found = found
+        self.suffix = feed.source.sidecar
+
+    def takes(self, entry: os.DirEntry[str], name: str, prefix: str, beside: Mapping[str, os.DirEntry[str]]) -> bool:
+        """Note the entry unless it is known; whether it is the feed's."""
+        if self.suffix is not None and name.endswith(self.suffix):
+            return self._sidecar(entry, name.removesuffix(self.suffix), prefix)
+        if not self._match(name):
+            return False
+        if entry.is_dir(follow_symlinks=False) and not self._match_folder(name):
+            return False
+        try:
+            status = entry.stat(follow_symlinks=False)
+            sidecar = None
+            if self.suffix is not None and (there := beside.get(name + self.suffix)) is not None:
+                sidecar = there.stat(follow_symlinks=False)
+        except FileNotFoundError:  # taken away since it was listed
+            return True
+        slot = prefix + _spelled(name)
+        before = self._known.get(slot)
+        # Every file comes by here at every look, so nothing is made that a known file does not need.
+        if before == (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino) and sidecar is None:
+            return True
+        if before is not None and self.suffix is not None:
+            seen = Sighting.of(status)
+            if sidecar is None and before[:2] == seen[:2]:
+                return True  # settled before, and its sidecar tidied away
+            if sidecar is not None and before == seen.beside(Sighting.of(sidecar)):
+                return True
+        self._found[slot] = _arrival(self._feed, slot, Path(entry.path), status, sidecar)
+        return True
+
+    def _sidecar(self, entry: os.DirEntry[str], name: str, prefix: str) -> bool:
+        """A sidecar is no delivery; one whose file is not there, and never was, announces what has not come."""
+        if not name or not self._match(name):
+            return False
+        slot = prefix + _spelled(name)
+        path = Path(entry.path).with_name(name)
+        if slot not in self._known and not path.is_symlink() and not path.exists():
+            try:
+                seen = Sighting.of(entry.stat(follow_symlinks=False))
+            except FileNotFoundError:
+                return True
+            self._found[slot] = Arrival(slot, path, seen, waits_for=f"{name} itself, whose sidecar is there")
+        return True
+
+
+def _without_spread(parts: tuple[str, ...]) -> Iterable[tuple[str, ...]]:
+    yield parts
+    while parts[0] == "**" and len(parts) > 1:
+        parts = parts[1:]
+        yield parts
+
+
+def _not_regular(mode: int) -> str | None:
     if stat.S_ISREG(mode):
         return None
+    if stat.S_ISLNK(mode):
+        return _LINK
     kind = {
         stat.S_IFDIR: "a folder",
         stat.S_IFIFO: "a named pipe",

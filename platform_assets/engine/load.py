@@ -94,6 +94,10 @@ class Load:
         self._words: dict[str, Receipt] = {}  # restatements of this very transaction, by slot
         self.removed: list[int] = []
 
+    def close(self) -> None:
+        """Leave the connection alone from now on, whatever has happened."""
+        self._rows.close()
+
     def take(self, offer: Offer) -> None:
         """Read a delivery, or recognise it as a duplicate, or quarantine it as a whole.
 

@@ -46,6 +46,9 @@ def rehearse(feed: Feed, file: Path, *, shown: int = 20) -> Rehearsal:
         landing = Path(folder, "landing")
         landing.mkdir()
         shutil.copyfile(file, landing / file.name)
+        if (suffix := feed.source.sidecar) is not None:
+            beside = file.with_name(file.name + suffix)
+            (landing / beside.name).write_bytes(beside.read_bytes() if beside.is_file() else b"")
         # A file that somebody names is meant as it is: there is no producer to wait for.
         source = feed.source.read_from(glob.escape(file.name), settle=timedelta(), patience=timedelta())
         tried = replace(feed, source=source)

@@ -6,6 +6,7 @@ with the key of others (keys.py), judging (validate.py), storing (tables.py).
 
 from collections import Counter
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
 from typing import Final
@@ -20,10 +21,10 @@ from platform_assets.engine.feed import Feed
 from platform_assets.engine.ledger import Ledger
 from platform_assets.engine.readers import Batch
 from platform_assets.engine.tables import FeedTables
-from platform_assets.engine.validate import judge
+from platform_assets.engine.validate import Verdict, judge
 from platform_assets.errors import DeliveryRefused
 
-_FLUSH_ROWS: Final = 250_000
+_FLUSH_ROWS: Final = 245_760  # two of DuckDB's row groups
 
 
 @dataclass
@@ -39,6 +40,7 @@ class Rows:
     """Rows of several deliveries of a feed, within one transaction.
 
     Those of small deliveries are judged and stored together: a frame of rows carries its delivery's id.
+    While a frame is stored, by a thread of its own, the next is read and judged.
     """
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, feed: Feed, tables: FeedTables) -> None:
@@ -51,6 +53,8 @@ class Rows:
         self._arrived: dict[int, date] = {}
         self._buffer: list[pl.DataFrame] = []
         self._buffered = 0
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="store")
+        self._storing: Future[None] | None = None
         self.figures: dict[int, Figures] = {}
 
     def begin(self, delivery_id: int, header: Header, arrived: date) -> None:
@@ -89,6 +93,7 @@ class Rows:
         """The delivery has no more rows."""
         if self._copies.spanning == delivery_id:
             self._flush()
+            self._settle()
             copies = self._copies.across()
             if copies.height:
                 self._leave_out(copies)
@@ -96,11 +101,23 @@ class Rows:
     def finish(self) -> None:
         """Store what is still waiting."""
         self._flush()
+        self._settle()
+
+    def close(self) -> None:
+        """Leave the connection alone from now on, whatever has happened."""
+        self._writer.shutdown(wait=True)
+
+    def _settle(self) -> None:
+        """Wait until what was handed to the writer is stored; what stopped it stops us."""
+        storing, self._storing = self._storing, None
+        if storing is not None:
+            storing.result()
 
     def _make_room(self, name: str) -> None:
         """See that raw has a text column for the unknown column `name`; to SQL its case makes no difference."""
         there = {known.lower(): sql_type for known, sql_type in self._types.items()}.get(name.lower())
         if there is None:
+            self._settle()
             self._tables.add_column(name, "VARCHAR")
             self._types[name] = "VARCHAR"
         elif there != "VARCHAR":
@@ -119,17 +136,27 @@ class Rows:
         self._buffer, self._buffered = [], 0
         if self._feed.on_duplicate == "reject":
             frame, copies = self._copies.split(frame, more_of)
+            if self._copies.full:
+                self._settle()
+                self._copies.spill()
             if copies.height:
-                self._ledger.add_duplicates(copies)
                 self._count(Counter(copies["_delivery_id"]), "duplicate")
+        else:
+            copies = frame.clear()
         verdict = judge(frame, self._feed.contract, self._arrived)
-        self._tables.insert(verdict.accepted)
         rejected = Counter(verdict.rejected["_delivery_id"])
-        if rejected:
-            self._reject(verdict.rejected, verdict.reasons)
-            self._count(rejected, "rejected")
+        self._count(rejected, "rejected")
         rows = frame.group_by("_delivery_id").len().iter_rows()
         self._count({delivery: count - rejected[delivery] for delivery, count in rows}, "accepted")
+        self._settle()
+        self._storing = self._writer.submit(self._store, verdict, copies)
+
+    def _store(self, verdict: Verdict, copies: pl.DataFrame) -> None:
+        self._tables.insert(verdict.accepted)
+        if verdict.rejected.height:
+            self._reject(verdict.rejected, verdict.reasons)
+        if copies.height:
+            self._ledger.add_duplicates(copies)
 
     def _count(self, rows: Mapping[int, int], figure: str) -> None:
         for delivery_id, count in rows.items():
@@ -147,6 +174,7 @@ class Rows:
     def _malformed(self, delivery_id: int, malformed: pl.DataFrame) -> None:
         if not malformed.height:
             return
+        self._settle()
         reason = pl.struct(
             pl.lit(None, pl.String).alias("column"), pl.col("rule"), pl.lit(None, pl.String).alias("value")
         )

@@ -4,15 +4,15 @@ Belongs here: keeping them, and the copy that can be read without the warehouse'
 (landing.py). They only save hashing what has not changed; what is new is decided by content.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import duckdb
 import polars as pl
 
-from platform_assets.engine.landing import Arrival, Sighting
+from platform_assets.engine.landing import Arrival, Sighting, State
 from platform_assets.engine.ledger import Receipt
 from platform_assets.engine.warehouse import execute_over
 from platform_assets.errors import StorageError
@@ -23,9 +23,8 @@ SELECT s.slot, s.size, s.mtime_ns, s.ctime_ns, s.inode,
 FROM ledger.sightings s LEFT JOIN ledger.deliveries d USING (delivery_id) WHERE s.feed = ?
 """
 _STATE: Final = {"size": pl.Int64, "mtime_ns": pl.Int64, "ctime_ns": pl.Int64, "inode": pl.UInt64}
-_PUBLISHED: Final = {"slot": pl.String, **_STATE, "contract": pl.String}
 
-Seen = dict[str, tuple[Sighting, str | None]]
+Seen = dict[str, tuple[State, str | None]]
 
 
 class Sightings:
@@ -69,13 +68,14 @@ class Sightings:
         partial = path.with_suffix(".partial")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            pl.DataFrame(self._rows(), schema=_PUBLISHED, orient="row").write_parquet(partial)
+            self._rows().write_parquet(partial)
             partial.replace(path)
         except (OSError, pl.exceptions.PolarsError) as error:
             raise StorageError(path, str(error).splitlines()[0]) from error
 
-    def _rows(self) -> list[Any]:
-        return self._connection.execute(_SEEN, [self._feed]).fetchall()
+    def _rows(self) -> pl.DataFrame:
+        rows: pl.DataFrame = self._connection.sql(_SEEN, params=[self._feed]).pl()
+        return rows
 
 
 def recalled(receipt: Receipt) -> Sighting:
@@ -87,10 +87,11 @@ def recalled(receipt: Receipt) -> Sighting:
 def published(path: Path) -> Seen:
     """What `Sightings.publish` wrote; nothing where it has not, or the copy is damaged."""
     try:
-        return _by_slot(pl.read_parquet(path).rows())
-    except (FileNotFoundError, pl.exceptions.PolarsError):
+        return _by_slot(pl.read_parquet(path))
+    except (OSError, pl.exceptions.PolarsError):
         return {}
 
 
-def _by_slot(rows: Iterable[Sequence[Any]]) -> Seen:
-    return {slot: (Sighting(*state), contract) for slot, *state, contract in rows}
+def _by_slot(rows: pl.DataFrame) -> Seen:
+    states = zip(*(rows[name].to_list() for name in _STATE), strict=True)
+    return dict(zip(rows["slot"].to_list(), zip(states, rows["contract"].to_list(), strict=True), strict=True))

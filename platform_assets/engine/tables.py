@@ -49,9 +49,15 @@ class FeedTables:
         declared = ", ".join(f"{quote(name)} {sql_type}" for name, sql_type in columns.items())
         self._connection.execute(f"CREATE TABLE IF NOT EXISTS {self.raw} ({declared})")
         there = self.types()
+        # What arrived undeclared is spelled as it was delivered; to SQL its case makes no difference.
+        spelled = {name.lower(): name for name in there}
         for name, sql_type in columns.items():
-            if name not in there:
+            if name not in spelled:
                 self.add_column(name, sql_type)
+            elif name not in there:
+                self._connection.execute(
+                    f"ALTER TABLE {self.raw} RENAME COLUMN {quote(spelled[name])} TO {quote(name)}"
+                )
         for name, was, is_now in self.retyped():
             raise ContractError(
                 f"{self._feed.contract.__name__}.{name}",

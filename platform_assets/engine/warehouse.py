@@ -82,10 +82,10 @@ class Warehouse:
         """Create both files if they are missing, each in one step: a kill leaves no file or a whole one."""
         # The marts are what others open, so they are written in a format that older DuckDB reads.
         for path, options in ((self.path, ""), (self.marts, "(STORAGE_VERSION 'v1.5.0')")):
-            if path.exists():
-                continue
             partial = path.with_name(f".creating-{os.getpid()}-{path.name}")
             try:
+                if path.exists():
+                    continue
                 path.parent.mkdir(parents=True, exist_ok=True)
                 partial.unlink(missing_ok=True)
                 with duckdb.connect() as connection:
@@ -95,7 +95,8 @@ class Warehouse:
             except (OSError, duckdb.IOException) as error:
                 raise StorageError(path, str(error).splitlines()[0]) from error
             finally:
-                partial.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):
+                    partial.unlink()
 
     def _connect(self, path: Path, purpose: str, notify: Callable[[str], None] | None) -> duckdb.DuckDBPyConnection:
         start = time.monotonic()
