@@ -47,7 +47,7 @@ class Files:
     settle: how long a file must be untouched before it is claimed.
     patience: how long a file whose end looks cut off is waited for before it is taken as it is.
     format: how the files are written; by default it follows from the name: .csv, .tsv, .txt, .ndjson, .jsonl,
-        .json, .xml, .xlsx, .parquet, each but the last also as .gz or .zst, or several in a .zip.
+        .json, .xml, .xlsx, .parquet, each also packed as .gz or .zst, or several in a .zip.
     sidecar: what a file's own name is followed by in the name of the small file that says it is complete, such
         as ".done"; a file without its sidecar is not claimed.
     """
