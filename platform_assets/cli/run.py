@@ -42,7 +42,8 @@ def run(as_json: Json = False) -> None:
     """
     began = time.monotonic()
     settings, deployment = open_deployment()
-    pending = {feed.name: len(deployment.pending(feed)) for feed in deployment.feeds}
+    arrivals = deployment.look().arrivals
+    pending = {name: sum(each.waits_for is None for each in found) for name, found in arrivals.items()}
     stale = deployment.unbuilt(code_version(deployment.feeds, declared_marts()))
     outcome = None
     before = _newest_delivery(deployment)
@@ -219,8 +220,8 @@ def _report(
     statuses = deployment.status()
     figures = {status.feed.name: _added_up(r for r in receipts if r.feed == status.feed.name) for status in statuses}
     release = deployment.releases.current()
-    unclaimed = deployment.unclaimed()
-    left_alone = [arrival.slot for feed in deployment.feeds for arrival in deployment.pending(feed)]
+    landing = deployment.look()
+    left_alone = [arrival for found in landing.arrivals.values() for arrival in found]
     failed = [] if outcome is None else [each for each in outcome.checks if each.blocks]
     quarantined = [receipt for receipt in receipts if receipt.status == "quarantined"]
     if as_json:
@@ -232,8 +233,8 @@ def _report(
                 "quarantined": [{"feed": r.feed, "file": r.slot, "problem": r.problem} for r in quarantined],
                 "failed_checks": [f"{each.asset}:{each.name}" for each in failed],
                 "errors": [] if outcome is None else list(outcome.failures),
-                "left_alone": left_alone,
-                "unclaimed": unclaimed,
+                "left_alone": [arrival.slot for arrival in left_alone],
+                "unclaimed": list(landing.unclaimed),
                 "took_s": round(took_s, 2),
             }
         )
@@ -253,9 +254,9 @@ def _report(
             ("feed", "file", "problem", "remedy"),
             [(r.feed, r.slot, r.problem, r.remedy) for r in quarantined],
         )
-    for slot in left_alone[:_SHOWN]:
-        line(f"left alone for now, it looks unfinished: {slot}")
-    for slot in unclaimed[:_SHOWN]:
+    for arrival in left_alone[:_SHOWN]:
+        line(f"left alone for now: {arrival.slot} {arrival.unfinished}")
+    for slot in landing.unclaimed[:_SHOWN]:
         line(f"no feed asks for {slot}")
     if outcome is not None and not outcome.success:
         for each in failed:

@@ -9,7 +9,8 @@ import fcntl
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -20,6 +21,7 @@ from platform_assets.engine.landing import Arrival
 from platform_assets.errors import DeliveryRefused, DeliveryUnfinished, StorageError
 
 _CHUNK: Final = 1 << 20
+_AT_ONCE: Final = 8
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,6 @@ class Archive:
                         copy.write(chunk)
                         failpoint.reached("mid-archive")
                     copy.flush()
-                    os.fsync(copy.fileno())
                 if not arrival.unchanged(os.fstat(source)):
                     raise DeliveryUnfinished("changed while it was being claimed")
                 fingerprint = digest.hexdigest()
@@ -90,6 +91,13 @@ class Archive:
                     Path(partial).unlink()
         failpoint.reached("claim")
         return Claim(arrival, fingerprint, target)
+
+    def secure(self, copies: Iterable[Path]) -> None:
+        """See that copies are on the disk, before a commit relies on them. Together, which costs a fraction of one
+        by one; what a machine's death leaves of an unsecured copy is replaced when the file is claimed again.
+        """
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            list(pool.map(_sync, dict.fromkeys(copies)))
 
     def path(self, feed: str, fingerprint: str, suffix: str) -> Path:
         """Where the copy of a delivery lies."""
@@ -130,3 +138,11 @@ class Archive:
         with lock:
             fcntl.flock(lock, how)
             yield
+
+
+def _sync(copy: Path) -> None:
+    try:
+        with copy.open("rb") as file:
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise StorageError(copy, error.strerror or str(error)) from error

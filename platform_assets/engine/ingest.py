@@ -56,6 +56,7 @@ def ingest(
     done = 0
     for group in grouped(arrivals, lambda arrival: arrival.seen.size):
         offers = list(_offers(feed, group, archive, outcome.unfinished))
+        archive.secure(offer.claim.copy for offer in offers if offer.claim is not None)
         with warehouse.open(f"load {feed.name}", notify) as connection:
             receipts = commit(connection, feed, archive, offers, clock, unfinished=outcome.unfinished)
         outcome.receipts += receipts
@@ -190,7 +191,8 @@ def _load(
         for receipt in revived:
             if receipt.delivery_id not in outdated:
                 come_back(connection, feed, archive, receipt, removed)
-        waiting = take_out(connection, feed, archive, linked(ledger, feed.name, outdated), anew=False)
+        hanging = linked(ledger, feed.name, outdated) if outdated else []
+        waiting = take_out(connection, feed, archive, hanging, anew=False) if hanging else []
         give_way(connection, feed, [*taken, *(receipt.delivery_id for receipt in revived)], revision)
     if feed.on_known_key != "allow":  # some rows may have given way since
         receipts = {delivery_id: ledger.receipt(delivery_id) for delivery_id in receipts}

@@ -190,10 +190,14 @@ class Rows:
         self._count({delivery_id: malformed.height}, "rejected")
 
     def _reject(self, rejected: pl.DataFrame, reasons: pl.Series) -> None:
+        """Store rejected rows, those of deliveries with the same header together."""
+        alike: dict[tuple[tuple[str, str], ...], list[int]] = {}
         for delivery_id in rejected["_delivery_id"].unique():
-            of_delivery = rejected["_delivery_id"] == delivery_id
-            part = rejected.filter(of_delivery)
-            delivered = self._headers[delivery_id].columns
+            alike.setdefault(tuple(self._headers[delivery_id].columns.items()), []).append(delivery_id)
+        for header, deliveries in alike.items():
+            theirs = rejected["_delivery_id"].is_in(deliveries)
+            part = rejected.filter(theirs)
+            delivered = dict(header)
             record = pl.struct(
                 as_text(name, part.schema[name]).alias(delivered.get(name, name))
                 for name in part.columns
@@ -203,7 +207,7 @@ class Rows:
                 part.select(
                     "_delivery_id",
                     "_line",
-                    reasons.filter(of_delivery).alias("reasons"),
+                    reasons.filter(theirs).alias("reasons"),
                     record.struct.json_encode().alias("record"),
                 )
             )

@@ -14,9 +14,10 @@ import dagster as dg
 from platform_assets.engine.contract import columns_of, listed
 from platform_assets.engine.deployment import FeedStatus
 from platform_assets.engine.feed import Feed
-from platform_assets.engine.landing import settled
+from platform_assets.engine.landing import Arrival, settled
 from platform_assets.engine.ledger import Ledger, Receipt
 from platform_assets.engine.tables import FeedTables
+from platform_assets.engine.volume import judge
 from platform_assets.orchestration.resources import DeploymentResource, OpensDeployment
 
 WRITER_POOL: Final = "duckdb_writer"
@@ -123,10 +124,17 @@ def feed_checks(feed: Feed) -> dg.AssetChecksDefinition:
         asset=key,
         description="No delivery waits in quarantine as a whole.",
     )
+    volume = dg.AssetCheckSpec(
+        "volume_as_usual",
+        asset=key,
+        blocking=True,
+        description="The newest deliveries have about as many rows as those of the same weekday before them; "
+        "what was cut off at a line's end looks whole otherwise.",
+    )
 
     @dg.multi_asset_check(
         name=f"check_{feed.name}",
-        specs=[reconciles, tolerated, drift, waiting],
+        specs=[reconciles, tolerated, volume, drift, waiting],
         can_subset=True,
         pool=WRITER_POOL,
     )
@@ -138,9 +146,11 @@ def feed_checks(feed: Feed) -> dg.AssetChecksDefinition:
             receipts = Ledger(connection).receipts(feed.name)
             stored = FeedTables(connection, opened.feed(feed.name)).row_counts()
         in_force = [receipt for receipt in receipts if receipt.status == "accepted"]
+        usual = judge(opened.feed(feed.name), receipts)
         results = [
             (reconciles, _unreconciled(receipts, stored)),
             (tolerated, [r for r in in_force if not feed.tolerate.allows(r.rejected, r.read)]),
+            (volume, [unusual.receipt for unusual in usual.unusual]),
             (drift, [r for r in in_force[:_SHOWN] if r.unknown_columns]),
             (waiting, [r for r in receipts if r.status == "quarantined"]),
         ]
@@ -152,7 +162,7 @@ def feed_checks(feed: Feed) -> dg.AssetChecksDefinition:
                     check_name=spec.name,
                     passed=not failing,
                     severity=dg.AssetCheckSeverity.ERROR if spec.blocking else dg.AssetCheckSeverity.WARN,
-                    description=_summary(failing, len(in_force)),
+                    description=str(usual) if spec is volume else _summary(failing, len(in_force)),
                     metadata=_failing_metadata(failing),
                 )
 
@@ -180,7 +190,7 @@ def feed_sensor(feed: Feed) -> dg.SensorDefinition:
         unseen = opened.pending(here)
         ready = [arrival for arrival in unseen if settled(arrival, here, now)]
         if not ready:
-            return dg.SkipReason(f"{len(unseen)} files are still being written" if unseen else "no new file")
+            return dg.SkipReason(_left_alone(unseen) if unseen else "no new file")
         under_way = context.instance.get_runs(
             dg.RunsFilter(tags={"platform/feed": feed.name}, statuses=list(_UNDER_WAY)), limit=1
         )
@@ -206,6 +216,11 @@ _UNDER_WAY: Final = (
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
 )
+
+
+def _left_alone(unseen: Sequence[Arrival]) -> str:
+    first = "; ".join(f"{arrival.slot} {arrival.unfinished}" for arrival in unseen[:3])
+    return f"{len(unseen)} files are not ready: {first}" + (" …" if len(unseen) > 3 else "")
 
 
 def _cursor(text: str | None) -> dict[str, Any]:
