@@ -2,8 +2,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+PEERS := .venv-bench/.ready
+BENCH ?= --write
 
-.PHONY: help setup run ui test test-slow lint clean
+.PHONY: help setup run ui test test-slow bench lint clean
 .DEFAULT_GOAL := help
 
 help: ## Say what there is
@@ -35,9 +37,17 @@ test: $(READY) ## Lint, types and every test but the slow tier
 test-slow: $(READY) ## The slow tier: long fault runs
 	@$(BIN)/pytest -m slow
 
+bench: $(READY) $(PEERS) ## Measure against bare DuckDB and the peers; writes docs/benchmarks.md (BENCH=--quick: a try)
+	@$(BIN)/python -m benchmarks $(BENCH)
+
+$(PEERS): benchmarks/requirements.txt | $(READY)
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-bench
+	@$(BIN)/uv pip install --quiet --python .venv-bench/bin/python -r benchmarks/requirements.txt
+	@touch $(PEERS)
+
 lint: $(READY) ## Format and mend what can be mended
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-clean: ## Remove the environment (state and deliveries stay)
-	rm -rf .venv
+clean: ## Remove the environments (state and deliveries stay)
+	rm -rf .venv .venv-bench

@@ -19,14 +19,14 @@ from platform_assets.engine.feed import Retention
 from platform_assets.errors import ContractError, ReplayRefused
 
 
-class Strict(Sales):  # type: ignore[misc]  # pandera is not typed for subclasses of subclasses
+class Strict(Sales):
     """Sales of at most five pieces, and of articles that begin with S."""
 
     sku: str = Field(str_matches=r"^S[0-9]+$")
     quantity: int = Field(ge=0, le=5)
 
 
-class Renamed(Sales):  # type: ignore[misc]
+class Renamed(Sales):
     """Sales whose quantity arrives as `pieces`: a delivery with `quantity` is refused as a whole."""
 
     quantity: int = Field(source="pieces", ge=0)
@@ -161,10 +161,10 @@ def test_rows_without_a_whole_key_give_way_to_none(tmp_path: Path) -> None:
 
 
 def test_a_column_of_another_type_is_made_anew_from_the_archive(tmp_path: Path) -> None:
-    class Fractions(Sales):  # type: ignore[misc]
+    class Fractions(Sales):
         """Sales in fractions of a piece."""
 
-        quantity: Decimal = Field(ge=0)
+        quantity: Decimal = Field(ge=0)  # type: ignore[assignment]  # the type has changed
 
     shop = new_shop(tmp_path)
     shop.load("a.csv", sales("S1,1", "S2,1.5"))

@@ -1,0 +1,67 @@
+"""The benchmarks run: real processes on small data, and the table that comes out.
+
+Belongs here: that measuring works. Does not: how fast anything is.
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.report import table, write
+
+PROJECT = Path(__file__).parents[2]
+
+
+@pytest.mark.slow
+def test_a_quick_run_measures_ours_against_the_bare_load_and_makes_the_table(tmp_path: Path) -> None:
+    done = subprocess.run(
+        f"{sys.executable} -m benchmarks --quick --rounds 1 --only ndjson --only landing "
+        f"--data {tmp_path} --json {tmp_path}/figures.json".split(),
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    assert set(figures) == {"ndjson", "landing"}
+    for samples in figures["ndjson"]["samples"].values():
+        assert all(sample["cpu_s"] > 0 and sample["peak_mb"] > 0 for sample in samples)
+    assert "| one ndjson of 200,000 lines, 0.1 % bad | ours |" in done.stdout
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_table_says_which_goals_were_missed_and_goes_where_the_docs_have_room(tmp_path: Path) -> None:
+    def samples(cpu_s: float) -> list[dict[str, float]]:
+        return [{"cpu_s": cpu_s, "wall_s": 1.0, "peak_mb": 100.0, "start_s": 1.0}] * 3
+
+    goal = {"of": "ours", "to": "bare DuckDB", "cpu": 1.5, "wall": 1.5, "memory": None, "most_mb": None}
+    figures = table(
+        {
+            "csv": {
+                "title": "one csv",
+                "sizes": "quick",
+                "where": "a machine",
+                "on": "2026-11-21",
+                "samples": {"ours": samples(3.2), "bare DuckDB": samples(2.0)},
+                "goals": [goal],
+            }
+        }
+    )
+    docs = tmp_path / "benchmarks.md"
+    docs.write_text("before\n<!-- figures: written by make bench -->\nold\n<!-- end of figures -->\nafter\n")
+
+    write(figures, docs)
+
+    text = docs.read_text()
+    cpu, wall = (line for line in text.splitlines() if line.startswith("| csv: "))
+    assert [cell[:4] for cell in cpu.split(" | ")[1:3]] == ["1.50", "1.60"]
+    assert cpu.endswith("| **missed** |")
+    assert wall.endswith("| reached |")
+    assert text.startswith("before\n")
+    assert text.endswith("after\n")
+    assert "old" not in text
