@@ -81,13 +81,12 @@ class FeedTables:
             self._connection.execute(f"DROP TABLE IF EXISTS {table}")
 
     def types(self) -> dict[str, str]:
-        """The columns raw has now, with their SQL types."""
-        rows = self._connection.execute(
-            "SELECT column_name, data_type FROM duckdb_columns() WHERE schema_name = 'raw' AND table_name = ? "
-            "AND database_name = current_database()",
-            [self._feed.name],
-        ).fetchall()
-        return dict(rows)
+        """The columns raw has now, with their SQL types; none where there is no such table yet."""
+        try:
+            rows = self._connection.execute(f"DESCRIBE {self.raw}").fetchall()
+        except duckdb.CatalogException:
+            return {}
+        return {name: sql_type for name, sql_type, *_ in rows}
 
     def add_column(self, name: str, sql_type: str) -> None:
         """Add a nullable column to raw."""
