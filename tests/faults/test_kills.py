@@ -81,6 +81,54 @@ def test_two_hundred_random_kills_lose_and_double_nothing(tmp_path: Path) -> Non
     _kill_at_random(tmp_path, 200)
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("point", [point for point in POINTS if point != "mid-release"])
+def test_twenty_kills_at_a_point_lose_and_double_nothing(tmp_path: Path, point: str) -> None:
+    shop = delivered(tmp_path)
+    for kill in range(20):
+        shop.deliver(f"{kill % FILES}.csv", numbered(10_000 + kill * 500, 500))
+        assert ended(child(ingest_in_child, tmp_path, point)) == -signal.SIGKILL
+        shop.deployment.prepare()
+        assert shop.reconciles()
+    by_name = {path: path.read_text().splitlines()[1:] for path in (shop.landing / "sales").iterdir()}
+    converges(shop, [line.split(",")[0] for lines in by_name.values() for line in lines])
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_a_hundred_restatements_under_kill_are_each_the_old_or_the_new(tmp_path: Path) -> None:
+    moments = random.Random(11)
+    shop = delivered(tmp_path, files=1)
+    shop.deployment.prepare()
+    shop.ingest()
+    versions = [set(shop.skus())]
+    for restatement in range(100):
+        start = 1000 * (restatement + 1)
+        shop.deliver("0.csv", numbered(start, 500))
+        versions.append({f"S{n}" for n in range(start, start + 500)})
+        run = child(ingest_in_child, tmp_path, moments.choice([None, "mid-read", "before-commit", "after-commit"]))
+        time.sleep(moments.uniform(0, 0.3))
+        run.kill()
+        ended(run)
+        assert set(shop.skus()) in versions
+        assert len(shop.skus()) == 500
+    converges(shop, list(versions[-1]))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_a_thousand_redeliveries_bring_no_row(shop: Shop) -> None:
+    for number in range(50):
+        shop.deliver(f"{number}.csv", numbered(number * 10, 10))
+    shop.ingest()
+    for number in range(1000):
+        shop.deliver(f"again-{number}.csv", numbered(number % 50 * 10, 10))
+    assert {receipt.status for receipt in shop.ingest().receipts} == {"duplicate"}
+    assert len(shop.skus()) == 500
+    assert shop.reconciles()
+
+
 def test_a_run_that_is_told_to_stop_leaves_nothing_and_frees_the_lock(tmp_path: Path) -> None:
     shop = delivered(tmp_path, files=1, rows=400_000)
     shop.deployment.prepare()

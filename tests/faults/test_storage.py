@@ -3,6 +3,7 @@
 import os
 import resource
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -194,22 +195,60 @@ def _ingest_as_nobody(root: Path) -> None:
     os._exit(0 if told == expected else REFUSED)
 
 
-def test_what_may_not_be_read_is_quarantined_and_others_go_on(tmp_path: Path) -> None:
+@pytest.fixture
+def reachable() -> Iterator[Path]:
+    """A folder that every user can get to; pytest's own are closed again by the next session that starts."""
     if os.getuid() != 0:
-        pytest.skip("only root can become a user who may not read")
+        pytest.skip("only root can become a user who may not")
+    with tempfile.TemporaryDirectory(prefix="faults-") as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+def test_what_may_not_be_read_is_quarantined_and_others_go_on(reachable: Path) -> None:
+    tmp_path = reachable
     shop = Shop(tmp_path)
     shop.deliver("a.csv", sales("S1,1"))
     shop.deliver("b.csv", sales("S2,1")).chmod(0)
     shop.deliver("closed/c.csv", sales("S3,1")).parent.chmod(0)
     (tmp_path / "home").mkdir()
     (tmp_path / "home").chmod(0o777)
-    for folder in (tmp_path, *list(tmp_path.parents)[:-2]):  # all below /tmp
-        folder.chmod(folder.stat().st_mode | 0o055)
     assert ended(child(_ingest_as_nobody, tmp_path)) == 0
     (tmp_path / "landing/sales/b.csv").chmod(0o644)
     (tmp_path / "landing/sales/closed").chmod(0o755)
     shop.ingest()
     assert shop.skus() == ["S1", "S2", "S3"]
+
+
+def _ingest_as_nobody_or_say_why(root: Path) -> None:
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+    shop = Shop(root)
+    try:
+        shop.deployment.prepare()
+        shop.ingest()
+    except StorageError as error:
+        os._exit(STORAGE_ERROR if str(root) in error.what and "denied" in error.what else REFUSED)
+
+
+@pytest.mark.parametrize(
+    ("closed", "mode"),
+    [("warehouse.duckdb", 0o444), (".", 0o555), (".", 0o666), ("archive", 0o444), ("archive/sales", 0o555)],
+)
+def test_state_that_may_not_be_written_is_named(reachable: Path, closed: str, mode: int) -> None:
+    shop = Shop(reachable)
+    shop.deployment.prepare()
+    shop.load("a.csv", sales("S1,1"))
+    home = shop.root / "home"
+    for path in (home, *home.rglob("*")):
+        path.chmod(0o777 if path.is_dir() else 0o666)
+    (home / closed).chmod(mode)
+    shop.deliver("b.csv", sales("S2,1"))
+    assert ended(child(_ingest_as_nobody_or_say_why, shop.root)) == STORAGE_ERROR
+    assert shop.skus() == ["S1"]
+    (home / closed).chmod(0o777)
+    assert [receipt.status for receipt in shop.ingest().receipts] == ["accepted"]
 
 
 def _ingest_and_measure(root: Path) -> None:

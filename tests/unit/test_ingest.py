@@ -402,7 +402,7 @@ def test_files_under_way_are_ignored_and_stray_ones_named(shop: Shop) -> None:
     for name in ("a.csv.tmp", "b.csv.part", ".hidden.csv", "c.csv~", "d.CSV", "e.xlsx", "f.csv"):
         shop.deliver(name, sales("S1,1"))
     assert [arrival.slot for arrival in shop.deployment.pending(shop.feed)] == ["sales/f.csv"]
-    assert shop.deployment.unclaimed() == ["sales/d.CSV", "sales/e.xlsx"]
+    assert shop.deployment.look().unclaimed == ["sales/d.CSV", "sales/e.xlsx"]
 
 
 def test_the_landing_folder_is_never_written_to(shop: Shop) -> None:

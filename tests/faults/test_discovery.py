@@ -1,0 +1,221 @@
+"""Landing folders as they are in real life: devices, names, links, impatient writers, a hundred thousand files."""
+
+import os
+import shutil
+import stat
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from shop import SALES, Shop, numbered, sales
+
+from platform_assets.engine.archive import Archive
+from platform_assets.engine.feed import Files, seconds
+from platform_assets.engine.landing import arrivals
+from platform_assets.engine.sightings import Sightings
+from platform_assets.errors import ConfigurationError, DeliveryUnfinished
+from platform_assets.orchestration.feeds import feed_sensor
+
+as_root = pytest.mark.skipif(os.getuid() != 0, reason="only root can make a device or a user who may not")
+
+
+def device(path: Path) -> None:
+    """An endless file: /dev/zero under another name."""
+    os.mknod(path, stat.S_IFCHR | 0o666, os.makedev(1, 5))
+
+
+@as_root
+def test_a_device_is_quarantined_unopened(shop: Shop) -> None:
+    shop.deliver("b.csv", sales("S1,1"))
+    device(shop.landing / "sales" / "a.csv")
+    assert [(receipt.slot, receipt.status, receipt.problem) for receipt in shop.ingest().receipts] == [
+        ("sales/a.csv", "quarantined", "is a device, not a regular file"),
+        ("sales/b.csv", "accepted", None),
+    ]
+
+
+@as_root
+def test_a_file_that_becomes_a_device_before_it_is_claimed_is_not_read(shop: Shop) -> None:
+    path = shop.deliver("a.csv", sales("S1,1"))
+    (arrival,) = arrivals(shop.feed, shop.landing)
+    path.unlink()
+    device(path)
+    with pytest.raises(DeliveryUnfinished, match="changed while it was being claimed"):
+        Archive(shop.root / "home" / "archive").claim("sales", arrival)
+    assert shop.leftovers() == []
+
+
+def test_a_file_that_becomes_a_pipe_or_a_link_before_it_is_claimed_is_not_followed(shop: Shop) -> None:
+    path = shop.deliver("a.csv", sales("S1,1"))
+    (arrival,) = arrivals(shop.feed, shop.landing)
+    path.unlink()
+    os.mkfifo(path)
+    archive = Archive(shop.root / "home" / "archive")
+    with pytest.raises(DeliveryUnfinished):
+        archive.claim("sales", arrival)
+    path.unlink()
+    path.symlink_to("/etc/passwd")
+    (receipt,) = shop.ingest().receipts
+    assert receipt.problem == "is a link; links are never followed"
+    assert not list(archive.root.rglob("*.csv"))
+
+
+@pytest.mark.parametrize("pattern", ["/etc/*.csv", "../*.csv", "sales/../../*.csv"])
+def test_patterns_that_leave_the_landing_folder_are_refused_by_name(pattern: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"Files: .* leaves the landing folder"):
+        Files(pattern)
+
+
+def test_a_file_that_is_cut_off_while_it_is_copied_is_not_claimed(shop: Shop) -> None:
+    path = shop.deliver("a.csv", numbered(0, 10))
+    os.truncate(path, 300 << 20)
+    (arrival,) = arrivals(shop.feed, shop.landing)
+    archive = Archive(shop.root / "home" / "archive")
+
+    def cut() -> None:
+        while not any(partial.stat().st_size for partial in archive.root.glob("sales/.claiming-*")):
+            pass
+        os.truncate(path, 100)
+
+    producer = threading.Thread(target=cut)
+    producer.start()
+    with pytest.raises(DeliveryUnfinished, match="changed while it was being claimed"):
+        archive.claim("sales", arrival)
+    producer.join()
+    assert shop.leftovers() == []
+
+
+def test_what_is_left_of_a_file_that_was_cut_off_waits_and_is_then_named(shop: Shop) -> None:
+    text = numbered(0, 10)
+    shop.deliver("a.csv", text[:-12])
+    assert shop.ingest().unfinished == {"sales/a.csv": "ends in the middle of a record"}
+    shop.clock.ahead += shop.feed.source.patience
+    (receipt,) = shop.ingest().receipts
+    assert (receipt.read, receipt.accepted, receipt.rejected) == (10, 9, 1)
+    assert [(line, reasons[0]["rule"]) for line, reasons, _ in shop.rejected()] == [(11, "4 fields instead of 5")]
+
+
+NAMES = [
+    "a*.csv",
+    "x[1].csv",
+    "it's.csv",
+    'say "hi".csv',
+    "two\nlines.csv",
+    "k=v.csv",
+    "; DROP TABLE x --.csv",
+    " .csv",
+]
+
+
+def test_files_of_hostile_names_are_each_just_that_file(shop: Shop) -> None:
+    shop.declare(source=Files("sales/**/*.csv", settle=seconds(0)))
+    for number, name in enumerate([*NAMES, "k=v/year=2026/a.csv", "ab.csv", "x1.csv"]):
+        shop.deliver(name, sales(f"S{number},1"))
+    receipts = shop.ingest().receipts
+    assert {receipt.status for receipt in receipts} == {"accepted"}
+    assert len(shop.skus()) == len(receipts) == len(NAMES) + 3
+    names = "SELECT column_name FROM duckdb_columns() WHERE schema_name = 'raw' ORDER BY column_index"
+    expected = ["sku", "quantity", "price", "sold_at", "email", "_delivery_id", "_line"]  # and no k, no year
+    assert [name for (name,) in shop.query(names)] == expected
+    shop.deliver(NAMES[0], sales("S99,1"))  # a restatement of that one
+    assert (shop.ingest().receipts[0].slot, len(shop.skus())) == (f"sales/{NAMES[0]}", len(NAMES) + 3)
+
+
+@pytest.fixture
+def read_only_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk that root may not write to either, with one delivery on it."""
+    landing = tmp_path / "landing"
+    (landing / "sales").mkdir(parents=True)
+    (landing / "sales" / "a.csv").write_text(sales("S1,1"))
+    mount = ["mount", "--bind", "-o", "ro", str(landing), str(landing)]
+    if os.getuid() != 0 or subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("this user may not mount a disk")
+    subprocess.run(["mount", "-o", "remount,ro,bind", str(landing)], check=True)
+    yield landing
+    subprocess.run(["umount", "-l", str(landing)], check=True)
+
+
+def test_a_landing_folder_on_a_read_only_disk_loads(tmp_path: Path, read_only_disk: Path) -> None:
+    shop = Shop(tmp_path)
+    with pytest.raises(OSError, match="Read-only"):
+        (read_only_disk / "sales" / "b.csv").touch()
+    shop.deployment.prepare()
+    assert [receipt.status for receipt in shop.ingest().receipts] == ["accepted"]
+
+
+def known(shop: Shop, files: int, new: int) -> None:
+    """A landing folder of `files` files, all but `new` of them taken in long ago."""
+    folder = shop.landing / "sales"
+    folder.mkdir(exist_ok=True)
+    for number in range(files):
+        os.close(os.open(folder / f"{number:06}.csv", os.O_CREAT | os.O_WRONLY))
+    with shop.deployment.warehouse.open("remember") as connection:
+        sightings = Sightings(connection, shop.feed.name)
+        sightings.remember([(arrival, 1) for arrival in arrivals(shop.feed, shop.landing)[: files - new]])
+        sightings.publish(shop.root / "home" / "seen" / f"{shop.feed.name}.parquet")
+
+
+def tick(shop: Shop, monkeypatch: pytest.MonkeyPatch, cursor: str | None = None) -> dg.SensorResult | dg.SkipReason:
+    """What the feed's sensor says now."""
+    monkeypatch.setattr("platform_assets.orchestration.feeds.OpensDeployment.look", lambda _: shop.deployment)
+    with dg.DagsterInstance.ephemeral() as instance:
+        said = feed_sensor(shop.feed)(dg.build_sensor_context(instance=instance, cursor=cursor))
+    assert isinstance(said, dg.SensorResult | dg.SkipReason)
+    return said
+
+
+@pytest.mark.parametrize("files", [2_000, pytest.param(100_000, marks=[pytest.mark.slow, pytest.mark.timeout(600)])])
+def test_a_tick_is_quick_and_its_cursor_small_whatever_lies_there(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, files: int
+) -> None:
+    known(shop, files, new=10)
+    began = time.process_time()
+    said = tick(shop, monkeypatch)
+    took_s = time.process_time() - began
+    assert isinstance(said, dg.SensorResult)
+    assert len(said.run_requests or []) == 1
+    assert len(said.cursor or "") < 10_000
+    assert took_s < 5
+    rewritten = shop.landing / "sales" / "000001.csv"
+    status = rewritten.stat()
+    rewritten.write_bytes(b"")  # in place, to the same size
+    os.utime(rewritten, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert len(shop.deployment.pending(shop.feed)) == 11
+
+
+def test_a_tick_finds_what_is_new_without_a_cursor_and_asks_again_with_one(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.deliver("a.csv", sales("S1,1"))
+    first = tick(shop, monkeypatch)
+    assert isinstance(first, dg.SensorResult)
+    assert isinstance(tick(shop, monkeypatch, first.cursor), dg.SkipReason)  # asked for a moment ago
+    assert isinstance(tick(shop, monkeypatch, cursor="damaged"), dg.SensorResult)
+    shop.ingest()
+    assert tick(shop, monkeypatch) == dg.SkipReason("no new file")
+
+
+def test_a_folder_that_is_taken_away_and_put_back_loads_nothing_twice(shop: Shop) -> None:
+    shop.load("a.csv", sales("S1,1"))
+    away = shop.landing.with_name("away")
+    shop.landing.rename(away)
+    assert (shop.ingest().receipts, shop.deployment.pending(shop.feed)) == ([], [])
+    shutil.copytree(away, shop.landing)  # restored from a backup: other inodes and times
+    assert [receipt.status for receipt in shop.ingest().receipts] == ["duplicate"]
+    assert shop.skus() == ["S1"]
+
+
+def test_a_file_of_two_feeds_is_a_delivery_of_each(tmp_path: Path) -> None:
+    shop = Shop(tmp_path)
+    other = replace(SALES, name="copies")
+    shop.deliver("a.csv", sales("S1,1"))
+    shop.deployment.prepare()
+    shop.ingest()
+    shop.feed = other
+    shop.deployment.prepare()
+    assert [receipt.status for receipt in shop.ingest().receipts] == ["accepted"]

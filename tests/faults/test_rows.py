@@ -1,0 +1,226 @@
+"""Every fault that we say we survive is injected somewhere: which test is about which fault."""
+
+import ast
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+TESTS: Final = Path(__file__).parents[1]
+# Rows that other parts of the product answer for: daemons and sensors killed, pages, alerts, servers.
+NOT_OURS: Final = {4, 5, 6, *range(48, 53)}
+# Row of the list of faults: what happens, and the tests in which it does.
+FAULTS: Final[dict[int, tuple[str, str]]] = {
+    1: (
+        "killed at every named point",
+        "faults/test_kills: test_a_run_killed_at_any_point_is_made_good_by_the_next "
+        "test_a_restatement_killed_at_any_point_is_the_old_or_the_new "
+        "test_a_publish_that_is_killed_leaves_the_old_release_and_the_next_publishes "
+        "test_twenty_kills_at_a_point_lose_and_double_nothing; "
+        "unit/test_replay: test_a_replay_that_is_killed_goes_on_where_it_stopped",
+    ),
+    2: (
+        "killed at random",
+        "faults/test_kills: test_random_kills_lose_and_double_nothing "
+        "test_two_hundred_random_kills_lose_and_double_nothing "
+        "test_a_hundred_restatements_under_kill_are_each_the_old_or_the_new; "
+        "integration/test_killed_runs: test_killed_while_it_reads_and_while_it_releases_it_still_converges",
+    ),
+    3: ("SIGTERM", "faults/test_kills: test_a_run_that_is_told_to_stop_leaves_nothing_and_frees_the_lock"),
+    7: (
+        "DAGSTER_HOME deleted",
+        "faults/test_warehouse: test_without_anything_that_dagster_knew_no_delivery_loads_twice",
+    ),
+    8: (
+        "an old warehouse restored",
+        "unit/test_replay: test_an_older_warehouse_gets_what_it_lacks_before_anything_new "
+        "test_a_lost_warehouse_comes_back_from_the_archive",
+    ),
+    9: (
+        "two runs of one feed, two feeds at once",
+        "faults/test_kills: test_two_runs_of_one_feed_load_everything_once; "
+        "faults/test_warehouse: test_two_feeds_at_once_wait_for_each_other_and_load_everything",
+    ),
+    10: (
+        "another process holds the file",
+        "faults/test_storage: test_a_warehouse_that_is_held_too_long_is_named_with_its_holder "
+        "test_a_warehouse_that_is_let_go_is_waited_for",
+    ),
+    11: (
+        "warehouse corrupt",
+        "faults/test_storage: test_a_damaged_warehouse_is_refused_and_never_replaced_in_silence",
+    ),
+    12: ("torn log", "faults/test_warehouse: test_what_a_torn_log_has_lost_comes_back_from_the_archive"),
+    13: (
+        "dbt killed midway",
+        "faults/test_kills: test_what_a_deleted_model_has_left_is_not_released "
+        "test_readers_of_releases_never_fail_whatever_is_published; "
+        "integration/test_killed_runs: test_killed_while_it_reads_and_while_it_releases_it_still_converges",
+    ),
+    14: ("disk full", "faults/test_storage: test_a_full_disk_stops_the_run_and_the_next_converges"),
+    15: ("RLIMIT_FSIZE", "faults/test_storage: test_a_file_size_limit_stops_the_run_and_the_next_converges"),
+    16: (
+        "memory limit below the file's size",
+        "faults/test_warehouse: test_a_delivery_larger_than_the_memory_limit_loads_or_fails_cleanly; "
+        "faults/test_storage: test_a_large_delivery_loads_in_bounded_memory",
+    ),
+    17: (
+        "clock a day off, change of summer time",
+        "faults/test_warehouse: test_a_clock_that_jumps_a_day_changes_no_order_and_no_outcome "
+        "test_data_from_a_clock_that_was_a_day_ahead_is_late_when_it_is; "
+        "unit/test_ingest: test_data_is_due_by_the_shops_clock test_fresh_means_new_data_not_a_new_run "
+        "test_a_clock_that_was_set_back_does_not_keep_files_waiting",
+    ),
+    18: (
+        "read-only warehouse or landing folder",
+        "faults/test_storage: test_state_that_may_not_be_written_is_named; "
+        "faults/test_discovery: test_a_landing_folder_on_a_read_only_disk_loads",
+    ),
+    19: (
+        "unreadable file",
+        "faults/test_storage: test_what_may_not_be_read_is_quarantined_and_others_go_on",
+    ),
+    20: (
+        "links out of the landing folder",
+        "unit/test_ingest: test_links_pipes_and_folders_are_quarantined_unopened; "
+        "faults/test_discovery: test_a_file_that_becomes_a_pipe_or_a_link_before_it_is_claimed_is_not_followed",
+    ),
+    21: (
+        "pipes, devices, folders named like deliveries",
+        "unit/test_ingest: test_links_pipes_and_folders_are_quarantined_unopened; "
+        "faults/test_discovery: test_a_device_is_quarantined_unopened "
+        "test_a_file_that_becomes_a_device_before_it_is_claimed_is_not_read",
+    ),
+    22: (
+        "`..` and absolute paths in declarations",
+        "faults/test_discovery: test_patterns_that_leave_the_landing_folder_are_refused_by_name",
+    ),
+    23: (
+        "overwritten while being read",
+        "faults/test_storage: test_a_file_that_is_overwritten_again_and_again_is_one_version_or_the_other",
+    ),
+    24: (
+        "truncated while being read",
+        "faults/test_storage: test_a_file_that_changes_while_it_is_claimed_is_left_for_the_next_run; "
+        "faults/test_discovery: test_a_file_that_is_cut_off_while_it_is_copied_is_not_claimed "
+        "test_what_is_left_of_a_file_that_was_cut_off_waits_and_is_then_named",
+    ),
+    25: (
+        "half-written, then finished",
+        "unit/test_ingest: test_a_half_written_delivery_waits_and_loads_once_whole_or_never "
+        "test_a_file_that_does_not_settle_is_left_alone",
+    ),
+    26: (
+        "cut off exactly at a line's end",
+        "unit/test_landing: test_a_delivery_with_another_count_is_quarantined_and_stays_so_in_a_replay "
+        "test_a_file_waits_for_its_sidecar; "
+        "unit/test_volume: test_real_deliveries_raise_no_alarm_and_half_of_them_cut_in_half_do; "
+        "faults/test_warehouse: test_a_delivery_cut_off_at_a_line_end_holds_the_release_until_it_is_whole",
+    ),
+    27: ("truncated gzip", "faults/test_content: test_a_damaged_gzip_is_quarantined_before_any_row"),
+    28: (
+        "gzip with a flipped bit or a wrong checksum",
+        "faults/test_content: test_a_damaged_gzip_is_quarantined_before_any_row; "
+        "unit/test_readers_containers: test_with_any_bit_flipped_it_is_never_read_as_something_else",
+    ),
+    29: (
+        "decompression bomb",
+        "faults/test_content: test_a_decompression_bomb_is_refused_in_bounded_memory; "
+        "unit/test_readers_containers: test_a_bomb_of_many_members_is_one_too",
+    ),
+    30: ("a line without end", "faults/test_content: test_an_endless_line_is_refused_in_bounded_memory"),
+    31: ("empty file", "unit/test_ingest: test_a_delivery_without_rows_follows_the_declared_policy"),
+    32: ("header only", "unit/test_ingest: test_a_delivery_without_rows_follows_the_declared_policy"),
+    33: ("NUL bytes", "faults/test_content: test_only_the_broken_row_is_rejected"),
+    34: (
+        "byte-order marks, UTF-16, Latin-1",
+        "faults/test_content: test_encodings_are_declared_or_the_byte_is_named",
+    ),
+    35: (
+        "headers in other order, renamed, twice",
+        "unit/test_contract: test_headers_match_by_name_whatever_their_order_and_case "
+        "test_a_header_that_could_mean_two_things_is_refused_with_the_difference",
+    ),
+    36: (
+        "missing and new columns",
+        "unit/test_ingest: test_an_unknown_column_fails_adds_or_is_rescued_as_declared "
+        "test_a_missing_column_quarantines_with_the_difference",
+    ),
+    37: ("ragged rows", "faults/test_content: test_only_the_broken_row_is_rejected"),
+    38: ("mixed line ends", "faults/test_content: test_line_ends_of_every_kind_in_one_file_load"),
+    39: ("quotes gone wrong", "faults/test_content: test_only_the_broken_row_is_rejected"),
+    40: ("numbers that are none", "faults/test_content: test_only_the_broken_row_is_rejected"),
+    41: ("dates of another form", "faults/test_content: test_only_the_broken_row_is_rejected"),
+    42: (
+        "local times that happen twice or never",
+        "unit/test_cast: test_local_times_are_instants_unless_they_happen_twice_or_never "
+        "test_the_hours_around_a_change_of_the_clocks",
+    ),
+    43: (
+        "5,000 columns",
+        "faults/test_content: test_five_thousand_columns_load_or_are_over_the_declared_cap",
+    ),
+    44: (
+        "100,000 files",
+        "faults/test_discovery: test_a_tick_is_quick_and_its_cursor_small_whatever_lies_there",
+    ),
+    45: (
+        "hostile file names",
+        "faults/test_discovery: test_files_of_hostile_names_are_each_just_that_file; "
+        "unit/test_ingest: test_a_name_that_is_not_unicode_loads_once",
+    ),
+    46: (
+        "SQL in names and values",
+        "faults/test_content: test_sql_in_added_columns_and_in_values_is_text; "
+        "unit/test_ingest: test_sql_in_column_names_and_values_is_inert",
+    ),
+    47: (
+        "formulas in exports",
+        "unit/test_quarantine: test_an_export_runs_in_no_spreadsheet test_a_cell_that_begins_a_formula_is_inert",
+    ),
+    53: (
+        "the same bytes again",
+        "faults/test_content: test_redelivered_renamed_and_touched_bytes_bring_no_row; "
+        "faults/test_kills: test_a_thousand_redeliveries_bring_no_row; "
+        "faults/test_discovery: test_a_folder_that_is_taken_away_and_put_back_loads_nothing_twice; "
+        "unit/test_ingest: test_a_touched_file_is_a_duplicate_of_itself",
+    ),
+    54: (
+        "same name, new content",
+        "unit/test_ingest: test_new_content_under_a_known_name_replaces_the_old_rows; "
+        "faults/test_kills: test_a_restatement_killed_at_any_point_is_the_old_or_the_new",
+    ),
+    55: ("late file with an old time", "unit/test_ingest: test_a_late_file_with_an_old_mtime_loads"),
+    56: (
+        "one poisonous file among many",
+        "unit/test_ingest: test_one_poisonous_file_among_many_is_quarantined_alone "
+        "test_rows_already_in_the_transaction_go_with_a_delivery_found_bad_late",
+    ),
+    57: ("numbers of other habits", "faults/test_content: test_only_the_broken_row_is_rejected"),
+    58: (
+        "preambles, footers, several tables",
+        "unit/test_readers_text: test_what_is_declared_of_a_file_holds; "
+        "unit/test_dialect: test_a_preamble_is_suspected_where_the_names_come_later; "
+        "faults/test_content: test_a_preamble_or_a_second_table_is_declared_or_named",
+    ),
+    59: (
+        "workbooks that merge, hide, hang or crash",
+        "unit/test_readers_excel: test_rows_covered_by_a_merge_are_malformed "
+        "test_several_sheets_are_refused_unless_one_is_declared "
+        "test_a_parser_that_hangs_bloats_or_crashes_is_stopped_and_the_delivery_refused "
+        "test_a_workbook_that_hangs_its_parser_lets_others_load",
+    ),
+}
+
+
+def test_every_fault_has_a_test() -> None:
+    assert set(FAULTS) | NOT_OURS == set(range(1, 60))
+
+
+@pytest.mark.parametrize("row", FAULTS, ids=lambda row: f"{row} {FAULTS[row][0]}")
+def test_the_tests_of_a_fault_exist(row: int) -> None:
+    for group in FAULTS[row][1].split("; "):
+        module, _, names = group.partition(": ")
+        tree = ast.parse((TESTS / f"{module}.py").read_text())
+        there = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+        assert set(names.split()) <= there

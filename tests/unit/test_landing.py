@@ -1,0 +1,241 @@
+"""What lies in the landing folder: who asks for it, what it waits for, and what its sidecar says of it."""
+
+import hashlib
+import os
+import subprocess
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from shop import SALES, Shop, numbered, sales
+
+from platform_assets.engine.feed import Feed, Files, seconds
+from platform_assets.engine.landing import Look, Sighting, arrivals, look
+from platform_assets.engine.rehearsal import rehearse
+from platform_assets.engine.sidecar import Expected, parsed
+
+WITH_SIDECAR = Files("sales/**/*.csv", settle=seconds(0), sidecar=".done")
+
+
+def feed(name: str, *patterns: str, sidecar: str | None = None) -> Feed:
+    return replace(SALES, name=name, source=Files(*patterns, settle=seconds(0), sidecar=sidecar))
+
+
+def written(landing: Path, *slots: str) -> None:
+    for slot in slots:
+        path = landing / slot
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("x")
+
+
+def found(landing: Path, *feeds: Feed) -> tuple[dict[str, list[str]], list[str]]:
+    """Slots by feed, and files that no feed asks for."""
+    seen = look(landing, feeds, strays=True)
+    return {name: [arrival.slot for arrival in each] for name, each in seen.arrivals.items()}, list(seen.unclaimed)
+
+
+# ---- patterns
+
+
+def test_one_look_serves_every_feed(tmp_path: Path) -> None:
+    written(tmp_path, "shop/a.csv", "shop/b.json", "shop/deep/er/c.csv", "shop/d.txt", "e.csv", "other/f.csv")
+    assert found(tmp_path, feed("direct", "shop/*.csv"), feed("deep", "shop/**/*.csv"), feed("any", "**/*.json")) == (
+        {
+            "direct": ["shop/a.csv"],
+            "deep": ["shop/a.csv", "shop/deep/er/c.csv"],
+            "any": ["shop/b.json"],
+        },
+        ["e.csv", "other/f.csv", "shop/d.txt"],
+    )
+
+
+def test_a_file_that_two_patterns_of_a_feed_match_is_one_arrival(tmp_path: Path) -> None:
+    written(tmp_path, "shop/a.csv")
+    assert found(tmp_path, feed("twice", "shop/*.csv", "shop/a*", "**/*")) == ({"twice": ["shop/a.csv"]}, [])
+
+
+def test_a_pattern_asks_for_its_folders_only(tmp_path: Path) -> None:
+    written(tmp_path, "2026/03/a.csv", "2026/b.csv", "2025/03/c.csv", "2026/03/x/d.csv")
+    assert found(tmp_path, feed("monthly", "2026/*/*.csv"))[0] == {"monthly": ["2026/03/a.csv"]}
+
+
+def test_folders_may_be_as_deep_as_the_system_allows(tmp_path: Path) -> None:
+    deep = "/".join("f" for _ in range(1500))
+    folder = os.open(tmp_path, os.O_RDONLY)
+    for _ in range(1500):
+        os.mkdir("f", dir_fd=folder)
+        folder, above = os.open("f", os.O_RDONLY, dir_fd=folder), folder
+        os.close(above)
+    os.close(os.open("a.csv", os.O_CREAT | os.O_WRONLY, dir_fd=folder))
+    os.close(folder)
+    try:
+        assert found(tmp_path, feed("deep", "**/*.csv"))[0] == {"deep": [f"{deep}/a.csv"]}
+    finally:
+        subprocess.run(["rm", "-rf", str(tmp_path / "f")], check=True)  # too deep for Python to remove
+
+
+def test_what_is_known_is_left_out_until_it_changes(tmp_path: Path) -> None:
+    written(tmp_path, "a.csv", "b.csv")
+    shop = feed("shop", "*.csv")
+    known = {"shop": {arrival.slot: arrival.seen for arrival in arrivals(shop, tmp_path)}}
+    assert look(tmp_path, [shop], known).arrivals == {"shop": []}
+    (tmp_path / "b.csv").write_text("y")  # in place: same name, size and inode
+    assert [arrival.slot for arrival in look(tmp_path, [shop], known).arrivals["shop"]] == ["b.csv"]
+
+
+def test_a_landing_folder_that_is_not_there_holds_nothing(tmp_path: Path) -> None:
+    assert found(tmp_path / "gone", feed("shop", "*.csv")) == ({"shop": []}, [])
+
+
+# ---- sidecars
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", Expected()),
+        ("OK\n", Expected()),
+        ("123", Expected(rows=123)),
+        ("\ufeffrows = 123\r\n", Expected(problem="its sidecar s says '\\ufeffrows = 123', which is not understood")),
+        ("rows = 123\r\n", Expected(rows=123)),
+        ("sha256=" + "AB" * 32, Expected(fingerprint="ab" * 32)),
+        ("ab" * 32 + "  a.csv\n", Expected(fingerprint="ab" * 32)),
+        ("ab" * 32 + " *a file.csv\n", Expected(fingerprint="ab" * 32)),
+        (f"done\nrows=7\nsha256={'ab' * 32}\n", Expected(rows=7, fingerprint="ab" * 32)),
+        ("7\n8\n", Expected(problem="its sidecar s says '8', which is not understood")),
+        ("2026-03-01 10:00", Expected(problem="its sidecar s says '2026-03-01 10:00', which is not understood")),
+        ("md5=1234", Expected(problem="its sidecar s says 'md5=1234', which is not understood")),
+    ],
+)
+def test_a_sidecar_says_nothing_a_count_or_a_fingerprint(text: str, expected: Expected) -> None:
+    assert parsed(text, "s") == expected
+
+
+def test_a_file_waits_for_its_sidecar(shop: Shop) -> None:
+    shop.declare(source=Files("sales/*.csv", settle=seconds(5), sidecar=".done"))
+    shop.deliver("a.csv", sales("S1,1"))
+    began = time.monotonic()
+    outcome = shop.ingest()
+    assert time.monotonic() - began < 5  # nobody stands waiting for what may come tomorrow
+    shop.declare(source=WITH_SIDECAR)
+    assert (outcome.receipts, outcome.unfinished) == ([], {"sales/a.csv": "waiting for a.csv.done"})
+    assert [arrival.unfinished for arrival in shop.deployment.pending(shop.feed)] == ["waiting for a.csv.done"]
+    shop.deliver("a.csv.done", "")
+    assert [(receipt.slot, receipt.status) for receipt in shop.ingest().receipts] == [("sales/a.csv", "accepted")]
+    assert shop.deployment.look() == Look({"sales": []}, [])
+
+
+def test_a_sidecar_is_never_a_delivery_nor_a_stray(tmp_path: Path) -> None:
+    written(tmp_path, "a.csv", "a.csv.done", "b.txt.done", "c/d.csv.done")
+    assert found(tmp_path, feed("all", "*", sidecar=".done")) == ({"all": ["a.csv", "b.txt"]}, ["c/d.csv.done"])
+    assert found(tmp_path, feed("csv", "*.csv", sidecar=".done")) == (
+        {"csv": ["a.csv"]},
+        ["b.txt.done", "c/d.csv.done"],
+    )
+
+
+def test_a_sidecar_without_its_file_announces_what_has_not_come(shop: Shop) -> None:
+    shop.declare(source=WITH_SIDECAR)
+    shop.deliver("a.csv.done", "1")
+    assert shop.ingest().unfinished == {"sales/a.csv": "waiting for a.csv itself, whose sidecar is there"}
+    path = shop.deliver("a.csv", sales("S1,1"))
+    assert [receipt.status for receipt in shop.ingest().receipts] == ["accepted"]
+    path.unlink()  # tidied away
+    assert (shop.ingest().unfinished, shop.deployment.pending(shop.feed)) == ({}, [])
+
+
+def test_a_sidecar_that_is_tidied_away_changes_nothing(shop: Shop) -> None:
+    shop.declare(source=WITH_SIDECAR)
+    sidecar = shop.deliver("a.csv.done", "1")
+    shop.load("a.csv", sales("S1,1"))
+    sidecar.unlink()
+    outcome = shop.ingest()
+    assert (outcome.receipts, outcome.unfinished, shop.deployment.pending(shop.feed)) == ([], {}, [])
+    shop.deliver("a.csv", sales("S2,1"))
+    assert shop.ingest().unfinished == {"sales/a.csv": "waiting for a.csv.done"}
+
+
+def announced(shop: Shop, text: str, lines: int = 3) -> tuple[str, str | None]:
+    """Deliver three lines with a sidecar that says `text`: the receipt's status and problem."""
+    content = numbered(0, lines)
+    shop.declare(source=WITH_SIDECAR)
+    shop.deliver("a.csv.done", text.format(sha=hashlib.sha256(content.encode()).hexdigest()))
+    receipt = shop.load("a.csv", content)
+    return receipt.status, receipt.problem
+
+
+@pytest.mark.parametrize("text", ["", "3", "rows=3", "sha256={sha}", "{sha}  a.csv", "rows=3\nsha256={sha}"])
+def test_a_delivery_that_is_what_its_sidecar_announces_loads(shop: Shop, text: str) -> None:
+    assert announced(shop, text) == ("accepted", None)
+
+
+def test_a_delivery_with_another_count_is_quarantined_and_stays_so_in_a_replay(shop: Shop) -> None:
+    told = ("quarantined", "the sidecar announces 4 records, but the file has 3")
+    assert announced(shop, "4") == told
+    (again,) = shop.deployment.replay(shop.feed, again=True)
+    assert (again.status, again.problem) == told
+    assert shop.skus() == []
+
+
+def test_a_delivery_with_another_fingerprint_is_quarantined(shop: Shop) -> None:
+    status, problem = announced(shop, "ab" * 32)
+    assert (status, (problem or "")[:38]) == ("quarantined", "the sidecar announces SHA-256 abababab")
+
+
+def test_a_copy_of_an_accepted_delivery_is_held_to_its_own_sidecar(shop: Shop) -> None:
+    announced(shop, "3")
+    shop.deliver("b.csv.done", "4")
+    receipt = shop.load("b.csv", numbered(0, 3))
+    assert (receipt.status, receipt.problem) == (
+        "quarantined",
+        "the sidecar announces 4 records, but the file has 3",
+    )
+
+
+def test_a_sidecar_that_is_not_understood_quarantines_and_says_what_is(shop: Shop) -> None:
+    assert announced(shop, "count: 3") == (
+        "quarantined",
+        "its sidecar a.csv.done says 'count: 3', which is not understood",
+    )
+    assert "`rows=123`" in (shop.receipts()[-1].remedy or "")
+
+
+def test_a_mended_sidecar_brings_its_file_in(shop: Shop) -> None:
+    announced(shop, "4")
+    assert shop.ingest().receipts == []
+    shop.deliver("a.csv.done", "3")
+    (receipt,) = shop.ingest().receipts
+    assert (receipt.status, receipt.expects) == ("accepted", Expected(rows=3))
+    assert shop.skus() == ["S0", "S1", "S2"]
+
+
+def test_a_sidecar_that_is_a_link_or_a_pipe_is_never_read(shop: Shop) -> None:
+    shop.declare(source=WITH_SIDECAR)
+    secret = shop.root / "secret"
+    secret.write_text("3")
+    for name in ("a.csv", "b.csv"):
+        shop.deliver(name, numbered(0, 3))
+    (shop.landing / "sales/a.csv.done").symlink_to(secret)
+    os.mkfifo(shop.landing / "sales/b.csv.done")
+    assert [receipt.problem for receipt in shop.ingest().receipts] == [
+        "its sidecar a.csv.done cannot be read: Too many levels of symbolic links",
+        "its sidecar b.csv.done is not a regular file",
+    ]
+
+
+def test_the_state_of_a_pair_changes_with_either_file() -> None:
+    file, sidecar = Sighting(1, 2, 3, 4), Sighting(5, 6, 7, 8)
+    assert file.beside(None) == file
+    states = {file.beside(sidecar._replace(**{name: 99})) for name in Sighting._fields}
+    states |= {file._replace(**{name: 99}).beside(sidecar) for name in Sighting._fields}
+    assert len(states | {file.beside(sidecar)}) == 9
+
+
+def test_a_rehearsal_needs_no_sidecar_but_heeds_one(shop: Shop) -> None:
+    shop.declare(source=WITH_SIDECAR)
+    path = shop.root / "a.csv"
+    path.write_text(numbered(0, 3))
+    assert rehearse(shop.feed, path).loads
+    path.with_name("a.csv.done").write_text("4")
+    assert rehearse(shop.feed, path).receipt.problem == "the sidecar announces 4 records, but the file has 3"
