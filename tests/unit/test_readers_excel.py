@@ -536,9 +536,10 @@ def test_a_parser_that_hangs_bloats_or_crashes_is_stopped_and_the_delivery_refus
     monkeypatch.setattr(excel, "_SECONDS", 1 if "longer" in said else 30)
     monkeypatch.setattr(excel, "_MEMORY", 100 << 20)
     monkeypatch.setattr(excel, "_OUTPUT", 4 << 20)
+    before = set(psutil.Process().children())  # another test's fork server may be among them
     with pytest.raises(DeliveryRefused, match=f"its parser {said}"):
         read(tmp_path, SOUND)
-    assert not psutil.Process().children()
+    assert set(psutil.Process().children()) <= before
 
 
 def test_the_parser_sees_nothing_of_our_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
