@@ -16,6 +16,7 @@ POINTS: Final = (
     "before-commit",
     "after-commit",
     "mid-release",
+    "mid-tick",
 )
 
 _armed: str | None = None

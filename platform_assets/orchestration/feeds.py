@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import dagster as dg
 
+from platform_assets.engine import failpoint
 from platform_assets.engine.contract import columns_of, listed
 from platform_assets.engine.deployment import FeedStatus
 from platform_assets.engine.feed import Feed
@@ -201,6 +202,7 @@ def feed_sensor(feed: Feed) -> dg.SensorDefinition:
         again = last["tries"] if last["asked"] == asked else 0
         if again and now.timestamp() < last["at"] + min(30 * 2**again, 3600):
             return dg.SkipReason(f"{len(ready)} new files were asked for {again} times; waiting before the next try")
+        failpoint.reached("mid-tick")
         return dg.SensorResult(
             run_requests=[dg.RunRequest(tags={"platform/feed": feed.name})],
             cursor=json.dumps({"asked": asked, "tries": again + 1, "at": now.timestamp()}),

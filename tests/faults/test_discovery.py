@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import stat
 import subprocess
 import threading
@@ -12,8 +13,9 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from shop import SALES, Shop, numbered, sales
+from shop import SALES, Shop, child, ended, numbered, sales
 
+from platform_assets.engine import failpoint
 from platform_assets.engine.archive import Archive
 from platform_assets.engine.feed import Files, seconds
 from platform_assets.engine.landing import arrivals
@@ -197,6 +199,24 @@ def test_a_tick_finds_what_is_new_without_a_cursor_and_asks_again_with_one(
     assert isinstance(tick(shop, monkeypatch, first.cursor), dg.SkipReason)  # asked for a moment ago
     assert isinstance(tick(shop, monkeypatch, cursor="damaged"), dg.SensorResult)
     shop.ingest()
+    assert tick(shop, monkeypatch) == dg.SkipReason("no new file")
+
+
+def tick_and_die(root: Path) -> None:
+    """A tick in a process of its own, which dies before Dagster hears of the request and the cursor."""
+    failpoint.arm("mid-tick")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        tick(Shop(root), monkeypatch)
+
+
+def test_a_tick_that_dies_before_its_cursor_is_kept_is_made_good_by_the_next(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.deliver("a.csv", sales("S1,1"))
+    assert ended(child(tick_and_die, shop.root)) == -signal.SIGKILL
+    assert isinstance(tick(shop, monkeypatch), dg.SensorResult)
+    shop.ingest()
+    assert shop.skus() == ["S1"]
     assert tick(shop, monkeypatch) == dg.SkipReason("no new file")
 
 

@@ -17,6 +17,7 @@ from platform_assets.errors import ReleaseRefused
 
 FILES = 6
 UNDISTURBED = [f"S{n}" for n in range(FILES * 500)]
+IN_A_LOAD = [point for point in POINTS if point not in ("mid-release", "mid-tick")]
 
 
 def delivered(root: Path, files: int = FILES, rows: int = 500) -> Shop:
@@ -37,7 +38,7 @@ def converges(shop: Shop, expected: list[str]) -> None:
     assert shop.ingest().receipts == []
 
 
-@pytest.mark.parametrize("point", [point for point in POINTS if point != "mid-release"])
+@pytest.mark.parametrize("point", IN_A_LOAD)
 def test_a_run_killed_at_any_point_is_made_good_by_the_next(tmp_path: Path, point: str) -> None:
     shop = delivered(tmp_path)
     assert ended(child(ingest_in_child, tmp_path, point)) == -signal.SIGKILL
@@ -83,7 +84,7 @@ def test_two_hundred_random_kills_lose_and_double_nothing(tmp_path: Path) -> Non
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize("point", [point for point in POINTS if point != "mid-release"])
+@pytest.mark.parametrize("point", IN_A_LOAD)
 def test_twenty_kills_at_a_point_lose_and_double_nothing(tmp_path: Path, point: str) -> None:
     shop = delivered(tmp_path)
     for kill in range(20):

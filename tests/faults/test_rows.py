@@ -17,6 +17,7 @@ FAULTS: Final[dict[int, tuple[str, str]]] = {
         "test_a_restatement_killed_at_any_point_is_the_old_or_the_new "
         "test_a_publish_that_is_killed_leaves_the_old_release_and_the_next_publishes "
         "test_twenty_kills_at_a_point_lose_and_double_nothing; "
+        "faults/test_discovery: test_a_tick_that_dies_before_its_cursor_is_kept_is_made_good_by_the_next; "
         "unit/test_replay: test_a_replay_that_is_killed_goes_on_where_it_stopped",
     ),
     2: (

@@ -11,14 +11,6 @@ from platform_assets.engine.trace import Trace, trace
 from platform_assets.errors import ConfigurationError
 
 
-@pytest.fixture
-def shop(tmp_path: Path) -> Shop:
-    shop = Shop(tmp_path)
-    shop.landing.mkdir()
-    shop.deployment.prepare()
-    return shop
-
-
 def traced(shop: Shop, table: str = "raw.sales", **values: str) -> list[Trace]:
     with shop.deployment.warehouse.open("trace") as connection:
         return trace(connection, [SALES], shop.deployment.archive, table, values, most=10)
