@@ -50,9 +50,9 @@ class Retail:
             return connection.execute(sql).fetchall()
 
     def lines(self, table: str) -> Iterator[dict[str, str]]:
-        """The delivered rows of the lines that `table` (delivery_id, line) names."""
+        """The delivered rows of the lines that `table` (a delivery and a line, first) names."""
         slots = {receipt.delivery_id: slot for slot, receipt in self.receipts.items()}
-        for delivery, line in self.query(f"SELECT * FROM {table}"):
+        for delivery, line, *_ in self.query(f"SELECT * FROM {table}"):
             yield self.files[slots[delivery]][line - 2]
 
 
@@ -107,7 +107,7 @@ def test_only_the_two_negative_prices_are_rejected_by_file_and_line(retail: Reta
 
 def test_duplicates_are_the_lines_that_repeat_an_earlier_one_of_their_file(retail: Retail) -> None:
     slots = {receipt.delivery_id: slot for slot, receipt in retail.receipts.items()}
-    found = {(slots[d], line) for d, line in retail.query("SELECT * FROM ledger.duplicates")}
+    found = {(slots[d], line) for d, line in retail.query("SELECT delivery_id, line FROM ledger.duplicates")}
     expected = set()
     for slot, rows in retail.files.items():
         seen = set()
