@@ -320,7 +320,7 @@ def test_a_large_array_in_one_line_is_read_block_by_block(tmp_path: Path, monkey
 
 
 def test_what_is_never_closed_does_not_fill_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(text, "CHUNK", 1 << 12)
+    monkeypatch.setattr(text, "CHUNK", 1 << 16)
     monkeypatch.setattr("platform_assets.engine.readers.json.LONGEST_LINE", 1 << 20)
     with pytest.raises(DeliveryRefused, match="a record is longer than 1 MB") as refused:
         opened(tmp_path, b'[{"a":1},\n{"a":[' + b'{"a":1},\n' * (1 << 18), "a.json")

@@ -72,19 +72,7 @@ DELIVERIES = st.lists(
 )
 
 
-@settings(max_examples=15, deadline=None)
-@given(
-    deliveries=DELIVERIES,
-    before=st.sampled_from(sorted(CONTRACTS)),
-    after=st.sampled_from(sorted(CONTRACTS)),
-    policy=st.sampled_from(["reject", "latest", "allow"]),
-)
-@example(  # the restatement that today's contract refuses had replaced what it accepts
-    deliveries=[[("a.csv", CONTENTS[0])], [("a.csv", CONTENTS[3])]], before="sales", after="renamed", policy="allow"
-)
-def test_a_replay_equals_a_clean_first_load(
-    deliveries: list[list[tuple[str, str]]], before: str, after: str, policy: Policy
-) -> None:
+def replay_equals_clean(deliveries: list[list[tuple[str, str]]], before: str, after: str, policy: Policy) -> None:
     with tempfile.TemporaryDirectory() as folder:
         policies = {"key": ("sku",), "on_known_key": policy}
         shop = new_shop(Path(folder, "replayed"), contract=CONTRACTS[before], **policies)
@@ -102,6 +90,35 @@ def test_a_replay_equals_a_clean_first_load(
         assert content(shop) == content(clean)
         shop.deployment.replay(shop.feed, again=True)
         assert content(shop) == content(clean)
+
+
+SCENARIOS = {
+    "deliveries": DELIVERIES,
+    "before": st.sampled_from(sorted(CONTRACTS)),
+    "after": st.sampled_from(sorted(CONTRACTS)),
+    "policy": st.sampled_from(["reject", "latest", "allow"]),
+}
+
+
+@settings(max_examples=6, deadline=None)
+@given(**SCENARIOS)
+@example(  # the restatement that today's contract refuses had replaced what it accepts
+    deliveries=[[("a.csv", CONTENTS[0])], [("a.csv", CONTENTS[3])]], before="sales", after="renamed", policy="allow"
+)
+def test_a_replay_equals_a_clean_first_load(
+    deliveries: list[list[tuple[str, str]]], before: str, after: str, policy: Policy
+) -> None:
+    replay_equals_clean(deliveries, before, after, policy)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@settings(max_examples=100, deadline=None)
+@given(**SCENARIOS)
+def test_a_hundred_replays_equal_a_clean_first_load(
+    deliveries: list[list[tuple[str, str]]], before: str, after: str, policy: Policy
+) -> None:
+    replay_equals_clean(deliveries, before, after, policy)
 
 
 class KeyModel:
@@ -123,7 +140,7 @@ class KeyModel:
         return sorted({sku: (sku, quantity) for sku, quantity in ordered}.values())
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(
     policy=st.sampled_from(["reject", "latest", "allow"]),
     deliveries=st.lists(
