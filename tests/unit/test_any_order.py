@@ -1,4 +1,5 @@
-"""Whatever is delivered, renamed, restated or touched, in whatever order: raw is what a simple model says."""
+"""Whatever is delivered, renamed, restated, touched, killed, replayed or lost, in whatever order: raw is what a simple
+model says."""
 
 import os
 import tempfile
@@ -8,7 +9,7 @@ from typing import Any
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from shop import Shop, sales
+from shop import Shop, child, ended, ingest_in_child, sales
 
 NAMES = st.sampled_from(["a.csv", "b.csv", "c.csv"])
 CONTENTS = st.sampled_from([1, 2, 3, 4])
@@ -45,6 +46,7 @@ class Deliveries(RuleBasedStateMachine):
         self.shop.landing.mkdir()
         self.shop.deployment.prepare()
         self.model = Model()
+        self.files: dict[str, int] = {}
         self.waiting: dict[str, int] = {}
         self.ingested = True
 
@@ -52,8 +54,17 @@ class Deliveries(RuleBasedStateMachine):
     def deliver(self, name: str, content: int) -> None:
         rows = [f"S{content}{at},{at}" for at in range(content)]
         self.shop.deliver(name, sales(*rows, rows[0], f"bad{content}"))
-        self.waiting[name] = content
+        self.files[name] = self.waiting[name] = content
         self.ingested = False
+
+    @rule(name=NAMES, other=NAMES)
+    def rename(self, name: str, other: str) -> None:
+        if name in self.files and name != other:
+            folder = self.shop.landing / "sales"
+            (folder / name).replace(folder / other)
+            self.files[other] = self.waiting[other] = self.files.pop(name)
+            self.waiting.pop(name, None)
+            self.ingested = False
 
     @rule(name=NAMES, second=st.integers(1, 9))
     def touch(self, name: str, second: int) -> None:
@@ -66,15 +77,41 @@ class Deliveries(RuleBasedStateMachine):
     def lose_what_was_published(self) -> None:
         (self.shop.root / "home/seen/sales.parquet").unlink(missing_ok=True)
 
+    @rule(point=st.sampled_from(["claim", "mid-read", "before-commit", "after-commit"]))
+    def ingest_and_be_killed(self, point: str) -> None:
+        died = ended(child(ingest_in_child, self.shop.root, point)) != 0
+        if died and point == "after-commit":
+            self.take()
+            self.ingested = False
+
+    @rule()
+    def replay(self) -> None:
+        self.shop.deployment.replay(self.shop.feed, again=True)
+        assert self.shop.reconciles()
+
+    @rule()
+    def lose_the_warehouse(self) -> None:
+        self.shop.ingest()
+        self.take()
+        before = self.shop.rows()
+        (self.shop.root / "home/warehouse.duckdb").unlink()
+        self.shop.deployment.prepare()
+        self.shop.ingest()
+        assert self.shop.rows() == before
+
     @rule()
     def ingest(self) -> None:
         self.shop.ingest()
+        self.take()
+        assert self.shop.skus() == sorted(f"S{content}{at}" for content in self.model.raw for at in range(content))
+        assert self.shop.reconciles()
+
+    def take(self) -> None:
+        """What is waiting has been taken in."""
         for name in sorted(self.waiting):
             self.model.take(name, self.waiting[name])
         self.waiting = {}
         self.ingested = True
-        assert self.shop.skus() == sorted(f"S{content}{at}" for content in self.model.raw for at in range(content))
-        assert self.shop.reconciles()
 
     @invariant()
     def repeating_an_ingest_changes_nothing(self) -> None:
