@@ -125,5 +125,5 @@ class Deliveries(RuleBasedStateMachine):
             self.folder.cleanup()
 
 
-Deliveries.TestCase.settings = settings(max_examples=10, stateful_step_count=12, deadline=None, derandomize=True)
+Deliveries.TestCase.settings = settings(max_examples=7, stateful_step_count=12, deadline=None, derandomize=True)
 TestAnyOrder: Any = Deliveries.TestCase

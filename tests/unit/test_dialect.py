@@ -196,7 +196,7 @@ names = st.lists(
 values = st.text(st.sampled_from("12,;|\t^: \"'\né"), max_size=6)
 
 
-@settings(max_examples=400)
+@settings(max_examples=150)
 @given(
     header=names,
     rows=st.lists(st.lists(values, min_size=4, max_size=4), max_size=6),

@@ -333,7 +333,7 @@ _CELLS: Final = st.one_of(
 ).flatmap(lambda cells: st.lists(st.one_of(st.just(""), cells, cells, cells), min_size=3, max_size=8))
 
 
-@settings(max_examples=20)
+@settings(max_examples=10)
 @given(
     columns=st.lists(_CELLS, min_size=2, max_size=5),
     names=st.lists(_TEXT.filter(str.strip), min_size=5, max_size=5, unique_by=lambda name: name.strip().casefold()),

@@ -414,7 +414,7 @@ def test_what_the_csv_module_writes_is_read_to_the_same_fields_and_lines(
         assert read(tmp_path, content.getvalue().encode(), delimiter=delimiter) == (expected[1:], [])
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(
     content=st.lists(
         st.sampled_from([b"a", b",", b'"', b"\n", b"\r", b"\0", b" ", b"\xc3\xa9", b'"x\ny",1\n', b"1,2\n"])
@@ -467,7 +467,7 @@ pieces = st.sampled_from(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     content=st.lists(pieces, max_size=30).map("".join),
     delimiter=st.sampled_from([",", ";", "¦", "\t"]),

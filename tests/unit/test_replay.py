@@ -140,7 +140,7 @@ class KeyModel:
         return sorted({sku: (sku, quantity) for sku, quantity in ordered}.values())
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(
     policy=st.sampled_from(["reject", "latest", "allow"]),
     deliveries=st.lists(

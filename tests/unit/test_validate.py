@@ -253,7 +253,7 @@ def reference(frame: pl.DataFrame, contract: type[Contract]) -> Reasons:
     return found
 
 
-@settings(max_examples=120)
+@settings(max_examples=60)
 @given(contracts(), frames())
 def test_a_row_is_accepted_exactly_when_pandera_accepts_it_and_else_told_why(
     contract: type[Contract], frame: pl.DataFrame
