@@ -118,6 +118,11 @@ def describe(contract: type[Contract]) -> str:
     return inspect.cleandoc(contract.__doc__ or contract.__name__)
 
 
+def headers_of(contract: type[Contract]) -> list[str]:
+    """Every header that the contract declares, those a column has had included."""
+    return [header for column in columns_of(contract) for header in column.headers]
+
+
 def match_header(contract: type[Contract], header: Sequence[str]) -> Header:
     """Match delivered column names to the contract, by name, whatever their order.
 

@@ -10,8 +10,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
-import duckdb
-
 from platform_assets.engine.archive import Archive
 from platform_assets.engine.feed import Feed, Retention, feed_named
 from platform_assets.engine.ingest import Outcome, commit, grouped, ingest, restore
@@ -105,7 +103,11 @@ class Deployment:
         """Take in whatever is new for the feed, once it has settled; the ledger decides what is new."""
         with self.warehouse.open("see what is known", self.notify) as connection:
             # All feeds, so that none gives an id away that another's archive knows.
-            lost = [receipt for each in self.feeds for receipt in self._restored(connection, each)]
+            lost = [
+                receipt
+                for each in self.feeds
+                for receipt in restore(connection, each, self.archive, self.clock, self.notify)
+            ]
             seen = Sightings(connection, feed.name).all()
         waiting, unsettled = self._settle(feed, seen)
         outcome = Outcome(
@@ -147,7 +149,8 @@ class Deployment:
                 picked = [receipt for receipt in known if chosen(receipt)]
                 due = [r.delivery_id for r in picked if r.archived] if again else stale(feed, picked)
                 hanging = grouped(
-                    components(ledger, feed.name, due), lambda group: sum(receipt.bytes for receipt in group)
+                    components(known, ledger.given_way(feed.name), due),
+                    lambda group: sum(receipt.bytes for receipt in group),
                 )
                 groups = [[receipt for component in group for receipt in component] for group in hanging]
             for group in groups:
@@ -157,9 +160,6 @@ class Deployment:
                 self.notify(f"{feed.name}: {len(receipts)} of {sum(map(len, groups))} deliveries replayed")
             Sightings(connection, feed.name).publish(self._sightings_file(feed))
         return receipts
-
-    def _restored(self, connection: duckdb.DuckDBPyConnection, feed: Feed) -> list[Receipt]:
-        return restore(connection, feed, self.archive, self.clock, self.notify)
 
     def status(self, feeds: Sequence[Feed] | None = None) -> list[FeedStatus]:
         """How the feeds stand, over all time."""

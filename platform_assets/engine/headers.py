@@ -15,7 +15,7 @@ from typing import Final
 
 import duckdb
 
-from platform_assets.engine.contract import columns_of
+from platform_assets.engine.contract import columns_of, headers_of
 from platform_assets.engine.feed import Feed
 from platform_assets.engine.infer import name_for
 from platform_assets.engine.ledger import Ledger, Receipt
@@ -140,7 +140,7 @@ def waiting(connection: duckdb.DuckDBPyConnection, feed: Feed, archive: Path) ->
 
 
 def opened(receipts: Sequence[Receipt], feed: Feed, archive: Path) -> Iterator[tuple[Receipt, Reader]]:
-    wanted = [header for column in columns_of(feed.contract) for header in column.headers]
+    wanted = headers_of(feed.contract)
     with tempfile.TemporaryDirectory(prefix="drift-") as scratch:
         for receipt in receipts:
             if receipt.archived is None or not (copy := archive / receipt.archived).exists():

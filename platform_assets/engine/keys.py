@@ -12,7 +12,7 @@ import duckdb
 import polars as pl
 
 from platform_assets.engine.archive import Archive
-from platform_assets.engine.contract import columns_of, match_header
+from platform_assets.engine.contract import headers_of, match_header
 from platform_assets.engine.feed import Feed
 from platform_assets.engine.ledger import Ledger, Receipt
 from platform_assets.engine.readers import Batch, open_reader
@@ -42,7 +42,7 @@ def come_back(
     """
     tables, ledger = FeedTables(connection, feed), Ledger(connection)
     lines = ledger.take_back(receipt.delivery_id, list(removed))
-    wanted = [header for column in columns_of(feed.contract) for header in column.headers]
+    wanted = headers_of(feed.contract)
     reader = open_reader(archive.root / str(receipt.archived), receipt.slot, feed.source, wanted)
     header = match_header(feed.contract, reader.header)
     with contextlib.closing(Rows(connection, feed, tables)) as rows:

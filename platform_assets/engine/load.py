@@ -13,7 +13,7 @@ import duckdb
 
 from platform_assets.engine import failpoint
 from platform_assets.engine.archive import Archive, Claim
-from platform_assets.engine.contract import Header, columns_of, listed, match_header
+from platform_assets.engine.contract import Header, headers_of, listed, match_header
 from platform_assets.engine.feed import Feed
 from platform_assets.engine.landing import Arrival
 from platform_assets.engine.ledger import Ledger, Receipt
@@ -251,7 +251,7 @@ class Load:
         """The delivery's reader and matched header, or DeliveryRefused before any row."""
         feed = self._feed
         try:
-            wanted = [header for column in columns_of(feed.contract) for header in column.headers]
+            wanted = headers_of(feed.contract)
             scratch = self._archive.root / feed.name
             reader = open_reader(claim.copy, claim.arrival.slot, feed.source, wanted, scratch=scratch)
         except DeliveryUnfinished as error:

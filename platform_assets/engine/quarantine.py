@@ -6,14 +6,14 @@ out (tables.py), replay (replay.py).
 
 import csv
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import duckdb
 
-from platform_assets.engine.contract import columns_of
+from platform_assets.engine.contract import Contract, columns_of
 from platform_assets.engine.feed import Feed
 from platform_assets.engine.ledger import Ledger, Receipt
 from platform_assets.engine.tables import FeedTables
@@ -21,6 +21,8 @@ from platform_assets.errors import ConfigurationError, StorageError
 
 MASK: Final = "***"
 _BATCH: Final = 10_000
+
+Record = Mapping[str, str | None] | str
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class RejectedRow:
     file: str
     line: int
     reasons: Sequence[Mapping[str, str | None]]
-    record: Mapping[str, str | None] | str
+    record: Record
 
 
 @dataclass(frozen=True)
@@ -95,24 +97,33 @@ def rejected_rows(
         f"SELECT q._delivery_id, q._line, q.reasons, q.record::VARCHAR FROM {table} q WHERE {where} ORDER BY 1 DESC, 2",
         list(values),
     )
-    secret = {name for column in columns_of(feed.contract) if column.pii for name in (*column.headers, column.name)}
+    masked = masking(feed.contract)
     while batch := found.fetchmany(_BATCH):
         for delivery_id, line, reasons, record in batch:
             if delivery_id not in receipts:
                 receipts[delivery_id] = ledger.receipt(delivery_id)
             file, there = receipts[delivery_id].place(line)
-            yield RejectedRow(delivery_id, file, there, reasons, masked(json.loads(record), secret))
+            yield RejectedRow(delivery_id, file, there, reasons, masked(json.loads(record)))
 
 
-def masked(record: Any, secret: set[str]) -> Mapping[str, str | None] | str:  # noqa: ANN401 - what JSON holds
-    """The record without personal data: by delivered header, and whole where it could not be taken apart."""
-    folded = {name.strip().casefold() for name in secret}
-    if not isinstance(record, dict):
-        return MASK if secret else str(record)
-    return {
-        name: MASK if value is not None and name.strip().casefold() in folded else value
-        for name, value in record.items()
+def masking(contract: type[Contract]) -> Callable[[Any], Record]:
+    """What shows a record without personal data: by delivered header, and whole where it could not be taken apart."""
+    secret = {
+        name.strip().casefold()
+        for column in columns_of(contract)
+        if column.pii
+        for name in (*column.headers, column.name)
     }
+
+    def masked(record: Any) -> Record:  # noqa: ANN401 - what JSON holds
+        if not isinstance(record, dict):
+            return MASK if secret else str(record)
+        return {
+            name: MASK if value is not None and name.strip().casefold() in secret else value
+            for name, value in record.items()
+        }
+
+    return masked
 
 
 def export(connection: duckdb.DuckDBPyConnection, feed: Feed, to: Path) -> int:

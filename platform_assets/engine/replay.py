@@ -6,6 +6,7 @@ how any delivery comes in (ingest.py), so that a replay equals a clean first loa
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
+from itertools import chain
 
 import duckdb
 
@@ -25,13 +26,18 @@ def linked(ledger: Ledger, feed: str, deliveries: Collection[int]) -> list[Recei
     Two are linked by a slot (one replaces the other), by content (one is a duplicate of the other), or by a row of
     one that gave way to a row of the other.
     """
-    (found,) = components(ledger, feed, deliveries, apart=False) or ([],)
-    return found
+    found = components(ledger.receipts(feed), ledger.given_way(feed), deliveries)
+    return sorted(chain.from_iterable(found), key=_by_id)
 
 
-def components(ledger: Ledger, feed: str, deliveries: Collection[int], *, apart: bool = True) -> list[list[Receipt]]:
-    """As `linked`, each set of deliveries that hang together `apart` from the others."""
-    receipts = {receipt.delivery_id: receipt for receipt in ledger.receipts(feed)}
+def components(
+    known: Iterable[Receipt], given_way: Iterable[tuple[int, int]], deliveries: Collection[int]
+) -> list[list[Receipt]]:
+    """As `linked`, each set of deliveries that hang together apart from the others.
+
+    known: the feed's receipts. given_way: pairs of deliveries, one with rows that gave way to rows of the other.
+    """
+    receipts = {receipt.delivery_id: receipt for receipt in known}
     neighbours: defaultdict[object, list[int]] = defaultdict(list)
     links: defaultdict[int, list[object]] = defaultdict(list)
     for receipt in receipts.values():
@@ -39,11 +45,11 @@ def components(ledger: Ledger, feed: str, deliveries: Collection[int], *, apart:
         for link in shared:
             neighbours[link].append(receipt.delivery_id)
             links[receipt.delivery_id].append(link)
-    for pair in ledger.given_way(feed):
+    for pair in given_way:
         for delivery in pair:
             neighbours[pair].append(delivery)
             links[delivery].append(pair)
-    found: list[list[Receipt]] = [] if apart else [[]]
+    found: list[list[Receipt]] = []
     reached: set[int] = set()
     for seed in sorted(deliveries):
         if seed in reached or seed not in receipts:
@@ -58,12 +64,7 @@ def components(ledger: Ledger, feed: str, deliveries: Collection[int], *, apart:
                     if other not in reached and other in receipts:
                         reached.add(other)
                         todo.append(other)
-        if apart:
-            found.append(sorted(component, key=_by_id))
-        else:
-            found[0] += component
-    for component in found:
-        component.sort(key=_by_id)
+        found.append(sorted(component, key=_by_id))
     return found
 
 

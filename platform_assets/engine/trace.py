@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import duckdb
 
 from platform_assets.engine.archive import Archive
-from platform_assets.engine.contract import columns_of
+from platform_assets.engine.contract import headers_of
 from platform_assets.engine.feed import Feed, feed_named
 from platform_assets.engine.ledger import Ledger, Receipt
-from platform_assets.engine.quarantine import masked
+from platform_assets.engine.quarantine import Record, masking
 from platform_assets.engine.readers import open_reader
 from platform_assets.engine.warehouse import quote
 from platform_assets.errors import ConfigurationError
@@ -26,7 +26,7 @@ class Trace:
     receipt: Receipt
     file: str
     line: int
-    record: Mapping[str, str | None] | str | None
+    record: Record | None
 
 
 def trace(
@@ -81,16 +81,13 @@ def trace(
     return found
 
 
-def _records(
-    receipt: Receipt, feed: Feed, archive: Archive, lines: Sequence[int]
-) -> dict[int, Mapping[str, str | None] | str]:
+def _records(receipt: Receipt, feed: Feed, archive: Archive, lines: Sequence[int]) -> dict[int, Record]:
     """The records of these lines as they were delivered, read from the archive."""
     copy = archive.root / (receipt.archived or "")
     if receipt.archived is None or not copy.exists():
         return {}
-    secret = {header for column in columns_of(feed.contract) if column.pii for header in column.headers}
-    wanted = [header for column in columns_of(feed.contract) for header in column.headers]
-    reader = open_reader(copy, receipt.slot, feed.source, wanted)
+    masked = masking(feed.contract)
+    reader = open_reader(copy, receipt.slot, feed.source, headers_of(feed.contract))
     left, records = set(lines), {}
     names = {f"c{at}": header for at, header in enumerate(reader.header)}
     for batch in reader.batches(names):
@@ -99,7 +96,7 @@ def _records(
             record = {
                 name: None if field is None else str(field) for name, field in zip(reader.header, fields, strict=True)
             }
-            records[line] = masked(record, secret)
+            records[line] = masked(record)
             left.discard(line)
         if not left:
             break
