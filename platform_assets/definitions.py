@@ -2,12 +2,14 @@
 
 import dagster as dg
 
+from platform_assets.orchestration.checks import feed_checks
 from platform_assets.orchestration.configured import declared_feeds, declared_marts
 from platform_assets.orchestration.dbt import models
-from platform_assets.orchestration.feeds import feed_assets, feed_checks, feed_sensor
+from platform_assets.orchestration.feeds import feed_assets
 from platform_assets.orchestration.marts import mart_check
 from platform_assets.orchestration.release import release_asset
 from platform_assets.orchestration.resources import OpensDeployment
+from platform_assets.orchestration.sensors import feed_sensor
 
 _AUTOMATION_INTERVAL_S = 5
 

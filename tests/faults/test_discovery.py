@@ -21,7 +21,7 @@ from platform_assets.engine.feed import Files, seconds
 from platform_assets.engine.landing import arrivals
 from platform_assets.engine.sightings import Sightings
 from platform_assets.errors import ConfigurationError, DeliveryUnfinished
-from platform_assets.orchestration.feeds import feed_sensor
+from platform_assets.orchestration.sensors import feed_sensor
 
 as_root = pytest.mark.skipif(os.getuid() != 0, reason="only root can make a device or a user who may not")
 
@@ -164,7 +164,7 @@ def known(shop: Shop, files: int, new: int) -> None:
 
 def tick(shop: Shop, monkeypatch: pytest.MonkeyPatch, cursor: str | None = None) -> dg.SensorResult | dg.SkipReason:
     """What the feed's sensor says now."""
-    monkeypatch.setattr("platform_assets.orchestration.feeds.OpensDeployment.look", lambda _: shop.deployment)
+    monkeypatch.setattr("platform_assets.orchestration.resources.OpensDeployment.look", lambda _: shop.deployment)
     with dg.DagsterInstance.ephemeral() as instance:
         said = feed_sensor(shop.feed)(dg.build_sensor_context(instance=instance, cursor=cursor))
     assert isinstance(said, dg.SensorResult | dg.SkipReason)

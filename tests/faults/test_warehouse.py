@@ -16,7 +16,8 @@ from platform_assets.engine import warehouse
 from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.feed import Files, Volume, seconds
 from platform_assets.errors import StorageError
-from platform_assets.orchestration.feeds import feed_assets, feed_checks
+from platform_assets.orchestration.checks import feed_checks
+from platform_assets.orchestration.feeds import feed_assets
 from platform_assets.orchestration.resources import OpensDeployment
 
 FAILED_AS_IT_SHOULD = 3
