@@ -2,11 +2,12 @@
 
 import dagster as dg
 
-from platform_assets.orchestration.checks import feed_checks
+from platform_assets.orchestration.alerts import alerts_sensor
 from platform_assets.orchestration.configured import declared_feeds, declared_marts
 from platform_assets.orchestration.dbt import models
-from platform_assets.orchestration.feeds import feed_assets
-from platform_assets.orchestration.marts import mart_check
+from platform_assets.orchestration.feeds import delivered, feed_assets
+from platform_assets.orchestration.freshness import mart_freshness_checks
+from platform_assets.orchestration.marts import mart_checks
 from platform_assets.orchestration.release import release_asset
 from platform_assets.orchestration.resources import OpensDeployment
 from platform_assets.orchestration.sensors import feed_sensor
@@ -19,10 +20,11 @@ def build_definitions(deployment: OpensDeployment | None = None) -> dg.Definitio
     feeds = declared_feeds()
     dbt = models(feeds)
     assets = [*map(feed_assets, feeds), dbt]
-    checks = [*map(feed_checks, feeds), *map(mart_check, declared_marts())]
+    promised = declared_marts()
+    checks = [mart_checks(promised), mart_freshness_checks(promised)] if promised else []
     marts = [key for key in dbt.keys if key.path[0] == "marts"]
     return dg.Definitions(
-        assets=[*assets, release_asset(marts, assets, checks)],
+        assets=[*map(delivered, feeds), *assets, release_asset(marts, assets, checks)],
         asset_checks=checks,
         jobs=[
             dg.define_asset_job(
@@ -33,6 +35,7 @@ def build_definitions(deployment: OpensDeployment | None = None) -> dg.Definitio
         ],
         sensors=[
             *map(feed_sensor, feeds),
+            alerts_sensor,
             dg.AutomationConditionSensorDefinition(
                 "automation",
                 target=dg.AssetSelection.all(),

@@ -4,10 +4,16 @@ Belongs here: every error a user can meet. Does not: what a caller does about on
 """
 
 from pathlib import Path
+from typing import ClassVar
 
 
 class PlatformError(Exception):
-    """Base of all errors a user meets; `str()` gives the three sentences on three lines."""
+    """Base of all errors a user meets; `str()` gives the three sentences on three lines.
+
+    may_pass: whether the same may succeed a while later, with nothing changed by a person.
+    """
+
+    may_pass: ClassVar[bool] = False
 
     def __init__(self, what: str, *, state: str, remedy: str) -> None:
         super().__init__(what)
@@ -68,6 +74,8 @@ class ReplayRefused(PlatformError):
 class WarehouseBusy(PlatformError):
     """Another process held the warehouse for longer than we were told to wait."""
 
+    may_pass = True
+
     def __init__(self, path: Path, holder: str, waited_s: float, purpose: str) -> None:
         super().__init__(
             f"{path} is held by {holder}; waited {waited_s:.0f} s to {purpose}.",
@@ -91,11 +99,24 @@ class WarehouseUnreadable(PlatformError):
 class StorageError(PlatformError):
     """The disk or its permissions stopped us; the last commit stands."""
 
+    may_pass = True
+
     def __init__(self, path: Path, cause: str) -> None:
         super().__init__(
             f"{path}: {cause}",
             state="Everything is as the last commit left it.",
             remedy="Free space or mend the permissions of that path, then run again.",
+        )
+
+
+class AlertsUnreadable(PlatformError):
+    """The file of incidents and messages cannot be read as a database."""
+
+    def __init__(self, path: Path, cause: str) -> None:
+        super().__init__(
+            f"{path} cannot be read as an SQLite database: {cause}",
+            state="No alert is told. Data and releases are other files and are untouched.",
+            remedy=f"Move it away (with {path.name}-wal and -shm): what is wrong now is then told again.",
         )
 
 

@@ -14,6 +14,17 @@ from platform_assets.errors import ConfigurationError
 PROJECT = Path(__file__).resolve().parent.parent
 _FEED_FILES_PREFIX = "PLATFORM_FEED_"
 _FEED_FILES_SUFFIX = "_FILES"
+_ALERT = "PLATFORM_ALERT"
+_ALERT_HOSTS = "PLATFORM_ALERT_HOSTS"
+
+
+@dataclass(frozen=True)
+class AlertSettings:
+    """Where alerts go. channels: variable -> comma-separated URLs, which are secret. hosts: who may be contacted."""
+
+    channels: Mapping[str, str] = field(default_factory=dict, repr=False)
+    hosts: str = "hooks.slack.com"
+    heartbeat: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -30,6 +41,7 @@ class Settings:
     feed_files: Mapping[str, str] = field(default_factory=dict)
     failpoint: str | None = None
     lock_wait: timedelta = timedelta(seconds=60)
+    alerts: AlertSettings = field(default_factory=AlertSettings)
 
     @classmethod
     def from_environment(cls) -> "Settings":
@@ -64,6 +76,15 @@ class Settings:
             feed_files=feed_files,
             failpoint=env.get("PLATFORM_FAILPOINT") or None,
             lock_wait=lock_wait,
+            alerts=AlertSettings(
+                channels={
+                    key: value
+                    for key, value in env.items()
+                    if (key == _ALERT or key.startswith(f"{_ALERT}_")) and key != _ALERT_HOSTS and value
+                },
+                hosts=env.get(_ALERT_HOSTS) or AlertSettings.hosts,
+                heartbeat=env.get("PLATFORM_HEARTBEAT") or None,
+            ),
         )
 
     def export(self) -> None:

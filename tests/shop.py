@@ -160,7 +160,7 @@ class Shop:
 
 # A process per fault, forked from one that has already imported the engine but done nothing with it.
 _children = multiprocessing.get_context("forkserver")
-_children.set_forkserver_preload(["shop", "platform_assets.engine.readers.csv"])
+_children.set_forkserver_preload(["shop", "receivers", "platform_assets.engine.readers.csv"])
 
 
 def child(act: Callable[..., None], *arguments: object) -> BaseProcess:

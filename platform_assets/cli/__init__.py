@@ -9,11 +9,13 @@ from typing import Final
 
 import typer
 
+from platform_assets.cli.alerts import alerts_app
 from platform_assets.cli.author import contract_app
 from platform_assets.cli.common import answer, say
+from platform_assets.cli.promises import promises
 from platform_assets.cli.rows import quarantine_app, replay, trace
 from platform_assets.cli.run import check, ci, run, setup, simulate, ui
-from platform_assets.cli.show import feed_app, release_app
+from platform_assets.cli.show import feed_app, release_app, why
 from platform_assets.errors import ConfigurationError, PlatformError
 
 FAILED: Final = 1
@@ -27,8 +29,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Drop a file, get a trusted table.\n\nExample: platform simulate --days 30 && platform run",
 )
-for verb in (run, check, replay, trace, ci, simulate, ui, setup):
+for verb in (run, check, why, promises, replay, trace, ci, simulate, ui, setup):
     app.command()(verb)
+app.add_typer(alerts_app, name="alerts")
 app.add_typer(feed_app, name="feed")
 app.add_typer(contract_app, name="contract")
 app.add_typer(quarantine_app, name="quarantine")

@@ -5,7 +5,6 @@ Belongs here: asking and showing. Does not: what a replay does (engine).
 
 from collections.abc import Sequence
 from datetime import datetime
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -16,6 +15,7 @@ from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.feed import Feed
 from platform_assets.engine.ledger import Receipt
 from platform_assets.engine.quarantine import RejectedRow, explain, export, rejected_rows
+from platform_assets.engine.replay import Chosen
 from platform_assets.engine.trace import trace as traced
 from platform_assets.errors import ConfigurationError
 
@@ -165,17 +165,8 @@ def replay(
     Example: platform replay order_lines --since 2026-11-01 --file '*.csv'
     """
     deployment, chosen = _to_be_replayed(feed)
-
-    def asked_for(receipt: Receipt) -> bool:
-        arrived = receipt.arrived_at.replace(tzinfo=None)
-        return (
-            (not delivery or receipt.delivery_id in delivery)
-            and (file is None or fnmatchcase(receipt.slot, file))
-            and (since is None or arrived >= since)
-            and (until is None or arrived < until)
-        )
-
-    _tell(chosen, deployment.replay(chosen, asked_for, again=again), as_json=as_json)
+    wanted = Chosen(delivery or (), file, since, until)
+    _tell(chosen, deployment.replay(chosen, wanted, again=again), as_json=as_json)
 
 
 def trace(

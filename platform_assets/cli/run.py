@@ -50,10 +50,11 @@ def run(as_json: Json = False) -> None:
     last = deployment.releases.current()
     if any(pending.values()) or stale:
         waiting = ", ".join(f"{count} of {name}" for name, count in pending.items() if count)
-        say(f"pending files: {waiting}" if waiting else f"to build: {', '.join(stale)}")
+        say(f"pending files: {waiting}" if waiting else f"to build: {stale}")
         from platform_assets.orchestration.run import run_everything
 
-        outcome = run_everything(settings, say)
+        news = {*stale.feeds, *(name for name, count in pending.items() if count)}
+        outcome = run_everything(settings, say, None if stale.everything else news)
     _report(deployment, outcome, before, last, as_json=as_json, took_s=time.monotonic() - began)
     if outcome is not None:
         deployment.note_run(failed=not outcome.success)
@@ -181,6 +182,9 @@ def ui(
     Example: platform ui --port 3001
     """
     settings = _prepared()
+    from platform_assets.orchestration.instance import open_instance
+
+    open_instance(settings).dispose()  # rid of runs that died with their machine, before anything new is asked for
     say(f"http://127.0.0.1:{port}  (Ctrl-C ends it; copy a file into {settings.landing} and watch)")
     dagster = str(Path(sys.executable).with_name("dagster"))
     os.chdir(PROJECT)

@@ -3,6 +3,7 @@
 Belongs here: reading and showing. Does not: anything that changes state.
 """
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +15,8 @@ from platform_assets.engine.feed import feed_named
 from platform_assets.engine.rehearsal import feed_of, rehearse
 from platform_assets.orchestration.configured import declared_feeds
 from platform_assets.orchestration.sources import SOURCES_FILE, gained_columns, sources_agree, write_sources
+
+_SHOWN = 10
 
 feed_app = typer.Typer(no_args_is_help=True, help="Feeds: what is declared, and how each stands.")
 release_app = typer.Typer(no_args_is_help=True, help="Published versions of the marts.")
@@ -157,6 +160,33 @@ def feed_sources(
     else:
         line(f"{SOURCES_FILE}: " + (("has drifted" if check else "written") if drifted else "agrees with the feeds"))
     if check and drifted:
+        raise typer.Exit(1)
+
+
+def why(
+    asset: Annotated[str, typer.Argument(help="An asset's key, or how it ends, such as marts/daily_sales.")],
+    as_json: Json = False,
+) -> None:
+    """Say why an asset did not run, is stale or is red: the first cause, and what else keeps data from it.
+
+    Exit code 1 when something does.
+
+    Example: platform why marts/daily_sales
+    """
+    settings, deployment = configured()
+    from platform_assets.orchestration.run import ask_why
+
+    key, reasons = ask_why(settings, deployment, asset)
+    first, *others = reasons
+    if as_json:
+        answer({"ok": first.kind == "all is well", "asset": key, "reasons": [asdict(reason) for reason in reasons]})
+    else:
+        line(f"{key}: {first.kind}")
+        line(f"  {first.said}" + (f" [{first.asset}]" if first.asset != key else ""))
+        line(f"  {first.then}")
+        if others:
+            show("Besides", ("asset", "", ""), [(r.asset, r.kind, f"{r.said}. {r.then}") for r in others[:_SHOWN]])
+    if first.kind != "all is well":
         raise typer.Exit(1)
 
 

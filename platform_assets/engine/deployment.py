@@ -8,19 +8,25 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
+
+import duckdb
 
 from platform_assets.engine.archive import Archive
+from platform_assets.engine.due import data_due
 from platform_assets.engine.feed import Feed, Retention, feed_named
 from platform_assets.engine.ingest import Outcome, commit, grouped, ingest, restore
 from platform_assets.engine.landing import Arrival, Look, State, look, look_again, settled
 from platform_assets.engine.ledger import Ledger, Receipt, Totals
+from platform_assets.engine.receipts import publish_receipts, published_receipts
 from platform_assets.engine.release import Releases
 from platform_assets.engine.replay import components, stale
 from platform_assets.engine.retention import expire
 from platform_assets.engine.sightings import Seen, Sightings, published
 from platform_assets.engine.tables import FeedTables
 from platform_assets.engine.warehouse import Warehouse
+
+_A_MOMENT: Final = timedelta(seconds=3)
 
 Freshness = Literal["fresh", "late", "no data"]
 
@@ -43,6 +49,20 @@ class FeedStatus:
         if self.newest is None:
             return "no data"
         return "fresh" if self.newest >= self.due else "late"
+
+
+@dataclass(frozen=True)
+class Unbuilt:
+    """What the current release lacks: newer rows of `feeds`, or all of what is there, for the reason `everything`."""
+
+    feeds: Sequence[str]
+    everything: str | None
+
+    def __str__(self) -> str:
+        return ", ".join([*self.feeds, *([self.everything] if self.everything else [])])
+
+    def __bool__(self) -> bool:
+        return bool(self.feeds or self.everything)
 
 
 def _utc_now() -> datetime:
@@ -95,12 +115,24 @@ class Deployment:
         known = {feed.name: _settled_as(feed, published(self._sightings_file(feed))) for feed in self.feeds}
         return look(self.landing, self.feeds, known, strays=True)
 
-    def pending(self, feed: Feed) -> Sequence[Arrival]:
-        """Files of the feed that may be new, by what was published of the ledger; takes no lock."""
-        return self._unseen(feed, published(self._sightings_file(feed)))
+    def pending(self, feed: Feed, *, wait: bool = False) -> Sequence[Arrival]:
+        """Files of the feed that may be new, by what was published of the ledger; takes no lock.
 
-    def ingest(self, feed: Feed) -> Outcome:
-        """Take in whatever is new for the feed, once it has settled; the ledger decides what is new."""
+        wait: for those that only have to rest a moment longer, at most as long as the feed's files have to settle.
+        """
+        unseen = self._unseen(feed, published(self._sightings_file(feed)))
+        now = self.clock()
+        young = [each for each in unseen if each.waits_for is None and not settled(each, feed, now)]
+        if not wait or not young or feed.source.settle > _A_MOMENT:
+            return unseen
+        time.sleep(max(feed.source.settle.total_seconds() - each.age_s(now) for each in young) + 0.01)
+        return [again for each in unseen if (again := look_again(each, feed) if each in young else each) is not None]
+
+    def ingest(self, feed: Feed, *, most_files: int | None = None) -> Outcome:
+        """Take in whatever is new for the feed, once it has settled; the ledger decides what is new.
+
+        most_files: leave the rest for the next time.
+        """
         with self.warehouse.open("see what is known", self.notify) as connection:
             # All feeds, so that none gives an id away that another's archive knows.
             lost = [
@@ -110,6 +142,7 @@ class Deployment:
             ]
             seen = Sightings(connection, feed.name).all()
         waiting, unsettled = self._settle(feed, seen)
+        waiting = waiting[:most_files]
         outcome = Outcome(
             receipts=[receipt for receipt in lost if receipt.feed == feed.name],
             unfinished={arrival.slot: arrival.unfinished for arrival in unsettled},
@@ -125,10 +158,11 @@ class Deployment:
             )
             outcome.receipts += taken.receipts
             outcome.unfinished |= taken.unfinished
-        if outcome.receipts or feed.keep != Retention() or published(self._sightings_file(feed)) != seen:
+        outdated = published(self._sightings_file(feed)) != seen or not self._receipts_file(feed).exists()
+        if outcome.receipts or feed.keep != Retention() or outdated:
             with self.warehouse.open(f"publish what was seen of {feed.name}", self.notify) as connection:
                 expire(connection, feed, self.archive, self.clock())
-                Sightings(connection, feed.name).publish(self._sightings_file(feed))
+                self._publish(connection, feed)
         return outcome
 
     def replay(
@@ -158,7 +192,7 @@ class Deployment:
                     connection, feed, self.archive, [], self.clock, unfinished={}, again=group, anew=anew
                 )
                 self.notify(f"{feed.name}: {len(receipts)} of {sum(map(len, groups))} deliveries replayed")
-            Sightings(connection, feed.name).publish(self._sightings_file(feed))
+            self._publish(connection, feed)
         return receipts
 
     def status(self, feeds: Sequence[Feed] | None = None) -> list[FeedStatus]:
@@ -172,25 +206,23 @@ class Deployment:
                     totals=(totals := ledger.totals(feed.name)),
                     revision=ledger.feed_revision(feed.name),
                     newest=totals.newest if feed.event_time else totals.arrived,
-                    due=feed.delivered.data_due(now),
+                    due=data_due(feed, now),
                     reasons=FeedTables(connection, feed).reasons(),
                 )
                 for feed in (self.feeds if feeds is None else feeds)
             ]
 
-    def unbuilt(self, code: str) -> list[str]:
-        """What the current release lacks: names of feeds with newer rows, or the code it was built from."""
+    def unbuilt(self, code: str) -> Unbuilt:
+        """What the current release lacks."""
         current = self.releases.current()
         if current is None:
-            return ["no release yet"]
+            return Unbuilt((), "no release yet")
         with self.warehouse.open("read the ledger", self.notify) as connection:
             ledger = Ledger(connection)
-            stale = [f.name for f in self.feeds if ledger.feed_revision(f.name) > current.built_from.get(f.name, 0)]
+            newer = [f.name for f in self.feeds if ledger.feed_revision(f.name) > current.built_from.get(f.name, 0)]
         if current.code != code:
-            stale.append("the definitions have changed")
-        if self._failed_run.exists():
-            stale.append("the last run failed")
-        return stale
+            return Unbuilt(newer, "the definitions have changed")
+        return Unbuilt(newer, "the last run failed" if self._failed_run.exists() else None)
 
     def note_run(self, *, failed: bool) -> None:
         """Remember whether the last run failed: what failed is then not taken for up to date."""
@@ -203,13 +235,28 @@ class Deployment:
     def _failed_run(self) -> Path:
         return self.home / "last-run-failed"
 
-    def begin_build(self, feeds: Sequence[str], code: str | None) -> None:
-        """Note that everything below `feeds` is being built from what is in raw now."""
+    def begin_build(self, feeds: Sequence[str], code: str | None, *, leftovers: Sequence[str] = ()) -> None:
+        """Note that everything below `feeds` is being built from what is in raw now.
+
+        leftovers: how names end of what a build that was killed has left; it is removed.
+        """
         with self.warehouse.open("begin to build the marts", self.notify) as connection:
+            self.warehouse.sweep(connection, leftovers)
             Ledger(connection).begin_build(feeds, code)
+
+    def receipts_published(self, feed: Feed) -> list[Receipt]:
+        """The feed's newest receipts by what was published of the ledger, newest first; takes no lock."""
+        return published_receipts(self._receipts_file(feed))
+
+    def _publish(self, connection: duckdb.DuckDBPyConnection, feed: Feed) -> None:
+        Sightings(connection, feed.name).publish(self._sightings_file(feed))
+        publish_receipts(connection, feed.name, self._receipts_file(feed))
 
     def _sightings_file(self, feed: Feed) -> Path:
         return self.home / "seen" / f"{feed.name}.parquet"
+
+    def _receipts_file(self, feed: Feed) -> Path:
+        return self.home / "seen" / f"{feed.name}.receipts.parquet"
 
     def _unseen(self, feed: Feed, seen: Seen) -> Sequence[Arrival]:
         return look(self.landing, [feed], {feed.name: _settled_as(feed, seen)}).arrivals[feed.name]

@@ -3,7 +3,6 @@
 Belongs here: declarations and their checks. Does not: anything that reads a file or the warehouse.
 """
 
-import functools
 import hashlib
 import importlib
 import itertools
@@ -11,7 +10,7 @@ import pkgutil
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import PurePosixPath
 from typing import Literal, TypeVar
 from zoneinfo import ZoneInfo
@@ -20,6 +19,7 @@ from cronsim import CronSim, CronSimError
 
 from platform_assets.engine.contract import Contract, columns_of, describe, version_of
 from platform_assets.engine.formats import Format
+from platform_assets.engine.ticks import is_closed, last_tick, longest_gap, next_tick, ticks
 from platform_assets.errors import ConfigurationError
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
@@ -97,15 +97,21 @@ class Files:
 
 @dataclass(frozen=True)
 class Cadence:
-    """When a delivery is due (`cron`, in `timezone`) and how late it may be (`within`)."""
+    """When a delivery is due (`cron`, in `timezone`) and how late it may be (`within`).
+
+    closed: days in that zone on which none is due: a date ("2026-12-25"), or a day of every year ("12-25").
+    objective: the share of due deliveries that must be in time.
+    """
 
     cron: str
     within: timedelta
     timezone: str = "UTC"
+    closed: tuple[str, ...] = ()
+    objective: float = 0.95
 
     def __post_init__(self) -> None:
         try:
-            CronSim(self.cron, datetime(2000, 1, 1, tzinfo=ZoneInfo(self.timezone)))
+            every = CronSim(self.cron, datetime(2000, 1, 1, tzinfo=ZoneInfo(self.timezone)))
         except CronSimError as error:
             raise ConfigurationError(
                 "Cadence.cron", f"{self.cron!r}: {error}", "Give five fields, such as '0 6 * * 1-6'."
@@ -116,10 +122,45 @@ class Cadence:
                 f"unknown zone {self.timezone!r}",
                 "Give an IANA name, such as Europe/London.",
             ) from None
+        if not all(map(_is_day, self.closed)):
+            raise ConfigurationError(
+                "Cadence.closed",
+                f"{self.closed!r} has what is no day",
+                'Give dates, or days of every year: closed=("2026-12-24", "12-25").',
+            )
+        if all(is_closed(tick.date(), self.closed) for tick in itertools.islice(every, 400)):
+            raise ConfigurationError(
+                "Cadence.closed",
+                f"{self.closed!r} closes every day on which {self.cron!r} has a delivery due",
+                "Leave a day open.",
+            )
+        if not 0 < self.objective <= 1:
+            raise ConfigurationError(
+                "Cadence.objective",
+                f"{self.objective!r} is no share",
+                "Give a number above 0 and up to 1, such as 0.95.",
+            )
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """Its time zone."""
+        return ZoneInfo(self.timezone)
+
+    def ticks(self, after: datetime, until: datetime) -> Iterator[datetime]:
+        """When deliveries are due, later than `after` and no later than `until`; in UTC."""
+        return ticks(self.cron, self.timezone, self.closed, after, until)
+
+    def last_tick(self, by: datetime) -> datetime | None:
+        """When a delivery was last due by then; None where none was for twelve years."""
+        return last_tick(self.cron, self.timezone, self.closed, by)
+
+    def next_tick(self, after: datetime) -> datetime | None:
+        """When the next delivery is due after then; None where none is for twelve years."""
+        return next_tick(self.cron, self.timezone, self.closed, after)
 
     def longest_gap(self) -> timedelta:
-        """The longest time between two deliveries that keep the promise, by the first year of a fixed calendar."""
-        return _longest_gap(self.cron, self.timezone) + self.within
+        """The longest time between two deliveries that keep the promise, by a fixed calendar."""
+        return longest_gap(self.cron, self.timezone, self.closed) + self.within
 
     def data_due(self, now: datetime) -> datetime:
         """The instant up to which data must have arrived by `now` (both timezone-aware).
@@ -127,18 +168,20 @@ class Cadence:
         The delivery due at tick T covers the time since the tick before it, so once T + within has passed
         there must be data newer than that previous tick.
         """
-        # In UTC: subtraction within a zone is by its clock, which a change to summer time moves.
-        by = (now.astimezone(UTC) - self.within).astimezone(ZoneInfo(self.timezone))
-        ticks = CronSim(self.cron, by, reverse=True)
-        next(ticks)
-        return next(ticks)
+        due = self.last_tick(now.astimezone(UTC) - self.within)
+        before = self.last_tick(due - timedelta(microseconds=1)) if due else None
+        return before or datetime.min.replace(tzinfo=UTC)
 
 
-@functools.cache
-def _longest_gap(cron: str, timezone: str) -> timedelta:
-    ticks = CronSim(cron, datetime(2000, 1, 1, tzinfo=ZoneInfo(timezone)))
-    dates = [next(ticks).astimezone(UTC) for _ in range(400)]
-    return max(later - earlier for earlier, later in itertools.pairwise(dates))
+def _is_day(text: str) -> bool:
+    """Whether it names a date, or a day of every year."""
+    if not re.fullmatch(r"([0-9]{4}-)?[0-9]{2}-[0-9]{2}", text):
+        return False
+    try:
+        date.fromisoformat(text if len(text) == 10 else f"2000-{text}")
+    except ValueError:
+        return False
+    return True
 
 
 @dataclass(frozen=True)
@@ -263,6 +306,11 @@ class Feed:
         quarantining = self.tolerate if self.tolerate.beyond == "quarantine" else None
         judged_by = (version_of(self.contract), self.source.format, *policies, quarantining, self.most_columns)
         return hashlib.sha256(repr(judged_by).encode()).hexdigest()[:12]
+
+    @property
+    def dated(self) -> bool:
+        """Whether its event time is a date, which says nothing of the hour."""
+        return any(column.name == self.event_time and column.kind == "date" for column in columns_of(self.contract))
 
     @property
     def description(self) -> str:

@@ -19,7 +19,7 @@ from platform_assets.engine.journal import Entry
 from platform_assets.engine.keys import come_back, give_way
 from platform_assets.engine.landing import Arrival, Sighting
 from platform_assets.engine.ledger import Ledger, Receipt
-from platform_assets.engine.load import Load, Offer, Poisoned
+from platform_assets.engine.load import Known, Load, Offer, Poisoned
 from platform_assets.engine.replay import linked, stale, take_out
 from platform_assets.engine.sightings import recalled
 from platform_assets.engine.warehouse import Warehouse
@@ -235,7 +235,8 @@ def _offer(entry: Entry, archive: Archive) -> Offer:
     """A delivery that the journal tells of."""
     copy = archive.root / entry.archived
     arrival = Arrival(entry.slot, copy, entry.seen, expects=entry.expects)
-    known_as = (entry.delivery_id, datetime.fromisoformat(entry.committed_at))
+    committed_at = datetime.fromisoformat(entry.committed_at)
+    known_as = Known(entry.delivery_id, committed_at, accepted_at=committed_at)
     return Offer(arrival, Claim(arrival, entry.fingerprint, copy), known_as=known_as)
 
 

@@ -30,13 +30,17 @@ CREATE TABLE IF NOT EXISTS ledger.deliveries (
     format VARCHAR, dialect JSON, parts JSON, header VARCHAR[], unknown_columns VARCHAR[], contract VARCHAR,
     event_min TIMESTAMPTZ, event_max TIMESTAMPTZ, arrived_at TIMESTAMPTZ, committed_at TIMESTAMPTZ,
     revision BIGINT, supersedes BIGINT, superseded_by BIGINT, duplicate_of BIGINT,
-    replayed_at TIMESTAMPTZ, expired BIGINT, expects JSON
+    replayed_at TIMESTAMPTZ, expired BIGINT, expects JSON,
+    covers_from TIMESTAMPTZ, covers_to TIMESTAMPTZ, accepted_at TIMESTAMPTZ
 );
 CREATE TABLE IF NOT EXISTS ledger.sightings (
     feed VARCHAR, slot VARCHAR, size BIGINT, mtime_ns BIGINT, ctime_ns BIGINT, inode UBIGINT, delivery_id BIGINT
 );
 CREATE TABLE IF NOT EXISTS ledger.duplicates (delivery_id BIGINT, line BIGINT, of_delivery BIGINT);
 CREATE TABLE IF NOT EXISTS ledger.builds (feed VARCHAR, revision BIGINT, code VARCHAR);
+CREATE TABLE IF NOT EXISTS ledger.profiles (
+    feed VARCHAR, delivery_id BIGINT, revision BIGINT, "column" VARCHAR, figure VARCHAR, "value" DOUBLE, example VARCHAR
+);
 """
 # A receipt that says what its slot stands for from then on; what is quarantined or a mere copy says nothing.
 _WORD: Final = "(status = 'accepted' OR supersedes IS NOT NULL)"
@@ -52,6 +56,7 @@ class Receipt:
     problem, problem_line, problem_column and remedy say why a delivery is quarantined as a whole.
     dialect says how the file turned out to be written; parts are the files within it.
     expired rejected rows are no longer in quarantine, as the feed's retention has it. expects is what its sidecar said.
+    covers_from and covers_to are event_min and event_max without stray rows. accepted_at: when its rows first counted.
     """
 
     delivery_id: int
@@ -86,6 +91,9 @@ class Receipt:
     replayed_at: datetime | None = None
     expired: int = 0
     expects: Expected = NOTHING
+    covers_from: datetime | None = None
+    covers_to: datetime | None = None
+    accepted_at: datetime | None = None
 
     @property
     def stands_for(self) -> int:
@@ -111,7 +119,7 @@ _TYPES: Final = {
 _SCHEMA_OF_RECEIPTS: Final = {
     name: _TYPES.get(hint, pl.String()) for name, hint in typing.get_type_hints(Receipt).items()
 }
-_COLUMNS: Final = tuple(_SCHEMA_OF_RECEIPTS)
+RECEIPT_COLUMNS: Final = tuple(_SCHEMA_OF_RECEIPTS)
 
 
 @dataclass(frozen=True)
@@ -145,6 +153,9 @@ class Ledger:
             "replayed_at TIMESTAMPTZ",
             "expired BIGINT DEFAULT 0",
             "expects JSON",
+            "covers_from TIMESTAMPTZ",
+            "covers_to TIMESTAMPTZ",
+            "accepted_at TIMESTAMPTZ",
         ):
             self._connection.execute(f"ALTER TABLE ledger.deliveries ADD COLUMN IF NOT EXISTS {column}")
         self._connection.execute("ALTER TABLE ledger.duplicates ADD COLUMN IF NOT EXISTS of_delivery BIGINT")
@@ -208,10 +219,10 @@ class Ledger:
         if not receipts:
             return
         rows = pl.DataFrame(
-            {column: [_stored(column, getattr(receipt, column)) for receipt in receipts] for column in _COLUMNS},
+            {column: [_stored(column, getattr(receipt, column)) for receipt in receipts] for column in RECEIPT_COLUMNS},
             schema=_SCHEMA_OF_RECEIPTS,
         )
-        columns = ", ".join(_COLUMNS)
+        columns = ", ".join(RECEIPT_COLUMNS)
         execute_over(self._connection, rows, f"INSERT INTO ledger.deliveries ({columns}) SELECT {columns} FROM arrived")
 
     def supersede(self, delivery_id: int, by: int, revision: int) -> None:
@@ -317,6 +328,15 @@ class Ledger:
         code = next((code for feed, _, code in rows if feed is None), "")
         return {feed: revision for feed, revision, _ in rows if feed is not None}, code
 
+    def newest_read(self, feed: str, most: int) -> list[int]:
+        """Ids of the feed's newest deliveries in force, oldest first."""
+        rows = self._connection.execute(
+            "SELECT delivery_id FROM ledger.deliveries WHERE feed = ? AND status = 'accepted' "
+            "ORDER BY delivery_id DESC LIMIT ?",
+            [feed, most],
+        ).fetchall()
+        return [delivery for (delivery,) in rows][::-1]
+
     def receipts(self, feed: str | None = None, *, after: int = 0) -> list[Receipt]:
         """Receipts with an id greater than `after`, newest first."""
         values: list[object] = [after, *([] if feed is None else [feed])]
@@ -343,7 +363,7 @@ class Ledger:
             "coalesce(sum(accepted) FILTER (status = 'accepted'), 0)::BIGINT, "
             "count(*) FILTER (status = 'quarantined'), "
             # A row dated later than its arrival proves nothing about the time after it.
-            "max(least(event_max, committed_at)) FILTER (status = 'accepted'), "
+            "max(least(coalesce(covers_to, event_max), committed_at)) FILTER (status = 'accepted'), "
             "max(arrived_at) FILTER (status = 'accepted') "
             "FROM ledger.deliveries WHERE feed = ?",
             [feed],
@@ -356,17 +376,18 @@ class Ledger:
 
     def _many(self, where: str, values: list[object]) -> list[Receipt]:
         rows = self._connection.execute(
-            f"SELECT {', '.join(_COLUMNS)} FROM ledger.deliveries WHERE {where}", values
+            f"SELECT {', '.join(RECEIPT_COLUMNS)} FROM ledger.deliveries WHERE {where}", values
         ).fetchall()
-        receipts = []
-        for row in rows:
-            named = dict(zip(_COLUMNS, row, strict=True))
-            named.update({key: tuple(named[key] or ()) for key in _ARRAYS})
-            named["expects"] = Expected(**json.loads(named["expects"] or "{}"))
-            named["dialect"] = json.loads(named["dialect"] or "{}")
-            named["parts"] = tuple(Part(**part) for part in json.loads(named["parts"] or "[]"))
-            receipts.append(Receipt(**named))
-        return receipts
+        return [receipt_of(dict(zip(RECEIPT_COLUMNS, row, strict=True))) for row in rows]
+
+
+def receipt_of(stored: dict[str, Any]) -> Receipt:
+    """The receipt that a row of ledger.deliveries holds."""
+    stored.update({key: tuple(stored[key] or ()) for key in _ARRAYS})
+    stored["expects"] = Expected(**json.loads(stored["expects"] or "{}"))
+    stored["dialect"] = json.loads(stored["dialect"] or "{}")
+    stored["parts"] = tuple(Part(**part) for part in json.loads(stored["parts"] or "[]"))
+    return Receipt(**stored)
 
 
 def _stored(column: str, value: Any) -> object:  # noqa: ANN401 - of any of a receipt's types

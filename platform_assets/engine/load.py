@@ -7,7 +7,7 @@ group (ingest.py), parsing (readers), what becomes of each row (rows.py), storin
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import duckdb
 
@@ -24,17 +24,22 @@ from platform_assets.engine.tables import FeedTables
 from platform_assets.errors import DeliveryRefused, DeliveryUnfinished
 
 
+class Known(NamedTuple):
+    """What a delivery that is brought in again keeps of its receipt; `accepted_at`: where it was ever accepted."""
+
+    delivery_id: int
+    committed_at: datetime
+    accepted_at: datetime | None
+
+
 @dataclass(frozen=True)
 class Offer:
-    """A delivery to be taken in: an arrival, claimed into the archive or `refused`.
-
-    known_as: the delivery id and the time of the receipt it had, where it is brought in again.
-    """
+    """A delivery to be taken in: an arrival, claimed into the archive or `refused`; `known_as`: if it came before."""
 
     arrival: Arrival
     claim: Claim | None
     refused: DeliveryRefused | None = None
-    known_as: tuple[int, datetime] | None = None
+    known_as: Known | None = None
 
     def but(self, refused: DeliveryRefused) -> "Offer":
         """The same delivery, to be quarantined as a whole."""
@@ -194,11 +199,10 @@ class Load:
     def finish(self) -> list[Receipt]:
         """Store what is still waiting, and write the receipts."""
         self._rows.finish()
-        bounds = self._tables.bounds(list(self._under_way))
+        bounds = self._tables.bounds({known: each.receipt.committed_at for known, each in self._under_way.items()})
         for delivery_id, delivery in self._under_way.items():
-            figures = self._rows.figures[delivery_id]
-            first, last = bounds.get(delivery_id, (None, None))
-            receipt = replace(delivery.receipt, **asdict(figures), event_min=first, event_max=last)
+            times = asdict(bounds[delivery_id]) if delivery_id in bounds else {}
+            receipt = replace(delivery.receipt, **asdict(self._rows.figures[delivery_id]), **times)
             if not receipt.reconciles:
                 raise AssertionError(f"a receipt that does not reconcile: {receipt}")
             self._hold_to_tolerance(delivery.offer, receipt)
@@ -220,16 +224,14 @@ class Load:
     def _receipt(self, offer: Offer, **outcome: Any) -> Receipt:  # noqa: ANN401 - of Receipt
         arrival, claim = offer.arrival, offer.claim
         if offer.known_as is None:
-            delivery_id, self._next_id = self._next_id, self._next_id + 1
-            committed_at: datetime = self._now
+            known, self._next_id = Known(self._next_id, self._now, self._now), self._next_id + 1
             replayed_at: datetime | None = None
         else:
-            delivery_id, committed_at = offer.known_as
-            replayed_at = self._now
+            known, replayed_at = offer.known_as, self._now
         if arrival.seen.ctime_ns:  # else nobody has looked at the file again
-            self._seen.append((arrival, delivery_id))
+            self._seen.append((arrival, known.delivery_id))
         return Receipt(
-            delivery_id=delivery_id,
+            delivery_id=known.delivery_id,
             feed=self._feed.name,
             slot=arrival.slot,
             bytes=arrival.seen.size,
@@ -238,7 +240,8 @@ class Load:
             revision=self._revision,
             fingerprint=claim.fingerprint if claim else None,
             archived=claim.copy.relative_to(self._archive.root).as_posix() if claim else None,
-            committed_at=committed_at,
+            committed_at=known.committed_at,
+            accepted_at=(known.accepted_at or self._now) if outcome["status"] == "accepted" else None,
             replayed_at=replayed_at,
             expects=arrival.expects,
             **outcome,

@@ -3,7 +3,7 @@
 Belongs here: the declaration and the check of a built mart. Does not: how dbt builds it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -44,27 +44,31 @@ class MartReport:
     samples: tuple[dict[str, str | None], ...]
 
 
-def check_mart(mart: Mart, warehouse: Warehouse) -> MartReport:
-    """Judge every row of the built mart by its contract, in bounded batches."""
+def check_marts(marts: Sequence[Mart], warehouse: Warehouse) -> dict[Mart, MartReport]:
+    """Judge every row of the built marts by their contracts, in bounded batches."""
+    with warehouse.open("check the marts") as connection:
+        attach(connection, warehouse.marts, "marts", "(READ_ONLY)")
+        return {mart: _check(mart, connection) for mart in marts}
+
+
+def _check(mart: Mart, connection: duckdb.DuckDBPyConnection) -> MartReport:
     rows = broken = 0
     samples: list[dict[str, str | None]] = []
-    with warehouse.open(f"check {mart.name}") as connection:
-        attach(connection, warehouse.marts, "marts", "(READ_ONLY)")
-        try:
-            for frame in _batches(connection, mart.name):
-                # Lineage columns lead back to a row's file and line; they are the platform's promise.
-                header = match_header(mart.contract, [name for name in frame.columns if name not in LINEAGE])
-                if header.unknown:
-                    return MartReport(rows, broken, f"columns without a promise: {listed(header.unknown)}", ())
-                verdict = judge(frame.select(c.name for c in columns_of(mart.contract)), mart.contract)
-                rows += frame.height
-                broken += verdict.rejected.height
-                for reasons in verdict.reasons.head(_SAMPLES - len(samples)).to_list():
-                    samples.extend(reasons)
-        except DeliveryRefused as error:
-            return MartReport(rows, broken, error.what, ())
-        except duckdb.CatalogException:
-            return MartReport(0, 0, "the mart has not been built", ())
+    try:
+        for frame in _batches(connection, mart.name):
+            # Lineage columns lead back to a row's file and line; they are the platform's promise.
+            header = match_header(mart.contract, [name for name in frame.columns if name not in LINEAGE])
+            if header.unknown:
+                return MartReport(rows, broken, f"columns without a promise: {listed(header.unknown)}", ())
+            verdict = judge(frame.select(c.name for c in columns_of(mart.contract)), mart.contract)
+            rows += frame.height
+            broken += verdict.rejected.height
+            for reasons in verdict.reasons.head(_SAMPLES - len(samples)).to_list():
+                samples.extend(reasons)
+    except DeliveryRefused as error:
+        return MartReport(rows, broken, error.what, ())
+    except duckdb.CatalogException:
+        return MartReport(0, 0, "the mart has not been built", ())
     return MartReport(rows, broken, None, tuple(samples[:_SAMPLES]))
 
 

@@ -106,6 +106,18 @@ def rejected_rows(
             yield RejectedRow(delivery_id, file, there, reasons, masked(json.loads(record)))
 
 
+def rejected_samples(
+    connection: duckdb.DuckDBPyConnection, feed: Feed, deliveries: Sequence[int], most: int
+) -> Iterator[RejectedRow]:
+    """The first rejected rows of these deliveries, the newest delivery first."""
+    table = FeedTables(connection, feed).quarantine
+    lines = (
+        f"(q._delivery_id, q._line) IN (SELECT (_delivery_id, _line) FROM {table} "
+        f"WHERE list_contains($1::BIGINT[], _delivery_id) ORDER BY _delivery_id DESC, _line LIMIT {int(most)})"
+    )
+    return rejected_rows(connection, feed, lines, [list(deliveries)])
+
+
 def masking(contract: type[Contract]) -> Callable[[Any], Record]:
     """What shows a record without personal data: by delivered header, and whole where it could not be taken apart."""
     secret = {

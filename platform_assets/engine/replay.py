@@ -6,6 +6,9 @@ how any delivery comes in (ingest.py), so that a replay equals a clean first loa
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
 from itertools import chain
 
 import duckdb
@@ -14,10 +17,35 @@ from platform_assets.engine.archive import Archive, Claim
 from platform_assets.engine.feed import Feed
 from platform_assets.engine.landing import Arrival
 from platform_assets.engine.ledger import Ledger, Receipt
-from platform_assets.engine.load import Offer
+from platform_assets.engine.load import Known, Offer
 from platform_assets.engine.sightings import recalled
 from platform_assets.engine.tables import FeedTables
 from platform_assets.errors import DeliveryRefused, ReplayRefused
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Which deliveries are to come in again: by id, by a pattern of their file's path, by arrival (UTC, `until` not
+    included); all of these that are given."""
+
+    deliveries: Collection[int] = ()
+    file: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def __call__(self, receipt: Receipt) -> bool:
+        """Whether the delivery is one of them."""
+        arrived = receipt.arrived_at
+        return (
+            (not self.deliveries or receipt.delivery_id in self.deliveries)
+            and (self.file is None or fnmatchcase(receipt.slot, self.file))
+            and (self.since is None or arrived >= _utc(self.since))
+            and (self.until is None or arrived < _utc(self.until))
+        )
+
+
+def _utc(moment: datetime) -> datetime:
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
 def linked(ledger: Ledger, feed: str, deliveries: Collection[int]) -> list[Receipt]:
@@ -82,7 +110,7 @@ def take_out(
     Raises ReplayRefused, before anything is removed, where a copy is missing or damaged that rows stand on.
     """
     offers = [offer for receipt in sorted(receipts, key=_by_id) if (offer := _offer(receipt, archive)) is not None]
-    deliveries = [offer.known_as[0] for offer in offers if offer.known_as is not None]
+    deliveries = [offer.known_as.delivery_id for offer in offers if offer.known_as is not None]
     tables = FeedTables(connection, feed)
     if anew:
         tables.drop()
@@ -95,7 +123,8 @@ def take_out(
 
 def _offer(receipt: Receipt, archive: Archive) -> Offer | None:
     """The delivery as it was offered; None where retention has taken the copy of what no longer counts."""
-    known_as = (receipt.delivery_id, receipt.committed_at)
+    accepted_at = receipt.accepted_at or (receipt.committed_at if receipt.problem is None else None)
+    known_as = Known(receipt.delivery_id, receipt.committed_at, accepted_at)
     seen = recalled(receipt)
     if receipt.archived is None or receipt.fingerprint is None:
         if receipt.problem is None:

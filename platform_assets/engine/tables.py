@@ -4,8 +4,9 @@ Belongs here: their shape, and rows going in and out by delivery. Does not: rece
 """
 
 from collections import Counter
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, time
 from typing import Any, Final
 
 import duckdb
@@ -22,6 +23,40 @@ CREATE TABLE IF NOT EXISTS {table} (
     reasons STRUCT("column" VARCHAR, "rule" VARCHAR, "value" VARCHAR)[], record JSON
 )
 """
+# Rows are counted by the hour; rows of later than the delivery was taken in say nothing of what it covers. What is left
+# out at each end is a share of the busiest day: one stray row must not speak for a day, and of a history of years the
+# last day must not be lost.
+_BOUNDS: Final = """
+WITH hours AS (
+    SELECT _delivery_id AS id, epoch_us({event}) // 3600000000 AS hour, count(*) AS n,
+        min({event}) AS earliest, max({event}) AS latest
+    FROM {raw} WHERE _delivery_id BETWEEN $1 AND $2 AND {event} IS NOT NULL GROUP BY ALL
+), trusted AS (
+    SELECT id, hour, earliest, least(latest, taken_in) AS latest, n,
+        sum(n) OVER (PARTITION BY id ORDER BY hour) AS upto, sum(n) OVER (PARTITION BY id) AS rows
+    FROM hours JOIN arrived USING (id) WHERE earliest <= taken_in
+), stray AS (
+    SELECT id, CASE WHEN max(n) < 10 THEN 0 ELSE greatest(1, 0.02 * max(n)) END AS most
+    FROM (SELECT id, sum(n) AS n FROM trusted GROUP BY id, hour // 24) GROUP BY id
+), covered AS (
+    SELECT id, min(earliest) FILTER (upto > most) AS covers_from,
+        max(latest) FILTER (upto - n < rows - most) AS covers_to
+    FROM trusted JOIN stray USING (id) GROUP BY id
+)
+SELECT id, min(earliest), max(latest), any_value(covers_from), any_value(covers_to)
+FROM hours JOIN arrived USING (id) LEFT JOIN covered USING (id) GROUP BY id
+"""
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """The times of a delivery's rows: of all that were accepted, and what they cover without stray ones at the ends, to
+    the hour; nothing where all are later than it was taken in."""
+
+    event_min: datetime
+    event_max: datetime
+    covers_from: datetime | None
+    covers_to: datetime | None
 
 
 class FeedTables:
@@ -125,18 +160,23 @@ class FeedTables:
             left.append(dict(Counter(delivery for (delivery,) in rows)))
         return left[0], left[1]
 
-    def bounds(self, deliveries: Sequence[int]) -> dict[int, tuple[datetime, datetime]]:
-        """The earliest and latest event time of the deliveries' accepted rows; none where no row has one."""
+    def bounds(self, deliveries: Mapping[int, datetime]) -> dict[int, Bounds]:
+        """What times the deliveries' (id -> when they were taken in) accepted rows are of; none where none has one."""
         if self._feed.event_time is None or not deliveries:
             return {}
         event = f"CAST({quote(self._feed.event_time)} AS TIMESTAMPTZ)"
-        rows = self._connection.execute(
-            f"SELECT _delivery_id, min({event}), max({event}) FROM {self.raw} "
-            "WHERE _delivery_id BETWEEN $1 AND $2 AND list_contains($3::BIGINT[], _delivery_id) "
-            f"GROUP BY ALL HAVING min({event}) IS NOT NULL",
-            [min(deliveries), max(deliveries), list(deliveries)],
+        until = list(deliveries.values())
+        if self._feed.dated:  # dates are stored as midnights of UTC, and counted by the feed's own calendar
+            days = [moment.astimezone(self._feed.delivered.zone).date() for moment in until]
+            until = [datetime.combine(day, time(), UTC) for day in days]
+        taken_in = pl.DataFrame(
+            {"id": list(deliveries), "taken_in": until},
+            schema={"id": pl.Int64, "taken_in": pl.Datetime("us", "UTC")},
+        )
+        rows = execute_over(
+            self._connection, taken_in, _BOUNDS.format(event=event, raw=self.raw), [min(deliveries), max(deliveries)]
         ).fetchall()
-        return {delivery: (first, last) for delivery, first, last in rows}
+        return {delivery: Bounds(*times) for delivery, *times in rows}
 
     def row_counts(self) -> dict[int, tuple[int, int]]:
         """Rows in raw and in quarantine by delivery."""
@@ -162,6 +202,20 @@ class FeedTables:
             "SELECT reason['column'], reason['rule'], count(*) FROM "
             f"(SELECT unnest(reasons) AS reason FROM {self.quarantine}) GROUP BY ALL ORDER BY 3 DESC, 1, 2"
         ).fetchall()
+
+    def reasons_of(self, deliveries: Sequence[int]) -> dict[tuple[str | None, str], dict[int, int]]:
+        """Rows in quarantine by (column, rule) and delivery; rules that any other delivery broke with no rows."""
+        rows = self._connection.execute(
+            f"SELECT r.column, r.rule, _delivery_id, count(*) FROM (SELECT _delivery_id, unnest(reasons) AS r "
+            f"FROM {self.quarantine}) GROUP BY ALL ORDER BY ALL"
+        ).fetchall()
+        wanted = set(deliveries)
+        found: dict[tuple[str | None, str], dict[int, int]] = {}
+        for column, rule, delivery, count in rows:
+            by_delivery = found.setdefault((column, rule), {})
+            if delivery in wanted:
+                by_delivery[delivery] = count
+        return found
 
     def _append(self, table: str, rows: pl.DataFrame) -> None:
         if not rows.height:

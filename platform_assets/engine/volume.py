@@ -5,22 +5,15 @@ What is cut off at a line's end looks whole in every other respect.
 """
 
 import math
-import statistics
-from collections import defaultdict, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from typing import Final
-from zoneinfo import ZoneInfo
 
 from platform_assets.engine.feed import Feed
+from platform_assets.engine.history import ENOUGH, History, comparable, weekday_of
 from platform_assets.engine.ledger import Receipt
 
-ENOUGH: Final = 8
-_WINDOW: Final = 20  # deliveries of a weekday: what was half a year ago is another season
 _SPREADS: Final = 2.5
-_TOGETHER: Final = timedelta(hours=1)
-_TO_SIGMA: Final = 1.4826  # a median absolute deviation, as a standard deviation
 
 
 @dataclass(frozen=True)
@@ -67,44 +60,22 @@ def judge(feed: Feed, receipts: Iterable[Receipt]) -> Judgement:
     """
     if feed.volume is None:
         return Judgement(0, 0, ())
-    in_force = sorted(
-        (receipt for receipt in receipts if receipt.status == "accepted" and receipt.read),
-        key=lambda receipt: receipt.delivery_id,
-    )
-    since = max((receipt.committed_at for receipt in in_force), default=None)
-    history: defaultdict[int, deque[float]] = defaultdict(lambda: deque(maxlen=_WINDOW))
+    history = History()
     judged = unjudged = 0
     unusual = []
-    for receipt in in_force:
-        rows = math.log(receipt.read)
-        like = history[_day(feed, receipt).weekday()]
-        if since is not None and receipt.committed_at >= since - _TOGETHER:
-            if len(like) < ENOUGH:
+    for receipt, new in comparable(receipts):
+        rows, weekday = math.log(receipt.read), weekday_of(feed, receipt)
+        if new:
+            usual = history.usual(weekday)
+            if usual is None:
                 unjudged += 1
             else:
                 judged += 1
-                usual = statistics.median(like)
-                spread = _SPREADS * _spread(history.values())
-                lowest = usual + min(math.log(feed.volume.least), -spread)
-                highest = usual + max(math.log(feed.volume.most), spread) if feed.volume.most else math.inf
+                spread = _SPREADS * usual.spread
+                lowest = usual.middle + min(math.log(feed.volume.least), -spread)
+                highest = usual.middle + max(math.log(feed.volume.most), spread) if feed.volume.most else math.inf
                 if not lowest <= rows <= highest:
                     most = None if highest == math.inf else round(math.exp(highest))
-                    unusual.append(Unusual(receipt, round(math.exp(usual)), math.ceil(math.exp(lowest)), most))
-        like.append(rows)
+                    unusual.append(Unusual(receipt, round(math.exp(usual.middle)), math.ceil(math.exp(lowest)), most))
+        history.add(weekday, rows)
     return Judgement(judged, unjudged, unusual)
-
-
-def _day(feed: Feed, receipt: Receipt) -> datetime:
-    return (receipt.event_max or receipt.arrived_at).astimezone(ZoneInfo(feed.delivered.timezone))
-
-
-def _spread(history: Iterable[Sequence[float]]) -> float:
-    """How far deliveries lie from the median of their weekday."""
-    off = [
-        abs(rows - middle)
-        for like in history
-        if len(like) > 1
-        for middle in (statistics.median(like),)
-        for rows in like
-    ]
-    return _TO_SIGMA * statistics.median(off)

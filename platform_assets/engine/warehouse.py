@@ -98,6 +98,28 @@ class Warehouse:
                 with contextlib.suppress(OSError):
                     partial.unlink()
 
+    def held_by(self) -> str | None:
+        """The process that holds the file now; None if it is free, or not there."""
+        try:
+            if self.path.exists():
+                duckdb.connect(str(self.path)).close()
+        except duckdb.Error as error:
+            held = _LOCKED.search(str(error))
+            return None if held is None else _process(int(held["pid"]))
+        return None
+
+    def sweep(self, connection: duckdb.DuckDBPyConnection, endings: Sequence[str]) -> None:
+        """Drop tables and views, in both files, whose names end so."""
+        attach(connection, self.marts, "marts")
+        found = connection.execute(
+            "SELECT database_name, schema_name, table_name, 'TABLE' FROM duckdb_tables() UNION ALL "
+            "SELECT database_name, schema_name, view_name, 'VIEW' FROM duckdb_views() WHERE NOT internal"
+        ).fetchall()
+        for database, schema, name, kind in found:
+            if name.endswith(tuple(endings)):
+                connection.execute(f"DROP {kind} {quote(database)}.{quote(schema)}.{quote(name)}")
+        connection.execute("DETACH marts")
+
     def _connect(self, path: Path, purpose: str, notify: Callable[[str], None] | None) -> duckdb.DuckDBPyConnection:
         start = time.monotonic()
         delay = 0.02

@@ -3,92 +3,99 @@
 Belongs here: asking the engine and telling Dagster. Does not: how anything is judged (engine), marts (marts.py).
 """
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any, Final
 
 import dagster as dg
 
 from platform_assets.engine.contract import listed
+from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.feed import Feed
 from platform_assets.engine.ledger import Ledger, Receipt
+from platform_assets.engine.profile import Profiles
+from platform_assets.engine.profile import judge as judge_values
+from platform_assets.engine.promise import fresh
+from platform_assets.engine.quarantine import RejectedRow, rejected_samples
 from platform_assets.engine.tables import FeedTables
 from platform_assets.engine.volume import judge
-from platform_assets.orchestration.feeds import WRITER_POOL, raw_key, receipts_table
-from platform_assets.orchestration.resources import DeploymentResource
+from platform_assets.orchestration.account import inert, receipts_table
+from platform_assets.orchestration.freshness import FRESH, freshness_result
+from platform_assets.orchestration.keys import raw_key
+from platform_assets.orchestration.runbooks import of_check, shown
 
 _SHOWN: Final = 20
+_SAMPLES: Final = 10
+_CELL: Final = 200
 
 
-def feed_checks(feed: Feed) -> dg.AssetChecksDefinition:
-    """What a feed's raw asset is held to, by the ledger; runs with a load or on its own."""
-    key = raw_key(feed)
-    reconciles = dg.AssetCheckSpec(
-        "receipts_reconcile",
-        asset=key,
-        blocking=True,
-        description="For every delivery: read = accepted + rejected + duplicate, and raw and quarantine hold "
+def check_specs(feed: Feed) -> list[dg.AssetCheckSpec]:
+    """What a feed's raw asset is held to; evaluated with every load, or on its own."""
+    blocking = {
+        "receipts_reconcile": "For every delivery: read = accepted + rejected + duplicate, and raw and quarantine hold "
         "just those rows.",
-    )
-    tolerated = dg.AssetCheckSpec(
-        "rejects_within_tolerance",
-        asset=key,
-        blocking=True,
-        description=f"No delivery in force has more rejected rows than {feed.tolerate.rate:.1%} of it "
+        "rejects_within_tolerance": f"No delivery in force has more rejected rows than {feed.tolerate.rate:.1%} of it "
         f"or {feed.tolerate.rows}, whichever is more.",
-    )
-    drift = dg.AssetCheckSpec(
-        "no_drift",
-        asset=key,
-        description="The newest deliveries have the columns that the contract declares, and no other.",
-    )
-    waiting = dg.AssetCheckSpec(
-        "no_delivery_quarantined",
-        asset=key,
-        description="No delivery waits in quarantine as a whole.",
-    )
-    volume = dg.AssetCheckSpec(
-        "volume_as_usual",
-        asset=key,
-        blocking=True,
-        description="The newest deliveries have about as many rows as those of the same weekday before them; "
+        "volume_as_usual": "The newest deliveries have about as many rows as those of the same weekday before them; "
         "what was cut off at a line's end looks whole otherwise.",
-    )
+    }
+    telling = {
+        "no_drift": "The newest deliveries have the columns that the contract declares, and no other.",
+        "no_delivery_quarantined": "No delivery waits in quarantine as a whole.",
+        "nulls_as_usual": "The newest deliveries have about as many empty values in each column as those of the same "
+        "weekday before them.",
+        "values_as_usual": "The values of the newest deliveries are about as large, as many different ones and as "
+        "often the same as those of the same weekday before them.",
+        FRESH: "The data that is due is here: what counts is the time of the data, not of the load. "
+        f"Due by `{feed.delivered.cron}` ({feed.delivered.timezone}), at most {feed.delivered.within} late.",
+    }
+    return [
+        dg.AssetCheckSpec(name, asset=raw_key(feed), blocking=name in blocking, description=description)
+        for name, description in (blocking | telling).items()
+    ]
 
-    @dg.multi_asset_check(
-        name=f"check_{feed.name}",
-        specs=[reconciles, tolerated, volume, drift, waiting],
-        can_subset=True,
-        pool=WRITER_POOL,
-    )
-    def check_feed(
-        context: dg.AssetCheckExecutionContext, deployment: DeploymentResource
-    ) -> Iterator[dg.AssetCheckResult]:
-        opened = deployment.open(context)
-        with opened.warehouse.open(f"check {feed.name}") as connection:
-            receipts = Ledger(connection).receipts(feed.name)
-            stored = FeedTables(connection, opened.feed(feed.name)).row_counts()
+
+def evaluated(deployment: Deployment, feed: Feed, wanted: AbstractSet[str]) -> Iterator[dg.AssetCheckResult]:
+    """The results of the feed's checks that are `wanted`, by name."""
+    if not wanted:
+        return
+    with deployment.warehouse.open(f"check {feed.name}", deployment.notify) as connection:
+        receipts = Ledger(connection).receipts(feed.name)
         in_force = [receipt for receipt in receipts if receipt.status == "accepted"]
-        usual = judge(opened.feed(feed.name), receipts)
-        results = [
-            (reconciles, _unreconciled(receipts, stored)),
-            (tolerated, [r for r in in_force if not feed.tolerate.allows(r.rejected, r.read)]),
-            (volume, [unusual.receipt for unusual in usual.unusual]),
-            (drift, [r for r in in_force[:_SHOWN] if r.unknown_columns]),
-            (waiting, [r for r in receipts if r.status == "quarantined"]),
-        ]
-        selected = {check.name for check in context.selected_asset_check_keys}
-        for spec, failing in results:
-            if spec.name in selected:
-                yield dg.AssetCheckResult(
-                    asset_key=key,
-                    check_name=spec.name,
-                    passed=not failing,
-                    severity=dg.AssetCheckSeverity.ERROR if spec.blocking else dg.AssetCheckSeverity.WARN,
-                    description=str(usual) if spec is volume else _summary(failing, len(in_force)),
-                    metadata=_failing_metadata(failing),
-                )
-
-    return check_feed
+        intolerable = [r for r in in_force if not feed.tolerate.allows(r.rejected, r.read)]
+        stored = FeedTables(connection, feed).row_counts()
+        samples = list(rejected_samples(connection, feed, [r.delivery_id for r in intolerable], _SAMPLES))
+        profiles = Profiles(connection, feed).refresh(receipts)
+    waiting = [receipt for receipt in receipts if receipt.status == "quarantined"]
+    usual = judge(feed, receipts)
+    failing = {
+        "receipts_reconcile": _unreconciled(receipts, stored),
+        "rejects_within_tolerance": intolerable,
+        "volume_as_usual": [unusual.receipt for unusual in usual.unusual],
+        "no_drift": [receipt for receipt in in_force[:_SHOWN] if receipt.unknown_columns],
+        "no_delivery_quarantined": waiting,
+    }
+    said = {"volume_as_usual": str(usual)}
+    samples_of = {"rejects_within_tolerance": _rows_table(samples), "no_delivery_quarantined": _problems_table(waiting)}
+    as_usual = judge_values(feed, receipts, profiles)
+    for name, judgement in zip(("nulls_as_usual", "values_as_usual"), as_usual, strict=True):
+        failing[name] = list({odd.receipt.delivery_id: odd.receipt for odd in judgement.odd}.values())
+        said[name] = inert(str(judgement)) if judgement.odd else str(judgement)
+        samples_of[name] = "\n".join(f"- {inert(str(odd))}" for odd in judgement.odd[-_SHOWN:])
+    for spec in check_specs(feed):
+        if spec.name == FRESH and spec.name in wanted:
+            yield freshness_result(raw_key(feed), fresh(feed, receipts, deployment.clock()))
+        elif spec.name in wanted:
+            wrong = failing[spec.name]
+            yield dg.AssetCheckResult(
+                asset_key=spec.asset_key,
+                check_name=spec.name,
+                passed=not wrong,
+                severity=dg.AssetCheckSeverity.ERROR if spec.blocking else dg.AssetCheckSeverity.WARN,
+                description=said.get(spec.name) or _summary(wrong, len(in_force)),
+                metadata=_failing_metadata(wrong, samples_of.get(spec.name, ""), spec.name),
+            )
 
 
 def _unreconciled(receipts: Sequence[Receipt], stored: Mapping[int, tuple[int, int]]) -> list[Receipt]:
@@ -112,5 +119,35 @@ def _summary(failing: Sequence[Receipt], deliveries: int) -> str:
     )
 
 
-def _failing_metadata(failing: Sequence[Receipt]) -> Mapping[str, Any]:
-    return {"failed": len(failing)} | ({"deliveries": dg.MetadataValue.md(receipts_table(failing))} if failing else {})
+def _failing_metadata(failing: Sequence[Receipt], samples: str, check: str) -> Mapping[str, Any]:
+    if not failing:
+        return {"failed": 0}
+    return {
+        "failed": len(failing),
+        "deliveries": dg.MetadataValue.md(receipts_table(failing)),
+        **({"samples": dg.MetadataValue.md(samples)} if samples else {}),
+        **shown(of_check(check)),
+    }
+
+
+def _rows_table(rows: Sequence[RejectedRow]) -> str:
+    """Rejected rows, personal data masked, each once for every rule it breaks."""
+    lines = []
+    for row in rows:
+        record = row.record if isinstance(row.record, str) else json.dumps(row.record, ensure_ascii=False)
+        for reason in row.reasons:
+            cells = (row.file, str(row.line), *(reason[part] or "" for part in ("column", "rule", "value")), record)
+            lines.append("| " + " | ".join(inert(cell[:_CELL]) for cell in cells) + " |")
+    head = ["| file | line | column | rule | value | record |", "|---|---|---|---|---|---|"]
+    return "\n".join([*head, *lines]) if lines else ""
+
+
+def _problems_table(waiting: Sequence[Receipt]) -> str:
+    """What is wrong with deliveries that are quarantined as a whole, and where."""
+    lines = [
+        f"| {inert(r.slot)} | {r.problem_line or ''} | {inert(r.problem_column or '')} | {inert(r.problem or '')} "
+        f"| {inert(r.remedy or '')} |"
+        for r in waiting[:_SAMPLES]
+    ]
+    head = ["| file | line | column | problem | remedy |", "|---|---|---|---|---|"]
+    return "\n".join([*head, *lines]) if lines else ""

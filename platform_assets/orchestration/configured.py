@@ -8,6 +8,8 @@ from collections.abc import Callable
 from typing import Final
 
 from platform_assets.engine import failpoint
+from platform_assets.engine.alerts import Alerts
+from platform_assets.engine.channels import Routes
 from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.feed import Feed, load_feeds, with_files
 from platform_assets.engine.mart import Mart, load_marts
@@ -30,6 +32,8 @@ def declared_marts() -> tuple[Mart, ...]:
 def configured_deployment(notify: Callable[[str], None]) -> tuple[Settings, Deployment]:
     """The settings and the deployment they name, its state untouched."""
     settings = Settings.from_environment()
+    # A channel that cannot be used is refused at the start of anything, not when the first alert is due.
+    _routes(settings)
     settings.export()
     failpoint.arm(settings.failpoint)
     deployment = Deployment(
@@ -40,3 +44,13 @@ def configured_deployment(notify: Callable[[str], None]) -> tuple[Settings, Depl
         notify=notify,
     )
     return settings, deployment
+
+
+def configured_alerts() -> Alerts:
+    """The alerts of this deployment, sent where the environment says."""
+    settings = Settings.from_environment()
+    return Alerts(settings.home / "alerts.sqlite", _routes(settings))
+
+
+def _routes(settings: Settings) -> Routes:
+    return Routes(settings.alerts.channels, settings.alerts.hosts, settings.alerts.heartbeat)

@@ -7,6 +7,7 @@ beyond the documented API is pinned by tests/upstream.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -17,33 +18,21 @@ from dagster_dbt.asset_utils import get_updated_cli_invocation_params_for_contex
 from dagster_dbt.core.dbt_cli_event import DbtCoreCliEventMessage
 
 from platform_assets.engine.deployment import Deployment
-from platform_assets.engine.feed import Feed
+from platform_assets.engine.feed import Cadence, Feed
 from platform_assets.engine.warehouse import attach, quote
+from platform_assets.orchestration.automation import on_cron, on_new_data
 from platform_assets.orchestration.configured import declared_marts
-from platform_assets.orchestration.feeds import WRITER_POOL, freshness_policy, raw_key
+from platform_assets.orchestration.keys import WRITER_POOL, raw_key
 from platform_assets.orchestration.manifest import code_version, current_manifest, dbt_places
 from platform_assets.orchestration.resources import DeploymentResource
 
 _LEDGER_SOURCE: Final = "platform"
+_LEFTOVERS: Final = ("__dbt_tmp", "__dbt_backup")
 _RESULTS: Final = ("LogModelResult", "LogSnapshotResult", "LogTestResult")
-
-
-def downstream() -> dg.AutomationCondition[Any]:
-    """Run when an input has new data, once every blocking check of every input has passed.
-
-    What is requested together runs together, and there the run itself holds back what is below a failed check.
-    """
-    passed = dg.AutomationCondition.all_checks_match(dg.AutomationCondition.check_passed(), blocking_only=True)
-    held_to = dg.AutomationCondition.all_deps_match(dg.AutomationCondition.will_be_requested() | passed)
-    return dg.AutomationCondition.eager() & held_to.with_label("all_inputs_passed_their_blocking_checks")
 
 
 class Translator(DagsterDbtTranslator):
     """Names and promises of dbt's nodes, by the folder they lie in."""
-
-    def __init__(self, feeds: Sequence[Feed]) -> None:
-        super().__init__()
-        self._feeds = {raw_key(feed): feed for feed in feeds}
 
     def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> dg.AssetKey:
         """`<folder>/…/<model>`; a source maps to the raw asset it names."""
@@ -56,45 +45,43 @@ class Translator(DagsterDbtTranslator):
 
     def get_automation_condition(
         self,
-        dbt_resource_props: Mapping[str, Any],  # noqa: ARG002 - dagster-dbt's signature
+        dbt_resource_props: Mapping[str, Any],
     ) -> dg.AutomationCondition[Any]:
-        """See `downstream`."""
-        return downstream()
+        """On new data, or at the times that the model's `meta: {dagster: {cron, timezone}}` says."""
+        declared = _declared(dbt_resource_props)
+        if "cron" not in declared:
+            return on_new_data()
+        cadence = Cadence(str(declared["cron"]), timedelta(), timezone=str(declared.get("timezone", "UTC")))
+        return on_cron(cadence.cron, cadence.timezone)
 
     def get_asset_spec(self, manifest: Mapping[str, Any], unique_id: str, project: DbtProject | None) -> dg.AssetSpec:
-        """The node's spec with the freshness that its feeds allow."""
+        """The node's spec."""
         spec = super().get_asset_spec(manifest, unique_id, project)
         # The ledger tells models what is new; it is not data that anybody materializes.
-        spec = spec.replace_attributes(deps=[dep for dep in spec.deps if dep.asset_key.path[0] != _LEDGER_SOURCE])
-        policies = [
-            (self._feeds[key].delivered.longest_gap(), freshness_policy(self._feeds[key]))
-            for key in (
-                self.get_asset_key(manifest["sources"][node])
-                for node in reached(manifest["parent_map"], [unique_id])
-                if node in manifest["sources"]
-            )
-            if key in self._feeds
-        ]
-        if not policies:
-            return spec
-        # What its most frequent feed brings must show in it.
-        return spec.replace_attributes(freshness_policy=min(policies, key=lambda policy: policy[0])[1])
+        return spec.replace_attributes(deps=[dep for dep in spec.deps if dep.asset_key.path[0] != _LEDGER_SOURCE])
+
+
+def _declared(node: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a node's `meta: {dagster: …}` says."""
+    declared: Mapping[str, Any] = node.get("config", {}).get("meta", {}).get("dagster", {})
+    return declared
 
 
 def models(feeds: Sequence[Feed]) -> dg.AssetsDefinition:
     """All of the dbt project as assets with checks."""
     manifest_path = current_manifest()
     manifest = orjson.loads(manifest_path.read_bytes())
-    translator = Translator(feeds)
+    translator = Translator()
 
     @dbt_assets(manifest=manifest, dagster_dbt_translator=translator, name="dbt_models", pool=WRITER_POOL)
     def dbt_models(context: dg.AssetExecutionContext, deployment: DeploymentResource) -> Iterator[Any]:
-        opened = deployment.open(context)
-        if context.selected_asset_keys:
-            whole = _wholly_selected(manifest, translator, context.selected_asset_keys, feeds)
-            everything = context.selected_asset_keys == context.assets_def.keys
-            opened.begin_build(whole, code_version(opened.feeds, declared_marts()) if everything else None)
-        yield from _build(context, opened, manifest_path)
+        with deployment.opened(context) as opened:
+            if context.selected_asset_keys:
+                whole = _wholly_selected(manifest, translator, context.selected_asset_keys, feeds)
+                everything = context.selected_asset_keys == context.assets_def.keys
+                code = code_version(opened.feeds, declared_marts()) if everything else None
+                opened.begin_build(whole, code, leftovers=_LEFTOVERS)
+            yield from _build(context, opened, manifest_path)
 
     return dbt_models
 
@@ -102,12 +89,16 @@ def models(feeds: Sequence[Feed]) -> dg.AssetsDefinition:
 def _wholly_selected(
     manifest: Mapping[str, Any], translator: Translator, selected: AbstractSet[dg.AssetKey], feeds: Sequence[Feed]
 ) -> list[str]:
-    """The feeds of which every model below is being built."""
+    """The feeds of which every model below is being built, but what waits for a time of its own."""
+    at_once = {
+        node: [child for child in children if "cron" not in _declared(manifest["nodes"].get(child, {}))]
+        for node, children in manifest["child_map"].items()
+    }
     by_key = {translator.get_asset_key(source): unique_id for unique_id, source in manifest["sources"].items()}
     whole = []
     for feed in feeds:
         starts = [by_key[raw_key(feed)]] if raw_key(feed) in by_key else []
-        below = {node for node in reached(manifest["child_map"], starts) if _is_asset(manifest, node)}
+        below = {node for node in reached(at_once, starts) if _is_asset(manifest, node)}
         if {translator.get_asset_key(manifest["nodes"][node]) for node in below} <= selected:
             whole.append(feed.name)
     return whole
@@ -190,7 +181,21 @@ def _build(context: dg.AssetExecutionContext, deployment: Deployment, manifest_p
                 dagster_event = dagster_event.with_metadata({**dagster_event.metadata, **extra})
             yield dagster_event
     if not result.success:
-        raise dg.Failure(_what_failed(result, messages), allow_retries=False)
+        failed = _failed_models(result, chosen.manifest, chosen.dagster_dbt_translator)
+        raise dg.Failure(
+            _what_failed(result, messages), metadata={"models": dg.MetadataValue.json(failed)}, allow_retries=False
+        )
+
+
+def _failed_models(result: Any, manifest: Mapping[str, Any], translator: DagsterDbtTranslator) -> dict[str, str]:  # noqa: ANN401 - dbtRunnerResult
+    """What dbt said of each model that failed, by asset. A test that failed is a check, and no failure of its model."""
+    return {
+        translator.get_asset_key(manifest["nodes"][each.node.unique_id]).to_user_string(): " ".join(
+            each.message.split()
+        )
+        for each in getattr(result.result, "results", ())
+        if each.status == "error" and each.node.resource_type in ("model", "snapshot", "seed")
+    }
 
 
 def _what_failed(result: Any, messages: Sequence[Mapping[str, Any]]) -> str:  # noqa: ANN401 - dbtRunnerResult

@@ -3,36 +3,68 @@
 Belongs here: what is derived from every feed alike. Does not: checks (checks.py), sensors (sensors.py).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import timedelta
+from collections.abc import Iterator
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import dagster as dg
+from dagster._core.definitions.data_version import DATA_VERSION_TAG
+from pydantic import Field
 
-from platform_assets.engine.contract import columns_of
+from platform_assets.engine.contract import columns_of, listed
 from platform_assets.engine.deployment import FeedStatus
 from platform_assets.engine.feed import Feed
-from platform_assets.engine.ledger import Receipt
+from platform_assets.engine.replay import Chosen
+from platform_assets.errors import ConfigurationError
+from platform_assets.orchestration.account import Account
+from platform_assets.orchestration.checks import check_specs, evaluated
+from platform_assets.orchestration.keys import WRITER_POOL, deliveries_key, quarantine_key, raw_key
 from platform_assets.orchestration.resources import DeploymentResource
 
-WRITER_POOL: Final = "duckdb_writer"
-_SHOWN: Final = 20
+IF_NEW_TAG: Final = "platform/only_if_new"
 
 
-def raw_key(feed: Feed) -> dg.AssetKey:
-    """The key of a feed's accepted rows."""
-    return dg.AssetKey(["raw", feed.origin, feed.name])
+class Intake(dg.Config):
+    """What a run brings in: what is new, and, where it says so, archived deliveries once more."""
+
+    most_files: int | None = Field(None, ge=1, description="Leave what is beyond to the next run.")
+    replay: bool = Field(False, description="Bring archived deliveries through today's contract first: those below.")
+    since: str | None = Field(None, description="Only what arrived then or later (UTC), such as 2026-11-01.")
+    until: str | None = Field(None, description="Only what arrived before then (UTC).")
+    files: str | None = Field(None, description="Only files whose path fits, such as '*/2026-11-*'.")
+    again: bool = Field(False, description="Also what today's contract has judged already.")
+
+    def chosen(self) -> Chosen:
+        """The archived deliveries that are asked for; raises ConfigurationError where a time is none."""
+        return Chosen((), self.files, _moment("since", self.since), _moment("until", self.until))
 
 
-def quarantine_key(feed: Feed) -> dg.AssetKey:
-    """The key of a feed's rejected rows."""
-    return dg.AssetKey(["quarantine", feed.origin, feed.name])
+def _moment(name: str, text: str | None) -> datetime | None:
+    try:
+        return None if text is None else datetime.fromisoformat(text)
+    except ValueError:
+        raise ConfigurationError(name, f"{text!r} is no time", "Give one such as 2026-11-01.") from None
 
 
-def freshness_policy(feed: Feed) -> dg.FreshnessPolicy:
-    """Dagster's policy: a load at least as often as the cadence promises a delivery."""
+def delivered(feed: Feed) -> dg.AssetSpec:
+    """What the producer delivers, as an asset that nobody here makes.
+
+    Reported as materialized when newer *data* has come in time, so that Dagster's own policy is in data time: a rerun,
+    a duplicate or a delivery of old data leaves it as it is.
+    """
     window = feed.delivered.longest_gap()
-    return dg.FreshnessPolicy.time_window(fail_window=window, warn_window=max(window * 0.9, timedelta(minutes=1)))
+    return dg.AssetSpec(
+        deliveries_key(feed),
+        group_name="deliveries",
+        owners=[feed.owner],
+        kinds={"file"},
+        description=f"Files under `{'`, `'.join(feed.source.patterns)}`, as {feed.origin} delivers them.\n\n"
+        f"{_promise(feed)}\n\nFresh while newer data comes in time; what is old, repeated or only loaded again does "
+        "not count.",
+        freshness_policy=dg.FreshnessPolicy.time_window(
+            fail_window=window, warn_window=max(window * 0.9, timedelta(minutes=1))
+        ),
+    )
 
 
 def feed_assets(feed: Feed) -> dg.AssetsDefinition:
@@ -42,8 +74,9 @@ def feed_assets(feed: Feed) -> dg.AssetsDefinition:
         group_name="raw",
         owners=[feed.owner],
         kinds={"duckdb", "pandera"},
-        description=_described(feed),
-        freshness_policy=freshness_policy(feed),
+        deps=[deliveries_key(feed)],
+        skippable=True,
+        description=f"{feed.description}\n\n{_promise(feed)}\n\nFiles: `{'`, `'.join(feed.source.patterns)}`.",
         metadata={
             "dagster/column_schema": _column_schema(feed),
             "dagster/table_name": f"raw.{feed.name}",
@@ -54,6 +87,8 @@ def feed_assets(feed: Feed) -> dg.AssetsDefinition:
     quarantine = dg.AssetSpec(
         quarantine_key(feed),
         group_name="quarantine",
+        deps=[deliveries_key(feed)],
+        skippable=True,
         owners=[feed.owner],
         kinds={"duckdb"},
         description=f"Rows of **{feed.name}** that break its contract, as they arrived, with every reason. "
@@ -64,39 +99,70 @@ def feed_assets(feed: Feed) -> dg.AssetsDefinition:
     @dg.multi_asset(
         name=f"ingest_{feed.name}",
         specs=[raw, quarantine],
+        check_specs=check_specs(feed),
         can_subset=True,
         pool=WRITER_POOL,
         description=f"Take in whatever is new under {', '.join(feed.source.patterns)}, exactly once.",
     )
     def ingest_feed(
-        context: dg.AssetExecutionContext, deployment: DeploymentResource
-    ) -> Iterator[dg.MaterializeResult[Any]]:
-        opened = deployment.open(context)
-        outcome = opened.ingest(opened.feed(feed.name))
-        for slot, why in outcome.unfinished.items():
-            opened.notify(f"{slot}: {why}; left alone and offered again")
-        (status,) = opened.status([opened.feed(feed.name)])
-        version = dg.DataVersion(str(status.revision))
-        for key, metadata in (
-            (raw.key, _raw_metadata(status, outcome.receipts)),
-            (quarantine.key, _quarantine_metadata(status)),
-        ):
-            if key in context.selected_asset_keys:
-                yield dg.MaterializeResult(asset_key=key, metadata=metadata, data_version=version)
-            else:
-                # Both tables are loaded in one transaction, whichever was asked for; what is below must hear of it.
-                tags = {"dagster/data_version": version.value}
-                context.log_event(dg.AssetMaterialization(key, metadata=metadata, tags=tags))
+        context: dg.AssetExecutionContext, deployment: DeploymentResource, config: Intake
+    ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
+        replayed = feed.name if config.replay else None
+        with deployment.opened(context, replaying=replayed) as opened:
+            here = opened.feed(feed.name)
+            # Checks alone may be asked for.
+            if context.selected_asset_keys:
+                again = opened.replay(here, config.chosen(), again=config.again) if config.replay else []
+                outcome = opened.ingest(here, most_files=config.most_files)
+                for slot, why in outcome.unfinished.items():
+                    opened.notify(f"{slot}: {why}; left alone and offered again")
+                yield from _told(context, Account.of(opened, here, [*again, *outcome.receipts]))
+            yield from evaluated(opened, here, {check.name for check in context.selected_asset_check_keys})
 
     return ingest_feed
 
 
-def _described(feed: Feed) -> str:
-    promise = (
-        f"Delivered by `{feed.delivered.cron}` ({feed.delivered.timezone}), at most {feed.delivered.within} late. "
-        f"Owner: {feed.owner}."
+def _told(context: dg.AssetExecutionContext, account: Account) -> Iterator[dg.MaterializeResult[Any]]:
+    """What Dagster hears of a load."""
+    feed = account.feed
+    _tell_of_new_data(context, feed, account.status)
+    version = dg.DataVersion(str(account.status.revision))
+    # A run that a sensor asked for ends here when it brought nothing new: what is below has no work to do.
+    ends = IF_NEW_TAG in context.run.tags and _last_version(context, raw_key(feed)) == version.value
+    for key, metadata in ((raw_key(feed), account.of_raw()), (quarantine_key(feed), account.of_quarantine())):
+        if ends:
+            context.log_event(dg.AssetObservation(key, metadata=metadata))
+        elif key in context.selected_asset_keys:
+            yield dg.MaterializeResult(asset_key=key, metadata=metadata, data_version=version)
+        else:
+            # Both tables are loaded in one transaction, whichever was asked for; what is below must hear of it.
+            tags = {DATA_VERSION_TAG: version.value}
+            context.log_event(dg.AssetMaterialization(key, metadata=metadata, tags=tags))
+
+
+def _promise(feed: Feed) -> str:
+    closed = f", but not on {listed(feed.delivered.closed)}" if feed.delivered.closed else ""
+    return (
+        f"Delivered by `{feed.delivered.cron}` ({feed.delivered.timezone}){closed}, "
+        f"at most {feed.delivered.within} late. Owner: {feed.owner}."
     )
-    return f"{feed.description}\n\n{promise}\n\nFiles: `{'`, `'.join(feed.source.patterns)}`."
+
+
+def _tell_of_new_data(context: dg.AssetExecutionContext, feed: Feed, status: FeedStatus) -> None:
+    """Report what was delivered where newer data came, and in time."""
+    if status.newest is None or status.freshness != "fresh":
+        return
+    last = context.instance.get_latest_materialization_event(deliveries_key(feed))
+    told = last.asset_materialization.metadata.get("newest_data") if last and last.asset_materialization else None
+    newest = dg.MetadataValue.timestamp(status.newest)
+    if not isinstance(told, dg.TimestampMetadataValue) or told.value < newest.value:
+        context.log_event(dg.AssetMaterialization(deliveries_key(feed), metadata={"newest_data": newest}))
+
+
+def _last_version(context: dg.AssetExecutionContext, key: dg.AssetKey) -> str | None:
+    last = context.instance.get_latest_materialization_event(key)
+    made = last.asset_materialization if last is not None else None
+    return None if made is None or made.tags is None else made.tags.get(DATA_VERSION_TAG)
 
 
 def _column_schema(feed: Feed) -> dg.TableSchema:
@@ -114,49 +180,3 @@ def _column_schema(feed: Feed) -> dg.TableSchema:
         dg.TableColumn("_line", "BIGINT", description="The physical line of the row in its delivery"),
     ]
     return dg.TableSchema(columns=columns + lineage)
-
-
-def _raw_metadata(status: FeedStatus, receipts: Sequence[Receipt]) -> Mapping[str, Any]:
-    figures = {
-        figure: sum(getattr(receipt, figure) for receipt in receipts)
-        for figure in ("read", "accepted", "rejected", "duplicate")
-    }
-    newest = {"newest_data": dg.MetadataValue.timestamp(status.newest)} if status.newest else {}
-    return {
-        "deliveries": len(receipts),
-        **figures,
-        "freshness": status.freshness,
-        **newest,
-        "dagster/row_count": status.totals.rows,
-        "receipts": dg.MetadataValue.md(receipts_table(receipts)),
-    }
-
-
-def _quarantine_metadata(status: FeedStatus) -> Mapping[str, Any]:
-    rows = sum(rows for _, _, rows in status.reasons)
-    reasons = [f"| {_inert(column or '')} | {_inert(rule)} | {rows} |" for column, rule, rows in status.reasons]
-    table = "\n".join(["| column | rule | broken |", "|---|---|---|", *reasons]) if reasons else "nothing is rejected"
-    return {
-        "broken_rules": rows,
-        "deliveries_waiting": status.totals.waiting,
-        "reasons": dg.MetadataValue.md(table),
-    }
-
-
-def receipts_table(receipts: Sequence[Receipt]) -> str:
-    if not receipts:
-        return "nothing new"
-    head = "| delivery | file | status | read | accepted | rejected | duplicate | |\n|---|---|---|---|---|---|---|---|"
-    rows = [
-        f"| {r.delivery_id} | {_inert(r.slot)} | {r.status} | {r.read} | {r.accepted} | {r.rejected} | {r.duplicate} "
-        f"| {_inert(r.problem or '')} |"
-        for r in receipts[-_SHOWN:]
-    ]
-    more = f"\n\nand {len(receipts) - _SHOWN} before these" if len(receipts) > _SHOWN else ""
-    return "\n".join([head, *rows]) + more
-
-
-def _inert(text: str) -> str:
-    """What came from outside, as Markdown that shows it and does nothing else."""
-    cleaned = "".join(c if c.isprintable() else "·" for c in text).replace("`", "'").replace("|", "¦")
-    return f"`{cleaned}`" if cleaned else ""

@@ -6,6 +6,7 @@ so that asking "has the code changed?" stays cheap.
 
 import fcntl
 import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -57,6 +58,38 @@ def current_manifest() -> Path:
             _parse()
             stamp.write_text(digest)
     return manifest
+
+
+def mart_needs(feeds: Iterable[Feed], marts: Iterable[Mart]) -> dict[str, list[str]]:
+    """The feeds that each mart is made from, at any remove; sources name theirs."""
+    manifest = json.loads(current_manifest().read_bytes())
+    names = {feed.name for feed in feeds}
+    needs = {}
+    for mart in marts:
+        ahead = [
+            key for key, node in manifest["nodes"].items() if key.startswith("model.") and node["name"] == mart.name
+        ]
+        above: set[str] = set()
+        while ahead:
+            node = ahead.pop()
+            if node not in above:
+                above.add(node)
+                ahead += manifest["parent_map"].get(node, [])
+        sources = [manifest["sources"][node] for node in above if node in manifest["sources"]]
+        needs[mart.name] = sorted({s["name"] for s in sources if s["schema"] == "raw" and s["name"] in names})
+    return needs
+
+
+def mart_owners(marts: Iterable[Mart]) -> dict[str, str]:
+    """Who owns each mart, by the first owner that its model names."""
+    manifest = json.loads(current_manifest().read_bytes())
+    wanted = {mart.name for mart in marts}
+    declared = {
+        node["name"]: node["config"].get("meta", {}).get("dagster", {}).get("owners", [])
+        for key, node in manifest["nodes"].items()
+        if key.startswith("model.") and node["name"] in wanted
+    }
+    return {mart: owners[0] for mart, owners in declared.items() if owners}
 
 
 def _agrees(stamp: Path, digest: str) -> bool:

@@ -3,23 +3,19 @@
 Belongs here: deciding that the marts are fit. Does not: making a release (engine/release.py).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import dagster as dg
-from dagster._core.storage.asset_check_execution_record import (
-    COMPLETED_ASSET_CHECK_EXECUTION_RECORD_STATUSES,
-    AssetCheckExecutionRecord,
-    AssetCheckExecutionRecordStatus,
-)
 
 from platform_assets.errors import ReleaseRefused
-from platform_assets.orchestration.dbt import downstream, reached
-from platform_assets.orchestration.feeds import WRITER_POOL
+from platform_assets.orchestration.automation import failing_checks, on_new_data, will_be_evaluated
+from platform_assets.orchestration.dbt import reached
+from platform_assets.orchestration.keys import RELEASE_KEY, WRITER_POOL
 from platform_assets.orchestration.resources import DeploymentResource
 
-RELEASE_KEY = dg.AssetKey("release")
-_RUNS_IN_FLIGHT: Final = 20
+_WAIT_S: Final = 5
+_TRIES: Final = 60
 
 
 def release_asset(
@@ -37,21 +33,20 @@ def release_asset(
         owners=["team:data-platform"],
         kinds={"duckdb"},
         pool=WRITER_POOL,
-        automation_condition=downstream(),
+        automation_condition=on_new_data(),
+        output_required=False,
         description="The marts as one immutable, read-only DuckDB file, swapped in atomically. Made only when every "
         "blocking check above it has passed; `releases/current.duckdb` always points to the newest.",
     )
-    def release(context: dg.AssetExecutionContext, deployment: DeploymentResource) -> dg.MaterializeResult[Any]:
-        if failing := _failing_checks(context.instance, blocking):
-            raise ReleaseRefused(
-                f"{len(failing)} blocking check{'s' * (len(failing) > 1)} failed or did not run: "
-                + ", ".join(failing[:10]),
-                "Mend what they found and run again; `platform check` runs the checks alone.",
-            )
-        opened = deployment.open(context)
-        made = opened.releases.publish(opened.warehouse, opened.clock(), [key.path[-1] for key in marts])
+    def release(
+        context: dg.AssetExecutionContext, deployment: DeploymentResource
+    ) -> Iterator[dg.MaterializeResult[Any]]:
+        with deployment.opened(context) as opened:
+            if not _fit(context, blocking):
+                return
+            made = opened.releases.publish(opened.warehouse, opened.clock(), [key.path[-1] for key in marts])
         rows = "\n".join(f"| {table} | {count} |" for table, count in made.tables.items())
-        return dg.MaterializeResult(
+        yield dg.MaterializeResult(
             metadata={
                 "release": made.id,
                 "path": dg.MetadataValue.path(made.path),
@@ -75,37 +70,25 @@ def _blocking_checks(
     return [spec.key for spec in specs if spec.blocking and spec.asset_key in made_from]
 
 
-def _failing_checks(instance: dg.DagsterInstance, blocking: Sequence[dg.AssetCheckKey]) -> list[str]:
-    """Blocking checks that have not passed since their asset was last materialized; one that never ran counts."""
-    records = dict(instance.event_log_storage.get_latest_asset_check_execution_by_key(blocking))
-    for key, record in records.items():
-        if record.status == AssetCheckExecutionRecordStatus.PLANNED:
-            records[key] = _last_evaluated(instance, record)
-    built = {
-        record.asset_entry.asset_key: record.asset_entry.last_materialization.timestamp
-        for record in instance.get_asset_records([key.asset_key for key in blocking])
-        if record.asset_entry.last_materialization is not None
-    }
-    return sorted(
-        f"{key.asset_key.to_user_string()}:{key.name}"
-        for key in blocking
-        if key not in records or not _passed(records[key], since=built.get(key.asset_key, 0.0))
-    )
+def _fit(context: dg.AssetExecutionContext, blocking: Sequence[dg.AssetCheckKey]) -> bool:
+    """Whether everything has passed; False where another run is about to find out and releases then.
 
-
-def _last_evaluated(instance: dg.DagsterInstance, planned: AssetCheckExecutionRecord) -> AssetCheckExecutionRecord:
-    """The newest finished evaluation, where a run that waits behind this one plans another; `planned` if none is."""
-    evaluated = instance.event_log_storage.get_asset_check_execution_history(
-        planned.key, limit=_RUNS_IN_FLIGHT, status=COMPLETED_ASSET_CHECK_EXECUTION_RECORD_STATUSES
-    )
-    return max(evaluated, key=lambda record: record.event.timestamp if record.event else 0.0, default=planned)
-
-
-def _passed(record: AssetCheckExecutionRecord, *, since: float) -> bool:
-    if record.event is None or record.event.timestamp < since:
-        return False
-    if record.status == AssetCheckExecutionRecordStatus.SUCCEEDED:
+    Raises ReleaseRefused where something has not passed, RetryRequested where another run evaluates it.
+    """
+    failing = failing_checks(context.instance, blocking)
+    if not failing:
         return True
-    evaluation = record.event.asset_check_evaluation if record.event.is_dagster_event else None
-    # dbt's tests of severity `warn` fail without blocking.
-    return evaluation is not None and evaluation.severity == dg.AssetCheckSeverity.WARN
+    others = {check: will_be_evaluated(context.instance, check) for check in failing}
+    if all(run not in (None, context.run_id) for run in others.values()):
+        runs = [run for run_id in set(others.values()) if run_id and (run := context.instance.get_run_by_id(run_id))]
+        said = f"{len(failing)} checks of newer data are still to be evaluated by run {runs[0].run_id[:8]}"
+        if any(RELEASE_KEY in (run.asset_selection or ()) for run in runs):
+            context.log.info(f"{said}, which releases then.")
+            return False
+        context.log.info(f"{said}; waiting for it.")
+        raise dg.RetryRequested(max_retries=_TRIES, seconds_to_wait=_WAIT_S)
+    named = [f"{check.asset_key.to_user_string()}:{check.name}" for check in failing]
+    raise ReleaseRefused(
+        f"{len(failing)} blocking check{'s' * (len(failing) > 1)} failed or did not run: " + ", ".join(named[:10]),
+        "Mend what they found and run again; `platform check` runs the checks alone.",
+    )

@@ -4,16 +4,21 @@ Belongs here: what a run did, in plain values. Does not: printing (cli) or decid
 """
 
 import os
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import dagster as dg
 
 from platform_assets.definitions import build_definitions
+from platform_assets.engine.deployment import Deployment
 from platform_assets.errors import ConfigurationError
-from platform_assets.orchestration.instance import open_instance
-from platform_assets.orchestration.resources import PROCESS_TAG, OpensDeployment, process_name
+from platform_assets.orchestration.configured import declared_feeds
+from platform_assets.orchestration.instance import open_instance, prepare_dagster_home
+from platform_assets.orchestration.keys import quarantine_key, raw_key
+from platform_assets.orchestration.observed import Observed, innermost, said
+from platform_assets.orchestration.process import PROCESS_TAG, process_name
+from platform_assets.orchestration.resources import OpensDeployment
+from platform_assets.orchestration.why import Reason, asset_named, why
 from platform_assets.settings import Settings
 
 
@@ -43,10 +48,20 @@ class RunOutcome:
     failures: tuple[str, ...]
 
 
-def run_everything(settings: Settings, tell: Callable[[str], None]) -> RunOutcome:
-    """Take in what is new, build, check and release."""
+def run_everything(settings: Settings, tell: Callable[[str], None], feeds: Collection[str] | None = None) -> RunOutcome:
+    """Take in what is new, build, check and release; only `feeds` and what is below them, if they are named."""
     definitions = build_definitions(OpensDeployment(tell))
-    return _execute(settings, definitions.resolve_job_def("everything"))
+    own = [
+        key
+        for feed in declared_feeds()
+        if feeds is None or feed.name in feeds
+        for key in (raw_key(feed), quarantine_key(feed))
+    ]
+    selection = dg.AssetSelection.all() if feeds is None else dg.AssetSelection.assets(*own).downstream()
+    graph = definitions.resolve_asset_graph()
+    # Named one by one, so that whoever looks at the run knows what it was to make.
+    named = selection.resolve(graph) & graph.executable_asset_keys
+    return _execute(settings, definitions.resolve_job_def("everything"), sorted(named, key=str))
 
 
 def run_checks(settings: Settings, selection: str | None, tell: Callable[[str], None]) -> RunOutcome:
@@ -66,11 +81,22 @@ def run_checks(settings: Settings, selection: str | None, tell: Callable[[str], 
     return _execute(settings, job.get_subset(asset_selection=set(), asset_check_selection=checks))
 
 
-def _execute(settings: Settings, job: dg.JobDefinition) -> RunOutcome:
+def ask_why(settings: Settings, deployment: Deployment, asset: str) -> tuple[str, list[Reason]]:
+    """The asset that is meant, and everything that keeps data from it, the first cause first."""
+    graph = build_definitions().resolve_asset_graph()
+    prepare_dagster_home(settings)
+    with dg.DagsterInstance.get() as instance:
+        seen = Observed(instance, graph, deployment.clock())
+        key = asset_named(asset, seen)
+        return key.to_user_string(), why(key, seen, deployment)
+
+
+def _execute(settings: Settings, job: dg.JobDefinition, assets: Sequence[dg.AssetKey] | None = None) -> RunOutcome:
     with open_instance(settings) as instance:
         result = job.execute_in_process(
             instance=instance,
             raise_on_error=False,
+            asset_selection=assets,
             tags={PROCESS_TAG: process_name(os.getpid())},
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
         )
@@ -93,12 +119,8 @@ def _failures(events: Sequence[dg.DagsterEvent]) -> tuple[str, ...]:
     messages = []
     for event in events:
         if event.is_step_failure:
-            error = event.step_failure_data.error
-            while error is not None and error.cause is not None:
-                error = error.cause
+            error = innermost(event.step_failure_data.error)
             if error is not None and error.cls_name == "DagsterAssetCheckFailedError":
                 continue  # the check itself is reported
-            # What the error says, without the Python path of its class.
-            said = re.sub(r"^[\w.]+: ", "", error.message.strip()) if error else event.message
-            messages.append(f"{event.step_key}: {said}")
+            messages.append(f"{event.step_key}: {said(error) if error else event.message}")
     return tuple(messages)

@@ -11,24 +11,33 @@ from typing import Any, Final
 import dagster as dg
 
 from platform_assets.engine import failpoint
+from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.feed import Feed
 from platform_assets.engine.landing import Arrival, settled
-from platform_assets.orchestration.feeds import quarantine_key, raw_key
-from platform_assets.orchestration.resources import OpensDeployment
+from platform_assets.orchestration.automation import UNDER_WAY, followers, unfit
+from platform_assets.orchestration.feeds import IF_NEW_TAG
+from platform_assets.orchestration.keys import quarantine_key, raw_key
+from platform_assets.orchestration.resources import DIED_TAG, OpensDeployment
 
+FEED_TAG: Final = "platform/feed"
 _SENSOR_INTERVAL_S: Final = 5
+_MOST_FILES: Final = 1_000
+_MOST_BYTES: Final = 10 * 1000**3
+_DEATHS: Final = 5
 
 
 def feed_sensor(feed: Feed) -> dg.SensorDefinition:
     """Asks for a run when files of the feed may be new; the ledger decides whether they are.
 
+    One run at a time, of at most 1,000 files or 10 GB: the next tick asks for more. The run goes on to what the new
+    data sets going below, unless more is waiting or something there must not be built upon.
     The cursor holds what was last asked for, so that a run that could not take it in is asked for again,
     ever more rarely; losing it costs one run that finds nothing.
     """
 
     @dg.sensor(
         name=f"{feed.name}_files",
-        target=dg.AssetSelection.assets(raw_key(feed), quarantine_key(feed)),
+        target=dg.AssetSelection.assets(raw_key(feed)).downstream() | dg.AssetSelection.assets(quarantine_key(feed)),
         minimum_interval_seconds=_SENSOR_INTERVAL_S,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=f"New files under {', '.join(feed.source.patterns)}.",
@@ -36,37 +45,60 @@ def feed_sensor(feed: Feed) -> dg.SensorDefinition:
     def files_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         opened = OpensDeployment().look()
         here = opened.feed(feed.name)
+        unseen = opened.pending(here, wait=True)
         now = opened.clock()
-        unseen = opened.pending(here)
         ready = [arrival for arrival in unseen if settled(arrival, here, now)]
-        if not ready:
+        last = _last_run(context.instance, feed)
+        if last is not None and last.status in UNDER_WAY:
+            return dg.SkipReason(f"{len(ready)} new files; run {last.run_id} is under way")
+        died = last is not None and DIED_TAG in last.tags
+        unbuilt = died and _unbuilt(opened, here)
+        if not ready and not unbuilt:
             return dg.SkipReason(_left_alone(unseen) if unseen else "no new file")
-        under_way = context.instance.get_runs(
-            dg.RunsFilter(tags={"platform/feed": feed.name}, statuses=list(_UNDER_WAY)), limit=1
-        )
-        if under_way:
-            return dg.SkipReason(f"{len(ready)} new files; run {under_way[0].run_id} is under way")
-        asked = hashlib.sha256(repr([(a.slot, a.seen) for a in ready]).encode()).hexdigest()[:16]
-        last = _cursor(context.cursor)
-        again = last["tries"] if last["asked"] == asked else 0
-        if again and now.timestamp() < last["at"] + min(30 * 2**again, 3600):
+        portion = _portion(ready)
+        asked = hashlib.sha256(repr((unbuilt, [(a.slot, a.seen) for a in portion])).encode()).hexdigest()[:16]
+        before = _cursor(context.cursor)
+        again = before["tries"] if before["asked"] == asked else 0
+        # What died said nothing of the files: the first such tries are not waited for.
+        wait_s = min(30 * 2**again, 3600) if again > (_DEATHS if died else 0) else 0
+        if now.timestamp() < before["at"] + wait_s:
             return dg.SkipReason(f"{len(ready)} new files were asked for {again} times; waiting before the next try")
         failpoint.reached("mid-tick")
-        return dg.SensorResult(
-            run_requests=[dg.RunRequest(tags={"platform/feed": feed.name})],
-            cursor=json.dumps({"asked": asked, "tries": again + 1, "at": now.timestamp()}),
+        wanted = [raw_key(feed), quarantine_key(feed)]
+        if len(portion) == len(ready) and context.repository_def is not None:
+            graph = context.repository_def.asset_graph
+            wanted += followers(graph, wanted, unfit(context.instance, graph))
+        request = dg.RunRequest(
+            asset_selection=wanted,
+            tags={FEED_TAG: feed.name} | ({} if unbuilt else {IF_NEW_TAG: "true"}),
+            run_config={"ops": {f"ingest_{feed.name}": {"config": {"most_files": len(portion) or 1}}}},
         )
+        cursor = json.dumps({"asked": asked, "tries": again + 1, "at": now.timestamp()})
+        return dg.SensorResult(run_requests=[request], cursor=cursor)
 
     return files_sensor
 
 
-_UNDER_WAY: Final = (
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-)
+def _portion(ready: Sequence[Arrival]) -> Sequence[Arrival]:
+    """The first of the files, as many as one run is to take in; one at least."""
+    total = 0
+    for taken, arrival in enumerate(ready[:_MOST_FILES]):
+        total += arrival.seen.size
+        if total > _MOST_BYTES and taken:
+            return ready[:taken]
+    return ready[:_MOST_FILES]
+
+
+def _last_run(instance: dg.DagsterInstance, feed: Feed) -> dg.DagsterRun | None:
+    found = instance.get_runs(dg.RunsFilter(tags={FEED_TAG: feed.name}), limit=1)
+    return found[0] if found else None
+
+
+def _unbuilt(deployment: Deployment, feed: Feed) -> bool:
+    """Whether the feed has rows that the current release lacks, by what was published of the ledger."""
+    release = deployment.releases.current()
+    built = 0 if release is None else release.built_from.get(feed.name, 0)
+    return any(receipt.revision > built for receipt in deployment.receipts_published(feed) if receipt.accepted)
 
 
 def _left_alone(unseen: Sequence[Arrival]) -> str:

@@ -7,8 +7,8 @@ from typing import Final
 import pytest
 
 TESTS: Final = Path(__file__).parents[1]
-# Rows that other parts of the product answer for: daemons and sensors killed, pages, alerts, servers.
-NOT_OURS: Final = {4, 5, 6, *range(48, 53)}
+# Rows that other parts of the product answer for: pages, servers.
+NOT_OURS: Final = {48, 52}
 # Row of the list of faults: what happens, and the tests in which it does.
 FAULTS: Final[dict[int, tuple[str, str]]] = {
     1: (
@@ -28,6 +28,22 @@ FAULTS: Final[dict[int, tuple[str, str]]] = {
         "integration/test_killed_runs: test_killed_while_it_reads_and_while_it_releases_it_still_converges",
     ),
     3: ("SIGTERM", "faults/test_kills: test_a_run_that_is_told_to_stop_leaves_nothing_and_frees_the_lock"),
+    4: (
+        "the whole tree killed",
+        "faults/test_whole_tree: test_two_kills_of_everything_lose_and_double_nothing "
+        "test_fifty_kills_of_everything_lose_and_double_nothing "
+        "test_a_run_that_is_killed_alone_is_noticed_and_its_file_offered_again; "
+        "integration/test_launcher: "
+        "test_a_run_that_nobody_will_begin_is_failed_and_one_that_somebody_might_is_not "
+        "test_a_run_whose_process_is_killed_is_found_dead_and_its_slot_is_free",
+    ),
+    5: (
+        "the daemon restarted in the middle of a tick",
+        "faults/test_whole_tree: "
+        "test_a_daemon_that_dies_in_the_middle_of_a_tick_leaves_no_process_and_loses_nothing; "
+        "faults/test_discovery: test_a_tick_that_dies_before_its_cursor_is_kept_is_made_good_by_the_next",
+    ),
+    6: ("a sensor's cursor lost", "faults/test_whole_tree: test_a_lost_cursor_brings_no_row_twice"),
     7: (
         "DAGSTER_HOME deleted",
         "faults/test_warehouse: test_without_anything_that_dagster_knew_no_delivery_loads_twice",
@@ -178,6 +194,27 @@ FAULTS: Final[dict[int, tuple[str, str]]] = {
     47: (
         "formulas in exports",
         "unit/test_quarantine: test_an_export_runs_in_no_spreadsheet test_a_cell_that_begins_a_formula_is_inert",
+    ),
+    49: (
+        "webhook down, failing, slow",
+        "faults/test_alert_faults: test_an_hour_without_the_webhook_loses_nothing "
+        "test_a_slow_channel_delays_neither_us_nor_another_and_is_given_up "
+        "test_what_will_never_work_is_said_and_still_tried_now_and_then "
+        "test_a_server_that_asks_us_to_wait_is_left_alone_for_so_long_but_never_for_ever "
+        "test_killed_at_any_statement_the_next_tick_tells_what_was_not_told "
+        "test_whatever_happens_everybody_hears_of_every_cause_and_of_its_end_in_order",
+    ),
+    50: (
+        "webhook redirects, or leads inside",
+        "faults/test_alert_faults: test_a_redirect_is_a_failure_and_not_followed "
+        "test_a_name_that_leads_inside_is_not_contacted test_plain_http_never_leaves_this_machine "
+        "test_certificates_must_be_trusted; "
+        "unit/test_alerts: test_a_channel_that_cannot_be_used_is_refused_at_the_start_without_its_url",
+    ),
+    51: (
+        "a canary secret in every setting",
+        "faults/test_alert_faults: test_no_secret_is_written_down_whatever_fails; "
+        "integration/test_alerts_command: test_a_run_writes_no_secret_of_alerts_down",
     ),
     53: (
         "the same bytes again",

@@ -12,6 +12,7 @@ from typing import Any, Final
 import dagster as dg
 import pytest
 import yaml
+from dagster._core.definitions.freshness import TimeWindowFreshnessPolicy
 from deployed import PROJECT
 
 from platform_assets.definitions import build_definitions
@@ -22,12 +23,13 @@ from platform_assets.engine.feed import Feed
 from platform_assets.engine.mart import Mart
 from platform_assets.engine.tables import FeedTables
 from platform_assets.orchestration.configured import declared_feeds, declared_marts
-from platform_assets.orchestration.feeds import WRITER_POOL, quarantine_key, raw_key
+from platform_assets.orchestration.keys import WRITER_POOL, deliveries_key, quarantine_key, raw_key
 from platform_assets.orchestration.sources import SOURCES_FILE, sources_agree
 
 FEEDS: Final = declared_feeds()
 MARTS: Final = declared_marts()
 LAYERS: Final = {
+    "deliveries": 3,  # deliveries/<source>/<feed>
     "raw": 3,  # raw/<source>/<feed>
     "quarantine": 3,
     "staging": 3,  # staging/<source>/stg_<source>__<table>
@@ -41,6 +43,9 @@ FEED_CHECKS: Final = {
     "rejects_within_tolerance": True,
     "volume_as_usual": True,
     "no_drift": False,
+    "nulls_as_usual": False,
+    "values_as_usual": False,
+    "fresh": False,
     "no_delivery_quarantined": False,
 }
 # Contract kind -> the type that dbt's contract of the mart declares.
@@ -112,8 +117,9 @@ def test_keys_follow_the_grammar(specs: Sequence[dg.AssetSpec]) -> None:
 
 def test_lineage_runs_from_layer_to_layer(specs: Sequence[dg.AssetSpec]) -> None:
     allowed = {
-        "raw": set(),
-        "quarantine": set(),
+        "deliveries": set(),
+        "raw": {"deliveries"},
+        "quarantine": {"deliveries"},
         "staging": {"raw"},
         "intermediate": {"staging", "intermediate", "snapshots", "marts"},
         "snapshots": {"intermediate"},
@@ -129,26 +135,23 @@ def test_the_release_is_made_from_every_mart(specs: Sequence[dg.AssetSpec]) -> N
     assert {dep.asset_key.path[-1] for dep in release.deps} == {mart.name for mart in MARTS}
 
 
-def test_whatever_a_feed_reaches_has_a_freshness_policy(specs: Sequence[dg.AssetSpec]) -> None:
-    raw = {raw_key(feed) for feed in FEEDS}
+def test_dagsters_freshness_policy_is_on_what_is_delivered_and_nowhere_else(specs: Sequence[dg.AssetSpec]) -> None:
+    """It looks at materializations only; those of anything else say that something ran, not that data is new."""
+    feeds = {deliveries_key(feed): feed for feed in FEEDS}
+    assert {spec.key for spec in specs if spec.freshness_policy is not None} == set(feeds)
     for spec in specs:
-        if spec.key.path[0] not in ("quarantine", "release") and above(specs, spec.key) & raw:
-            assert spec.freshness_policy is not None, spec.key.to_user_string()
-
-
-def test_models_are_as_fresh_as_their_most_frequent_feed(specs: Sequence[dg.AssetSpec]) -> None:
-    by_key = {spec.key: spec for spec in specs}
-    for spec in specs:
-        feeds = [feed for feed in FEEDS if raw_key(feed) in above(specs, spec.key)]
-        if feeds and spec.freshness_policy is not None:
-            frequent = min(feeds, key=lambda feed: feed.delivered.longest_gap())
-            assert spec.freshness_policy == by_key[raw_key(frequent)].freshness_policy, spec.key.to_user_string()
+        if spec.key in feeds:
+            assert isinstance(spec.freshness_policy, TimeWindowFreshnessPolicy)
+            assert spec.freshness_policy.fail_window.to_timedelta() == feeds[spec.key].delivered.longest_gap()
 
 
 def test_whatever_writes_shares_the_pool_of_one_writer(definitions: dg.Definitions) -> None:
     for each in (*(definitions.assets or ()), *(definitions.asset_checks or ())):
+        if isinstance(each, dg.AssetSpec):
+            continue  # made by nobody here
         assert isinstance(each, dg.AssetsDefinition)
-        assert {node.pool for node in _ops(each)} == {WRITER_POOL}, each
+        only_reads_releases = {node.name for node in _ops(each)} == {"check_freshness"}
+        assert {node.pool for node in _ops(each)} == {None if only_reads_releases else WRITER_POOL}, each
 
 
 def _ops(definition: dg.AssetsDefinition) -> list[dg.OpDefinition]:
@@ -157,7 +160,7 @@ def _ops(definition: dg.AssetsDefinition) -> list[dg.OpDefinition]:
 
 def test_whatever_is_below_raw_is_automated_and_raw_is_not(specs: Sequence[dg.AssetSpec]) -> None:
     for spec in specs:
-        by_sensor = spec.key.path[0] in ("raw", "quarantine")
+        by_sensor = spec.key.path[0] in ("deliveries", "raw", "quarantine")
         assert (spec.automation_condition is None) == by_sensor, spec.key.to_user_string()
 
 
@@ -185,7 +188,7 @@ def test_raw_shows_its_contract_as_columns(specs: Sequence[dg.AssetSpec], feed: 
 
 def test_sensors_and_automation_run_by_default(definitions: dg.Definitions) -> None:
     sensors = {sensor.name: sensor for sensor in definitions.sensors or ()}
-    assert set(sensors) == {"automation"} | {f"{feed.name}_files" for feed in FEEDS}
+    assert set(sensors) == {"automation", "alerts"} | {f"{feed.name}_files" for feed in FEEDS}
     assert {sensor.default_status for sensor in sensors.values()} == {dg.DefaultSensorStatus.RUNNING}
 
 

@@ -18,7 +18,9 @@ LONGER_FOR_A_REASON: Final = {
     "sample.py": "the sample world stands apart from the platform, whole",
 }
 # Where a child process is given an environment, or a throw-away one is put up.
-HANDS_ON_THE_ENVIRONMENT: Final = {"settings.py", "orchestration/manifest.py", "orchestration/ci.py"}
+HANDS_ON_THE_ENVIRONMENT: Final = {
+    *("settings.py", "orchestration/manifest.py", "orchestration/ci.py", "orchestration/launcher.py"),
+}
 # Part of the package -> what it must not import, not even within a function; `.x` is platform_assets.x.
 BANNED: Final = {
     "engine": "dagster dagster_dbt dbt .orchestration .cli .feeds .marts .settings .definitions",

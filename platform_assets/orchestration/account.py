@@ -1,0 +1,111 @@
+"""What the Dagster UI says of a feed: its receipts, its newest data, its rejected rows by rule.
+
+Belongs here: figures as metadata, inert whatever they hold. Does not: deciding anything by them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import dagster as dg
+
+from platform_assets.engine.deployment import Deployment, FeedStatus
+from platform_assets.engine.feed import Feed
+from platform_assets.engine.ledger import Ledger, Receipt
+from platform_assets.engine.tables import FeedTables
+
+_SHOWN: Final = 20
+_BARS: Final = "▁▂▃▄▅▆▇█"
+RULE: Final = "rejected: {} {}"
+
+
+@dataclass(frozen=True)
+class Account:
+    """A feed after a run. receipts: of that run; recent: ids of the newest deliveries that were read, oldest first;
+    by_rule: rejected rows by (column, rule) and delivery."""
+
+    feed: Feed
+    status: FeedStatus
+    receipts: Sequence[Receipt]
+    recent: Sequence[int]
+    by_rule: dict[tuple[str | None, str], dict[int, int]]
+
+    @classmethod
+    def of(cls, deployment: Deployment, feed: Feed, receipts: Sequence[Receipt]) -> "Account":
+        """The account after a run that wrote `receipts`."""
+        (status,) = deployment.status([feed])
+        with deployment.warehouse.open("count rejected rows", deployment.notify) as connection:
+            recent = Ledger(connection).newest_read(feed.name, _SHOWN)
+            deliveries = {*recent, *(receipt.delivery_id for receipt in receipts)}
+            by_rule = FeedTables(connection, feed).reasons_of(sorted(deliveries))
+        return cls(feed, status, receipts, recent, by_rule)
+
+    def of_raw(self) -> dict[str, Any]:
+        """Metadata of the feed's raw asset."""
+        figures = {
+            figure: sum(getattr(receipt, figure) for receipt in self.receipts)
+            for figure in ("read", "accepted", "rejected", "duplicate")
+        }
+        newest = {"newest_data": dg.MetadataValue.timestamp(self.status.newest)} if self.status.newest else {}
+        return {
+            "deliveries": len(self.receipts),
+            **figures,
+            "freshness": self.status.freshness,
+            **newest,
+            "dagster/row_count": self.status.totals.rows,
+            "receipts": dg.MetadataValue.md(receipts_table(self.receipts)),
+            "quarantine": dg.MetadataValue.asset(dg.AssetKey(["quarantine", self.feed.origin, self.feed.name])),
+            **self._plots(),
+        }
+
+    def of_quarantine(self) -> dict[str, Any]:
+        """Metadata of the feed's quarantine asset."""
+        rows = sum(count for _, _, count in self.status.reasons)
+        lines = [
+            f"| {inert(column or '')} | {inert(rule)} | {count} | {self._bars(self.by_rule.get((column, rule), {}))} |"
+            for column, rule, count in self.status.reasons
+        ]
+        head = f"| column | rule | broken | last {len(self.recent)} deliveries |\n|---|---|---|---|"
+        return {
+            "broken_rules": rows,
+            "deliveries_waiting": self.status.totals.waiting,
+            "reasons": dg.MetadataValue.md("\n".join([head, *lines]) if lines else "nothing is rejected"),
+            "rows": dg.MetadataValue.md(f"`platform quarantine explain {self.feed.name}` shows them as they arrived."),
+            **self._plots(),
+        }
+
+    def _plots(self) -> dict[str, int]:
+        """Rows that this run rejected by rule, none too: Dagster draws figures that every materialization has."""
+        mine = {receipt.delivery_id for receipt in self.receipts}
+        return {
+            RULE.format(column or "", rule): sum(rows for delivery, rows in counts.items() if delivery in mine)
+            for (column, rule), counts in self.by_rule.items()
+        }
+
+    def _bars(self, counts: dict[int, int]) -> str:
+        """The rule's rejected rows in the last deliveries, a bar each."""
+        most = max(counts.values(), default=0)
+        return "".join(
+            "·" if not (rows := counts.get(delivery, 0)) else _BARS[(rows * len(_BARS) - 1) // most]
+            for delivery in self.recent
+        )
+
+
+def receipts_table(receipts: Sequence[Receipt]) -> str:
+    """Receipts as Markdown, the newest 20."""
+    if not receipts:
+        return "nothing new"
+    head = "| delivery | file | status | read | accepted | rejected | duplicate | |\n|---|---|---|---|---|---|---|---|"
+    rows = [
+        f"| {r.delivery_id} | {inert(r.slot)} | {r.status} | {r.read} | {r.accepted} | {r.rejected} | {r.duplicate} "
+        f"| {inert(r.problem or '')} |"
+        for r in receipts[-_SHOWN:]
+    ]
+    more = f"\n\nand {len(receipts) - _SHOWN} before these" if len(receipts) > _SHOWN else ""
+    return "\n".join([head, *rows]) + more
+
+
+def inert(text: str) -> str:
+    """What came from outside, as Markdown that shows it and does nothing else."""
+    cleaned = "".join(c if c.isprintable() else "·" for c in text).replace("`", "'").replace("|", "¦")
+    return f"`{cleaned}`" if cleaned else ""

@@ -1,0 +1,54 @@
+"""The sensor that looks after the platform: what is wrong is told, what has gone stale turns red, a heart beats.
+
+Belongs here: when that is done, and that one blind eye closes no other. Does not: what is wrong (problems.py), who is
+told and how (engine/alerts.py), what is fresh (freshness.py).
+"""
+
+from datetime import timedelta
+from typing import Final
+
+import dagster as dg
+
+from platform_assets.engine.alerts import Problem
+from platform_assets.orchestration.configured import configured_alerts, declared_marts
+from platform_assets.orchestration.freshness import tell_freshness
+from platform_assets.orchestration.manifest import mart_needs
+from platform_assets.orchestration.observed import Observed
+from platform_assets.orchestration.problems import SECTIONS
+from platform_assets.orchestration.resources import OpensDeployment
+
+_INTERVAL_S: Final = 10
+_SENDING: Final = timedelta(seconds=8)
+
+
+@dg.sensor(
+    name="alerts",
+    minimum_interval_seconds=_INTERVAL_S,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Tells owners, once for each cause, what is wrong and when it is over; turns stale assets' `fresh` "
+    "checks red in time; shows that the platform lives. Asks for no run.",
+)
+def alerts_sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+    """Look at everything, tell what is to be told."""
+    deployment = OpensDeployment().look()
+    assert context.repository_def is not None
+    seen = Observed(context.instance, context.repository_def.asset_graph, deployment.clock())
+    alerts = configured_alerts()
+    marts = declared_marts()
+    needs = mart_needs(deployment.feeds, marts)
+    found: list[Problem] = []
+    unknown: list[str] = []
+    for beginning, section in SECTIONS.items():
+        try:
+            found += section(seen, deployment, needs)
+        except Exception as error:  # noqa: BLE001 - what cannot be looked at must not hide the rest
+            context.log.error(f"cannot look for problems called {beginning}…: {error}")
+            unknown.append(beginning)
+    changes = alerts.sync(found, unknown=unknown)
+    told = alerts.deliver(within=_SENDING)
+    tell_freshness(seen, deployment, marts)
+    if unknown:
+        raise dg.Failure(f"cannot look for problems called {', '.join(unknown)}…; the others were told of")
+    # Last: a heart that beats says that all of the above was done.
+    alerts.beat()
+    return dg.SkipReason(f"{len(found)} problems, {len(changes.opened)} of them new; {told}")

@@ -1,0 +1,288 @@
+"""What can be seen of the platform at a moment: runs, checks, sensors, daemons, the writer's turn.
+
+Belongs here: reading Dagster's storage into plain values. Does not: saying what is wrong (problems.py, why.py).
+Everything is asked of state, not of events, so that a backlog of events delays nothing; nothing here takes a lock.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from typing import Any, Final
+
+import dagster as dg
+from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
+from dagster._core.definitions.declarative_automation.serialized_objects import AutomationConditionEvaluation
+from dagster._core.definitions.run_request import InstigatorType
+from dagster._core.scheduler.instigation import InstigatorState, TickStatus
+from dagster._daemon.controller import get_daemon_statuses
+from dagster_shared.error import SerializableErrorInfo
+
+from platform_assets.orchestration.automation import UNDER_WAY, evaluations
+from platform_assets.orchestration.keys import WRITER_POOL
+from platform_assets.orchestration.resources import DIED_TAG
+
+# A check that only says what follows: a delivery is missing, or something keeps it from its assets. That is the cause.
+CONSEQUENCES: Final = ("fresh",)
+_WITHIN: Final = timedelta(days=7)
+_RUNS: Final = 200
+_FAILED: Final = 20
+_DAEMON_SILENT_S: Final = 60
+# What drives runs; others only look.
+_NEEDED_DAEMONS: Final = ("SENSOR", "ASSET", "QUEUED_RUN_COORDINATOR")
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """The last finished evaluation of a check."""
+
+    check: dg.AssetCheckKey
+    passed: bool
+    blocking: bool
+    description: str
+    at: datetime
+    run_id: str
+
+
+@dataclass(frozen=True)
+class FailedStep:
+    """A step that failed and that no later run has made good. step: "" where the run itself failed or died.
+
+    assets: what it was to make. models: of dbt's, those that failed.
+    """
+
+    run: dg.DagsterRun
+    step: str
+    error: str
+    error_class: str
+    assets: tuple[dg.AssetKey, ...]
+    at: datetime
+    models: Mapping[str, str] = field(default_factory=dict)
+    died: bool = False
+
+
+@dataclass(frozen=True)
+class SensorSeen:
+    """A sensor that Dagster knows of: whether it is on, and what its last tick failed with."""
+
+    name: str
+    running: bool
+    error: str | None
+    at: datetime | None
+
+
+@dataclass(frozen=True)
+class Observed:
+    """Dagster's storage and the code's graph, read when asked for, each thing once."""
+
+    instance: dg.DagsterInstance
+    graph: AssetGraph
+    now: datetime
+
+    @cached_property
+    def checks(self) -> Mapping[dg.AssetCheckKey, Evaluated]:
+        """Checks of today's code that have been evaluated."""
+        found = {}
+        for key, record in evaluations(self.instance, list(self.graph.asset_check_keys)).items():
+            event = record.event
+            evaluation = event.asset_check_evaluation if event is not None and event.is_dagster_event else None
+            if evaluation is not None and event is not None:
+                blocking = self.graph.get(key).blocking and evaluation.severity == dg.AssetCheckSeverity.ERROR
+                found[key] = Evaluated(
+                    key,
+                    evaluation.passed,
+                    blocking,
+                    evaluation.description or "",
+                    _moment(event.timestamp),
+                    event.run_id,
+                )
+        return found
+
+    @cached_property
+    def made(self) -> Mapping[dg.AssetKey, datetime]:
+        """When each asset was last materialized."""
+        return {
+            record.asset_entry.asset_key: _moment(record.asset_entry.last_materialization.timestamp)
+            for record in self.instance.get_asset_records(list(self.graph.materializable_asset_keys))
+            if record.asset_entry.last_materialization is not None
+        }
+
+    @cached_property
+    def runs(self) -> Sequence[dg.RunRecord]:
+        """The last week's runs, newest first."""
+        since = dg.RunsFilter(created_after=self.now - _WITHIN)
+        return self.instance.get_run_records(since, limit=_RUNS)
+
+    @cached_property
+    def under_way(self) -> Sequence[dg.DagsterRun]:
+        """Runs that wait or work."""
+        return self.instance.get_runs(dg.RunsFilter(statuses=list(UNDER_WAY)))
+
+    def run_of(self, asset: dg.AssetKey) -> dg.DagsterRun | None:
+        """The run under way that makes the asset, the oldest if there are several."""
+        mine = [run for run in self.under_way if asset in self.targets(run)]
+        return mine[-1] if mine else None
+
+    def targets(self, run: dg.DagsterRun) -> frozenset[dg.AssetKey]:
+        """The assets that a run is to make; a whole job's are all."""
+        if run.asset_selection is None and run.asset_check_selection is None:
+            return frozenset(self.graph.materializable_asset_keys)
+        return frozenset(run.asset_selection or ())
+
+    @cached_property
+    def failed(self) -> Sequence[FailedStep]:
+        """What failed and was not made good since, newest first; a failed check or refused release is no failure."""
+        found: list[FailedStep] = []
+        mended: set[dg.AssetKey] = set()
+        looked = 0
+        for record in self.runs:
+            run = record.dagster_run
+            if run.status == dg.DagsterRunStatus.SUCCESS:
+                mended |= self.targets(run)
+            elif run.status == dg.DagsterRunStatus.FAILURE and not self.targets(run) <= mended and looked < _FAILED:
+                looked += 1
+                steps = self._failed_steps(record)
+                found += [step for step in steps if not mended.issuperset(step.assets)]
+                # Whatever failed before it in the same assets is the same or was worse.
+                mended |= {asset for step in steps for asset in step.assets}
+                mended |= self._made_by(run)
+        return found
+
+    def _made_by(self, run: dg.DagsterRun) -> set[dg.AssetKey]:
+        records = self.instance.get_asset_records(list(self.targets(run)))
+        return {
+            record.asset_entry.asset_key
+            for record in records
+            if record.asset_entry.last_materialization and record.asset_entry.last_materialization.run_id == run.run_id
+        }
+
+    def _failed_steps(self, record: dg.RunRecord) -> list[FailedStep]:
+        run = record.dagster_run
+        at = _moment(record.end_time or record.update_timestamp.timestamp())
+        wanted = {dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE}
+        found = []
+        others = tuple(self.targets(run))
+        message = "it ended without saying why"
+        for entry in self.instance.all_logs(run.run_id, of_type=wanted):
+            event = entry.dagster_event
+            if event is None:
+                continue
+            if event.event_type == dg.DagsterEventType.RUN_FAILURE:
+                message = event.message or message
+                continue
+            error = event.step_failure_data.error
+            cause = innermost(error)
+            if cause is not None and cause.cls_name in ("DagsterAssetCheckFailedError", "ReleaseRefused"):
+                others = ()
+                continue
+            failure = event.step_failure_data.user_failure_data
+            models = failure.metadata.get("models") if failure is not None else None
+            found.append(
+                FailedStep(
+                    run,
+                    event.step_key or "",
+                    said(cause) if cause is not None else event.message or "",
+                    (cause.cls_name if cause is not None else None) or "error",
+                    self._assets_of(event.step_key or "", run),
+                    at,
+                    models.data if isinstance(models, dg.JsonMetadataValue) and isinstance(models.data, dict) else {},
+                )
+            )
+        if not found and others:
+            why = run.tags.get(DIED_TAG)
+            kind = "run" if why is None else "died"
+            found.append(FailedStep(run, "", why or message, kind, others, at, died=why is not None))
+        return found
+
+    def _assets_of(self, step: str, run: dg.DagsterRun) -> tuple[dg.AssetKey, ...]:
+        targets = self.targets(run)
+        mine = [key for key in targets if self.graph.get(key).assets_def.node_def.name == step]
+        return tuple(sorted(mine or targets, key=lambda key: key.path))
+
+    @cached_property
+    def sensors(self) -> Mapping[str, SensorSeen]:
+        """Sensors by name. One that the daemon has never met is not among them."""
+        return {state.name: self._sensor(state) for state in self._states() if state.instigator_data is not None}
+
+    def _states(self) -> Iterable[InstigatorState]:
+        return self.instance.all_instigator_state(instigator_type=InstigatorType.SENSOR)
+
+    def _sensor(self, state: InstigatorState) -> SensorSeen:
+        ticks = self.instance.get_ticks(
+            state.instigator_origin_id,
+            state.selector_id,
+            limit=1,
+            statuses=[TickStatus.SUCCESS, TickStatus.SKIPPED, TickStatus.FAILURE],
+        )
+        if not ticks:
+            return SensorSeen(state.name, state.is_running, None, None)
+        (tick,) = ticks
+        failed = tick.status == TickStatus.FAILURE
+        error = said(innermost(tick.error)) if failed and tick.error is not None else None
+        return SensorSeen(state.name, state.is_running, error, _moment(tick.timestamp))
+
+    @cached_property
+    def silent_daemons(self) -> Sequence[str]:
+        """Those of the daemons that make things run which have not been heard of for a minute."""
+        needed = [name for name in _NEEDED_DAEMONS if name in self.instance.get_required_daemon_types()]
+        statuses = get_daemon_statuses(
+            self.instance, needed, ignore_errors=True, heartbeat_tolerance_seconds=_DAEMON_SILENT_S
+        )
+        return [name for name, status in statuses.items() if not status.healthy]
+
+    @cached_property
+    def writing(self) -> Sequence[tuple[str, str]]:
+        """Who has the writer's turn: (run, step)."""
+        claimed = self.instance.event_log_storage.get_concurrency_info(WRITER_POOL).claimed_slots
+        return [(slot.run_id, slot.step_key) for slot in claimed]
+
+    def waits_to_write(self, run: dg.DagsterRun) -> bool:
+        """Whether a step of the run waits for the writer's turn."""
+        pending = self.instance.event_log_storage.get_concurrency_info(WRITER_POOL).pending_steps
+        return any(step.run_id == run.run_id and step.assigned_timestamp is None for step in pending)
+
+    def condition_of(self, asset: dg.AssetKey) -> AutomationConditionEvaluation[Any] | None:
+        """The last evaluation of the asset's automation condition."""
+        storage = self.instance.schedule_storage
+        records = storage.get_auto_materialize_asset_evaluations(asset, limit=1) if storage is not None else []
+        if not records:
+            return None
+        return records[0].get_evaluation_with_run_ids().evaluation
+
+    def below(self, assets: Iterable[dg.AssetKey]) -> tuple[str, ...]:
+        """Everything that is made from the assets, inputs first."""
+        found = set(assets)
+        order = []
+        for key in self.graph.toposorted_asset_keys:
+            if key not in found and self.graph.get(key).parent_keys & found:
+                found.add(key)
+                order.append(key.to_user_string())
+        return tuple(order)
+
+    def above(self, asset: dg.AssetKey) -> list[dg.AssetKey]:
+        """The asset and all it is made from, inputs first."""
+        found = {asset}
+        for key in reversed(self.graph.toposorted_asset_keys):
+            if key in found:
+                found |= self.graph.get(key).parent_keys
+        return [key for key in self.graph.toposorted_asset_keys if key in found]
+
+
+def innermost(error: SerializableErrorInfo | None) -> SerializableErrorInfo | None:
+    """The error that another only reports."""
+    while error is not None and error.cause is not None:
+        error = error.cause
+    return error
+
+
+def said(error: SerializableErrorInfo | None) -> str:
+    """What an error says, without the Python path of its class."""
+    if error is None:
+        return ""
+    message = error.message.strip()
+    head, colon, rest = message.partition(": ")
+    return rest if colon and " " not in head else message
+
+
+def _moment(timestamp: float) -> datetime:
+    return datetime.fromtimestamp(timestamp, tz=UTC)

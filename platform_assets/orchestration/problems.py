@@ -1,0 +1,161 @@
+"""What is wrong now, by cause: what alerts are about.
+
+Belongs here: turning what is seen into problems, each cause once, with what is behind it. Does not: seeing
+(observed.py), telling (engine/alerts.py), answering a question about one asset (why.py).
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import timedelta
+from typing import Final
+
+import dagster as dg
+
+from platform_assets.engine.alerts import Problem
+from platform_assets.engine.deployment import Deployment
+from platform_assets.engine.promise import missing, promises
+from platform_assets.orchestration.keys import deliveries_key, raw_key
+from platform_assets.orchestration.observed import CONSEQUENCES, Evaluated, FailedStep, Observed
+from platform_assets.orchestration.runbooks import of_check
+
+Needs = Mapping[str, Sequence[str]]
+"""Mart -> the feeds it is made from."""
+
+_OURS: Final = "team:data-platform"
+# What died is offered again by itself; it is worth a word when that has not helped.
+_DEAD_FOR: Final = timedelta(minutes=5)
+
+
+def _of_sensors(seen: Observed, deployment: Deployment, _: Needs) -> Iterator[Problem]:
+    by_sensor = {f"{feed.name}_files": feed for feed in deployment.feeds}
+    for name, sensor in seen.sensors.items():
+        if sensor.error is None or not sensor.running or sensor.at is None:
+            continue
+        feed = by_sensor.get(name)
+        yield Problem(
+            key=f"sensor:{name}",
+            owner=_OURS if feed is None else feed.owner,
+            title=f"Sensor {name} fails at every look: nothing that it asks for runs",
+            detail=sensor.error,
+            assets=() if feed is None else seen.below([deliveries_key(feed)]),
+            runbook="sensor-failed",
+            command=f"platform why {raw_key(feed).to_user_string()}" if feed is not None else "platform alerts",
+            since=sensor.at,
+        )
+
+
+def _of_runs(seen: Observed, _: Deployment, __: Needs) -> Iterator[Problem]:
+    for step in seen.failed:
+        if not step.models and not (step.died and seen.now - step.at < _DEAD_FOR):
+            yield _of_step(seen, step)
+
+
+def _of_models(seen: Observed, _: Deployment, __: Needs) -> Iterator[Problem]:
+    for step in seen.failed:
+        for model, error in step.models.items():
+            key = dg.AssetKey(model.split("/"))
+            yield Problem(
+                key=f"model:{model}",
+                owner=_owner(seen, key),
+                title=f"dbt cannot build {model}",
+                detail=error,
+                assets=(model, *seen.below([key])),
+                runbook="model-failed",
+                command=f"platform why {model}",
+                since=step.at,
+            )
+
+
+def _of_step(seen: Observed, step: FailedStep) -> Problem:
+    made = min(step.assets, key=str) if step.assets else None
+    what = f"Step {step.step}" if step.step else "A run"
+    return Problem(
+        # One key for whatever run it is of: a retry that fails likewise is no news.
+        key=f"run:{step.step or made}:{step.error_class}",
+        owner=_OURS if made is None else _owner(seen, made),
+        title=f"{what} {'died' if step.died else 'failed'} and was not made good since",
+        detail=f"run {step.run.run_id[:8]}: {step.error}",
+        assets=tuple(dict.fromkeys((*map(dg.AssetKey.to_user_string, step.assets), *seen.below(step.assets)))),
+        runbook="run-failed",
+        command=f"platform why {made.to_user_string()}" if made is not None else "platform alerts",
+        since=step.at,
+    )
+
+
+def _of_checks(seen: Observed, _: Deployment, __: Needs) -> Iterator[Problem]:
+    for key, check in seen.checks.items():
+        if check.passed or key.name in CONSEQUENCES:
+            continue
+        held = check.blocking
+        yield Problem(
+            key=f"check:{key.asset_key.to_user_string()}:{key.name}",
+            owner=_owner(seen, key.asset_key),
+            title=f"Check {key.name} of {key.asset_key.to_user_string()} failed"
+            + ("; nothing is built on it until it passes" if held else "; it holds nothing back"),
+            detail=_evidence(check),
+            assets=seen.below([key.asset_key]) if held else (),
+            runbook=of_check(key.name),
+            command=f"platform why {key.asset_key.to_user_string()}",
+            since=check.at,
+        )
+
+
+def _evidence(check: Evaluated) -> str:
+    return f"{check.description} (run {check.run_id[:8]})" if check.run_id else check.description
+
+
+def _of_calendar(seen: Observed, deployment: Deployment, _: Needs) -> Iterator[Problem]:
+    for feed in deployment.feeds:
+        receipts = deployment.receipts_published(feed)
+        sensor = seen.sensors.get(f"{feed.name}_files")
+        breaks = missing(feed, receipts, seen.now)
+        # A feed whose file is quarantined, or whose files nobody looks for, is late for that reason.
+        if not breaks or any(r.status == "quarantined" for r in receipts) or (sensor and sensor.error):
+            continue
+        yield Problem(
+            # However many are missing meanwhile, it is one producer that does not deliver.
+            key=f"missing:{feed.name}",
+            owner=feed.owner,
+            title=f"{breaks[0]}",
+            detail="Nothing that covers it has come." + (f" {len(breaks) - 1} more are missing." * (len(breaks) > 1)),
+            assets=seen.below([deliveries_key(feed)]),
+            runbook="missing-delivery",
+            command=f"platform why {raw_key(feed).to_user_string()}",
+            since=breaks[0].late_since,
+        )
+
+
+def _of_budgets(seen: Observed, deployment: Deployment, needs: Needs) -> Iterator[Problem]:
+    receipts = {feed.name: deployment.receipts_published(feed) for feed in deployment.feeds}
+    for promise in promises(deployment.feeds, receipts, deployment.releases.all(), needs, seen.now):
+        if promise.burning:
+            yield Problem(
+                key=f"budget:{promise.subject}:{promise.kind}:{seen.now:%Y-%m}",
+                owner=promise.owner,
+                title=f"The error budget of {promise.subject} ({promise.kind}) burns: {promise.kept} of {promise.due} "
+                f"kept this month, {promise.objective:.0%} promised",
+                detail=promise.blame or "",
+                assets=(),
+                runbook="budget",
+                command="platform promises",
+                since=promise.broken_since or seen.now,
+            )
+
+
+def _owner(seen: Observed, key: dg.AssetKey) -> str:
+    """Who owns the asset, else who owns what it is made from, else the platform's own team."""
+    for each in reversed(seen.above(key)):
+        if owners := seen.graph.get(each).owners:
+            return owners[0]
+    return _OURS
+
+
+SECTIONS: Final[Mapping[str, Callable[[Observed, Deployment, Needs], Iterable[Problem]]]] = {
+    "sensor:": _of_sensors,
+    "run:": _of_runs,
+    "model:": _of_models,
+    "check:": _of_checks,
+    "missing:": _of_calendar,
+    "budget:": _of_budgets,
+}
+"""Every cause that is there now, by how its key begins. What a cause entails is named with it and is no problem of its
+own: the assets below, the runs that failed of it, the delivery that is late because its file is quarantined."""

@@ -1,0 +1,75 @@
+"""`platform promises` says how promises stand, and names what is missing."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final
+from zoneinfo import ZoneInfo
+
+import duckdb
+import pytest
+from deployed import Deployed
+
+YESTERDAY: Final = datetime.now(tz=UTC).date() - timedelta(days=1)
+
+
+@pytest.fixture(scope="module")
+def deployed(tmp_path_factory: pytest.TempPathFactory) -> Deployed:
+    """A deployment that took in and released three weeks up to the week before last; nothing has come since."""
+    deployed = Deployed(tmp_path_factory.mktemp("promises"))
+    deployed.simulate(days=21, rows=60, until=str(YESTERDAY - timedelta(days=8)))
+    done = deployed.platform("run", "--json")
+    assert done.code == 0, done.err
+    return deployed
+
+
+def test_a_missing_delivery_is_named_and_every_mart_it_makes_stale(deployed: Deployed) -> None:
+    done = deployed.platform("promises", "--json")
+    assert done.code == 0, done.err
+    found = {(each["promise"], each["kind"]): each for each in done.answer["promises"]}
+    assert done.answer["ok"] is False
+    late = found["order_lines", "on time"]
+    assert late["owner"] == "team:sales"
+    assert late["blame"].endswith("'s delivery of order_lines, due 09:00 Europe/London, is missing")
+    assert late["broken_since"] is not None
+    assert found["fct_order_lines", "fresh"]["blame"] == late["blame"]
+    assert "is missing" in found["daily_sales", "fresh"]["blame"]
+    assert found["order_lines", "sound"]["kept"] == found["order_lines", "sound"]["due"] > 0
+    assert ("dim_products", "fresh") in found
+    # Nothing was due before the feed began, so nobody has missed it.
+    assert late["due"] <= 1
+
+
+def test_the_table_says_the_same_and_check_turns_it_into_an_exit_code(deployed: Deployed) -> None:
+    done = deployed.platform("promises", "--check")
+    assert done.code == 1
+    assert "order_lines on time" in done.out
+    assert "is missing" in done.out
+    assert "order_lines on time, customer_value fresh" in done.out.replace("customers on time, ", "")
+
+
+def test_a_month_before_anything_was_promised_is_empty(deployed: Deployed) -> None:
+    done = deployed.platform("promises", "--month", "2020-02", "--json")
+    assert {each["due"] for each in done.answer["promises"]} == {0}
+    assert deployed.platform("promises", "--month", "february").code == 2
+
+
+def test_a_late_delivery_is_counted_with_the_time_it_took(deployed: Deployed, tmp_path: Path) -> None:
+    """The ledger is set back, as if the feed had been there for a month and each delivery had come in time but one."""
+    with duckdb.connect(str(deployed.home / "warehouse.duckdb")) as ledger:
+        ledger.execute("SET TimeZone = 'UTC'")
+        ledger.execute(
+            "UPDATE ledger.deliveries SET committed_at = covers_to + INTERVAL 15 HOUR, "
+            "accepted_at = covers_to + INTERVAL 15 HOUR WHERE feed = 'order_lines' AND status = 'accepted'"
+        )
+        ((late, covers),) = ledger.execute(
+            "UPDATE ledger.deliveries SET accepted_at = accepted_at + INTERVAL 8 HOUR, "
+            "committed_at = committed_at + INTERVAL 8 HOUR WHERE delivery_id = (SELECT max(delivery_id) "
+            "FROM ledger.deliveries WHERE feed = 'order_lines' AND status = 'accepted') RETURNING slot, covers_to"
+        ).fetchall()
+    month = covers.astimezone(ZoneInfo("Europe/London")).date() + timedelta(days=1)
+    done = deployed.platform("promises", "--month", f"{month:%Y-%m}", "--json")
+    (made,) = [p for p in done.answer["promises"] if (p["promise"], p["kind"]) == ("order_lines", "on time")]
+    assert made["repair_s"] is not None
+    assert made["repair_s"] > 3600, late
+    assert made["kept"] < made["due"]
+    assert made["burning"]

@@ -1,0 +1,206 @@
+"""`platform why`: every cause that can keep data from an asset is brought about for real, and named first."""
+
+import contextlib
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import duckdb
+import pytest
+from deployed import Deployed
+
+from platform_assets.definitions import build_definitions
+from platform_assets.engine.deployment import Deployment
+from platform_assets.orchestration.automation import on_cron
+from platform_assets.orchestration.configured import declared_feeds
+from platform_assets.orchestration.instance import reconcile
+from platform_assets.orchestration.observed import Observed
+from platform_assets.orchestration.why import Reason, asset_named, why
+
+SALES = "retail/order_lines/2026-03-17.csv"
+
+
+@pytest.fixture(scope="module")
+def graph() -> Any:
+    return build_definitions().resolve_asset_graph()
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Deployed:
+    """A shop that runs well."""
+    world = Deployed(tmp_path_factory.mktemp("why"))
+    world.simulate(days=3, rows=60, until="2026-03-18", dirt=0.0)
+    done = world.platform("run", "--json")
+    assert done.code == 0, done.err
+    return world
+
+
+def asked(world: Deployed, graph: Any, asset: str, now: datetime | None = None) -> list[Reason]:
+    """What `platform why` answers."""
+    clock = now or datetime.now(tz=UTC)
+    feeds = [replace(feed, source=feed.source) for feed in declared_feeds()]
+    deployment = Deployment(feeds, home=world.home, landing=world.landing, clock=lambda: clock)
+    with world.instance() as instance:
+        seen = Observed(instance, graph, clock)
+        return why(asset_named(asset, seen), seen, deployment)
+
+
+# The sample ends on a Wednesday; by its calendar the next delivery is due on Thursday at nine.
+IN_TIME = datetime(2026, 3, 19, 8, tzinfo=UTC)
+
+
+@contextlib.contextmanager
+def delivered(world: Deployed, name: str, lines: list[str], *, rest_s: float = 2.1) -> Iterator[str]:
+    """A file in the landing folder, taken away again."""
+    slot = f"retail/order_lines/{name}"
+    world.deliver(slot, lines)
+    time.sleep(rest_s)
+    try:
+        yield slot
+    finally:
+        (world.landing / slot).unlink()
+
+
+def test_where_nothing_is_wrong_it_says_so(world: Deployed, graph: Any) -> None:
+    (only,) = asked(world, graph, "daily_sales", IN_TIME)
+    assert (only.kind, only.asset) == ("all is well", "marts/daily_sales")
+
+
+def test_a_file_that_is_still_being_written(world: Deployed, graph: Any) -> None:
+    with delivered(world, "new.csv", world.lines(SALES), rest_s=0) as slot:
+        first = asked(world, graph, "daily_sales")[0]
+    assert (first.kind, first.asset) == ("file not settled", "deliveries/retail/order_lines")
+    assert slot in first.said
+    assert "untouched for 2 s" in first.then
+
+
+def test_nothing_looks_for_files_where_the_daemon_is_down(world: Deployed, graph: Any) -> None:
+    with delivered(world, "new.csv", world.lines(SALES)) as slot:
+        first = asked(world, graph, "order_lines")[0]
+    assert first.kind == "daemon down"
+    assert slot in first.said
+    assert "platform ui" in first.then
+
+
+def test_a_delivery_that_is_missing(world: Deployed, graph: Any) -> None:
+    reasons = asked(world, graph, "daily_sales", datetime(2026, 3, 20, 10, tzinfo=UTC))
+    first = next(reason for reason in reasons if reason.asset == "deliveries/retail/order_lines")
+    assert (reasons[0].kind, first.kind) == ("delivery missing", "delivery missing")
+    assert "Friday 2026-03-20's delivery of order_lines, due 09:00 Europe/London, is missing" in first.said
+    assert "team:sales" in first.then
+
+
+def test_another_process_holds_the_warehouse(world: Deployed, graph: Any) -> None:
+    hold = "import duckdb, sys, time; held = duckdb.connect(sys.argv[1]); print('held', flush=True); time.sleep(60)"
+    with delivered(world, "new.csv", world.lines(SALES)):
+        shell = world.start("python", "-c", hold, str(world.home / "warehouse.duckdb"))
+        try:
+            assert shell.stdout is not None
+            shell.stdout.readline()
+            first = asked(world, graph, "daily_sales")[0]
+        finally:
+            shell.kill()
+            shell.communicate()
+    assert (first.kind, first.asset) == ("pool busy", "deliveries/retail/order_lines")
+    assert f"held by process {shell.pid}" in first.said
+    assert "SQL shell left open" in first.then
+
+
+def test_a_run_that_died_is_told_as_such_until_it_is_made_good(world: Deployed, graph: Any) -> None:
+    with delivered(world, "new.csv", world.lines(SALES)[:3]):
+        assert world.platform("run", env={"PLATFORM_FAILPOINT": "mid-read"}).code == -signal.SIGKILL
+        with world.instance() as instance:
+            reconcile(instance)
+        first = asked(world, graph, "daily_sales")[0]
+    assert (first.kind, first.asset) == ("run failed", "deliveries/retail/order_lines")
+    assert "is gone" in first.said
+    world.deliver("retail/order_lines/2026-03-19.csv", world.lines(SALES)[:3])
+    time.sleep(2.1)
+    assert world.platform("run", "--json").code == 0
+    assert [reason.kind for reason in asked(world, graph, "daily_sales", IN_TIME)] == ["all is well"]
+
+
+def test_a_delivery_in_quarantine(world: Deployed, graph: Any) -> None:
+    with delivered(world, "broken.csv", ["InvoiceNo,StockCode", "1,2"]):
+        assert world.platform("run", "--json").code == 0
+        first = asked(world, graph, "daily_sales", IN_TIME)[0]
+    assert (first.kind, first.asset) == ("delivery quarantined", "deliveries/retail/order_lines")
+    assert "broken.csv" in first.said
+    assert "platform quarantine list order_lines" in first.then
+
+
+def test_a_check_that_failed_above(world: Deployed, graph: Any) -> None:
+    lines = world.lines(SALES)
+    with delivered(world, "rejected.csv", [lines[0], *(line.replace("2026-", "someday-") for line in lines[1:])]):
+        assert world.platform("run", "--json").code == 1
+        reasons = asked(world, graph, "release", IN_TIME)
+    kinds = [(reason.kind, reason.asset) for reason in reasons]
+    assert ("check failed", "raw/retail/order_lines") in kinds
+    failed = next(reason for reason in reasons if reason.kind == "check failed")
+    assert "rejects_within_tolerance" in failed.said
+    assert "nothing is built on it" in failed.said
+
+
+def test_an_error_of_dbt(world: Deployed, graph: Any) -> None:
+    world.deliver("retail/order_lines/rejected.csv", world.lines(SALES)[:2])  # mends the rejected one
+    with duckdb.connect(str(world.home / "warehouse.duckdb")) as shell:
+        shell.execute("ALTER TABLE snapshots.product_prices RENAME COLUMN dbt_valid_to TO lost")
+    time.sleep(2.1)
+    (world.home / "last-run-failed").touch()  # so that everything is built
+    assert world.platform("run", "--json").code == 1
+    with duckdb.connect(str(world.home / "warehouse.duckdb")) as shell:
+        shell.execute("ALTER TABLE snapshots.product_prices RENAME COLUMN lost TO dbt_valid_to")
+    errors = [reason for reason in asked(world, graph, "dim_products", IN_TIME) if reason.kind == "dbt error"]
+    assert [error.asset for error in errors] == ["snapshots/product_prices"]
+    assert "dbt_valid_to" in errors[0].said
+
+
+def test_a_condition_that_is_not_met(tmp_path: Path) -> None:
+    @dg.asset
+    def orders() -> None: ...
+
+    @dg.asset(deps=[orders], automation_condition=on_cron("0 6 * * 1", "UTC"))
+    def weekly() -> None: ...
+
+    definitions = dg.Definitions(assets=[orders, weekly])
+    silent = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+    (tmp_path / "dagster.yaml").write_text("telemetry: {enabled: false}")
+    with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
+        job = definitions.resolve_implicit_global_asset_job_def()
+        job.execute_in_process(instance=instance, run_config=silent)
+        job.get_subset(asset_selection={dg.AssetKey("orders")}).execute_in_process(instance=instance, run_config=silent)
+        # The tester's own selection of all assets uses a beta parameter.
+        ticked = dg.evaluate_automation_conditions(
+            definitions, instance, asset_selection=dg.AssetSelection.assets(weekly)
+        )
+        (evaluation,) = [each.serializable_evaluation for each in ticked.results if each.key == dg.AssetKey("weekly")]
+        assert instance.schedule_storage is not None
+        instance.schedule_storage.add_auto_materialize_asset_evaluations(1, [evaluation.with_run_ids(set())])
+        for name in ("SENSOR", "ASSET", "QUEUED_RUN_COORDINATOR"):
+            _beat(instance, name)
+        seen = Observed(instance, definitions.resolve_asset_graph(), datetime.now(tz=UTC))
+        nowhere = Deployment([], home=Path("/nonexistent"), landing=Path("/nonexistent"))
+        (only,) = why(dg.AssetKey("weekly"), seen, nowhere)
+    assert only.kind == "condition not met"
+    assert "orders is newer" in only.said
+    assert "its time has not come" in only.said
+
+
+def _beat(instance: dg.DagsterInstance, daemon: str) -> None:
+    from dagster._daemon.types import DaemonHeartbeat
+
+    instance.add_daemon_heartbeat(DaemonHeartbeat(time.time(), daemon, "here", []))
+
+
+def test_an_asset_is_named_by_how_its_key_ends(graph: Any, world: Deployed) -> None:
+    with world.instance() as instance:
+        seen = Observed(instance, graph, IN_TIME)
+        assert asset_named("marts/daily_sales", seen).path == ["marts", "daily_sales"]
+        assert asset_named("order_lines", seen).path == ["raw", "retail", "order_lines"]
+        with pytest.raises(Exception, match="is no asset"):
+            asset_named("nothing", seen)
