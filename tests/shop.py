@@ -17,7 +17,8 @@ from platform_assets.engine.contract import Contract, Field
 from platform_assets.engine.deployment import Deployment, FeedStatus
 from platform_assets.engine.feed import Cadence, Feed, Files, hours, seconds
 from platform_assets.engine.ingest import Outcome
-from platform_assets.engine.ledger import Ledger, Receipt
+from platform_assets.engine.ledger import Ledger
+from platform_assets.engine.receipts import Receipt
 from platform_assets.engine.warehouse import quote
 
 HEADER: Final = "sku,quantity,price,sold_at,email"

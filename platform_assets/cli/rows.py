@@ -13,8 +13,8 @@ import typer
 from platform_assets.cli.common import FIGURES, Json, answer, configured, line, open_deployment, show
 from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.feed import Feed
-from platform_assets.engine.ledger import Receipt
 from platform_assets.engine.quarantine import RejectedRow, explain, export, rejected_rows
+from platform_assets.engine.receipts import Receipt
 from platform_assets.engine.replay import Chosen
 from platform_assets.engine.trace import trace as traced
 from platform_assets.errors import ConfigurationError

@@ -17,7 +17,8 @@ import typer
 
 from platform_assets.cli.common import FIGURES, Json, answer, feed_json, line, newest, open_deployment, say, show
 from platform_assets.engine.deployment import Deployment
-from platform_assets.engine.ledger import Ledger, Receipt
+from platform_assets.engine.ledger import Ledger
+from platform_assets.engine.receipts import Receipt
 from platform_assets.engine.release import Release
 from platform_assets.engine.warehouse import quote
 from platform_assets.errors import ConfigurationError

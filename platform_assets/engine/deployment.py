@@ -17,8 +17,8 @@ from platform_assets.engine.due import data_due
 from platform_assets.engine.feed import Feed, Retention, feed_named
 from platform_assets.engine.ingest import Outcome, commit, grouped, ingest, restore
 from platform_assets.engine.landing import Arrival, Look, State, look, look_again, settled
-from platform_assets.engine.ledger import Ledger, Receipt, Totals
-from platform_assets.engine.receipts import publish_receipts, published_receipts
+from platform_assets.engine.ledger import Ledger, Totals
+from platform_assets.engine.receipts import Receipt, publish_receipts, published_receipts
 from platform_assets.engine.release import Releases
 from platform_assets.engine.replay import components, stale
 from platform_assets.engine.retention import expire
@@ -101,8 +101,11 @@ class Deployment:
         Raises ContractError where a column has another type than raw holds, in any feed `but` one to be replayed.
         """
         self.warehouse.prepare()
+        released = self.releases.current()
         with self.warehouse.open("prepare the tables", self.notify) as connection:
-            Ledger(connection).prepare()
+            ledger = Ledger(connection)
+            ledger.prepare()
+            ledger.begin_after(max((released.built_from.values() if released else ()), default=0))
             for feed in self.feeds:
                 if feed != but:
                     FeedTables(connection, feed).prepare()

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, time, timedelta
 from typing import Final
 
 from platform_assets.engine.feed import Cadence, Feed
-from platform_assets.engine.ledger import Receipt
+from platform_assets.engine.receipts import Receipt
 
 _INSTANT: Final = timedelta(microseconds=1)
 _DAY: Final = timedelta(days=1)

@@ -18,8 +18,9 @@ import duckdb
 from platform_assets.engine.contract import columns_of, headers_of
 from platform_assets.engine.feed import Feed
 from platform_assets.engine.infer import name_for
-from platform_assets.engine.ledger import Ledger, Receipt
+from platform_assets.engine.ledger import Ledger
 from platform_assets.engine.readers import Reader, open_reader
+from platform_assets.engine.receipts import Receipt
 from platform_assets.errors import PlatformError
 
 _HEADERS: Final = 1_000  # different ones, the newest

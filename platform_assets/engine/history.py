@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import Final
 
 from platform_assets.engine.feed import Feed
-from platform_assets.engine.ledger import Receipt
+from platform_assets.engine.receipts import Receipt
 
 ENOUGH: Final = 8
 WINDOW: Final = 20  # deliveries of a weekday: what was half a year ago is another season

@@ -18,8 +18,9 @@ from platform_assets.engine.feed import Feed
 from platform_assets.engine.journal import Entry
 from platform_assets.engine.keys import come_back, give_way
 from platform_assets.engine.landing import Arrival, Sighting
-from platform_assets.engine.ledger import Ledger, Receipt
+from platform_assets.engine.ledger import Ledger
 from platform_assets.engine.load import Known, Load, Offer, Poisoned
+from platform_assets.engine.receipts import Receipt
 from platform_assets.engine.replay import linked, stale, take_out
 from platform_assets.engine.sightings import recalled
 from platform_assets.engine.warehouse import Warehouse

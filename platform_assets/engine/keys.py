@@ -14,8 +14,9 @@ import polars as pl
 from platform_assets.engine.archive import Archive
 from platform_assets.engine.contract import headers_of, match_header
 from platform_assets.engine.feed import Feed
-from platform_assets.engine.ledger import Ledger, Receipt
+from platform_assets.engine.ledger import Ledger
 from platform_assets.engine.readers import Batch, open_reader
+from platform_assets.engine.receipts import Receipt
 from platform_assets.engine.rows import Rows
 from platform_assets.engine.tables import FeedTables
 from platform_assets.engine.warehouse import quote

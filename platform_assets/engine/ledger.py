@@ -1,25 +1,20 @@
 """The ledger: one receipt per delivery, written in the same transaction as its rows.
 
-Belongs here: the ledger's tables and every statement on them. Does not: raw and quarantine (tables.py), nor
-what decides a delivery's outcome (ingest.py).
+Belongs here: the ledger's tables and every statement on them. Does not: receipts themselves (receipts.py), raw and
+quarantine (tables.py), what decides a delivery's outcome (ingest.py).
 """
 
-import json
-import typing
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, Literal
+from typing import Final
 
 import duckdb
 import polars as pl
 
-from platform_assets.engine.readers import Part
-from platform_assets.engine.sidecar import NOTHING, Expected
+from platform_assets.engine.receipts import RECEIPT_COLUMNS, RECEIPT_SCHEMA, Receipt, receipt_of, stored_as
 from platform_assets.engine.warehouse import execute_over
 from platform_assets.errors import ConfigurationError
-
-Status = Literal["accepted", "duplicate", "quarantined", "superseded"]
 
 _SCHEMA: Final = """
 CREATE SCHEMA IF NOT EXISTS ledger;
@@ -44,82 +39,6 @@ CREATE TABLE IF NOT EXISTS ledger.profiles (
 """
 # A receipt that says what its slot stands for from then on; what is quarantined or a mere copy says nothing.
 _WORD: Final = "(status = 'accepted' OR supersedes IS NOT NULL)"
-_ARRAYS: Final = ("header", "unknown_columns")
-
-
-@dataclass(frozen=True)
-class Receipt:
-    """One delivery's account. Rows: read = accepted + rejected + duplicate.
-
-    revision grows with every change to the delivery's rows, across all feeds, so that a reader of raw can ask
-    what is new. status `superseded` keeps the figures of the day; its rows are gone from raw.
-    problem, problem_line, problem_column and remedy say why a delivery is quarantined as a whole.
-    dialect says how the file turned out to be written; parts are the files within it.
-    expired rejected rows are no longer in quarantine, as the feed's retention has it. expects is what its sidecar said.
-    covers_from and covers_to are event_min and event_max without stray rows. accepted_at: when its rows first counted.
-    """
-
-    delivery_id: int
-    feed: str
-    slot: str
-    bytes: int
-    contract: str
-    arrived_at: datetime
-    committed_at: datetime
-    revision: int
-    status: Status
-    fingerprint: str | None = None
-    archived: str | None = None
-    read: int = 0
-    accepted: int = 0
-    rejected: int = 0
-    duplicate: int = 0
-    problem: str | None = None
-    problem_line: int | None = None
-    problem_column: str | None = None
-    remedy: str | None = None
-    format: str | None = None
-    dialect: Mapping[str, str] = field(default_factory=dict)
-    parts: tuple[Part, ...] = ()
-    header: tuple[str, ...] = ()
-    unknown_columns: tuple[str, ...] = ()
-    event_min: datetime | None = None
-    event_max: datetime | None = None
-    supersedes: int | None = None
-    superseded_by: int | None = None
-    duplicate_of: int | None = None
-    replayed_at: datetime | None = None
-    expired: int = 0
-    expects: Expected = NOTHING
-    covers_from: datetime | None = None
-    covers_to: datetime | None = None
-    accepted_at: datetime | None = None
-
-    @property
-    def stands_for(self) -> int:
-        """The delivery that holds this one's rows: itself, or the one it equals."""
-        return self.delivery_id if self.duplicate_of is None else self.duplicate_of
-
-    def place(self, line: int) -> tuple[str, int]:
-        """The file, and the physical line in it, of the delivery's row `line`."""
-        within = [part for part in self.parts if part.lines_before < line]
-        return (f"{self.slot}/{within[-1].name}", line - within[-1].lines_before) if within else (self.slot, line)
-
-    @property
-    def reconciles(self) -> bool:
-        """Whether every row that was read is accounted for."""
-        return self.read == self.accepted + self.rejected + self.duplicate
-
-
-_TYPES: Final = {
-    **dict.fromkeys((int, int | None), pl.Int64()),
-    **dict.fromkeys((datetime, datetime | None), pl.Datetime("us", "UTC")),
-    tuple[str, ...]: pl.List(pl.String()),
-}
-_SCHEMA_OF_RECEIPTS: Final = {
-    name: _TYPES.get(hint, pl.String()) for name, hint in typing.get_type_hints(Receipt).items()
-}
-RECEIPT_COLUMNS: Final = tuple(_SCHEMA_OF_RECEIPTS)
 
 
 @dataclass(frozen=True)
@@ -163,9 +82,15 @@ class Ledger:
     def next_ids(self) -> tuple[int, int]:
         """The next delivery id and the next revision. Only the writer asks, inside its transaction."""
         (row,) = self._connection.execute(
-            "SELECT coalesce(max(delivery_id), 0) + 1, coalesce(max(revision), 0) + 1 FROM ledger.deliveries"
+            "SELECT coalesce(max(delivery_id), 0) + 1, "
+            "greatest(max(revision), (SELECT max(revision) FROM ledger.builds), 0) + 1 FROM ledger.deliveries"
         ).fetchall()
         return int(row[0]), int(row[1])
+
+    def begin_after(self, revision: int) -> None:
+        """Hand out later revisions only: up to this one they were those of a warehouse that was lost or older."""
+        if revision >= self.next_ids()[1]:
+            self._connection.execute("INSERT INTO ledger.builds VALUES ('', ?, NULL)", [revision])
 
     def feed_revision(self, feed: str) -> int:
         """The newest revision of a feed's rows; 0 before its first delivery."""
@@ -219,8 +144,11 @@ class Ledger:
         if not receipts:
             return
         rows = pl.DataFrame(
-            {column: [_stored(column, getattr(receipt, column)) for receipt in receipts] for column in RECEIPT_COLUMNS},
-            schema=_SCHEMA_OF_RECEIPTS,
+            {
+                column: [stored_as(column, getattr(receipt, column)) for receipt in receipts]
+                for column in RECEIPT_COLUMNS
+            },
+            schema=RECEIPT_SCHEMA,
         )
         columns = ", ".join(RECEIPT_COLUMNS)
         execute_over(self._connection, rows, f"INSERT INTO ledger.deliveries ({columns}) SELECT {columns} FROM arrived")
@@ -326,16 +254,7 @@ class Ledger:
         """From which revision of each feed, and from which definitions, the marts were last built."""
         rows = self._connection.execute("SELECT feed, revision, code FROM ledger.builds").fetchall()
         code = next((code for feed, _, code in rows if feed is None), "")
-        return {feed: revision for feed, revision, _ in rows if feed is not None}, code
-
-    def newest_read(self, feed: str, most: int) -> list[int]:
-        """Ids of the feed's newest deliveries in force, oldest first."""
-        rows = self._connection.execute(
-            "SELECT delivery_id FROM ledger.deliveries WHERE feed = ? AND status = 'accepted' "
-            "ORDER BY delivery_id DESC LIMIT ?",
-            [feed, most],
-        ).fetchall()
-        return [delivery for (delivery,) in rows][::-1]
+        return {feed: revision for feed, revision, _ in rows if feed}, code
 
     def receipts(self, feed: str | None = None, *, after: int = 0) -> list[Receipt]:
         """Receipts with an id greater than `after`, newest first."""
@@ -379,21 +298,3 @@ class Ledger:
             f"SELECT {', '.join(RECEIPT_COLUMNS)} FROM ledger.deliveries WHERE {where}", values
         ).fetchall()
         return [receipt_of(dict(zip(RECEIPT_COLUMNS, row, strict=True))) for row in rows]
-
-
-def receipt_of(stored: dict[str, Any]) -> Receipt:
-    """The receipt that a row of ledger.deliveries holds."""
-    stored.update({key: tuple(stored[key] or ()) for key in _ARRAYS})
-    stored["expects"] = Expected(**json.loads(stored["expects"] or "{}"))
-    stored["dialect"] = json.loads(stored["dialect"] or "{}")
-    stored["parts"] = tuple(Part(**part) for part in json.loads(stored["parts"] or "[]"))
-    return Receipt(**stored)
-
-
-def _stored(column: str, value: Any) -> object:  # noqa: ANN401 - of any of a receipt's types
-    """A receipt's value as the database takes it."""
-    if column == "parts":
-        return json.dumps([asdict(part) for part in value])
-    if column == "expects":
-        return json.dumps(asdict(value)) if value != NOTHING else None
-    return json.dumps(value) if column == "dialect" else value

@@ -16,8 +16,9 @@ from platform_assets.engine.archive import Archive, Claim
 from platform_assets.engine.contract import Header, headers_of, listed, match_header
 from platform_assets.engine.feed import Feed
 from platform_assets.engine.landing import Arrival
-from platform_assets.engine.ledger import Ledger, Receipt
+from platform_assets.engine.ledger import Ledger
 from platform_assets.engine.readers import Reader, open_reader
+from platform_assets.engine.receipts import Receipt
 from platform_assets.engine.rows import Rows
 from platform_assets.engine.sightings import Sightings
 from platform_assets.engine.tables import FeedTables

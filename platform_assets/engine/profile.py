@@ -17,7 +17,7 @@ from platform_assets.engine.column import Column
 from platform_assets.engine.contract import columns_of
 from platform_assets.engine.feed import Feed
 from platform_assets.engine.history import ENOUGH, WINDOW, History, comparable, weekday_of
-from platform_assets.engine.ledger import Receipt
+from platform_assets.engine.receipts import Receipt
 from platform_assets.engine.tables import FeedTables
 from platform_assets.engine.warehouse import execute_over, quote
 

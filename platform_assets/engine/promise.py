@@ -10,7 +10,7 @@ from datetime import date, datetime
 from platform_assets.engine.due import begun, due, newest_data, trailing
 from platform_assets.engine.due import missing as missing
 from platform_assets.engine.feed import Feed
-from platform_assets.engine.ledger import Receipt
+from platform_assets.engine.receipts import Receipt
 from platform_assets.engine.release import Release
 from platform_assets.engine.served import fresh_mart as fresh_mart
 from platform_assets.engine.served import fresh_promise, served, stale_now

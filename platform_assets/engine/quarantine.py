@@ -15,7 +15,8 @@ import duckdb
 
 from platform_assets.engine.contract import Contract, columns_of
 from platform_assets.engine.feed import Feed
-from platform_assets.engine.ledger import Ledger, Receipt
+from platform_assets.engine.ledger import Ledger
+from platform_assets.engine.receipts import Receipt
 from platform_assets.engine.tables import FeedTables
 from platform_assets.errors import ConfigurationError, StorageError
 

@@ -1,18 +1,119 @@
-"""Receipts beside the warehouse: a copy of a feed's newest, for judging promises while a long load holds the file.
+"""Receipts: one delivery's account, as a value, as the database holds it, and as a copy that needs no lock.
 
-Belongs here: writing and reading that copy. Does not: the ledger itself (ledger.py), which is right where they differ.
+Belongs here: what a receipt is, and its copies. Does not: the ledger itself (ledger.py), which is right where a copy
+differs: promises are judged by copies while a long load holds the file.
 """
 
+import json
+import typing
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, Literal
 
 import duckdb
 import polars as pl
 
-from platform_assets.engine.ledger import RECEIPT_COLUMNS, Receipt, receipt_of
+from platform_assets.engine.readers import Part
+from platform_assets.engine.sidecar import NOTHING, Expected
 from platform_assets.errors import StorageError
 
+Status = Literal["accepted", "duplicate", "quarantined", "superseded"]
+
+_ARRAYS: Final = ("header", "unknown_columns")
 _NEWEST: Final = 5_000
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """One delivery's account. Rows: read = accepted + rejected + duplicate.
+
+    revision grows with every change to the delivery's rows, across all feeds, so that a reader of raw can ask
+    what is new. status `superseded` keeps the figures of the day; its rows are gone from raw.
+    problem, problem_line, problem_column and remedy say why a delivery is quarantined as a whole.
+    dialect says how the file turned out to be written; parts are the files within it.
+    expired rejected rows are no longer in quarantine, as the feed's retention has it. expects is what its sidecar said.
+    covers_from and covers_to are event_min and event_max without stray rows. accepted_at: when its rows first counted.
+    """
+
+    delivery_id: int
+    feed: str
+    slot: str
+    bytes: int
+    contract: str
+    arrived_at: datetime
+    committed_at: datetime
+    revision: int
+    status: Status
+    fingerprint: str | None = None
+    archived: str | None = None
+    read: int = 0
+    accepted: int = 0
+    rejected: int = 0
+    duplicate: int = 0
+    problem: str | None = None
+    problem_line: int | None = None
+    problem_column: str | None = None
+    remedy: str | None = None
+    format: str | None = None
+    dialect: Mapping[str, str] = field(default_factory=dict)
+    parts: tuple[Part, ...] = ()
+    header: tuple[str, ...] = ()
+    unknown_columns: tuple[str, ...] = ()
+    event_min: datetime | None = None
+    event_max: datetime | None = None
+    supersedes: int | None = None
+    superseded_by: int | None = None
+    duplicate_of: int | None = None
+    replayed_at: datetime | None = None
+    expired: int = 0
+    expects: Expected = NOTHING
+    covers_from: datetime | None = None
+    covers_to: datetime | None = None
+    accepted_at: datetime | None = None
+
+    @property
+    def stands_for(self) -> int:
+        """The delivery that holds this one's rows: itself, or the one it equals."""
+        return self.delivery_id if self.duplicate_of is None else self.duplicate_of
+
+    def place(self, line: int) -> tuple[str, int]:
+        """The file, and the physical line in it, of the delivery's row `line`."""
+        within = [part for part in self.parts if part.lines_before < line]
+        return (f"{self.slot}/{within[-1].name}", line - within[-1].lines_before) if within else (self.slot, line)
+
+    @property
+    def reconciles(self) -> bool:
+        """Whether every row that was read is accounted for."""
+        return self.read == self.accepted + self.rejected + self.duplicate
+
+
+_TYPES: Final = {
+    **dict.fromkeys((int, int | None), pl.Int64()),
+    **dict.fromkeys((datetime, datetime | None), pl.Datetime("us", "UTC")),
+    tuple[str, ...]: pl.List(pl.String()),
+}
+RECEIPT_SCHEMA: Final = {name: _TYPES.get(hint, pl.String()) for name, hint in typing.get_type_hints(Receipt).items()}
+RECEIPT_COLUMNS: Final = tuple(RECEIPT_SCHEMA)
+
+
+def receipt_of(stored: dict[str, Any]) -> Receipt:
+    """The receipt that a row of ledger.deliveries holds."""
+    stored.update({key: tuple(stored[key] or ()) for key in _ARRAYS})
+    stored["expects"] = Expected(**json.loads(stored["expects"] or "{}"))
+    stored["dialect"] = json.loads(stored["dialect"] or "{}")
+    stored["parts"] = tuple(Part(**part) for part in json.loads(stored["parts"] or "[]"))
+    return Receipt(**stored)
+
+
+def stored_as(column: str, value: Any) -> object:  # noqa: ANN401 - of any of a receipt's types
+    """A receipt's value as the database takes it."""
+    if column == "parts":
+        return json.dumps([asdict(part) for part in value])
+    if column == "expects":
+        return json.dumps(asdict(value)) if value != NOTHING else None
+    return json.dumps(value) if column == "dialect" else value
 
 
 def publish_receipts(connection: duckdb.DuckDBPyConnection, feed: str, path: Path) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.feed import Feed
-from platform_assets.engine.ledger import Receipt
+from platform_assets.engine.receipts import Receipt
 from platform_assets.engine.tables import FeedTables
 from platform_assets.errors import ConfigurationError
 

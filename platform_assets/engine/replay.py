@@ -16,8 +16,9 @@ import duckdb
 from platform_assets.engine.archive import Archive, Claim
 from platform_assets.engine.feed import Feed
 from platform_assets.engine.landing import Arrival
-from platform_assets.engine.ledger import Ledger, Receipt
+from platform_assets.engine.ledger import Ledger
 from platform_assets.engine.load import Known, Offer
+from platform_assets.engine.receipts import Receipt
 from platform_assets.engine.sightings import recalled
 from platform_assets.engine.tables import FeedTables
 from platform_assets.errors import DeliveryRefused, ReplayRefused

@@ -11,7 +11,7 @@ from typing import Final
 
 from platform_assets.engine.due import Due, begun, counted_since, due, newest_data, trailing
 from platform_assets.engine.feed import Feed
-from platform_assets.engine.ledger import Receipt
+from platform_assets.engine.receipts import Receipt
 from platform_assets.engine.release import Release
 from platform_assets.engine.tally import Break, Freshness, Promise, late_breaks, month_of, tally
 

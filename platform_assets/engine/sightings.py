@@ -13,7 +13,7 @@ import duckdb
 import polars as pl
 
 from platform_assets.engine.landing import Arrival, Sighting, State
-from platform_assets.engine.ledger import Receipt
+from platform_assets.engine.receipts import Receipt
 from platform_assets.engine.warehouse import execute_over
 from platform_assets.errors import StorageError
 

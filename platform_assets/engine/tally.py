@@ -11,7 +11,7 @@ from typing import Final, Literal
 
 from platform_assets.engine.due import Due, missing
 from platform_assets.engine.feed import Cadence, Feed
-from platform_assets.engine.ledger import Receipt
+from platform_assets.engine.receipts import Receipt
 
 Kind = Literal["on time", "sound", "fresh"]
 

@@ -11,9 +11,10 @@ import duckdb
 from platform_assets.engine.archive import Archive
 from platform_assets.engine.contract import headers_of
 from platform_assets.engine.feed import Feed, feed_named
-from platform_assets.engine.ledger import Ledger, Receipt
+from platform_assets.engine.ledger import Ledger
 from platform_assets.engine.quarantine import Record, masking
 from platform_assets.engine.readers import open_reader
+from platform_assets.engine.receipts import Receipt
 from platform_assets.engine.warehouse import quote
 from platform_assets.errors import ConfigurationError
 

@@ -11,7 +11,7 @@ from typing import Final
 
 from platform_assets.engine.feed import Feed
 from platform_assets.engine.history import ENOUGH, History, comparable, weekday_of
-from platform_assets.engine.ledger import Receipt
+from platform_assets.engine.receipts import Receipt
 
 _SPREADS: Final = 2.5
 

@@ -11,7 +11,7 @@ import dagster as dg
 
 from platform_assets.engine.deployment import Deployment, FeedStatus
 from platform_assets.engine.feed import Feed
-from platform_assets.engine.ledger import Ledger, Receipt
+from platform_assets.engine.receipts import Receipt
 from platform_assets.engine.tables import FeedTables
 
 _SHOWN: Final = 20
@@ -35,7 +35,8 @@ class Account:
         """The account after a run that wrote `receipts`."""
         (status,) = deployment.status([feed])
         with deployment.warehouse.open("count rejected rows", deployment.notify) as connection:
-            recent = Ledger(connection).newest_read(feed.name, _SHOWN)
+            in_force = [r.delivery_id for r in deployment.receipts_published(feed) if r.status == "accepted"]
+            recent = in_force[:_SHOWN][::-1]
             deliveries = {*recent, *(receipt.delivery_id for receipt in receipts)}
             by_rule = FeedTables(connection, feed).reasons_of(sorted(deliveries))
         return cls(feed, status, receipts, recent, by_rule)

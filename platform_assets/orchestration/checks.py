@@ -13,11 +13,12 @@ import dagster as dg
 from platform_assets.engine.contract import listed
 from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.feed import Feed
-from platform_assets.engine.ledger import Ledger, Receipt
+from platform_assets.engine.ledger import Ledger
 from platform_assets.engine.profile import Profiles
 from platform_assets.engine.profile import judge as judge_values
 from platform_assets.engine.promise import fresh
 from platform_assets.engine.quarantine import RejectedRow, rejected_samples
+from platform_assets.engine.receipts import Receipt
 from platform_assets.engine.tables import FeedTables
 from platform_assets.engine.volume import judge
 from platform_assets.orchestration.account import inert, receipts_table

@@ -79,7 +79,7 @@ def _fit(context: dg.AssetExecutionContext, blocking: Sequence[dg.AssetCheckKey]
     if not failing:
         return True
     others = {check: will_be_evaluated(context.instance, check) for check in failing}
-    if all(run not in (None, context.run_id) for run in others.values()):
+    if all(run not in (None, context.run.run_id) for run in others.values()):
         runs = [run for run_id in set(others.values()) if run_id and (run := context.instance.get_run_by_id(run_id))]
         said = f"{len(failing)} checks of newer data are still to be evaluated by run {runs[0].run_id[:8]}"
         if any(RELEASE_KEY in (run.asset_selection or ()) for run in runs):

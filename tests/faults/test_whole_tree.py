@@ -34,18 +34,21 @@ pytestmark = pytest.mark.timeout(600)
 
 
 class Tree:
-    """The UI of a deployment, and all the processes that came of it."""
+    """The UI of a deployment that has a release, and all the processes that came of it."""
 
     def __init__(self, root: Path, days: int) -> None:
         self.world = Deployed(root / "world")
         self.world.landing.mkdir(parents=True)
         source = Deployed(root / "source")
-        source.simulate(days=days, rows=ROWS, until="2026-03-31", dirt=0.0)
+        source.simulate(days=days + 2, rows=ROWS, until="2026-03-31", dirt=0.0)
         self._source = source.landing
         self._days = sorted(self._source.glob("retail/order_lines/*.csv"))
         self._starts = 0
         for path in [*self._source.rglob("customers/*"), *self._source.rglob("products/*")]:
             self.drop(path)
+        self.drop_a_day()
+        done = self.world.platform("run", "--json")
+        assert done.code == 0, done.err
 
     def drop(self, path: Path) -> None:
         """Deliver a file of the source, whole at once."""
@@ -277,6 +280,7 @@ def test_a_daemon_that_dies_in_the_middle_of_a_tick_leaves_no_process_and_loses_
         if "dagster._daemon" in process.cmdline():
             process.kill()
     tree.until(lambda: not tree.processes(), 120, "end of what the daemon leaves behind")
+    tree.kill()
     tree.recovers()
 
 

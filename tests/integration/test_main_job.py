@@ -260,7 +260,9 @@ def test_daily_sales_reconcile_with_the_facts(world: Deployed, first: Chapter) -
 
 
 def test_every_asset_was_materialized(recorded: dict[str, dg.AssetMaterialization]) -> None:
-    assert set(recorded) == {key.to_user_string() for key in build_definitions().resolve_all_asset_keys()}
+    """What is delivered is only reported where it came in time, and these are of long ago."""
+    made = build_definitions().resolve_asset_graph().executable_asset_keys
+    assert set(recorded) == {key.to_user_string() for key in made}
 
 
 def test_raw_assets_carry_their_receipts(recorded: dict[str, dg.AssetMaterialization], first: Chapter) -> None:
@@ -287,7 +289,7 @@ def test_every_asset_check_was_evaluated(world: Deployed, first: Chapter) -> Non
         events = instance.all_logs(runs[0].run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
     evaluated = [event.dagster_event.asset_check_evaluation_data for event in events if event.dagster_event]
     assert {each.asset_check_key for each in evaluated} == set(keys)
-    assert [each.asset_check_key for each in evaluated if not each.passed] == []
+    assert {each.asset_check_key.name for each in evaluated if not each.passed} == {"fresh"}, "all is of long ago"
 
 
 # ---- the second run
@@ -379,7 +381,7 @@ def test_platform_check_ends_with_1_where_a_blocking_check_fails(checked_while_r
     answer = checked_while_refused.answer
     assert answer["ok"] is False
     failed = {(check["check"], check["blocking"]) for check in answer["checks"] if not check["passed"]}
-    assert failed == {("rejects_within_tolerance", True), ("no_delivery_quarantined", False)}
+    assert failed == {("rejects_within_tolerance", True), ("no_delivery_quarantined", False), ("fresh", False)}
 
 
 # ---- its healing

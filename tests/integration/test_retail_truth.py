@@ -14,7 +14,7 @@ import pytest
 
 from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.feed import with_files
-from platform_assets.engine.ledger import Receipt
+from platform_assets.engine.receipts import Receipt
 from platform_assets.feeds.retail import ORDER_LINES
 
 DELIVERED = Path(__file__).parents[3] / "shared" / "data" / "retail"

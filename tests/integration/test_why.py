@@ -1,11 +1,10 @@
-"""`platform why`: every cause that can keep data from an asset is brought about for real, and named first."""
+"""`platform why`, and what owners are told: causes are brought about for real, and each is named once, first."""
 
 import contextlib
 import signal
 import time
 from collections.abc import Iterator
-from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,14 @@ import pytest
 from deployed import Deployed
 
 from platform_assets.definitions import build_definitions
+from platform_assets.engine.alerts import Problem
 from platform_assets.engine.deployment import Deployment
 from platform_assets.orchestration.automation import on_cron
-from platform_assets.orchestration.configured import declared_feeds
+from platform_assets.orchestration.configured import declared_feeds, declared_marts
 from platform_assets.orchestration.instance import reconcile
+from platform_assets.orchestration.manifest import mart_needs
 from platform_assets.orchestration.observed import Observed
+from platform_assets.orchestration.problems import SECTIONS
 from platform_assets.orchestration.why import Reason, asset_named, why
 
 SALES = "retail/order_lines/2026-03-17.csv"
@@ -43,11 +45,22 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Deployed:
 def asked(world: Deployed, graph: Any, asset: str, now: datetime | None = None) -> list[Reason]:
     """What `platform why` answers."""
     clock = now or datetime.now(tz=UTC)
-    feeds = [replace(feed, source=feed.source) for feed in declared_feeds()]
-    deployment = Deployment(feeds, home=world.home, landing=world.landing, clock=lambda: clock)
+    deployment = Deployment(declared_feeds(), home=world.home, landing=world.landing, clock=lambda: clock)
     with world.instance() as instance:
         seen = Observed(instance, graph, clock)
         return why(asset_named(asset, seen), seen, deployment)
+
+
+def wrong(world: Deployed, graph: Any, now: datetime | None = None) -> dict[str, Problem]:
+    """What alerts would be about, by key."""
+    clock = now or datetime.now(tz=UTC)
+    deployment = Deployment(declared_feeds(), home=world.home, landing=world.landing, clock=lambda: clock)
+    needs = mart_needs(deployment.feeds, declared_marts())
+    with world.instance() as instance:
+        seen = Observed(instance, graph, clock)
+        found = [problem for section in SECTIONS.values() for problem in section(seen, deployment, needs)]
+    assert len({problem.key for problem in found}) == len(found), "one cause, one problem"
+    return {problem.key: problem for problem in found}
 
 
 # The sample ends on a Wednesday; by its calendar the next delivery is due on Thursday at nine.
@@ -69,6 +82,7 @@ def delivered(world: Deployed, name: str, lines: list[str], *, rest_s: float = 2
 def test_where_nothing_is_wrong_it_says_so(world: Deployed, graph: Any) -> None:
     (only,) = asked(world, graph, "daily_sales", IN_TIME)
     assert (only.kind, only.asset) == ("all is well", "marts/daily_sales")
+    assert wrong(world, graph, IN_TIME) == {}
 
 
 def test_a_file_that_is_still_being_written(world: Deployed, graph: Any) -> None:
@@ -93,6 +107,11 @@ def test_a_delivery_that_is_missing(world: Deployed, graph: Any) -> None:
     assert (reasons[0].kind, first.kind) == ("delivery missing", "delivery missing")
     assert "Friday 2026-03-20's delivery of order_lines, due 09:00 Europe/London, is missing" in first.said
     assert "team:sales" in first.then
+    told = wrong(world, graph, datetime(2026, 3, 20, 10, tzinfo=UTC))
+    assert set(told) == {"missing:order_lines"}, "customers have until the evening"
+    problem = told["missing:order_lines"]
+    assert (problem.owner, problem.runbook) == ("team:sales", "missing-delivery")
+    assert {"raw/retail/order_lines", "marts/daily_sales", "release"} <= set(problem.assets)
 
 
 def test_another_process_holds_the_warehouse(world: Deployed, graph: Any) -> None:
@@ -119,6 +138,10 @@ def test_a_run_that_died_is_told_as_such_until_it_is_made_good(world: Deployed, 
         first = asked(world, graph, "daily_sales")[0]
     assert (first.kind, first.asset) == ("run failed", "deliveries/retail/order_lines")
     assert "is gone" in first.said
+    died = [key for key in wrong(world, graph) if key.startswith("run:")]
+    assert died == [], "it is asked for again by itself"
+    later = wrong(world, graph, datetime.now(tz=UTC) + timedelta(minutes=10))
+    assert [key.rpartition(":")[2] for key in later if key.startswith("run:")] == ["died"]
     world.deliver("retail/order_lines/2026-03-19.csv", world.lines(SALES)[:3])
     time.sleep(2.1)
     assert world.platform("run", "--json").code == 0
@@ -132,6 +155,9 @@ def test_a_delivery_in_quarantine(world: Deployed, graph: Any) -> None:
     assert (first.kind, first.asset) == ("delivery quarantined", "deliveries/retail/order_lines")
     assert "broken.csv" in first.said
     assert "platform quarantine list order_lines" in first.then
+    assert set(wrong(world, graph, datetime(2026, 3, 20, 10, tzinfo=UTC))) == {
+        "check:raw/retail/order_lines:no_delivery_quarantined"
+    }, "what is late for that reason is no cause of its own"
 
 
 def test_a_check_that_failed_above(world: Deployed, graph: Any) -> None:
@@ -139,11 +165,17 @@ def test_a_check_that_failed_above(world: Deployed, graph: Any) -> None:
     with delivered(world, "rejected.csv", [lines[0], *(line.replace("2026-", "someday-") for line in lines[1:])]):
         assert world.platform("run", "--json").code == 1
         reasons = asked(world, graph, "release", IN_TIME)
+        told = wrong(world, graph, IN_TIME)
     kinds = [(reason.kind, reason.asset) for reason in reasons]
     assert ("check failed", "raw/retail/order_lines") in kinds
     failed = next(reason for reason in reasons if reason.kind == "check failed")
     assert "rejects_within_tolerance" in failed.said
     assert "nothing is built on it" in failed.said
+    problem = told.pop("check:raw/retail/order_lines:rejects_within_tolerance")
+    assert (problem.owner, problem.runbook) == ("team:sales", "rows-rejected")
+    assert {"staging/retail/stg_retail__order_lines", "marts/daily_sales", "release"} <= set(problem.assets)
+    assert "rejected.csv" in problem.detail
+    assert not [key for key in told if key.startswith(("run:", "model:"))], "that the run failed follows from it"
 
 
 def test_an_error_of_dbt(world: Deployed, graph: Any) -> None:
@@ -158,6 +190,11 @@ def test_an_error_of_dbt(world: Deployed, graph: Any) -> None:
     errors = [reason for reason in asked(world, graph, "dim_products", IN_TIME) if reason.kind == "dbt error"]
     assert [error.asset for error in errors] == ["snapshots/product_prices"]
     assert "dbt_valid_to" in errors[0].said
+    told = {key: each for key, each in wrong(world, graph, IN_TIME).items() if key.startswith(("run:", "model:"))}
+    assert set(told) == {"model:snapshots/product_prices"}, "the run, and what is below, failed of it"
+    assert "marts/dim_products" in told["model:snapshots/product_prices"].assets
+    assert world.platform("run", "--json").code == 0
+    assert not [key for key in wrong(world, graph, IN_TIME) if key.startswith("model:")]
 
 
 def test_a_condition_that_is_not_met(tmp_path: Path) -> None:

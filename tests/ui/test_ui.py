@@ -1,6 +1,6 @@
-"""The Dagster UI as a user starts it: nothing is clicked, a file is dropped, a release comes out.
+"""The Dagster UI as a user starts it: nothing is clicked, a file is dropped, a release comes out, and owners are told.
 
-One UI serves all tests of this file; it runs on a free port, with a home of its own.
+One UI serves all tests of this file, in their order; it runs on a free port, with a home of its own.
 """
 
 import http.client
@@ -20,12 +20,14 @@ from typing import Any, Final
 import psutil
 import pytest
 from deployed import Deployed
+from receivers import Webhook, here, webhook
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 CHROMEDRIVER: Final = Path("/usr/bin/chromedriver")
 CHAIN_S: Final = 150
+CANARY: Final = "T0KEN-canary-8c1f"
 pytestmark = pytest.mark.timeout(420)
 
 
@@ -36,6 +38,7 @@ class Ui:
     world: Deployed
     port: int
     pid: int
+    told: Webhook
 
     @property
     def url(self) -> str:
@@ -51,13 +54,23 @@ class Ui:
 
     def runs(self) -> list[dict[str, Any]]:
         """Every run, newest first."""
-        answer = self.ask("{ runsOrError { ... on Runs { results { status assets { key { path } } } } } }")
+        answer = self.ask("{ runsOrError { ... on Runs { results { runId status assets { key { path } } } } } }")
         found: list[dict[str, Any]] = answer["runsOrError"]["results"]
         return found
 
     def materialized(self) -> set[str]:
         """The assets that any run has materialized."""
         return {"/".join(asset["key"]["path"]) for run in self.runs() for asset in run["assets"]}
+
+    def quiet(self) -> None:
+        """Wait until nothing runs, and nothing is asked for during a few ticks."""
+        calm = [0]
+
+        def still() -> bool:
+            calm[0] = calm[0] + 1 if all(run["status"] in ("SUCCESS", "FAILURE") for run in self.runs()) else 0
+            return calm[0] > 24
+
+        until(still, CHAIN_S, self, "quiet")
 
     def log(self) -> str:
         return (self.world.root / "ui.log").read_text()[-4000:]
@@ -82,7 +95,13 @@ def answers(ui: Ui) -> bool:
 @pytest.fixture(scope="module")
 def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
     """`platform ui` on an empty landing folder, ended as Ctrl-C ends it."""
-    world = Deployed(tmp_path_factory.mktemp("ui"))
+    root = tmp_path_factory.mktemp("ui")
+    with webhook() as told:
+        channel = {"PLATFORM_ALERT": told.url(f"/{CANARY}"), "PLATFORM_ALERT_HOSTS": here(told)}
+        yield from _started(Deployed(root, channel), told)
+
+
+def _started(world: Deployed, told: Webhook) -> Iterator[Ui]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -91,7 +110,7 @@ def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
         (world.root / "ui.log").open("w") as log,
         world.start("platform", "ui", "--port", str(port), out=log, err=subprocess.STDOUT) as process,
     ):
-        ui = Ui(world, port, process.pid)
+        ui = Ui(world, port, process.pid, told)
         try:
             until(lambda: answers(ui), 90, ui, "answer")
             yield ui
@@ -120,7 +139,8 @@ def test_sensors_and_automation_are_on_without_a_click(ui: Ui) -> None:
         "{ ... on Sensors { results { name sensorState { status } } } } }"
     )
     states = {sensor["name"]: sensor["sensorState"]["status"] for sensor in answer["sensorsOrError"]["results"]}
-    assert states == dict.fromkeys(("automation", "customers_files", "order_lines_files", "products_files"), "RUNNING")
+    names = ("alerts", "automation", "customers_files", "order_lines_files", "products_files")
+    assert states == dict.fromkeys(names, "RUNNING")
 
 
 def test_the_daemons_are_healthy(ui: Ui) -> None:
@@ -146,18 +166,76 @@ def test_no_run_of_the_chain_failed(ui: Ui, chained: float) -> None:
     assert {run["status"] for run in ui.runs()} <= {"SUCCESS", "STARTED", "STARTING", "QUEUED"}, ui.log()
 
 
-def test_one_more_file_makes_one_more_release(ui: Ui, chained: float) -> None:
-    before = ui.world.current
-    ui.world.simulate(days=1, rows=50, until="2026-03-18", dirt=0.0)
-    newest = [("2026-03-18",)]
-    until(
-        lambda: (
-            ui.world.current != before and ui.world.query("SELECT max(sale_date)::VARCHAR FROM daily_sales") == newest
-        ),
-        CHAIN_S,
-        ui,
-        "release of the new day",
+SALES: Final = "retail/order_lines/2026-03-17.csv"
+
+
+def another(ui: Ui, first: int, count: int = 20) -> list[str]:
+    """Lines of a delivery that no other has: sales of the 17th under other invoice numbers."""
+    head, *lines = ui.world.lines(SALES)
+    return [head, *(f"{first + at}{line[line.index(',') :]}" for at, line in enumerate(lines[:count]))]
+
+
+def test_one_more_file_is_one_run_and_one_more_release(ui: Ui, chained: float) -> None:
+    ui.quiet()
+    before, release = {run["runId"] for run in ui.runs()}, ui.world.current
+    ui.world.deliver("retail/order_lines/more.csv", another(ui, 700000))
+    until(lambda: ui.world.current != release, CHAIN_S, ui, "release of the new file")
+    sold = "SELECT count(*) FROM fct_order_lines WHERE invoice_no BETWEEN '700000' AND '700019'"
+    assert ui.world.query(sold) == [(20,)]
+    ui.quiet()
+    (run,) = (run for run in ui.runs() if run["runId"] not in before)
+    assert {asset["key"]["path"][0] for asset in run["assets"]} >= {"raw", "staging", "marts", "release"}
+
+
+def test_a_copy_of_it_is_one_run_that_builds_nothing(ui: Ui, chained: float) -> None:
+    before, release = {run["runId"] for run in ui.runs()}, ui.world.current
+    ui.world.deliver("retail/order_lines/copy.csv", another(ui, 700000))
+    until(lambda: len(ui.runs()) > len(before), CHAIN_S, ui, "run")
+    ui.quiet()
+    (run,) = (run for run in ui.runs() if run["runId"] not in before)
+    assert (run["status"], run["assets"]) == ("SUCCESS", [])
+    assert ui.world.current == release
+
+
+def messages(ui: Ui, key: str) -> list[dict[str, Any]]:
+    """What owners were told of a cause."""
+    return [heard.json for heard in ui.told.heard if heard.json["key"] == key]
+
+
+def test_a_cause_is_told_once_with_all_that_is_behind_it(ui: Ui, chained: float) -> None:
+    release = ui.world.current
+    lines = another(ui, 800000, 30)
+    ui.world.deliver("retail/order_lines/rejected.csv", [lines[0], *(f"no invoice{line[6:]}" for line in lines[1:])])
+    key = "check:raw/retail/order_lines:rejects_within_tolerance"
+    until(lambda: bool(messages(ui, key)), CHAIN_S, ui, "message")
+    ui.quiet()
+    (message,) = messages(ui, key)
+    assert (message["owner"], message["runbook"]) == ("team:sales", "rows-rejected")
+    assert "rejected.csv: 30 of 30 rows rejected" in message["detail"]
+    assert {"marts/daily_sales", "release"} <= set(message["assets"])
+    assert message["command"] == "platform why raw/retail/order_lines"
+    said = ui.world.platform("why", "marts/daily_sales", "--json").answer["reasons"]
+    assert ("check failed", "raw/retail/order_lines") in [(each["kind"], each["asset"]) for each in said]
+    assert ui.world.current == release, "nothing is released that did not pass"
+    told = [heard.json["key"] for heard in ui.told.heard]
+    assert not [each for each in told if each.startswith(("run:", "model:", "sensor:"))], "what follows is no cause"
+
+
+def test_a_sensor_that_is_switched_off_is_why(ui: Ui, chained: float) -> None:
+    selector = (
+        '{ repositoryName: "__repository__", repositoryLocationName: "platform_assets", '
+        'sensorName: "order_lines_files" }'
     )
+    sensor = ui.ask(f"{{ sensorOrError(sensorSelector: {selector}) {{ ... on Sensor {{ id }} }} }}")["sensorOrError"]
+    ui.ask(f'mutation {{ stopSensor(id: "{sensor["id"]}") {{ __typename }} }}')
+    try:
+        ui.world.deliver("retail/order_lines/unseen.csv", another(ui, 900000))
+        time.sleep(2.5)
+        first, *_ = ui.world.platform("why", "marts/daily_sales", "--json").answer["reasons"]
+        assert (first["kind"], first["asset"]) == ("sensor off", "deliveries/retail/order_lines")
+        assert "unseen.csv" in first["said"]
+    finally:
+        ui.ask(f"mutation {{ startSensor(sensorSelector: {selector}) {{ __typename }} }}")
 
 
 @pytest.mark.skipif(not CHROMEDRIVER.exists(), reason="chromedriver is not installed")
@@ -185,3 +263,9 @@ def test_the_asset_graph_shows_the_assets_in_a_browser(ui: Ui, chained: float, t
         shows("locations/platform_assets/asset-groups/marts/lineage", "fct_order_lines", "daily_sales", "dim_customers")
         shows("assets/raw/retail/order_lines?view=checks", "receipts_reconcile", "rejects_within_tolerance")
     assert len(list(tmp_path.glob("*.png"))) == 3
+
+
+def test_where_alerts_go_is_written_nowhere(ui: Ui, chained: float) -> None:
+    assert ui.told.heard, "it is used"
+    written = [path for path in ui.world.root.rglob("*") if path.is_file() and CANARY.encode() in path.read_bytes()]
+    assert written == []

@@ -22,8 +22,8 @@ from platform_assets.engine.draft import draft, field_line
 from platform_assets.engine.feed import Feed
 from platform_assets.engine.formats import Csv
 from platform_assets.engine.infer import Profile, names_for, profile_of
-from platform_assets.engine.ledger import Receipt
 from platform_assets.engine.proposal import Proposal, propose
+from platform_assets.engine.receipts import Receipt
 from platform_assets.engine.rehearsal import rehearse
 from platform_assets.errors import ConfigurationError, DeliveryRefused
 

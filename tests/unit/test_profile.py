@@ -12,8 +12,9 @@ from shop import SALES, Shop, sales
 
 from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.feed import Feed, Files, seconds
-from platform_assets.engine.ledger import Ledger, Receipt
+from platform_assets.engine.ledger import Ledger
 from platform_assets.engine.profile import Figure, Judgement, Profile, Profiles, judge
+from platform_assets.engine.receipts import Receipt
 from platform_assets.feeds.retail import ORDER_LINES
 
 DELIVERED = Path(__file__).parents[3] / "shared" / "data" / "retail"

@@ -13,8 +13,8 @@ from shop import SALES, Shop, sales
 from platform_assets.engine.contract import Contract, Field
 from platform_assets.engine.due import due, newest_data
 from platform_assets.engine.feed import Cadence, Feed, hours
-from platform_assets.engine.ledger import Receipt
 from platform_assets.engine.promise import breaks, fresh, fresh_mart, missing, promises
+from platform_assets.engine.receipts import Receipt
 from platform_assets.engine.release import Release
 from platform_assets.engine.tally import Promise
 from platform_assets.errors import ConfigurationError

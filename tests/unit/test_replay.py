@@ -8,6 +8,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 
+import duckdb
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -221,6 +222,22 @@ def test_a_lost_warehouse_comes_back_from_the_archive(tmp_path: Path, landing: s
     assert [receipt.delivery_id for receipt in outcome.receipts] == [1, 2, 3, 4]
     assert content(shop) == before
     assert shop.ingest().receipts == []
+
+
+def test_what_comes_back_counts_as_newer_than_what_was_released(tmp_path: Path) -> None:
+    shop = new_shop(tmp_path)
+    for name, text in (("a.csv", CONTENTS[0]), ("b.csv", CONTENTS[1]), ("a.csv", CONTENTS[2])):
+        shop.load(name, text)
+    with duckdb.connect(str(shop.deployment.warehouse.marts)) as marts:
+        marts.execute("CREATE TABLE daily AS SELECT 1 AS n")
+    shop.deployment.begin_build([shop.feed.name], "code")
+    released = shop.deployment.releases.publish(shop.deployment.warehouse, shop.clock(), ["daily"])
+    assert not shop.deployment.unbuilt("code")
+    (shop.deployment.home / "warehouse.duckdb").unlink()
+    shop.deployment.prepare()
+    shop.ingest()
+    assert min(receipt.revision for receipt in shop.receipts()) > released.built_from[shop.feed.name]
+    assert shop.deployment.unbuilt("code").feeds == [shop.feed.name]
 
 
 def test_an_older_warehouse_gets_what_it_lacks_before_anything_new(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from shop import SALES
 
 from platform_assets.engine.feed import Feed, Volume
-from platform_assets.engine.ledger import Receipt
+from platform_assets.engine.receipts import Receipt
 from platform_assets.engine.volume import Judgement, judge
 from platform_assets.errors import ConfigurationError
 from platform_assets.feeds.retail import ORDER_LINES
