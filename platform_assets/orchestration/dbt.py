@@ -141,7 +141,7 @@ def _build(context: dg.AssetExecutionContext, deployment: Deployment, manifest_p
     )
     target = deployment.home / "dbt"
     target.mkdir(parents=True, exist_ok=True)
-    arguments = ["--log-level", "none", "--no-use-colors", "build", "--exclude-resource-type", "unit_test"]
+    arguments = ["--log-level", "none", "--no-use-colors", "--no-write-json", "build", "--exclude-resource-type", "unit_test"]
     arguments += dbt_places(target)
     # A test runs with the lowest of the models it reads, never before all of them are there.
     arguments += ["--indirect-selection", chosen.indirect_selection or "buildable"]

@@ -8,7 +8,9 @@ from typing import Final
 
 import dagster as dg
 import psutil
+from dagster._core.events import RunFailureReason
 from dagster._core.storage.dagster_run import RunRecord
+from dagster._core.storage.tags import RUN_FAILURE_REASON_TAG
 
 from platform_assets.orchestration.process import DIED_TAG, PROCESS_TAG, process_is_alive
 from platform_assets.settings import Settings
@@ -17,6 +19,7 @@ _TEMPLATE: Final = Path(__file__).with_name("dagster.yaml")
 _BEGUN: Final = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 _TO_BEGIN: Final = [dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING]
 _CLOCKS_DIFFER_S: Final = 5
+_NEWEST: Final = 100
 
 
 def prepare_dagster_home(settings: Settings) -> None:
@@ -51,6 +54,7 @@ def reconcile(instance: dg.DagsterInstance) -> list[str]:
         if run is not None and not run.is_finished:
             note_death(instance, run, why)
             instance.report_run_failed(run, why)
+    _note_the_interrupted(instance)
     _free_slots_of_the_gone(instance)
     return list(dead)
 
@@ -74,6 +78,14 @@ def note_death(instance: dg.DagsterInstance, run: dg.DagsterRun, why: str) -> No
     """Say that the run died, which is not that its work failed, and give back its pool slots."""
     instance.add_run_tags(run.run_id, {DIED_TAG: why})
     instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+
+
+def _note_the_interrupted(instance: dg.DagsterInstance) -> None:
+    """Runs that a signal ended, without anybody having asked for that run to end, died with what was shut down."""
+    interrupted = {RUN_FAILURE_REASON_TAG: RunFailureReason.UNEXPECTED_TERMINATION.value}
+    for run in instance.get_runs(dg.RunsFilter(tags=interrupted), limit=_NEWEST):
+        if DIED_TAG not in run.tags:
+            instance.add_run_tags(run.run_id, {DIED_TAG: "It was interrupted, as by Ctrl-C."})
 
 
 def _gone(process: str) -> str:

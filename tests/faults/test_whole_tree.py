@@ -291,7 +291,7 @@ def test_a_lost_cursor_brings_no_row_twice(trees: Callable[[int], Tree]) -> None
     tree.recovers()
     rows = tree.lines()
     shutil.rmtree(tree.world.home / "dagster" / "schedules")
-    (known,) = tree.world.landing.glob("retail/order_lines/*.csv")
+    known = next(tree.world.landing.glob("retail/order_lines/*.csv"))
     shutil.copy(known, known.with_name("again.csv"))
     tree.recovers()
     assert tree.ask("SELECT status FROM ledger.deliveries WHERE slot LIKE '%again.csv'") == [("duplicate",)]

@@ -184,6 +184,15 @@ def test_a_run_that_is_told_to_stop_is_canceled_and_lets_go_of_everything(dagste
     assert not dagster.launcher.terminate(run_id), "there is nothing left to stop"
 
 
+def test_a_run_that_a_shutdown_interrupts_has_died_and_not_failed(dagster: Dagster) -> None:
+    dagster.get_warm()
+    with dagster.held(CUSTOMERS) as run_id:
+        os.kill(int(dagster.run(run_id).tags[PROCESS_TAG].split("@")[0]), signal.SIGTERM)
+        assert dagster.ended(run_id, 30) == "FAILURE"
+    assert reconcile(dagster.instance) == []
+    assert "interrupted" in dagster.run(run_id).tags[DIED_TAG]
+
+
 def test_a_run_whose_process_is_killed_is_found_dead_and_its_slot_is_free(dagster: Dagster) -> None:
     dagster.get_warm()
     with dagster.held(CUSTOMERS) as run_id:
