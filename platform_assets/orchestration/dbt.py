@@ -23,7 +23,7 @@ from platform_assets.engine.warehouse import attach, quote
 from platform_assets.orchestration.automation import on_cron, on_new_data
 from platform_assets.orchestration.configured import declared_marts
 from platform_assets.orchestration.keys import WRITER_POOL, raw_key
-from platform_assets.orchestration.manifest import code_version, current_manifest, dbt_places
+from platform_assets.orchestration.manifest import code_version, current_manifest, dbt_places, parsed_manifest
 from platform_assets.orchestration.resources import DeploymentResource
 
 _LEDGER_SOURCE: Final = "platform"
@@ -59,6 +59,18 @@ class Translator(DagsterDbtTranslator):
         spec = super().get_asset_spec(manifest, unique_id, project)
         # The ledger tells models what is new; it is not data that anybody materializes.
         return spec.replace_attributes(deps=[dep for dep in spec.deps if dep.asset_key.path[0] != _LEDGER_SOURCE])
+
+
+def prime() -> None:
+    """Let dbt build what it builds at the beginning of every process, for one that runs are forked from: how its
+    configuration is validated and its manifest read. Touches no database and starts no thread."""
+    from dbt.adapters.duckdb.credentials import DuckDBCredentials
+    from dbt.contracts.graph.manifest import Manifest
+    from dbt.contracts.project import ProfileConfig, Project, ProjectFlags
+
+    for configuration in (Project, ProjectFlags, ProfileConfig, DuckDBCredentials):
+        configuration.json_schema()
+    Manifest.from_msgpack(parsed_manifest(current_manifest()).read_bytes())
 
 
 def _declared(node: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -141,7 +153,8 @@ def _build(context: dg.AssetExecutionContext, deployment: Deployment, manifest_p
     )
     target = deployment.home / "dbt"
     target.mkdir(parents=True, exist_ok=True)
-    arguments = ["--log-level", "none", "--no-use-colors", "--no-write-json", "build", "--exclude-resource-type", "unit_test"]
+    arguments = ["--log-level", "none", "--no-use-colors", "--no-write-json"]
+    arguments += ["build", "--exclude-resource-type", "unit_test"]
     arguments += dbt_places(target)
     # A test runs with the lowest of the models it reads, never before all of them are there.
     arguments += ["--indirect-selection", chosen.indirect_selection or "buildable"]
@@ -155,7 +168,7 @@ def _build(context: dg.AssetExecutionContext, deployment: Deployment, manifest_p
         elif event["info"]["name"] in _RESULTS:
             context.log.info(event["info"]["msg"])
 
-    manifest = Manifest.from_msgpack((manifest_path.parent / "partial_parse.msgpack").read_bytes())
+    manifest = Manifest.from_msgpack(parsed_manifest(manifest_path).read_bytes())
     try:
         result = dbtRunner(manifest=manifest, callbacks=[hear]).invoke([*arguments, *chosen.selection_args])
     finally:

@@ -41,10 +41,7 @@ def code_version(feeds: Iterable[Feed], marts: Iterable[Mart]) -> str:
 
 
 def current_manifest() -> Path:
-    """The path of a manifest.json that agrees with the project's files; parses the project if it has to.
-
-    Beside it lies partial_parse.msgpack, the same manifest as dbt itself loads it.
-    """
+    """The path of a manifest.json that agrees with the project's files; parses the project if it has to."""
     manifest = _TARGET / "manifest.json"
     stamp = _TARGET / "manifest.digest"
     digest = dbt_digest()
@@ -58,6 +55,11 @@ def current_manifest() -> Path:
             _parse()
             stamp.write_text(digest)
     return manifest
+
+
+def parsed_manifest(manifest: Path) -> Path:
+    """The same manifest as dbt itself loads it."""
+    return manifest.with_name("partial_parse.msgpack")
 
 
 def mart_needs(feeds: Iterable[Feed], marts: Iterable[Mart]) -> dict[str, list[str]]:

@@ -74,6 +74,7 @@ def main() -> None:
         readers = pkgutil.iter_modules(importlib.import_module(_READERS).__path__, f"{_READERS}.")
         for module in (*_PRELOADED, *(each.name for each in readers)):
             importlib.import_module(module)
+        importlib.import_module("platform_assets.orchestration.dbt").prime()
     except Exception as error:
         _tell(launcher, unfit=f"{type(error).__name__}: {error}")
         raise

@@ -30,7 +30,7 @@ AWAKE_S: Final = 120
 TAKEN_IN_S: Final = 60
 ORPHAN_S: Final = 60
 BUILT_S: Final = 240
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 class Tree:
@@ -237,7 +237,6 @@ def test_two_kills_of_everything_lose_and_double_nothing(trees: Callable[[int], 
     tree.recovers()
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(5400)
 def test_fifty_kills_of_everything_lose_and_double_nothing(trees: Callable[[int], Tree]) -> None:
     kills = int(os.environ.get("WHOLE_TREE_KILLS", "50"))
@@ -252,7 +251,6 @@ def test_fifty_kills_of_everything_lose_and_double_nothing(trees: Callable[[int]
     tree.recovers()
 
 
-@pytest.mark.slow
 def test_a_run_that_is_killed_alone_is_noticed_and_its_file_offered_again(trees: Callable[[int], Tree]) -> None:
     tree = trees(2)
     tree.start()
@@ -268,7 +266,6 @@ def test_a_run_that_is_killed_alone_is_noticed_and_its_file_offered_again(trees:
     tree.recovers()
 
 
-@pytest.mark.slow
 def test_a_daemon_that_dies_in_the_middle_of_a_tick_leaves_no_process_and_loses_nothing(
     trees: Callable[[int], Tree],
 ) -> None:
@@ -284,7 +281,6 @@ def test_a_daemon_that_dies_in_the_middle_of_a_tick_leaves_no_process_and_loses_
     tree.recovers()
 
 
-@pytest.mark.slow
 def test_a_lost_cursor_brings_no_row_twice(trees: Callable[[int], Tree]) -> None:
     tree = trees(2)
     tree.drop_a_day()
