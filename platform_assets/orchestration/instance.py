@@ -84,7 +84,7 @@ def _note_the_interrupted(instance: dg.DagsterInstance) -> None:
     """Runs that a signal ended, without anybody having asked for that run to end, died with what was shut down."""
     interrupted = {RUN_FAILURE_REASON_TAG: RunFailureReason.UNEXPECTED_TERMINATION.value}
     for run in instance.get_runs(dg.RunsFilter(tags=interrupted), limit=_NEWEST):
-        if DIED_TAG not in run.tags:
+        if not run.tags.get(DIED_TAG):
             instance.add_run_tags(run.run_id, {DIED_TAG: "It was interrupted, as by Ctrl-C."})
 
 

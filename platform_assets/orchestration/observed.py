@@ -20,7 +20,7 @@ from dagster_shared.error import SerializableErrorInfo
 
 from platform_assets.orchestration.automation import UNDER_WAY, evaluations
 from platform_assets.orchestration.keys import WRITER_POOL
-from platform_assets.orchestration.resources import DIED_TAG
+from platform_assets.orchestration.process import DIED_TAG
 
 # A check that only says what follows: a delivery is missing, or something keeps it from its assets. That is the cause.
 CONSEQUENCES: Final = ("fresh",)
@@ -190,8 +190,7 @@ class Observed:
             )
         if not found and others:
             why = run.tags.get(DIED_TAG)
-            kind = "run" if why is None else "died"
-            found.append(FailedStep(run, "", why or message, kind, others, at, died=why is not None))
+            found.append(FailedStep(run, "", why or message, "died" if why else "run", others, at, died=bool(why)))
         return found
 
     def _assets_of(self, step: str, run: dg.DagsterRun) -> tuple[dg.AssetKey, ...]:

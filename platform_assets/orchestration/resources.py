@@ -14,7 +14,6 @@ import dagster as dg
 from platform_assets.engine.deployment import Deployment
 from platform_assets.errors import PlatformError
 from platform_assets.orchestration.configured import configured_deployment
-from platform_assets.orchestration.process import DIED_TAG as DIED_TAG
 from platform_assets.orchestration.process import PROCESS_TAG, process_name
 
 _RETRIES: Final = 4

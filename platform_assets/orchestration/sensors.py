@@ -17,7 +17,8 @@ from platform_assets.engine.landing import Arrival, settled
 from platform_assets.orchestration.automation import UNDER_WAY, followers, unfit
 from platform_assets.orchestration.feeds import IF_NEW_TAG
 from platform_assets.orchestration.keys import quarantine_key, raw_key
-from platform_assets.orchestration.resources import DIED_TAG, OpensDeployment
+from platform_assets.orchestration.process import DIED_TAG
+from platform_assets.orchestration.resources import OpensDeployment
 
 FEED_TAG: Final = "platform/feed"
 _SENSOR_INTERVAL_S: Final = 5
@@ -51,7 +52,8 @@ def feed_sensor(feed: Feed) -> dg.SensorDefinition:
         last = _last_run(context.instance, feed)
         if last is not None and last.status in UNDER_WAY:
             return dg.SkipReason(f"{len(ready)} new files; run {last.run_id} is under way")
-        died = last is not None and DIED_TAG in last.tags
+        # A run that is executed again keeps the tag of the one before, emptied.
+        died = last is not None and bool(last.tags.get(DIED_TAG))
         unbuilt = died and _unbuilt(opened, here)
         if not ready and not unbuilt:
             return dg.SkipReason(_left_alone(unseen) if unseen else "no new file")
