@@ -22,7 +22,8 @@ _LONGEST_S: Final = 1800
 class Contender:
     """Something that is measured. `target` is MODULE:FUNCTION, `rows` what it must have accepted and rejected.
 
-    most_rounds: the very slow are not measured as often as the others.
+    most_rounds: the very slow are not measured as often as the others. series: it takes long to get ready, so one
+    process answers with all its samples, which it has checked itself.
     """
 
     name: str
@@ -31,11 +32,12 @@ class Contender:
     rows: tuple[int, int]
     peer: bool = False
     most_rounds: int = 99
+    series: bool = False
 
 
 @dataclass(frozen=True)
 class Goal:
-    """`of` may cost at most so many times what `to` costs; peak memory moreover at most so many MB."""
+    """`of` may cost at most so many times what `to` costs; moreover at most so many MB at its peak, and seconds."""
 
     of: str
     to: str
@@ -43,16 +45,21 @@ class Goal:
     wall: float | None = None
     memory: float | None = None
     most_mb: float | None = None
+    most_s: float | None = None
 
 
 @dataclass(frozen=True)
 class Workload:
-    """Contenders that are measured in turn, `rounds` times, and what is to be reached."""
+    """Contenders that are measured in turn, `rounds` times, and what is to be reached.
+
+    waiting: what is measured is how long somebody waits, rather than what a process costs.
+    """
 
     title: str
     contenders: Sequence[Contender]
     goals: Sequence[Goal]
     rounds: int
+    waiting: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,6 +77,7 @@ class Sizes:
     day: int = 30_000
     waiting: int = 100_000
     peers: int = 300_000
+    deliveries: int = 10
 
 
 QUICK: Final = Sizes(
@@ -82,6 +90,7 @@ QUICK: Final = Sizes(
     history=(60_000, 300_000, 900_000),
     waiting=2_000,
     peers=100_000,
+    deliveries=2,
 )
 
 
@@ -148,15 +157,20 @@ class Site:
         figures: dict[str, Any] = json.loads(result.read_text())
         return figures
 
-    def measure(self, workload: Workload) -> dict[str, list[dict[str, float]]]:
+    def measure(self, workload: Workload) -> dict[str, list[dict[str, Any]]]:
         """Samples by contender. Their order turns by one each round, so that nobody always runs behind the same."""
         contenders = [each for each in workload.contenders if self.peers is not None or not each.peer]
-        samples: dict[str, list[dict[str, float]]] = {each.name: [] for each in contenders}
+        samples: dict[str, list[dict[str, Any]]] = {each.name: [] for each in contenders}
         for round_ in range(workload.rounds):
             for contender in _turned(contenders, round_):
                 if round_ >= contender.most_rounds:
                     continue
                 figures = self._once(contender)
+                if contender.series:
+                    samples[contender.name] += figures["answer"]
+                    said = ", ".join(f"{sample['wall_s']:.1f}" for sample in figures["answer"])
+                    self.notify(f"  {contender.name}: {said} s")
+                    continue
                 rows = tuple(figures.pop("rows"))
                 if rows != contender.rows:
                     raise Failed(f"{contender.name}: {rows} rows accepted and rejected instead of {contender.rows}")

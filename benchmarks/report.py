@@ -20,9 +20,21 @@ _BEGIN: Final = "<!-- figures: written by make bench -->"
 _END: Final = "<!-- end of figures -->"
 _PACKAGES: Final = ("duckdb", "polars", "pandera", "pyarrow")
 _PEERS: Final = ("dlt", "pandas", "sqlalchemy", "polars", "pandera", "pydantic", "duckdb")
+_COSTS: Final = (
+    "",
+    "Medians, with the least and the most in brackets. × is the ratio of CPU to the workload's bare load.",
+    "",
+    "| workload | who | CPU s | × | wall s | peak MB | start: CPU s | rounds |",
+    "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+)
+_WAITS: Final = (
+    "",
+    "| waited for | by | median s | 90 % within | least–most | CPU s | others | load | samples |",
+    "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+)
 _METERS: Final = {"cpu": ("cpu_s", "CPU"), "wall": ("wall_s", "wall"), "memory": ("peak_mb", "peak memory")}
 
-Samples = Mapping[str, list[dict[str, float]]]
+Samples = Mapping[str, list[dict[str, Any]]]
 
 
 def kept(workload: Workload, samples: Samples, sizes: str, where: str, on: str) -> dict[str, Any]:
@@ -34,6 +46,7 @@ def kept(workload: Workload, samples: Samples, sizes: str, where: str, on: str) 
         "on": on,
         "samples": samples,
         "goals": [asdict(goal) for goal in workload.goals],
+        "waiting": workload.waiting,
     }
 
 
@@ -57,15 +70,15 @@ def table(results: Mapping[str, Any]) -> str:
         lines += [
             f"| {name}: {what} | {limit} | {measured} | {sign} |" for what, limit, measured, sign in _goals(result)
         ]
-    lines += [
-        "",
-        "Medians, with the least and the most in brackets. × is the ratio of CPU to the workload's bare load.",
-        "",
-        "| workload | who | CPU s | × | wall s | peak MB | start: CPU s | rounds |",
-        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
-    ]
-    for result in results.values():
+    costs, waits = (
+        [each for each in results.values() if each.get("waiting", False) is waiting] for waiting in (False, True)
+    )
+    if costs:
+        lines += _COSTS
+    for result in costs:
         lines += _rows(result)
+    for result in waits:
+        lines += _waits(result)
     lines += [""]
     places: dict[str, list[str]] = {}
     for name, result in results.items():
@@ -99,6 +112,9 @@ def _goals(result: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str]]:
             else:
                 shown = f"{limit:.2f} ×", f"{ratio:.2f} ×"
             yield f"{said} of {goal['of']} to {goal['to']}", *shown, _sign(ratio <= limit)
+        if goal.get("most_s") is not None:
+            waited = _median(samples[goal["of"]], "wall_s")
+            yield f"wall of {goal['of']}", f"{goal['most_s']} s", f"{waited:.1f} s", _sign(waited <= goal["most_s"])
         if goal["most_mb"] is not None:
             peak = _median(samples[goal["of"]], "peak_mb")
             yield (
@@ -125,11 +141,31 @@ def _rows(result: Mapping[str, Any]) -> Iterator[str]:
         title = ""
 
 
-def _median(samples: list[dict[str, float]], meter: str) -> float:
-    return statistics.median(sample[meter] for sample in samples)
+def _waits(result: Mapping[str, Any]) -> Iterator[str]:
+    """How long it takes, what it uses meanwhile, and where the time goes."""
+    measured = {name: each for name, each in result["samples"].items() if each}
+    title = result["title"]
+    yield from _WAITS
+    for name, each in measured.items():
+        waited = sorted(sample["wall_s"] for sample in each)
+        most = statistics.quantiles(waited, n=10, method="inclusive")[-1] if len(waited) > 1 else waited[0]
+        yield (
+            f"| {title} | {name} | {_median(each, 'wall_s'):.1f} | {most:.1f} | {waited[0]:.1f}–{waited[-1]:.1f} "
+            f"| {_median(each, 'cpu_s'):.1f} | {_median(each, 'others'):.0%} | {each[0]['load']:.1f} | {len(waited)} |"
+        )
+        title = ""
+    yield from ("", "| by | where the time goes: medians, s |", "| --- | --- |")
+    for name, each in measured.items():
+        parts = dict.fromkeys(part for sample in each for part in sample["parts"])
+        spent = {part: statistics.median(sample["parts"].get(part, 0.0) for sample in each) for part in parts}
+        yield f"| {name} | {' · '.join(f'{part} {seconds:.1f}' for part, seconds in spent.items())} |"
 
 
-def _spread(samples: list[dict[str, float]], meter: str) -> str:
+def _median(samples: list[dict[str, Any]], meter: str) -> float:
+    return float(statistics.median(sample[meter] for sample in samples))
+
+
+def _spread(samples: list[dict[str, Any]], meter: str) -> str:
     values = sorted(sample[meter] for sample in samples)
     return f"{statistics.median(values):.2f} [{values[0]:.2f}–{values[-1]:.2f}]"
 

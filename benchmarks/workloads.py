@@ -186,8 +186,37 @@ def peers(site: Site) -> Workload:
     )
 
 
+def latency(site: Site) -> Workload:
+    """A small file, from the moment it is complete until readers have its rows."""
+    most = site.sizes.deliveries
+    some = -(-most // 3)
+
+    def waited_for(name: str, function: str, deliveries: int, **arguments: str) -> Contender:
+        arguments_ = {"deliveries": deliveries, **arguments}
+        return Contender(name, f"benchmarks.latency:{function}", arguments_, (0, 0), series=True)
+
+    return Workload(
+        "a file of 1,000 lines into a month of them",
+        [
+            waited_for("platform ui", "ours", most, launcher="warm"),
+            waited_for("platform ui, Dagster's own launcher", "ours", -(-most // 2), launcher="dagster"),
+            waited_for("platform run", "command", -(-most // 2)),
+            waited_for("platform run, after imports", "work", -(-most // 2)),
+            waited_for("stock Dagster + dbt", "stock", some),
+        ],
+        [
+            Goal("platform ui", "stock Dagster + dbt", wall=1 / 10, most_s=8),
+            Goal("platform ui, Dagster's own launcher", "stock Dagster + dbt", most_s=15),
+            Goal("platform run, after imports", "platform run", most_s=3),
+        ],
+        rounds=1,
+        waiting=True,
+    )
+
+
 WORKLOADS: Final[Mapping[str, Callable[[Site], Workload]]] = {
-    make.__name__: make for make in (csv, quoted, london, gzip, parquet, ndjson, files, daily, landing, again, peers)
+    make.__name__: make
+    for make in (csv, quoted, london, gzip, parquet, ndjson, files, daily, landing, again, peers, latency)
 }
 
 

@@ -55,7 +55,10 @@ def raw_customers() -> None:
 class EagerTranslator(DagsterDbtTranslator):
     """…/dbt/reference, "Customizing automation conditions"."""
 
-    def get_automation_condition(self, dbt_resource_props: Mapping[str, Any]) -> dg.AutomationCondition[Any] | None:
+    def get_automation_condition(
+        self,
+        dbt_resource_props: Mapping[str, Any],  # noqa: ARG002 - dagster-dbt's
+    ) -> dg.AutomationCondition[Any] | None:
         """Every model as soon as something above it has changed."""
         return dg.AutomationCondition.eager()
 

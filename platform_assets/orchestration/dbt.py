@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import dagster as dg
+import duckdb
 import orjson
 from dagster_dbt import DagsterDbtTranslator, DbtProject, dbt_assets
 from dagster_dbt.asset_utils import get_updated_cli_invocation_params_for_context
@@ -19,6 +20,7 @@ from dagster_dbt.core.dbt_cli_event import DbtCoreCliEventMessage
 
 from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.feed import Cadence, Feed
+from platform_assets.engine.ledger import Ledger
 from platform_assets.engine.warehouse import attach, quote
 from platform_assets.orchestration.automation import on_cron, on_new_data
 from platform_assets.orchestration.configured import declared_marts
@@ -178,7 +180,7 @@ def _build(context: dg.AssetExecutionContext, deployment: Deployment, manifest_p
         sum(message["info"]["name"] in names for message in messages) for names in (_RESULTS[:2], _RESULTS[2:])
     )
     deployment.notify(f"dbt: {built} models built, {tested} tests run")
-    counts = _row_counts(deployment)
+    figures = _figures(deployment, chosen.manifest)
     for event in messages:
         message = DbtCoreCliEventMessage(raw_event=event, event_history_metadata={})
         for dagster_event in message.to_default_asset_events(
@@ -188,10 +190,8 @@ def _build(context: dg.AssetExecutionContext, deployment: Deployment, manifest_p
             target_path=target,
         ):
             if isinstance(dagster_event, dg.Output):
-                node = chosen.manifest["nodes"][event["data"]["node_info"]["unique_id"]]
-                rows = counts.get((node["schema"], node["alias"]))
-                extra = {} if rows is None else {"dagster/row_count": rows}
-                dagster_event = dagster_event.with_metadata({**dagster_event.metadata, **extra})
+                mine = figures.get(event["data"]["node_info"]["unique_id"], {})
+                dagster_event = dagster_event.with_metadata({**dagster_event.metadata, **mine})
             yield dagster_event
     if not result.success:
         failed = _failed_models(result, chosen.manifest, chosen.dagster_dbt_translator)
@@ -218,18 +218,38 @@ def _what_failed(result: Any, messages: Sequence[Mapping[str, Any]]) -> str:  # 
     return "dbt build failed; readers keep the last release.\n" + "\n".join(errors[:20])
 
 
-def _row_counts(deployment: Deployment) -> dict[tuple[str, str], int]:
+def _figures(deployment: Deployment, manifest: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Rows of each node's table, and up to when its data goes by the stalest feed it is made from: as metadata."""
+    with deployment.warehouse.open("count the rows of the models", deployment.notify) as connection:
+        counts = _row_counts(connection, deployment.warehouse.marts)
+        totals = {raw_key(feed): (feed, Ledger(connection).totals(feed.name)) for feed in deployment.feeds}
+    newest = {key: (t.newest if feed.event_time else t.arrived, feed.name) for key, (feed, t) in totals.items()}
+    translator = DagsterDbtTranslator()
+    raw = {node: translator.get_asset_key(source) for node, source in manifest["sources"].items()}
+    found: dict[str, dict[str, Any]] = {}
+    for unique_id, node in manifest["nodes"].items():
+        figures = found.setdefault(unique_id, {})
+        if (rows := counts.get((node["schema"], node["alias"]))) is not None:
+            figures["dagster/row_count"] = rows
+        above = [newest[raw[each]] for each in reached(manifest["parent_map"], [unique_id]) if raw.get(each) in newest]
+        known = [(at, feed) for at, feed in above if at is not None]
+        if known and len(known) == len(above):
+            at, figures["stalest_feed"] = min(known)
+            figures["newest_data"] = dg.MetadataValue.timestamp(at)
+    return found
+
+
+def _row_counts(connection: duckdb.DuckDBPyConnection, marts: Path) -> dict[tuple[str, str], int]:
     """Rows by (schema, table) of the tables that dbt builds."""
-    with deployment.warehouse.open("count the rows of the models") as connection:
-        attach(connection, deployment.warehouse.marts, "marts", "(READ_ONLY)")
-        tables = connection.execute(
-            "SELECT database_name, schema_name, table_name FROM duckdb_tables() "
-            "WHERE database_name = 'marts' OR schema_name = 'snapshots'"
-        ).fetchall()
-        counts = {}
-        for database, schema, table in tables:
-            counted = connection.execute(
-                f"SELECT count(*) FROM {quote(database)}.{quote(schema)}.{quote(table)}"
-            ).fetchone()
-            counts[schema, table] = int(counted[0]) if counted else 0
+    attach(connection, marts, "marts", "(READ_ONLY)")
+    tables = connection.execute(
+        "SELECT database_name, schema_name, table_name FROM duckdb_tables() "
+        "WHERE database_name = 'marts' OR schema_name = 'snapshots'"
+    ).fetchall()
+    counts = {}
+    for database, schema, table in tables:
+        counted = connection.execute(
+            f"SELECT count(*) FROM {quote(database)}.{quote(schema)}.{quote(table)}"
+        ).fetchone()
+        counts[schema, table] = int(counted[0]) if counted else 0
     return counts
