@@ -215,6 +215,18 @@ def test_what_a_deleted_model_has_left_is_not_released(shop: Shop) -> None:
         assert reader.execute("SELECT table_name FROM duckdb_tables()").fetchall() == [("daily",)]
 
 
+def test_what_a_killed_build_has_left_is_swept_before_the_next(shop: Shop) -> None:
+    _build(shop, 1)
+    with duckdb.connect(str(shop.deployment.warehouse.marts)) as marts:
+        marts.execute("CREATE TABLE daily__dbt_backup AS SELECT 1; CREATE VIEW daily__dbt_tmp AS SELECT 1")
+    shop.query("CREATE VIEW stg__dbt_tmp AS SELECT 1")
+    shop.deployment.begin_build([], None, leftovers=("__dbt_tmp", "__dbt_backup"))
+    with duckdb.connect(str(shop.deployment.warehouse.marts)) as marts:
+        assert marts.execute("SELECT table_name FROM duckdb_tables()").fetchall() == [("daily",)]
+        assert marts.execute("SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall() == []
+    assert shop.query("SELECT view_name FROM duckdb_views() WHERE NOT internal") == []
+
+
 def test_without_a_mart_nothing_is_released(shop: Shop) -> None:
     with pytest.raises(ReleaseRefused, match="no mart to release"):
         shop.deployment.releases.publish(shop.deployment.warehouse, shop.clock(), ["daily"])

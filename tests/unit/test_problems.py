@@ -1,0 +1,95 @@
+"""What owners are told of beyond what a shop at work brings about: sensors that fail, budgets that burn."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from dagster._core.definitions.run_request import InstigatorType
+from dagster._core.remote_origin import InProcessCodeLocationOrigin, RemoteInstigatorOrigin, RemoteRepositoryOrigin
+from dagster._core.scheduler.instigation import (
+    InstigatorState,
+    InstigatorStatus,
+    SensorInstigatorData,
+    TickData,
+    TickStatus,
+)
+from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
+from dagster_shared.error import SerializableErrorInfo
+from shop import Shop, sales
+
+from platform_assets.orchestration.feeds import feed_assets
+from platform_assets.orchestration.observed import Observed
+from platform_assets.orchestration.problems import SECTIONS
+from platform_assets.orchestration.resources import OpensDeployment
+
+
+@pytest.fixture
+def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    home = tmp_path / "dagster"
+    home.mkdir()
+    (home / "dagster.yaml").write_text("telemetry: {enabled: false}")
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        yield instance
+
+
+def seen(shop: Shop, instance: dg.DagsterInstance) -> Observed:
+    return Observed(
+        instance,
+        dg.Definitions(
+            assets=[feed_assets(shop.feed)], resources={"deployment": OpensDeployment()}
+        ).resolve_asset_graph(),
+        shop.clock(),
+    )
+
+
+def ticked(instance: dg.DagsterInstance, name: str, status: TickStatus, error: str | None = None) -> None:
+    """A tick of a sensor, as the daemon writes it."""
+    repository = RemoteRepositoryOrigin(InProcessCodeLocationOrigin(LoadableTargetOrigin(module_name="m")), "r")
+    origin = RemoteInstigatorOrigin(repository, name)
+    state = InstigatorState(origin, InstigatorType.SENSOR, InstigatorStatus.DECLARED_IN_CODE, SensorInstigatorData())
+    if not instance.get_instigator_state(state.instigator_origin_id, state.selector_id):
+        instance.add_instigator_state(state)
+    said = SerializableErrorInfo(f"ValueError: {error}", [], "ValueError") if error else None
+    instance.create_tick(
+        TickData(
+            state.instigator_origin_id, name, InstigatorType.SENSOR, status, time.time(),
+            end_timestamp=time.time(), error=said, selector_id=state.selector_id,
+        )
+    )  # fmt: skip
+
+
+def test_a_sensor_that_fails_is_told_with_all_that_waits_for_it(shop: Shop, instance: dg.DagsterInstance) -> None:
+    ticked(instance, "sales_files", TickStatus.FAILURE, "no such folder")
+    (problem,) = SECTIONS["sensor:"](seen(shop, instance), shop.deployment, {})
+    assert (problem.key, problem.owner, problem.runbook) == ("sensor:sales_files", "team:sales", "sensor-failed")
+    assert problem.detail == "no such folder"
+    assert {asset.split("/")[0] for asset in problem.assets} == {"quarantine", "raw"}
+    ticked(instance, "sales_files", TickStatus.SKIPPED)
+    assert list(SECTIONS["sensor:"](seen(shop, instance), shop.deployment, {})) == []
+
+
+def test_a_feed_whose_sensor_fails_is_late_for_that_reason(shop: Shop, instance: dg.DagsterInstance) -> None:
+    shop.clock.at = datetime(2026, 3, 10, 7, tzinfo=UTC)
+    shop.load("a.csv", sales("S1,1,,2026-03-09T12:00:00Z"))
+    shop.clock.at = datetime(2026, 3, 11, 10, tzinfo=UTC)
+    (late,) = SECTIONS["missing:"](seen(shop, instance), shop.deployment, {})
+    assert late.key == "missing:sales"
+    assert "Wednesday 2026-03-11's delivery of sales" in late.title
+    ticked(instance, "sales_files", TickStatus.FAILURE, "no such folder")
+    assert list(SECTIONS["missing:"](seen(shop, instance), shop.deployment, {})) == []
+
+
+def test_a_budget_that_burns_is_told_once_for_the_month(shop: Shop, instance: dg.DagsterInstance) -> None:
+    shop.declare(delivered=replace(shop.feed.delivered, objective=0.99))
+    for day in range(2, 6):
+        late = timedelta(hours=5) if day == 4 else timedelta(hours=1)
+        shop.clock.at = datetime(2026, 3, day, 6, tzinfo=UTC) + late
+        shop.load(f"{day}.csv", sales(f"S{day},1,,2026-03-{day - 1:02}T12:00:00Z"))
+    burning = list(SECTIONS["budget:"](seen(shop, instance), shop.deployment, {}))
+    assert [each.key for each in burning] == ["budget:sales:on time:2026-03"]
+    assert "burns" in burning[0].title
+    assert burning[0].command == "platform promises"
