@@ -160,8 +160,8 @@ def _series(world: World, tree: Tree, deliveries: int, load: float) -> list[Samp
     chance = random.Random(7)
     samples: list[Sample] = []
     with dg.DagsterInstance.from_config(str(world.dagster_home)) as instance:
+        _until(lambda: _quiet(instance), "quiet moment", world)
         for number in range(deliveries + 1):
-            _until(lambda: _quiet(instance), "quiet moment", world)
             time.sleep(chance.uniform(0, _CYCLE_S))
             delivery = delivery_like(world.day, number)
             before, busy = tree.cpu_s(), _busy_s()

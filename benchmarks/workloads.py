@@ -189,20 +189,20 @@ def peers(site: Site) -> Workload:
 def latency(site: Site) -> Workload:
     """A small file, from the moment it is complete until readers have its rows."""
     most = site.sizes.deliveries
-    some = -(-most // 3)
+    half, third = -(-most // 2), max(1, most // 3)
 
     def waited_for(name: str, function: str, deliveries: int, **arguments: str) -> Contender:
-        arguments_ = {"deliveries": deliveries, **arguments}
-        return Contender(name, f"benchmarks.latency:{function}", arguments_, (0, 0), series=True)
+        given = {"deliveries": deliveries, **arguments}
+        return Contender(name, f"benchmarks.latency:{function}", given, (0, 0), series=True)
 
     return Workload(
         "a file of 1,000 lines into a month of them",
         [
             waited_for("platform ui", "ours", most, launcher="warm"),
-            waited_for("platform ui, Dagster's own launcher", "ours", -(-most // 2), launcher="dagster"),
-            waited_for("platform run", "command", -(-most // 2)),
-            waited_for("platform run, after imports", "work", -(-most // 2)),
-            waited_for("stock Dagster + dbt", "stock", some),
+            waited_for("platform ui, Dagster's own launcher", "ours", half, launcher="dagster"),
+            waited_for("platform run", "command", half),
+            waited_for("platform run, after imports", "work", half),
+            waited_for("stock Dagster + dbt", "stock", third),
         ],
         [
             Goal("platform ui", "stock Dagster + dbt", wall=1 / 10, most_s=8),
