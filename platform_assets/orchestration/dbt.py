@@ -5,6 +5,9 @@ dbt's own runner saves the 3 CPU-seconds that starting its command line costs; w
 beyond the documented API is pinned by tests/upstream.
 """
 
+import contextlib
+import io
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import timedelta
@@ -64,15 +67,17 @@ class Translator(DagsterDbtTranslator):
 
 
 def prime() -> None:
-    """Let dbt build what it builds at the beginning of every process, for one that runs are forked from: how its
-    configuration is validated and its manifest read. Touches no database and starts no thread."""
-    from dbt.adapters.duckdb.credentials import DuckDBCredentials
-    from dbt.contracts.graph.manifest import Manifest
-    from dbt.contracts.project import ProfileConfig, Project, ProjectFlags
+    """Let dbt do what it does first in every process, for one that runs are forked from: it lists the models.
 
-    for configuration in (Project, ProjectFlags, ProfileConfig, DuckDBCredentials):
-        configuration.json_schema()
-    Manifest.from_msgpack(parsed_manifest(current_manifest()).read_bytes())
+    That connects to no database and starts no thread; it builds how configuration is validated and nodes are read.
+    """
+    from dbt.cli.main import dbtRunner
+    from dbt.contracts.graph.manifest import Manifest
+
+    manifest = Manifest.from_msgpack(parsed_manifest(current_manifest()).read_bytes())
+    with tempfile.TemporaryDirectory(prefix="dbt-") as scratch, contextlib.redirect_stdout(io.StringIO()):
+        quietly = ["--log-level", "none", "--no-write-json", "--quiet"]
+        dbtRunner(manifest=manifest).invoke([*quietly, "list", *dbt_places(Path(scratch))])
 
 
 def _declared(node: Mapping[str, Any]) -> Mapping[str, Any]:

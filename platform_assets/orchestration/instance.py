@@ -3,6 +3,9 @@
 Belongs here: the instance this deployment uses. Does not: what is run on it (run.py). Light: the daemon imports it.
 """
 
+import contextlib
+import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -37,6 +40,25 @@ def open_instance(settings: Settings) -> dg.DagsterInstance:
     instance = dg.DagsterInstance.get()
     reconcile(instance)
     return instance
+
+
+@contextlib.contextmanager
+def kept_open(instance: dg.DagsterInstance, run_id: str | None = None) -> Iterator[None]:
+    """Hold Dagster's SQLite files open, and the run's own, while many events are written.
+
+    Dagster opens and closes a file at every write, and SQLite tidies up whenever the last connection to one is closed:
+    half of what an event costs. Held open, and unused, a file is not locked.
+    """
+    history = Path(instance.root_directory) / "history"
+    files = [history / "runs.db", history / "runs" / "index.db"]
+    if run_id is not None:
+        files.append(history / "runs" / f"{run_id}.db")
+    with contextlib.ExitStack() as held:
+        for file in files:
+            if file.exists():  # Dagster may keep its storage elsewhere
+                connection = held.enter_context(contextlib.closing(sqlite3.connect(file, check_same_thread=False)))
+                connection.execute("SELECT 1 FROM sqlite_master").fetchall()
+        yield
 
 
 def reconcile(instance: dg.DagsterInstance) -> list[str]:

@@ -26,7 +26,7 @@ from dagster._core.launcher.base import CheckRunHealthResult, LaunchRunContext, 
 from dagster._core.storage.tags import GRPC_INFO_TAG
 from dagster._serdes import ConfigurableClassData, serialize_value
 
-from platform_assets.orchestration.instance import death, note_death, reconcile
+from platform_assets.orchestration.instance import death, kept_open, note_death, reconcile
 from platform_assets.orchestration.process import DIED_TAG, PROCESS_TAG, ask_to_stop, process_is_alive
 from platform_assets.orchestration.warm import GO, LARGEST_MESSAGE
 from platform_assets.settings import PROJECT
@@ -116,6 +116,7 @@ class WarmRunLauncher(dg.DefaultRunLauncher):
         self._warm: Warm | None = None
         self._retired: list[Warm] = []
         self._given_up: tuple[str, float, str] | None = None  # code, until when, why
+        self._held = contextlib.ExitStack()
 
     @classmethod
     def config_type(cls) -> Mapping[str, Any]:
@@ -133,6 +134,7 @@ class WarmRunLauncher(dg.DefaultRunLauncher):
 
     def get_ready(self) -> None:
         """Begin to import, so that the first run need not wait for it."""
+        self._held.enter_context(kept_open(self._instance))
         with self._lock, contextlib.suppress(NotWarm):
             self._current(code_digest())
 
@@ -188,6 +190,7 @@ class WarmRunLauncher(dg.DefaultRunLauncher):
 
     def dispose(self) -> None:
         """Let go of the warm process; what it has started runs on."""
+        self._held.close()
         with self._lock:
             self._retire()
 

@@ -13,7 +13,7 @@ from platform_assets.definitions import build_definitions
 from platform_assets.engine.deployment import Deployment
 from platform_assets.errors import ConfigurationError
 from platform_assets.orchestration.configured import declared_feeds
-from platform_assets.orchestration.instance import open_instance, prepare_dagster_home
+from platform_assets.orchestration.instance import kept_open, open_instance, prepare_dagster_home
 from platform_assets.orchestration.keys import quarantine_key, raw_key
 from platform_assets.orchestration.observed import Observed, innermost, said
 from platform_assets.orchestration.process import PROCESS_TAG, process_name
@@ -92,7 +92,7 @@ def ask_why(settings: Settings, deployment: Deployment, asset: str) -> tuple[str
 
 
 def _execute(settings: Settings, job: dg.JobDefinition, assets: Sequence[dg.AssetKey] | None = None) -> RunOutcome:
-    with open_instance(settings) as instance:
+    with open_instance(settings) as instance, kept_open(instance):
         result = job.execute_in_process(
             instance=instance,
             raise_on_error=False,

@@ -137,6 +137,8 @@ def _execute(order: Order) -> int:
     from dagster._serdes import deserialize_value
     from dagster._utils.interrupts import capture_interrupts
 
+    from platform_assets.orchestration.instance import kept_open
+
     os.setsid()
     random.seed()
     if (numpy := sys.modules.get("numpy")) is not None:
@@ -158,7 +160,8 @@ def _execute(order: Order) -> int:
             wanted = False
         if not wanted:  # the launcher is gone or has changed its mind: the run is not ours
             return 0
-        with get_instance_for_cli(instance_ref=deserialize_value(order.instance_ref, InstanceRef)) as instance:
+        instance_ref = deserialize_value(order.instance_ref, InstanceRef)
+        with get_instance_for_cli(instance_ref=instance_ref) as instance, kept_open(instance, order.run_id):
             return _execute_run_command_body(order.run_id, instance, heard, set_exit_code_on_failure=True)
 
 

@@ -63,13 +63,14 @@ class Grammar:
         inner = (
             b"[^%b\\r\\n]" % re.escape(between) if len(between) == 1 else b"(?:(?!%b)[^\\r\\n])" % re.escape(between)
         )
+        # Atomic groups: Python before 3.11.5 gets a possessive repeat of anything longer than a character wrong.
         if form.quote is None:
-            field, opened = b"%b*+" % inner, b"(?!)"
+            field, opened = b"(?>%b*)" % inner, b"(?!)"
         else:
             quote = re.escape(form.quote.encode())
-            opened = b"%b(?:[^%b]++|%b%b)*+" % (quote, quote, quote, quote)
-            field = b"(?:%b%b|(?!%b)%b*+)" % (opened, quote, quote, inner)
-        before = b"(?:%b%b)*+" % (field, re.escape(between))
+            opened = b"%b(?>(?:[^%b]+|%b%b)*)" % (quote, quote, quote, quote)
+            field = b"(?:%b%b|(?!%b)(?>%b*))" % (opened, quote, quote, inner)
+        before = b"(?>(?:%b%b)*)" % (field, re.escape(between))
         self.record: Final = re.compile(b"%b%b(?:\\r\\n|\\n|\\r|\\Z)" % (before, field))
         self.left_open: Final = re.compile(b"%b%b\\Z" % (before, opened))
 

@@ -22,19 +22,20 @@ from platform_assets.engine.readers.objects import NOT_JSON
 from platform_assets.engine.readers.text import LONGEST_LINE, Text
 from platform_assets.errors import DeliveryRefused, DeliveryUnfinished
 
-_STRING: Final = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
-_PLAIN: Final = rb'[^"{}\[\]]*+(?:' + _STRING + rb'[^"{}\[\]]*+)*+'
+# Atomic groups: Python before 3.11.5 gets a possessive repeat of anything longer than a character wrong.
+_STRING: Final = rb'"[^"\\]*+(?>(?:\\.[^"\\]*+)*)"'
+_PLAIN: Final = rb'[^"{}\[\]]*+(?>(?:' + _STRING + rb'[^"{}\[\]]*+)*)'
 _BLANK: Final = rb"[ \t\r\n]*+"
 
 
 def _bracketed(depth: int) -> bytes:
-    inner = rb"(?:" + _bracketed(depth - 1) + _PLAIN + rb")*+" if depth else b""
+    inner = rb"(?>(?:" + _bracketed(depth - 1) + _PLAIN + rb")*)" if depth else b""
     return rb"[{\[]" + _PLAIN + inner + rb"[}\]]"
 
 
 _blank: Final = re.compile(_BLANK)
 _string: Final = re.compile(_STRING, re.DOTALL)
-_scalar: Final = re.compile(rb'(?:[^"{}\[\],\s]|' + _STRING + rb")++", re.DOTALL)
+_scalar: Final = re.compile(rb'(?>(?:[^"{}\[\],\s]|' + _STRING + rb")+)", re.DOTALL)
 _to_bracket: Final = re.compile(_PLAIN + rb"([{}\[\]]?)", re.DOTALL)
 _comma: Final = re.compile(_BLANK + rb"," + _BLANK)
 _between_objects: Final = re.compile(_BLANK + rb"(?=\{)")
