@@ -160,7 +160,16 @@ def test_runs_of_every_kind_of_work_start_warm_and_two_at_once(dagster: Dagster)
         assert dagster.starts(run_id) == 1
         assert not any(NOT_WARM in said for said in dagster.story(run_id))
         assert int(dagster.run(run_id).tags[PROCESS_TAG].split("@")[0]) in children
-    until(lambda: not psutil.Process(warm).children(), 20, "reaped children")
+    until(lambda: not runs_of(dagster, whole, part) & children_of(warm), 20, "reaped children")
+
+
+def children_of(process: int) -> set[int]:
+    return {child.pid for child in psutil.Process(process).children()}
+
+
+def runs_of(dagster: Dagster, *run_ids: str) -> set[int]:
+    """The processes of these runs."""
+    return {int(dagster.run(run_id).tags[PROCESS_TAG].split("@")[0]) for run_id in run_ids}
 
 
 @pytest.mark.slow
@@ -171,7 +180,7 @@ def test_fifty_in_a_row_neither_hang_nor_leave_anything(dagster: Dagster) -> Non
     assert {dagster.ended(run_id, 300) for run_id in runs} == {"SUCCESS"}
     assert [dagster.starts(run_id) for run_id in runs] == [1] * 50
     assert dagster.warm_pid == warm
-    until(lambda: not psutil.Process(warm).children(), 20, "reaped children")
+    until(lambda: not runs_of(dagster, *runs) & children_of(warm), 20, "reaped children")
 
 
 def test_a_run_that_is_told_to_stop_is_canceled_and_lets_go_of_everything(dagster: Dagster) -> None:
@@ -247,6 +256,7 @@ def test_a_warm_process_that_is_gone_is_done_without(dagster: Dagster) -> None:
     assert dagster.ended(after) == "SUCCESS"
 
 
+@pytest.mark.slow
 def test_a_run_that_was_given_up_never_starts_a_second_time(dagster: Dagster) -> None:
     stopped = dagster.get_warm()
     os.kill(stopped, signal.SIGSTOP)
@@ -259,6 +269,7 @@ def test_a_run_that_was_given_up_never_starts_a_second_time(dagster: Dagster) ->
     assert (dagster.ended(run_id), dagster.starts(run_id)) == ("SUCCESS", 1)
 
 
+@pytest.mark.slow
 def test_a_process_that_holds_too_much_is_done_without(dagster: Dagster) -> None:
     dagster.get_warm()
     dagster.launcher._most_memory_mb, bound = 1, dagster.launcher._most_memory_mb
@@ -270,6 +281,7 @@ def test_a_process_that_holds_too_much_is_done_without(dagster: Dagster) -> None
     assert dagster.ended(run_id) == "SUCCESS"
 
 
+@pytest.mark.slow
 def test_a_process_that_has_started_its_share_is_replaced(dagster: Dagster) -> None:
     before = dagster.get_warm()
     dagster.launcher._most_runs, share = 1, dagster.launcher._most_runs

@@ -76,7 +76,7 @@ class Ui:
 
         def still() -> bool:
             calm[0] = calm[0] + 1 if all(run["status"] in ("SUCCESS", "FAILURE") for run in self.runs()) else 0
-            return calm[0] > 24
+            return calm[0] > 14
 
         until(still, CHAIN_S, self, "quiet")
 
