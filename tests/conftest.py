@@ -1,9 +1,11 @@
 """Fixtures that several test folders share."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from receivers import Desk, Webhook, here, webhook
 from shop import Shop
 
 settings.register_profile(
@@ -19,3 +21,16 @@ def shop(tmp_path: Path) -> Shop:
     shop.landing.mkdir()
     shop.deployment.prepare()
     return shop
+
+
+@pytest.fixture
+def hook() -> Iterator[Webhook]:
+    """A web server on this machine that alerts can be told to."""
+    with webhook() as made:
+        yield made
+
+
+@pytest.fixture
+def desk(tmp_path: Path, hook: Webhook) -> Desk:
+    """Somebody's alerts, told to `hook`."""
+    return Desk(tmp_path / "home", {"PLATFORM_ALERT": hook.url()}, here(hook))

@@ -13,10 +13,10 @@ from platform_assets.engine.deployment import Deployment, FeedStatus
 from platform_assets.engine.feed import Feed
 from platform_assets.engine.receipts import Receipt
 from platform_assets.engine.tables import FeedTables
+from platform_assets.orchestration.keys import quarantine_key
 
 _SHOWN: Final = 20
 _BARS: Final = "▁▂▃▄▅▆▇█"
-RULE: Final = "rejected: {} {}"
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Account:
             **newest,
             "dagster/row_count": self.status.totals.rows,
             "receipts": dg.MetadataValue.md(receipts_table(self.receipts)),
-            "quarantine": dg.MetadataValue.asset(dg.AssetKey(["quarantine", self.feed.origin, self.feed.name])),
+            "quarantine": dg.MetadataValue.asset(quarantine_key(self.feed)),
             **self._plots(),
         }
 
@@ -79,7 +79,7 @@ class Account:
         """Rows that this run rejected by rule, none too: Dagster draws figures that every materialization has."""
         mine = {receipt.delivery_id for receipt in self.receipts}
         return {
-            RULE.format(column or "", rule): sum(rows for delivery, rows in counts.items() if delivery in mine)
+            f"rejected: {column or ''} {rule}": sum(rows for delivery, rows in counts.items() if delivery in mine)
             for (column, rule), counts in self.by_rule.items()
         }
 

@@ -11,8 +11,7 @@ import dagster as dg
 
 from platform_assets.engine.alerts import Problem
 from platform_assets.orchestration.configured import configured_alerts, declared_marts
-from platform_assets.orchestration.freshness import tell_freshness
-from platform_assets.orchestration.manifest import mart_needs
+from platform_assets.orchestration.freshness import Standing, tell_freshness
 from platform_assets.orchestration.observed import Observed
 from platform_assets.orchestration.problems import SECTIONS
 from platform_assets.orchestration.resources import OpensDeployment
@@ -34,19 +33,18 @@ def alerts_sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     assert context.repository_def is not None
     seen = Observed(context.instance, context.repository_def.asset_graph, deployment.clock())
     alerts = configured_alerts()
-    marts = declared_marts()
-    needs = mart_needs(deployment.feeds, marts)
+    standing = Standing(deployment, declared_marts())
     found: list[Problem] = []
     unknown: list[str] = []
     for beginning, section in SECTIONS.items():
         try:
-            found += section(seen, deployment, needs)
+            found += section(seen, standing)
         except Exception as error:  # noqa: BLE001 - what cannot be looked at must not hide the rest
             context.log.error(f"cannot look for problems called {beginning}…: {error}")
             unknown.append(beginning)
     changes = alerts.sync(found, unknown=unknown)
     told = alerts.deliver(within=_SENDING)
-    tell_freshness(seen, deployment, marts)
+    tell_freshness(seen, standing)
     if unknown:
         raise dg.Failure(f"cannot look for problems called {', '.join(unknown)}…; the others were told of")
     # Last: a heart that beats says that all of the above was done.

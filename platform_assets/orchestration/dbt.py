@@ -8,11 +8,11 @@ beyond the documented API is pinned by tests/upstream.
 import contextlib
 import io
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import dagster as dg
 import duckdb
@@ -28,7 +28,7 @@ from platform_assets.engine.warehouse import attach, quote
 from platform_assets.orchestration.automation import on_cron, on_new_data
 from platform_assets.orchestration.configured import declared_marts
 from platform_assets.orchestration.keys import WRITER_POOL, raw_key
-from platform_assets.orchestration.manifest import code_version, current_manifest, dbt_places, parsed_manifest
+from platform_assets.orchestration.manifest import code_version, current_manifest, dbt_places, parsed_manifest, reached
 from platform_assets.orchestration.resources import DeploymentResource
 
 _LEDGER_SOURCE: Final = "platform"
@@ -130,21 +130,6 @@ def _is_asset(manifest: Mapping[str, Any], node: str) -> bool:
         and properties["resource_type"] in ("model", "snapshot", "seed")
         and properties["config"]["materialized"] != "ephemeral"
     )
-
-
-_Node = TypeVar("_Node")
-
-
-def reached(edges: Mapping[_Node, Sequence[_Node]], starts: Iterable[_Node]) -> set[_Node]:
-    """Everything that the edges lead to from `starts`, those included."""
-    found: set[_Node] = set()
-    ahead = list(starts)
-    while ahead:
-        node = ahead.pop()
-        if node not in found:
-            found.add(node)
-            ahead += edges.get(node, [])
-    return found
 
 
 def _build(context: dg.AssetExecutionContext, deployment: Deployment, manifest_path: Path) -> Iterator[Any]:

@@ -1,4 +1,4 @@
-"""Keys of assets, and the pool of the one writer: the names that the rest of this package shares.
+"""Keys of assets, names of sensors, the pool of the one writer: the names that the rest of this package shares.
 
 Belongs here: names. Does not: anything that a name stands for.
 """
@@ -8,7 +8,6 @@ from typing import Final
 import dagster as dg
 
 from platform_assets.engine.feed import Feed
-from platform_assets.engine.mart import Mart
 
 WRITER_POOL: Final = "duckdb_writer"
 RELEASE_KEY: Final = dg.AssetKey("release")
@@ -29,6 +28,11 @@ def quarantine_key(feed: Feed) -> dg.AssetKey:
     return dg.AssetKey(["quarantine", feed.origin, feed.name])
 
 
-def mart_key(mart: Mart) -> dg.AssetKey:
-    """The key of a mart's table."""
-    return dg.AssetKey(["marts", mart.name])
+def sensor_name(feed: Feed) -> str:
+    """The name of the sensor that looks for the feed's files."""
+    return f"{feed.name}_files"
+
+
+def mart_key(mart: str) -> dg.AssetKey:
+    """The key of the table of the mart that is called so."""
+    return dg.AssetKey(["marts", mart])

@@ -10,9 +10,9 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from platform_assets.engine.contract import version_of
 from platform_assets.engine.feed import Feed
@@ -62,21 +62,31 @@ def parsed_manifest(manifest: Path) -> Path:
     return manifest.with_name("partial_parse.msgpack")
 
 
+_Node = TypeVar("_Node")
+
+
+def reached(edges: Mapping[_Node, Sequence[_Node]], starts: Iterable[_Node]) -> set[_Node]:
+    """Everything that the edges lead to from `starts`, those included."""
+    found: set[_Node] = set()
+    ahead = list(starts)
+    while ahead:
+        node = ahead.pop()
+        if node not in found:
+            found.add(node)
+            ahead += edges.get(node, [])
+    return found
+
+
 def mart_needs(feeds: Iterable[Feed], marts: Iterable[Mart]) -> dict[str, list[str]]:
     """The feeds that each mart is made from, at any remove; sources name theirs."""
     manifest = json.loads(current_manifest().read_bytes())
     names = {feed.name for feed in feeds}
     needs = {}
     for mart in marts:
-        ahead = [
+        models = [
             key for key, node in manifest["nodes"].items() if key.startswith("model.") and node["name"] == mart.name
         ]
-        above: set[str] = set()
-        while ahead:
-            node = ahead.pop()
-            if node not in above:
-                above.add(node)
-                ahead += manifest["parent_map"].get(node, [])
+        above = reached(manifest["parent_map"], models)
         sources = [manifest["sources"][node] for node in above if node in manifest["sources"]]
         needs[mart.name] = sorted({s["name"] for s in sources if s["schema"] == "raw" and s["name"] in names})
     return needs

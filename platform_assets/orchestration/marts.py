@@ -27,7 +27,8 @@ def mart_checks(marts: Sequence[Mart]) -> dg.AssetChecksDefinition:
         return f"Every row keeps {mart.contract.__name__}: {len(columns)} columns, {rules} rules. {promised}"
 
     specs = [
-        dg.AssetCheckSpec(_CONTRACT, asset=mart_key(mart), blocking=True, description=described(mart)) for mart in marts
+        dg.AssetCheckSpec(_CONTRACT, asset=mart_key(mart.name), blocking=True, description=described(mart))
+        for mart in marts
     ]
 
     @dg.multi_asset_check(name="check_marts", specs=specs, can_subset=True, pool=WRITER_POOL)
@@ -36,9 +37,9 @@ def mart_checks(marts: Sequence[Mart]) -> dg.AssetChecksDefinition:
     ) -> Iterator[dg.AssetCheckResult]:
         wanted = {key.asset_key for key in context.selected_asset_check_keys}
         with deployment.opened(context) as opened:
-            reports = check_marts([mart for mart in marts if mart_key(mart) in wanted], opened.warehouse)
+            reports = check_marts([mart for mart in marts if mart_key(mart.name) in wanted], opened.warehouse)
         for mart, report in reports.items():
-            yield _result(mart_key(mart), report)
+            yield _result(mart_key(mart.name), report)
 
     return check_all
 

@@ -43,6 +43,11 @@ class Evaluated:
     at: datetime
     run_id: str
 
+    @property
+    def holds(self) -> str:
+        """What its failing holds back."""
+        return "nothing is built on it until it passes" if self.blocking else "it holds nothing back"
+
 
 @dataclass(frozen=True)
 class FailedStep:

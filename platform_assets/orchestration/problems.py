@@ -4,29 +4,26 @@ Belongs here: turning what is seen into problems, each cause once, with what is 
 (observed.py), telling (engine/alerts.py), answering a question about one asset (why.py).
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
 from typing import Final
 
 import dagster as dg
 
 from platform_assets.engine.alerts import Problem
-from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.promise import missing, promises
-from platform_assets.orchestration.keys import deliveries_key, raw_key
+from platform_assets.orchestration.freshness import Standing
+from platform_assets.orchestration.keys import deliveries_key, raw_key, sensor_name
 from platform_assets.orchestration.observed import CONSEQUENCES, Evaluated, FailedStep, Observed
 from platform_assets.orchestration.runbooks import of_check
-
-Needs = Mapping[str, Sequence[str]]
-"""Mart -> the feeds it is made from."""
 
 _OURS: Final = "team:data-platform"
 # What died is offered again by itself; it is worth a word when that has not helped.
 _DEAD_FOR: Final = timedelta(minutes=5)
 
 
-def _of_sensors(seen: Observed, deployment: Deployment, _: Needs) -> Iterator[Problem]:
-    by_sensor = {f"{feed.name}_files": feed for feed in deployment.feeds}
+def _of_sensors(seen: Observed, standing: Standing) -> Iterator[Problem]:
+    by_sensor = {sensor_name(feed): feed for feed in standing.feeds}
     for name, sensor in seen.sensors.items():
         if sensor.error is None or not sensor.running or sensor.at is None:
             continue
@@ -43,13 +40,13 @@ def _of_sensors(seen: Observed, deployment: Deployment, _: Needs) -> Iterator[Pr
         )
 
 
-def _of_runs(seen: Observed, _: Deployment, __: Needs) -> Iterator[Problem]:
+def _of_runs(seen: Observed, _: Standing) -> Iterator[Problem]:
     for step in seen.failed:
         if not step.models and not (step.died and seen.now - step.at < _DEAD_FOR):
             yield _of_step(seen, step)
 
 
-def _of_models(seen: Observed, _: Deployment, __: Needs) -> Iterator[Problem]:
+def _of_models(seen: Observed, _: Standing) -> Iterator[Problem]:
     for step in seen.failed:
         for model, error in step.models.items():
             key = dg.AssetKey(model.split("/"))
@@ -81,18 +78,16 @@ def _of_step(seen: Observed, step: FailedStep) -> Problem:
     )
 
 
-def _of_checks(seen: Observed, _: Deployment, __: Needs) -> Iterator[Problem]:
+def _of_checks(seen: Observed, _: Standing) -> Iterator[Problem]:
     for key, check in seen.checks.items():
         if check.passed or key.name in CONSEQUENCES:
             continue
-        held = check.blocking
         yield Problem(
             key=f"check:{key.asset_key.to_user_string()}:{key.name}",
             owner=_owner(seen, key.asset_key),
-            title=f"Check {key.name} of {key.asset_key.to_user_string()} failed"
-            + ("; nothing is built on it until it passes" if held else "; it holds nothing back"),
+            title=f"Check {key.name} of {key.asset_key.to_user_string()} failed; {check.holds}",
             detail=_evidence(check),
-            assets=seen.below([key.asset_key]) if held else (),
+            assets=seen.below([key.asset_key]) if check.blocking else (),
             runbook=of_check(key.name),
             command=f"platform why {key.asset_key.to_user_string()}",
             since=check.at,
@@ -103,10 +98,10 @@ def _evidence(check: Evaluated) -> str:
     return f"{check.description} (run {check.run_id[:8]})" if check.run_id else check.description
 
 
-def _of_calendar(seen: Observed, deployment: Deployment, _: Needs) -> Iterator[Problem]:
-    for feed in deployment.feeds:
-        receipts = deployment.receipts_published(feed)
-        sensor = seen.sensors.get(f"{feed.name}_files")
+def _of_calendar(seen: Observed, standing: Standing) -> Iterator[Problem]:
+    for feed in standing.feeds:
+        receipts = standing.receipts[feed.name]
+        sensor = seen.sensors.get(sensor_name(feed))
         breaks = missing(feed, receipts, seen.now)
         # A feed whose file is quarantined, or whose files nobody looks for, is late for that reason.
         if not breaks or any(r.status == "quarantined" for r in receipts) or (sensor and sensor.error):
@@ -124,9 +119,8 @@ def _of_calendar(seen: Observed, deployment: Deployment, _: Needs) -> Iterator[P
         )
 
 
-def _of_budgets(seen: Observed, deployment: Deployment, needs: Needs) -> Iterator[Problem]:
-    receipts = {feed.name: deployment.receipts_published(feed) for feed in deployment.feeds}
-    for promise in promises(deployment.feeds, receipts, deployment.releases.all(), needs, seen.now):
+def _of_budgets(seen: Observed, standing: Standing) -> Iterator[Problem]:
+    for promise in promises(standing.feeds, standing.receipts, standing.releases, standing.needs, seen.now):
         if promise.burning:
             yield Problem(
                 key=f"budget:{promise.subject}:{promise.kind}:{seen.now:%Y-%m}",
@@ -149,7 +143,7 @@ def _owner(seen: Observed, key: dg.AssetKey) -> str:
     return _OURS
 
 
-SECTIONS: Final[Mapping[str, Callable[[Observed, Deployment, Needs], Iterable[Problem]]]] = {
+SECTIONS: Final[Mapping[str, Callable[[Observed, Standing], Iterable[Problem]]]] = {
     "sensor:": _of_sensors,
     "run:": _of_runs,
     "model:": _of_models,

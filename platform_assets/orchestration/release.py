@@ -10,8 +10,8 @@ import dagster as dg
 
 from platform_assets.errors import ReleaseRefused
 from platform_assets.orchestration.automation import failing_checks, on_new_data, will_be_evaluated
-from platform_assets.orchestration.dbt import reached
 from platform_assets.orchestration.keys import RELEASE_KEY, WRITER_POOL
+from platform_assets.orchestration.manifest import reached
 from platform_assets.orchestration.resources import DeploymentResource
 
 _WAIT_S: Final = 5

@@ -16,7 +16,7 @@ from platform_assets.engine.feed import Feed
 from platform_assets.engine.landing import Arrival, settled
 from platform_assets.orchestration.automation import UNDER_WAY, followers, unfit
 from platform_assets.orchestration.feeds import IF_NEW_TAG
-from platform_assets.orchestration.keys import quarantine_key, raw_key
+from platform_assets.orchestration.keys import quarantine_key, raw_key, sensor_name
 from platform_assets.orchestration.process import DIED_TAG
 from platform_assets.orchestration.resources import OpensDeployment
 
@@ -37,7 +37,7 @@ def feed_sensor(feed: Feed) -> dg.SensorDefinition:
     """
 
     @dg.sensor(
-        name=f"{feed.name}_files",
+        name=sensor_name(feed),
         target=dg.AssetSelection.assets(raw_key(feed)).downstream() | dg.AssetSelection.assets(quarantine_key(feed)),
         minimum_interval_seconds=_SENSOR_INTERVAL_S,
         default_status=dg.DefaultSensorStatus.RUNNING,

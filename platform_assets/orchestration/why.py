@@ -4,7 +4,7 @@ Belongs here: what is asked, in which order, and how the answer reads. Does not:
 told unasked (problems.py).
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Literal
@@ -17,7 +17,7 @@ from platform_assets.engine.feed import Feed
 from platform_assets.engine.landing import settled
 from platform_assets.engine.promise import missing
 from platform_assets.errors import ConfigurationError
-from platform_assets.orchestration.keys import deliveries_key, quarantine_key, raw_key
+from platform_assets.orchestration.keys import deliveries_key, quarantine_key, raw_key, sensor_name
 from platform_assets.orchestration.observed import CONSEQUENCES, Observed
 from platform_assets.orchestration.process import PROCESS_TAG
 
@@ -148,7 +148,7 @@ class _Asking:
             return self._of_run(run, waiting)
         if (busy := self._held(waiting)) is not None:
             return busy
-        down = self._nothing_drives(f"{feed.name}_files", waiting)
+        down = self._nothing_drives(sensor_name(feed), waiting)
         for step in self._seen.failed:
             if raw_key(feed) in step.assets:
                 said = f"{waiting}; run {step.run.run_id[:8]}, which was to take them in, failed: {step.error}"
@@ -206,8 +206,10 @@ class _Asking:
         return self._reason("pool busy", f"{waiting}; the warehouse is held by {holder}", then)
 
     def _failed(self) -> Iterator[Reason]:
+        if any(self._key == quarantine_key(feed) for feed in self._deployment.feeds):
+            return  # what fails there is told of its raw asset
         for step in self._seen.failed:
-            if self._key not in step.assets or self._key == quarantine_key_of(self._key, self._deployment.feeds):
+            if self._key not in step.assets:
                 continue
             run = step.run.run_id[:8]
             if step.models:
@@ -226,8 +228,7 @@ class _Asking:
             if key.asset_key == self._key and not check.passed and key.name not in CONSEQUENCES
         ]
         for check in sorted(failing, key=lambda check: (not check.blocking, check.check.name)):
-            held = "nothing is built on it until it passes" if check.blocking else "it holds nothing back"
-            said = f"check {check.check.name} failed ({held}): {check.description}"
+            said = f"check {check.check.name} failed ({check.holds}): {check.description}"
             then = f'Its page in the UI shows rows; after mending: `platform check "key:{self._name}"`.'
             yield self._reason("check failed", said, then, check.at)
 
@@ -256,11 +257,6 @@ class _Asking:
         if unmet:
             said = f"{waiting}, but {'; '.join(unmet)}"
             yield self._reason("condition not met", said, "It is made by itself when that has changed.")
-
-
-def quarantine_key_of(key: dg.AssetKey, feeds: Sequence[Feed]) -> dg.AssetKey | None:
-    """`key`, if it is a feed's quarantine: what fails there is told of its raw asset."""
-    return next((key for feed in feeds if quarantine_key(feed) == key), None)
 
 
 def _unmet(evaluation: AutomationConditionEvaluation[Any] | None) -> Iterator[str]:

@@ -41,17 +41,6 @@ ADDRESSES = "to=a@x.example&from=b@x.example"
 
 
 @pytest.fixture
-def hook() -> Iterator[Webhook]:
-    with webhook() as made:
-        yield made
-
-
-@pytest.fixture
-def desk(tmp_path: Path, hook: Webhook) -> Desk:
-    return Desk(tmp_path / "home", {"PLATFORM_ALERT": hook.url()}, here(hook))
-
-
-@pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wire, "WAIT_S", 0.4)
     monkeypatch.setattr(wire, "EXCHANGE_S", 1.0)

@@ -18,8 +18,8 @@ from platform_assets.engine.alerts import Problem
 from platform_assets.engine.deployment import Deployment
 from platform_assets.orchestration.automation import on_cron
 from platform_assets.orchestration.configured import declared_feeds, declared_marts
+from platform_assets.orchestration.freshness import Standing
 from platform_assets.orchestration.instance import reconcile
-from platform_assets.orchestration.manifest import mart_needs
 from platform_assets.orchestration.observed import Observed
 from platform_assets.orchestration.problems import SECTIONS
 from platform_assets.orchestration.why import Reason, asset_named, why
@@ -55,10 +55,10 @@ def wrong(world: Deployed, graph: Any, now: datetime | None = None) -> dict[str,
     """What alerts would be about, by key."""
     clock = now or datetime.now(tz=UTC)
     deployment = Deployment(declared_feeds(), home=world.home, landing=world.landing, clock=lambda: clock)
-    needs = mart_needs(deployment.feeds, declared_marts())
+    standing = Standing(deployment, declared_marts())
     with world.instance() as instance:
         seen = Observed(instance, graph, clock)
-        found = [problem for section in SECTIONS.values() for problem in section(seen, deployment, needs)]
+        found = [problem for section in SECTIONS.values() for problem in section(seen, standing)]
     assert len({problem.key for problem in found}) == len(found), "one cause, one problem"
     return {problem.key: problem for problem in found}
 

@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -21,17 +20,6 @@ RUNBOOK_PAGES = Path(__file__).parents[2] / "docs" / "runbooks"
 OPENED = f"opened {PROBLEM.key}"
 AGAIN = f"again {PROBLEM.key}"
 RECOVERED = f"recovered {PROBLEM.key}"
-
-
-@pytest.fixture
-def hook() -> Iterator[Webhook]:
-    with webhook() as made:
-        yield made
-
-
-@pytest.fixture
-def desk(tmp_path: Path, hook: Webhook) -> Desk:
-    return Desk(tmp_path / "home", {"PLATFORM_ALERT": hook.url()}, here(hook))
 
 
 def test_one_cause_with_forty_assets_and_three_retries_is_one_message(desk: Desk, hook: Webhook) -> None:

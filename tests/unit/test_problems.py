@@ -22,6 +22,7 @@ from dagster_shared.error import SerializableErrorInfo
 from shop import Shop, sales
 
 from platform_assets.orchestration.feeds import feed_assets
+from platform_assets.orchestration.freshness import Standing
 from platform_assets.orchestration.observed import Observed
 from platform_assets.orchestration.problems import SECTIONS
 from platform_assets.orchestration.resources import OpensDeployment
@@ -64,23 +65,23 @@ def ticked(instance: dg.DagsterInstance, name: str, status: TickStatus, error: s
 
 def test_a_sensor_that_fails_is_told_with_all_that_waits_for_it(shop: Shop, instance: dg.DagsterInstance) -> None:
     ticked(instance, "sales_files", TickStatus.FAILURE, "no such folder")
-    (problem,) = SECTIONS["sensor:"](seen(shop, instance), shop.deployment, {})
+    (problem,) = SECTIONS["sensor:"](seen(shop, instance), Standing(shop.deployment, []))
     assert (problem.key, problem.owner, problem.runbook) == ("sensor:sales_files", "team:sales", "sensor-failed")
     assert problem.detail == "no such folder"
     assert {asset.split("/")[0] for asset in problem.assets} == {"quarantine", "raw"}
     ticked(instance, "sales_files", TickStatus.SKIPPED)
-    assert list(SECTIONS["sensor:"](seen(shop, instance), shop.deployment, {})) == []
+    assert list(SECTIONS["sensor:"](seen(shop, instance), Standing(shop.deployment, []))) == []
 
 
 def test_a_feed_whose_sensor_fails_is_late_for_that_reason(shop: Shop, instance: dg.DagsterInstance) -> None:
     shop.clock.at = datetime(2026, 3, 10, 7, tzinfo=UTC)
     shop.load("a.csv", sales("S1,1,,2026-03-09T12:00:00Z"))
     shop.clock.at = datetime(2026, 3, 11, 10, tzinfo=UTC)
-    (late,) = SECTIONS["missing:"](seen(shop, instance), shop.deployment, {})
+    (late,) = SECTIONS["missing:"](seen(shop, instance), Standing(shop.deployment, []))
     assert late.key == "missing:sales"
     assert "Wednesday 2026-03-11's delivery of sales" in late.title
     ticked(instance, "sales_files", TickStatus.FAILURE, "no such folder")
-    assert list(SECTIONS["missing:"](seen(shop, instance), shop.deployment, {})) == []
+    assert list(SECTIONS["missing:"](seen(shop, instance), Standing(shop.deployment, []))) == []
 
 
 def test_a_budget_that_burns_is_told_once_for_the_month(shop: Shop, instance: dg.DagsterInstance) -> None:
@@ -89,7 +90,7 @@ def test_a_budget_that_burns_is_told_once_for_the_month(shop: Shop, instance: dg
         late = timedelta(hours=5) if day == 4 else timedelta(hours=1)
         shop.clock.at = datetime(2026, 3, day, 6, tzinfo=UTC) + late
         shop.load(f"{day}.csv", sales(f"S{day},1,,2026-03-{day - 1:02}T12:00:00Z"))
-    burning = list(SECTIONS["budget:"](seen(shop, instance), shop.deployment, {}))
+    burning = list(SECTIONS["budget:"](seen(shop, instance), Standing(shop.deployment, [])))
     assert [each.key for each in burning] == ["budget:sales:on time:2026-03"]
     assert "burns" in burning[0].title
     assert burning[0].command == "platform promises"
