@@ -8,11 +8,12 @@ from collections.abc import Set as AbstractSet
 from typing import Any, Final
 
 import dagster as dg
-from dagster._core.definitions.assets.graph.base_asset_graph import BaseAssetGraph
-from dagster._core.storage.asset_check_execution_record import (
+
+from platform_assets.orchestration.dagster_internals import (
     COMPLETED_ASSET_CHECK_EXECUTION_RECORD_STATUSES,
     AssetCheckExecutionRecord,
     AssetCheckExecutionRecordStatus,
+    BaseAssetGraph,
 )
 
 UNDER_WAY: Final = (

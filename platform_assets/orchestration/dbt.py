@@ -18,8 +18,6 @@ import dagster as dg
 import duckdb
 import orjson
 from dagster_dbt import DagsterDbtTranslator, DbtProject, dbt_assets
-from dagster_dbt.asset_utils import get_updated_cli_invocation_params_for_context
-from dagster_dbt.core.dbt_cli_event import DbtCoreCliEventMessage
 
 from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.feed import Cadence, Feed
@@ -27,6 +25,10 @@ from platform_assets.engine.ledger import Ledger
 from platform_assets.engine.warehouse import attach, quote
 from platform_assets.orchestration.automation import on_cron, on_new_data
 from platform_assets.orchestration.configured import declared_marts
+from platform_assets.orchestration.dbt_internals import (
+    DbtCoreCliEventMessage,
+    get_updated_cli_invocation_params_for_context,
+)
 from platform_assets.orchestration.keys import WRITER_POOL, raw_key
 from platform_assets.orchestration.manifest import code_version, current_manifest, dbt_places, parsed_manifest, reached
 from platform_assets.orchestration.resources import DeploymentResource

@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 import dagster as dg
-from dagster._core.definitions.data_version import DATA_VERSION_TAG
 from pydantic import Field
 
 from platform_assets.engine.contract import columns_of, listed
@@ -18,6 +17,7 @@ from platform_assets.engine.replay import Chosen
 from platform_assets.errors import ConfigurationError
 from platform_assets.orchestration.account import Account
 from platform_assets.orchestration.checks import check_specs, evaluated
+from platform_assets.orchestration.dagster_internals import DATA_VERSION_TAG
 from platform_assets.orchestration.keys import WRITER_POOL, deliveries_key, quarantine_key, raw_key
 from platform_assets.orchestration.resources import DeploymentResource
 

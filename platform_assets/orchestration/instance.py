@@ -11,10 +11,8 @@ from typing import Final
 
 import dagster as dg
 import psutil
-from dagster._core.events import RunFailureReason
-from dagster._core.storage.dagster_run import RunRecord
-from dagster._core.storage.tags import RUN_FAILURE_REASON_TAG
 
+from platform_assets.orchestration.dagster_internals import RUN_FAILURE_REASON_TAG, RunFailureReason
 from platform_assets.orchestration.process import DIED_TAG, PROCESS_TAG, process_is_alive
 from platform_assets.settings import Settings
 
@@ -81,7 +79,7 @@ def reconcile(instance: dg.DagsterInstance) -> list[str]:
     return list(dead)
 
 
-def death(instance: dg.DagsterInstance, record: RunRecord) -> str | None:
+def death(instance: dg.DagsterInstance, record: dg.RunRecord) -> str | None:
     """Why an unfinished run will never go on; None while it may."""
     run = record.dagster_run
     process = run.tags.get(PROCESS_TAG)

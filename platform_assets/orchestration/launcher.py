@@ -21,11 +21,16 @@ from typing import Any, Final
 
 import dagster as dg
 import psutil
-from dagster._core.code_pointer import ModuleCodePointer
-from dagster._core.launcher.base import CheckRunHealthResult, LaunchRunContext, WorkerStatus
-from dagster._core.storage.tags import GRPC_INFO_TAG
-from dagster._serdes import ConfigurableClassData, serialize_value
 
+from platform_assets.orchestration.dagster_internals import (
+    GRPC_INFO_TAG,
+    CheckRunHealthResult,
+    ConfigurableClassData,
+    LaunchRunContext,
+    ModuleCodePointer,
+    WorkerStatus,
+    is_the_daemon,
+)
 from platform_assets.orchestration.instance import death, kept_open, note_death, reconcile
 from platform_assets.orchestration.process import DIED_TAG, PROCESS_TAG, ask_to_stop, process_is_alive
 from platform_assets.orchestration.warm import GO, LARGEST_MESSAGE
@@ -202,7 +207,7 @@ class WarmRunLauncher(dg.DefaultRunLauncher):
         """
         warm = self._ready()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        order = {"run_id": run.run_id, "instance_ref": serialize_value(self._instance.get_ref())}
+        order = {"run_id": run.run_id, "instance_ref": dg.serialize_value(self._instance.get_ref())}
         with ours:
             with theirs:
                 try:
@@ -296,16 +301,15 @@ class WarmRunLauncher(dg.DefaultRunLauncher):
 
 
 class WarmRunQueue(dg.QueuedRunCoordinator):
-    """Dagster's queue. Its interval is asked for when a daemon starts: the moment to tidy up and to get warm."""
+    """Dagster's queue. A daemon that takes it up begins by tidying up and getting warm; nobody else does either."""
 
-    @property
-    def dequeue_interval_seconds(self) -> int:
-        """See Dagster's."""
-        if self.has_instance:
-            reconcile(self._instance)
-            if isinstance(launcher := self._instance.run_launcher, WarmRunLauncher):
+    def register_instance(self, instance: dg.DagsterInstance) -> None:
+        """Dagster's hook for what takes up its work on an instance."""
+        super().register_instance(instance)
+        if is_the_daemon():
+            reconcile(instance)
+            if isinstance(launcher := instance.run_launcher, WarmRunLauncher):
                 launcher.get_ready()
-        return super().dequeue_interval_seconds
 
 
 def code_digest() -> str:

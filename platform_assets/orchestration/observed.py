@@ -11,14 +11,17 @@ from functools import cached_property
 from typing import Any, Final
 
 import dagster as dg
-from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
-from dagster._core.definitions.declarative_automation.serialized_objects import AutomationConditionEvaluation
-from dagster._core.definitions.run_request import InstigatorType
-from dagster._core.scheduler.instigation import InstigatorState, TickStatus
-from dagster._daemon.controller import get_daemon_statuses
-from dagster_shared.error import SerializableErrorInfo
 
 from platform_assets.orchestration.automation import UNDER_WAY, evaluations
+from platform_assets.orchestration.dagster_internals import (
+    AssetGraph,
+    AutomationConditionEvaluation,
+    InstigatorState,
+    InstigatorType,
+    SerializableErrorInfo,
+    TickStatus,
+    get_daemon_statuses,
+)
 from platform_assets.orchestration.keys import WRITER_POOL
 from platform_assets.orchestration.process import DIED_TAG
 

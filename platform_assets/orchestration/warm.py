@@ -19,6 +19,15 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Final, NamedTuple
 
+import dagster as dg
+
+from platform_assets.orchestration.dagster_internals import (
+    NEEDED_BY_A_RUN,
+    InstanceRef,
+    capture_interrupts,
+    execute_run,
+    get_instance_for_cli,
+)
 from platform_assets.orchestration.process import process_name
 
 GO: Final = b"go"
@@ -27,17 +36,7 @@ LARGEST_MESSAGE: Final = 1 << 17
 # What a run imports before and in its steps, besides what these import themselves.
 _PRELOADED: Final = (
     "babel.dates",
-    "dagster._cli.api",
-    "dagster._core.definitions.external_asset",
-    "dagster._core.definitions.repository_definition.repository_data_builder",
-    "dagster._core.execution.plan.active",
-    "dagster._core.executor.in_process",
-    "dagster._core.instance.factory",
-    "dagster._core.instance.runs",
-    "dagster._core.storage.local_compute_log_manager",
-    "dagster._core.storage.root",
-    "dagster._core.storage.sqlite_storage",
-    "dagster._core.system_config.composite_descent",
+    *NEEDED_BY_A_RUN,
     "dbt.adapters.duckdb.environments.local",
     "dbt.adapters.duckdb.impl",
     "dbt.cli.main",
@@ -130,13 +129,6 @@ def _serve(launcher: socket.socket) -> Order | None:
 
 def _execute(order: Order) -> int:
     """Execute the run, as `dagster api execute_run` does, once the launcher has heard which process this is."""
-    from dagster._cli.api import _execute_run_command_body
-    from dagster._cli.utils import get_instance_for_cli
-    from dagster._core.events import DagsterEvent, DagsterEventType
-    from dagster._core.instance import InstanceRef
-    from dagster._serdes import deserialize_value
-    from dagster._utils.interrupts import capture_interrupts
-
     from platform_assets.orchestration.instance import kept_open
 
     os.setsid()
@@ -146,8 +138,8 @@ def _execute(order: Order) -> int:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
-    def heard(event: DagsterEvent) -> None:
-        if event.event_type == DagsterEventType.RUN_START:
+    def heard(event: dg.DagsterEvent) -> None:
+        if event.event_type == dg.DagsterEventType.RUN_START:
             with contextlib.suppress(OSError):
                 order.line.send(STARTED)
 
@@ -160,9 +152,9 @@ def _execute(order: Order) -> int:
             wanted = False
         if not wanted:  # the launcher is gone or has changed its mind: the run is not ours
             return 0
-        instance_ref = deserialize_value(order.instance_ref, InstanceRef)
+        instance_ref = dg.deserialize_value(order.instance_ref, InstanceRef)
         with get_instance_for_cli(instance_ref=instance_ref) as instance, kept_open(instance, order.run_id):
-            return _execute_run_command_body(order.run_id, instance, heard, set_exit_code_on_failure=True)
+            return execute_run(order.run_id, instance, heard, set_exit_code_on_failure=True)
 
 
 def _stop(children: Collection[int]) -> None:

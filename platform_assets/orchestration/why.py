@@ -10,13 +10,13 @@ from datetime import datetime
 from typing import Any, Final, Literal
 
 import dagster as dg
-from dagster._core.definitions.declarative_automation.serialized_objects import AutomationConditionEvaluation
 
 from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.feed import Feed
 from platform_assets.engine.landing import settled
 from platform_assets.engine.promise import missing
 from platform_assets.errors import ConfigurationError
+from platform_assets.orchestration.dagster_internals import AutomationConditionEvaluation
 from platform_assets.orchestration.keys import deliveries_key, quarantine_key, raw_key, sensor_name
 from platform_assets.orchestration.observed import CONSEQUENCES, Observed
 from platform_assets.orchestration.process import PROCESS_TAG

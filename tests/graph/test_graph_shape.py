@@ -2,12 +2,14 @@
 
 import ast
 import json
+import pkgutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+import dagster_dbt
 import pytest
 from deployed import PROJECT, Deployed
 
@@ -30,6 +32,9 @@ BANNED: Final = {
     "marts": "dagster dbt duckdb .orchestration .cli .settings",
     "orchestration": ".cli",
     "sample.py": "dagster dbt duckdb .engine .orchestration .cli .settings",
+}
+WITHIN_DAGSTER_DBT: Final = {
+    f"dagster_dbt.{module.name}" for module in pkgutil.iter_modules(dagster_dbt.__path__) if module.name != "compat"
 }
 DECLARATIONS: Final = {f"platform_assets.engine.{module}" for module in ("contract", "feed", "formats", "mart")}
 
@@ -72,6 +77,29 @@ def test_imports_run_one_way(part: str) -> None:
 def test_declarations_import_only_what_they_declare_with(part: str) -> None:
     ours = {i for module in (PACKAGE / part).glob("*.py") for i in imports(module) if i.startswith("platform_assets")}
     assert ours <= DECLARATIONS
+
+
+def test_what_is_private_to_dagster_is_used_in_two_modules_alone() -> None:
+    """`dagster._x` by whatever spelling, the package that Dagster shares with itself, modules of dagster-dbt."""
+    users = {
+        name(module)
+        for module in MODULES
+        for imported in names_imported(module)
+        if imported.startswith(("dagster._", "dagster_shared", "dagster_dbt._")) or imported in WITHIN_DAGSTER_DBT
+    }
+    assert users == {"orchestration/dagster_internals.py", "orchestration/dbt_internals.py"}
+
+
+def names_imported(module: Path) -> Iterator[str]:
+    """Modules that a module imports, and `module.name` of what it imports from them; or names as text, to import."""
+    for node in ast.walk(ast.parse(module.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and "\n" not in node.value:
+            yield node.value
 
 
 def test_settings_alone_reads_the_environment() -> None:

@@ -4,10 +4,12 @@ import inspect
 import os
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._cli import dev
 from dagster._cli.api import _execute_run_command_body
 from dagster._core.events import EngineEventData
 from dagster._core.execution.api import execute_run_iterator
@@ -43,21 +45,37 @@ def test_without_the_launchers_block_dagster_takes_its_own(tmp_path: Path) -> No
         assert create_daemon_of_type("QUEUED_RUN_COORDINATOR", instance)
 
 
-def test_a_daemon_that_starts_asks_for_the_queues_interval_and_nobody_else_does(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("command", "begins"),
+    [
+        (["python", "-m", "dagster._daemon", "run", "--code-server-log-level", "warning"], True),
+        (["python", "/opt/bin/dagster-daemon", "run"], True),
+        (["python", "/opt/bin/dagster", "dev"], False),
+        (["python", "-m", "dagster_webserver", "-p", "3000"], False),
+        (["python", "/opt/bin/platform", "run"], False),
+    ],
+)
+def test_a_daemon_that_starts_takes_up_the_queue_once_and_nobody_else_begins_anything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str], begins: bool
 ) -> None:
     """The moment at which the warm process is started and dead runs are found."""
     asked: list[dg.DagsterInstance] = []
     monkeypatch.setattr("platform_assets.orchestration.launcher.reconcile", asked.append)
     monkeypatch.setattr(WarmRunLauncher, "get_ready", lambda self: asked.append(self._instance))
+    monkeypatch.setattr(sys, "orig_argv", command)
     with opened(tmp_path, TEMPLATE) as instance:
-        instance.get_required_daemon_types()
-        assert instance.run_coordinator is not None
         assert asked == []
+        instance.get_required_daemon_types()
         daemon = create_daemon_of_type("QUEUED_RUN_COORDINATOR", instance)
-        assert asked == [instance, instance]
+        assert asked == [instance, instance] * begins
         assert isinstance(daemon, QueuedRunCoordinatorDaemon)
         assert daemon.interval_seconds == 1
+
+
+def test_dagster_starts_its_daemon_by_the_name_we_know_it_by() -> None:
+    assert '"dagster._daemon"' in inspect.getsource(dev)
+    scripts = {script.name: script.value for script in metadata.entry_points(group="console_scripts")}
+    assert scripts["dagster-daemon"].startswith("dagster._daemon")
 
 
 def test_the_command_that_executes_a_run_can_be_called_and_tells_its_events() -> None:

@@ -1,0 +1,80 @@
+"""What we use of Dagster that it does not offer to its users, because there is no public way.
+
+Belongs here: every import of a private name of Dagster; each is pinned by tests/upstream. Does not: dagster-dbt
+(dbt_internals.py), anything that a public name does. Light: the daemon imports it.
+"""
+
+import sys
+from pathlib import Path
+from typing import Final
+
+from dagster._cli.api import _execute_run_command_body as execute_run
+from dagster._cli.utils import get_instance_for_cli
+from dagster._core.code_pointer import ModuleCodePointer
+from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
+from dagster._core.definitions.assets.graph.base_asset_graph import BaseAssetGraph
+from dagster._core.definitions.data_version import DATA_VERSION_TAG
+from dagster._core.definitions.declarative_automation.serialized_objects import AutomationConditionEvaluation
+from dagster._core.definitions.run_request import InstigatorType
+from dagster._core.events import RunFailureReason
+from dagster._core.instance import InstanceRef
+from dagster._core.launcher.base import CheckRunHealthResult, LaunchRunContext, WorkerStatus
+from dagster._core.scheduler.instigation import InstigatorState, TickStatus
+from dagster._core.storage.asset_check_execution_record import (
+    COMPLETED_ASSET_CHECK_EXECUTION_RECORD_STATUSES,
+    AssetCheckExecutionRecord,
+    AssetCheckExecutionRecordStatus,
+)
+from dagster._core.storage.tags import GRPC_INFO_TAG, RUN_FAILURE_REASON_TAG
+from dagster._daemon.controller import get_daemon_statuses
+from dagster._serdes import ConfigurableClassData
+from dagster._utils.interrupts import capture_interrupts
+from dagster_shared.error import SerializableErrorInfo
+
+__all__ = [
+    "COMPLETED_ASSET_CHECK_EXECUTION_RECORD_STATUSES",
+    "DATA_VERSION_TAG",
+    "GRPC_INFO_TAG",
+    "NEEDED_BY_A_RUN",
+    "RUN_FAILURE_REASON_TAG",
+    "AssetCheckExecutionRecord",
+    "AssetCheckExecutionRecordStatus",
+    "AssetGraph",
+    "AutomationConditionEvaluation",
+    "BaseAssetGraph",
+    "CheckRunHealthResult",
+    "ConfigurableClassData",
+    "InstanceRef",
+    "InstigatorState",
+    "InstigatorType",
+    "LaunchRunContext",
+    "ModuleCodePointer",
+    "RunFailureReason",
+    "SerializableErrorInfo",
+    "TickStatus",
+    "WorkerStatus",
+    "capture_interrupts",
+    "execute_run",
+    "get_daemon_statuses",
+    "get_instance_for_cli",
+    "is_the_daemon",
+]
+# Modules of Dagster that a run imports before and in its steps.
+NEEDED_BY_A_RUN: Final = (
+    "dagster._core.definitions.external_asset",
+    "dagster._core.definitions.repository_definition.repository_data_builder",
+    "dagster._core.execution.plan.active",
+    "dagster._core.executor.in_process",
+    "dagster._core.instance.factory",
+    "dagster._core.instance.runs",
+    "dagster._core.storage.local_compute_log_manager",
+    "dagster._core.storage.root",
+    "dagster._core.storage.sqlite_storage",
+    "dagster._core.system_config.composite_descent",
+)
+_DAEMON: Final = {"dagster._daemon", "dagster-daemon"}
+
+
+def is_the_daemon() -> bool:
+    """Whether this process is Dagster's daemon, which alone starts and watches runs."""
+    return bool(_DAEMON & {Path(each).name for each in sys.orig_argv})
