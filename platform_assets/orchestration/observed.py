@@ -12,8 +12,11 @@ from typing import Any, Final
 
 import dagster as dg
 
-from platform_assets.orchestration.automation import UNDER_WAY, evaluations
+from platform_assets.orchestration.automation import UNDER_WAY
 from platform_assets.orchestration.dagster_internals import (
+    COMPLETED_ASSET_CHECK_EXECUTION_RECORD_STATUSES,
+    AssetCheckExecutionRecord,
+    AssetCheckExecutionRecordStatus,
     AssetGraph,
     AutomationConditionEvaluation,
     InstigatorState,
@@ -31,6 +34,7 @@ _WITHIN: Final = timedelta(days=7)
 _RUNS: Final = 200
 _FAILED: Final = 20
 _DAEMON_SILENT_S: Final = 60
+_RUNS_IN_FLIGHT: Final = 20
 # What drives runs; others only look.
 _NEEDED_DAEMONS: Final = ("SENSOR", "ASSET", "QUEUED_RUN_COORDINATOR")
 
@@ -293,3 +297,22 @@ def said(error: SerializableErrorInfo | None) -> str:
 
 def _moment(timestamp: float) -> datetime:
     return datetime.fromtimestamp(timestamp, tz=UTC)
+
+
+def evaluations(
+    instance: dg.DagsterInstance, checks: Sequence[dg.AssetCheckKey]
+) -> dict[dg.AssetCheckKey, AssetCheckExecutionRecord]:
+    """The last finished evaluation of each check, where there is one; else the one that is planned."""
+    records = dict(instance.event_log_storage.get_latest_asset_check_execution_by_key(checks))
+    for key, record in records.items():
+        if record.status == AssetCheckExecutionRecordStatus.PLANNED:
+            records[key] = _last_evaluated(instance, record)
+    return records
+
+
+def _last_evaluated(instance: dg.DagsterInstance, planned: AssetCheckExecutionRecord) -> AssetCheckExecutionRecord:
+    """The newest finished evaluation, where a run that waits behind this one plans another; `planned` if none is."""
+    evaluated = instance.event_log_storage.get_asset_check_execution_history(
+        planned.key, limit=_RUNS_IN_FLIGHT, status=COMPLETED_ASSET_CHECK_EXECUTION_RECORD_STATUSES
+    )
+    return max(evaluated, key=lambda record: record.event.timestamp if record.event else 0.0, default=planned)
