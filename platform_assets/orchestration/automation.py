@@ -13,6 +13,7 @@ from typing import Final
 import dagster as dg
 
 from platform_assets.engine.deployment import Deployment
+from platform_assets.orchestration.keys import BY_ITSELF_TAG
 from platform_assets.orchestration.process import DIED_TAG
 from platform_assets.orchestration.state import Project, State
 
@@ -26,8 +27,8 @@ UNDER_WAY: Final = (
 _ENDED: Final = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
 _FIRST_WAIT: Final = timedelta(minutes=1)
 _LONGEST_WAIT: Final = timedelta(hours=1)
-# A run that died said nothing of its work: that many are followed by another at once.
-_DEATHS: Final = 5
+# A run that died, or left it to others, said nothing of the work: that many are followed by another at once.
+_FREE: Final = 5
 _RUNS: Final = 300
 _INTERVAL_S: Final = 5
 
@@ -54,7 +55,9 @@ class Runs:
     def of(cls, instance: dg.DagsterInstance, everything: Collection[str], since: datetime | None) -> "Runs":
         """Those under way, and the newest that have ended `since` then. `everything`: the names of all assets that can
         be made."""
-        wanted = dg.RunsFilter(statuses=list(_ENDED), updated_after=since)
+        # The time of an update is kept in whole seconds.
+        by_then = None if since is None else since - timedelta(seconds=1)
+        wanted = dg.RunsFilter(statuses=list(_ENDED), updated_after=by_then)
         ended = [] if since is None else instance.get_run_records(wanted, limit=_RUNS)
         under_way = instance.get_runs(dg.RunsFilter(statuses=list(UNDER_WAY)))
         return cls(under_way, ended, frozenset(everything))
@@ -88,14 +91,15 @@ class Runs:
         if last.status == dg.DagsterRunStatus.CANCELED:
             said = f"run {last.run_id[:8]} was cancelled; it waits for new data, or for a person to run it"
             return Barred(said, person=True)
-        died = bool(last.tags.get(DIED_TAG))
-        tries = len(tried) - (_DEATHS if died else 0)
+        failed = last.status == dg.DagsterRunStatus.FAILURE
+        died = failed and bool(last.tags.get(DIED_TAG))
+        tries = len(tried) - (0 if failed and not died else _FREE)
         if tries <= 0:
             return None
         until = _ended_at(tried[0]) + min(_FIRST_WAIT * 2 ** min(tries - 1, 10), _LONGEST_WAIT)
         if now >= until:
             return None
-        what = "died" if died else "failed" if last.status == dg.DagsterRunStatus.FAILURE else "did not make it"
+        what = "died" if died else "failed" if failed else "did not make it"
         return Barred(f"run {last.run_id[:8]} {what}; the next try is at {until:%H:%M:%S} UTC", until)
 
 
@@ -126,19 +130,20 @@ def asked_for(
 
 
 def note_wanted(state: State, deployment: Deployment) -> dict[str, datetime]:
-    """Since when just this is wanted of each asset: runs that ended before have not tried to make it."""
+    """Since when just this is wanted of each asset: runs that ended before have not tried to make it. Noted by whatever
+    changes it, too, so that it is not taken for newer than it is."""
     return deployment.builds.wanted_since({name: _what(state, name) for name in state.project.nodes}, state.now)
 
 
 def _what(state: State, name: str) -> str:
-    """What is wanted of the asset, and what lets it be made: once it changes, no wait for what has failed before."""
-    verdicts = [
-        f"{each}:{verdict.name}:{verdict.version}"
-        for each in state.project.nodes[name].inputs
-        for verdict in state.failing(each)
-    ]
+    """What is wanted of the asset, and how its inputs stand: once that changes, no wait for what has failed before."""
     node = state.project.nodes[name]
-    return "; ".join([state.wanted(name), node.code, *verdicts])
+    inputs = [
+        f"{each} {made.version if (made := state.built.made.get(each)) is not None else 'missing'}"
+        + "".join(f", {verdict.name} failed" for verdict in state.failing(each))
+        for each in node.inputs
+    ]
+    return "; ".join([state.wanted(name), node.code, *inputs])
 
 
 class OutOfDate(dg.AutomationCondition[dg.AssetKey]):
@@ -187,6 +192,7 @@ def automation_sensor() -> dg.SensorDefinition:
             default_status=dg.DefaultSensorStatus.RUNNING,
             minimum_interval_seconds=_INTERVAL_S,
             use_user_code_server=True,
+            run_tags={BY_ITSELF_TAG: "true"},
             description="Makes what is out of date once the blocking checks of its inputs have passed.",
         )
 

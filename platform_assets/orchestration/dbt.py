@@ -98,10 +98,10 @@ def models(project: Project, condition: dg.AutomationCondition[Any] | None) -> d
         with deployment.opened(context) as opened:
             names = [key.to_user_string() for key in context.selected_asset_keys]
             state = State.of(project, opened)
-            note_wanted(state, opened)
             with opened.begin_build(names, context.run.run_id, leftovers=_LEFTOVERS):
                 done = _build(context, opened, manifest_path)
                 _note(context, opened, state, done.events)
+            note_wanted(State.of(project, opened), opened)
             yield from done.events
             if done.failure is not None:
                 raise done.failure

@@ -5,7 +5,7 @@ Belongs here: what is derived from every feed alike. Does not: checks (checks.py
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any
 
 import dagster as dg
 from pydantic import Field
@@ -20,11 +20,16 @@ from platform_assets.orchestration.account import Account
 from platform_assets.orchestration.automation import note_wanted
 from platform_assets.orchestration.checks import check_specs, evaluated
 from platform_assets.orchestration.dagster_internals import DATA_VERSION_TAG
-from platform_assets.orchestration.keys import WRITER_POOL, deliveries_key, feed_tag, quarantine_key, raw_key
+from platform_assets.orchestration.keys import (
+    BY_ITSELF_TAG,
+    WRITER_POOL,
+    deliveries_key,
+    feed_tag,
+    quarantine_key,
+    raw_key,
+)
 from platform_assets.orchestration.resources import DeploymentResource
 from platform_assets.orchestration.state import Project, State, raw_name
-
-IF_NEW_TAG: Final = "platform/only_if_new"
 
 
 class Intake(dg.Config):
@@ -120,12 +125,12 @@ def feed_assets(feed: Feed, project: Project) -> dg.AssetsDefinition:
                 outcome = opened.ingest(here, most_files=config.most_files)
                 for slot, why in outcome.unfinished.items():
                     opened.notify(f"{slot}: {why}; left alone and offered again")
-                state = State.of(project, opened)
-                note_wanted(state, opened)
-                yield from _told(context, Account.of(opened, here, [*again, *outcome.receipts]), state)
+                account = Account.of(opened, here, [*again, *outcome.receipts])
+                yield from _told(context, account, State.of(project, opened))
             wanted = {check.name for check in context.selected_asset_check_keys}
             results = list(evaluated(opened, here, wanted))
             _note_audit(context, opened, here, project, results)
+            note_wanted(State.of(project, opened), opened)
             yield from results
 
     return ingest_feed
@@ -157,13 +162,12 @@ def _told(context: dg.AssetExecutionContext, account: Account, state: State) -> 
     feed = account.feed
     _tell_of_new_data(context, feed, account.status)
     version = dg.DataVersion(str(account.status.revision))
-    # A run that a sensor asked for ends here when it brought nothing new, and nothing that it was to make is out of
-    # date: what is below has no work to do.
+    # A run that nobody asked for ends here when it brought nothing new and nothing that it was to make is out of date.
     below = {key.to_user_string() for key in context.run.asset_selection or ()} & set(
         state.project.below([raw_name(feed)])
     )
     idle = not any(state.outdated(name) for name in below)
-    ends = IF_NEW_TAG in context.run.tags and _last_version(context, raw_key(feed)) == version.value and idle
+    ends = BY_ITSELF_TAG in context.run.tags and _last_version(context, raw_key(feed)) == version.value and idle
     for key, metadata in ((raw_key(feed), account.of_raw()), (quarantine_key(feed), account.of_quarantine())):
         if ends:
             context.log_event(dg.AssetObservation(key, metadata=metadata))

@@ -11,6 +11,8 @@ from platform_assets.engine.feed import Feed
 from platform_assets.orchestration.state import raw_name
 
 WRITER_POOL: Final = "duckdb_writer"
+# On runs that sensors and automation ask for: what they find to be done already, or not yet possible, is no failure.
+BY_ITSELF_TAG: Final = "platform/by_itself"
 RELEASE_KEY: Final = dg.AssetKey("release")
 
 
@@ -36,7 +38,7 @@ def sensor_name(feed: Feed) -> str:
 
 def feed_tag(feed: Feed) -> str:
     """The tag of every run that loads the feed; its value is `true`. A run may load several."""
-    return f"platform/feed/{feed.name}"
+    return f"platform/feed.{feed.name}"
 
 
 def mart_key(mart: str) -> dg.AssetKey:

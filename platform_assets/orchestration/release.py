@@ -11,7 +11,7 @@ import dagster as dg
 
 from platform_assets.errors import ReleaseRefused
 from platform_assets.orchestration.automation import Runs
-from platform_assets.orchestration.keys import RELEASE_KEY, WRITER_POOL
+from platform_assets.orchestration.keys import BY_ITSELF_TAG, RELEASE_KEY, WRITER_POOL
 from platform_assets.orchestration.resources import DeploymentResource
 from platform_assets.orchestration.state import RELEASE, Held, Project, State
 
@@ -61,13 +61,14 @@ def release_asset(project: Project, condition: dg.AutomationCondition[Any] | Non
 
 
 def _leave_it(context: dg.AssetExecutionContext, why: Held) -> None:
-    """Leave it to another run that is about to release; raises ReleaseRefused where there is none."""
+    """Leave it to a later run, which is asked for when they are fit; raises ReleaseRefused where a person waits for
+    this one, and no other is about to release."""
     runs = Runs.of(context.instance, [RELEASE], since=None)
-    for other in runs.under_way:
-        if other.run_id != context.run.run_id and RELEASE in runs.targets(other):
-            context.log.info(f"{why.said}. Run {other.run_id[:8]} is under way and releases then.")
-            return
-    raise ReleaseRefused(
-        f"The marts are not fit to be released: {why.said}",
-        "Mend what was found and run again; `platform check` runs the checks alone.",
-    )
+    others = [run for run in runs.under_way if run.run_id != context.run.run_id and RELEASE in runs.targets(run)]
+    if BY_ITSELF_TAG not in context.run.tags and not others:
+        raise ReleaseRefused(
+            f"The marts are not fit to be released: {why.said}",
+            "Mend what was found and run again; `platform check` runs the checks alone.",
+        )
+    then = f"Run {others[0].run_id[:8]} is under way and releases then." if others else "It is made when they are."
+    context.log.info(f"The marts are not fit to be released: {why.said}. {then}")

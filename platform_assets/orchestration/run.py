@@ -13,12 +13,14 @@ from platform_assets.definitions import build_definitions
 from platform_assets.engine.deployment import Deployment
 from platform_assets.errors import ConfigurationError
 from platform_assets.orchestration.automation import keys_of
-from platform_assets.orchestration.configured import declared_feeds
+from platform_assets.orchestration.configured import declared_feeds, declared_marts
 from platform_assets.orchestration.instance import kept_open, open_instance, prepare_dagster_home
 from platform_assets.orchestration.keys import quarantine_key, raw_key
+from platform_assets.orchestration.manifest import current_manifest
 from platform_assets.orchestration.observed import Observed, innermost, said
 from platform_assets.orchestration.process import PROCESS_TAG, process_name
 from platform_assets.orchestration.resources import OpensDeployment
+from platform_assets.orchestration.state import State, project_of
 from platform_assets.orchestration.why import Reason, asset_named, why
 from platform_assets.settings import Settings
 
@@ -83,7 +85,8 @@ def ask_why(settings: Settings, deployment: Deployment, asset: str) -> tuple[str
     with dg.DagsterInstance.get() as instance:
         seen = Observed(instance, graph, deployment.clock())
         key = asset_named(asset, seen)
-        return key.to_user_string(), why(key, seen, deployment)
+        state = State.of(project_of(deployment.feeds, declared_marts(), current_manifest()), deployment)
+        return key.to_user_string(), why(key, seen, deployment, state)
 
 
 def _execute(settings: Settings, job: dg.JobDefinition, assets: Sequence[dg.AssetKey] | None = None) -> RunOutcome:

@@ -14,8 +14,7 @@ from platform_assets.engine import failpoint
 from platform_assets.engine.feed import Feed
 from platform_assets.engine.landing import Arrival, settled
 from platform_assets.orchestration.automation import UNDER_WAY, asked_for, barred, keys_of
-from platform_assets.orchestration.feeds import IF_NEW_TAG
-from platform_assets.orchestration.keys import feed_tag, quarantine_key, raw_key, sensor_name
+from platform_assets.orchestration.keys import BY_ITSELF_TAG, feed_tag, quarantine_key, raw_key, sensor_name
 from platform_assets.orchestration.process import DIED_TAG
 from platform_assets.orchestration.resources import OpensDeployment
 from platform_assets.orchestration.state import Project, State, raw_name
@@ -55,15 +54,14 @@ def feed_sensor(feed: Feed, project: Project) -> dg.SensorDefinition:
             return dg.SkipReason(f"{len(ready)} new files; run {last.run_id} is under way")
         state = State.of(project, opened)
         unaudited = state.outdated(raw)
-        if not ready:
-            if unaudited is None:
-                return dg.SkipReason(_left_alone(unseen) if unseen else "no new file")
-            if (why := barred(state, opened, context.instance, [raw]).get(raw)) is not None:
-                return dg.SkipReason(f"{raw}: {unaudited}; {why.said}")
+        if not ready and unaudited is None:
+            return dg.SkipReason(_left_alone(unseen) if unseen else "no new file")
+        if not ready and (why := barred(state, opened, context.instance, [raw]).get(raw)) is not None:
+            return dg.SkipReason(f"{raw}: {unaudited}; {why.said}")
         portion = _portion(ready)
         before = _cursor(context.cursor)
-        asked = hashlib.sha256(repr((unaudited, [(a.slot, a.seen) for a in portion])).encode()).hexdigest()[:16]
-        again = before["tries"] if before["asked"] == asked else 0
+        asked = hashlib.sha256(repr([(a.slot, a.seen) for a in portion]).encode()).hexdigest()[:16] if ready else ""
+        again = before["tries"] if ready and before["asked"] == asked else 0
         if again and last is not None and last.status == dg.DagsterRunStatus.CANCELED:
             said = f"run {last.run_id} was cancelled; they wait for another file, or for a person to run {raw}"
             return dg.SkipReason(f"{len(ready)} new files: {said}")
@@ -80,7 +78,7 @@ def feed_sensor(feed: Feed, project: Project) -> dg.SensorDefinition:
             wanted += keys_of([n for n in asked_for(state, opened, context.instance, [raw]) if n in below])
         request = dg.RunRequest(
             asset_selection=wanted,
-            tags={feed_tag(feed): "true", IF_NEW_TAG: "true"},
+            tags={feed_tag(feed): "true", BY_ITSELF_TAG: "true"},
             run_config={"ops": {f"ingest_{feed.name}": {"config": {"most_files": len(portion) or 1}}}},
         )
         cursor = json.dumps({"asked": asked, "tries": again + 1, "at": now.timestamp()})

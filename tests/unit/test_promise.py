@@ -73,7 +73,7 @@ def promise(
 
 
 def release(number: int, created: datetime, revision: int) -> Release:
-    return Release(str(number), "", created.isoformat(), {"sales": revision}, "", {"mart": 1})
+    return Release(str(number), "", created.isoformat(), {"sales": revision}, {"mart": 1})
 
 
 # ---- the calendar
