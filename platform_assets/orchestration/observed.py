@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from typing import Any, Final
+from typing import Final
 
 import dagster as dg
 
@@ -18,7 +18,6 @@ from platform_assets.orchestration.dagster_internals import (
     AssetCheckExecutionRecord,
     AssetCheckExecutionRecordStatus,
     AssetGraph,
-    AutomationConditionEvaluation,
     InstigatorState,
     InstigatorType,
     SerializableErrorInfo,
@@ -251,14 +250,6 @@ class Observed:
         """Whether a step of the run waits for the writer's turn."""
         pending = self.instance.event_log_storage.get_concurrency_info(WRITER_POOL).pending_steps
         return any(step.run_id == run.run_id and step.assigned_timestamp is None for step in pending)
-
-    def condition_of(self, asset: dg.AssetKey) -> AutomationConditionEvaluation[Any] | None:
-        """The last evaluation of the asset's automation condition."""
-        storage = self.instance.schedule_storage
-        records = storage.get_auto_materialize_asset_evaluations(asset, limit=1) if storage is not None else []
-        if not records:
-            return None
-        return records[0].get_evaluation_with_run_ids().evaluation
 
     def below(self, assets: Iterable[dg.AssetKey]) -> tuple[str, ...]:
         """Everything that is made from the assets, inputs first."""
