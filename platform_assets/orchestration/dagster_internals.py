@@ -25,6 +25,7 @@ from dagster._core.storage.asset_check_execution_record import (
     AssetCheckExecutionRecord,
     AssetCheckExecutionRecordStatus,
 )
+from dagster._core.storage.event_log.base import AssetRecord
 from dagster._core.storage.tags import GRPC_INFO_TAG, RUN_FAILURE_REASON_TAG
 from dagster._daemon.controller import get_daemon_statuses
 from dagster._serdes import ConfigurableClassData
@@ -40,6 +41,7 @@ __all__ = [
     "AssetCheckExecutionRecord",
     "AssetCheckExecutionRecordStatus",
     "AssetGraph",
+    "AssetRecord",
     "AutomationConditionEvaluation",
     "BaseAssetGraph",
     "CheckRunHealthResult",

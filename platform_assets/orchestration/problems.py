@@ -12,9 +12,10 @@ import dagster as dg
 
 from platform_assets.engine.alerts import Problem
 from platform_assets.engine.promise import missing, promises
+from platform_assets.orchestration.failures import FailedStep
 from platform_assets.orchestration.freshness import Standing
 from platform_assets.orchestration.keys import deliveries_key, raw_key, sensor_name
-from platform_assets.orchestration.observed import CONSEQUENCES, Evaluated, FailedStep, Observed
+from platform_assets.orchestration.observed import CONSEQUENCES, Evaluated, Observed
 from platform_assets.orchestration.runbooks import of_check
 
 _OURS: Final = "team:data-platform"
@@ -63,17 +64,20 @@ def _of_models(seen: Observed, _: Standing) -> Iterator[Problem]:
 
 
 def _of_step(seen: Observed, step: FailedStep) -> Problem:
-    made = min(step.assets, key=str) if step.assets else None
+    meant = step.assets or tuple(check.asset_key for check in step.checks)
+    first = min(meant, key=str)
     what = f"Step {step.step}" if step.step else "A run"
+    # What was to be made does not change while it is made good bit by bit.
+    about = step.step or min(seen.targets(step.run), default=first, key=str).to_user_string()
     return Problem(
         # One key for whatever run it is of: a retry that fails likewise is no news.
-        key=f"run:{step.step or made}:{step.error_class}",
-        owner=_OURS if made is None else _owner(seen, made),
+        key=f"run:{about}:{step.error_class}",
+        owner=_owner(seen, first),
         title=f"{what} {'died' if step.died else 'failed'} and was not made good since",
         detail=f"run {step.run.run_id[:8]}: {step.error}",
         assets=tuple(dict.fromkeys((*map(dg.AssetKey.to_user_string, step.assets), *seen.below(step.assets)))),
         runbook="run-failed",
-        command=f"platform why {made.to_user_string()}" if made is not None else "platform alerts",
+        command=f"platform why {first.to_user_string()}",
         since=step.at,
     )
 
