@@ -5,6 +5,7 @@ Belongs here: the calendar. Does not: what is due or how late it may be (feed.py
 
 import functools
 import itertools
+from bisect import bisect_right
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
@@ -21,25 +22,26 @@ def ticks(cron: str, timezone: str, closed: tuple[str, ...], after: datetime, un
     """Ticks later than `after` and no later than `until`, in their order."""
     month = _month_of(after)
     while month <= _month_of(until):
-        yield from (tick for tick in _open(cron, timezone, closed, *divmod(month, 12)) if after < tick <= until)
+        every = _open(cron, timezone, closed, *divmod(month, 12))
+        yield from every[bisect_right(every, after) : bisect_right(every, until)]
         month += 1
 
 
 def last_tick(cron: str, timezone: str, closed: tuple[str, ...], by: datetime) -> datetime | None:
     """The last tick no later than `by`; None where there has been none for twelve years."""
     for month in range(_month_of(by), _month_of(by) - _MONTHS, -1):
-        for tick in reversed(_open(cron, timezone, closed, *divmod(month, 12))):
-            if tick <= by:
-                return tick
+        every = _open(cron, timezone, closed, *divmod(month, 12))
+        if at := bisect_right(every, by):
+            return every[at - 1]
     return None
 
 
 def next_tick(cron: str, timezone: str, closed: tuple[str, ...], after: datetime) -> datetime | None:
     """The first tick later than `after`; None where there is none for twelve years."""
     for month in range(_month_of(after), _month_of(after) + _MONTHS):
-        for tick in _open(cron, timezone, closed, *divmod(month, 12)):
-            if tick > after:
-                return tick
+        every = _open(cron, timezone, closed, *divmod(month, 12))
+        if (at := bisect_right(every, after)) < len(every):
+            return every[at]
     return None
 
 
@@ -77,6 +79,7 @@ def _month_of(instant: datetime) -> int:
     return utc.year * 12 + utc.month - 1
 
 
+@functools.lru_cache(maxsize=4096)
 def _open(cron: str, timezone: str, closed: tuple[str, ...], year: int, month: int) -> tuple[datetime, ...]:
     zone = ZoneInfo(timezone)
     all_ticks = _month(cron, timezone, year, month)

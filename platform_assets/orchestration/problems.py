@@ -11,7 +11,7 @@ from typing import Final
 import dagster as dg
 
 from platform_assets.engine.alerts import Problem
-from platform_assets.engine.promise import missing, promises
+from platform_assets.engine.promise import promises
 from platform_assets.orchestration.failures import FailedStep
 from platform_assets.orchestration.freshness import Standing
 from platform_assets.orchestration.keys import deliveries_key, raw_key, sensor_name
@@ -104,11 +104,11 @@ def _evidence(check: Evaluated) -> str:
 
 def _of_calendar(seen: Observed, standing: Standing) -> Iterator[Problem]:
     for feed in standing.feeds:
-        receipts = standing.receipts[feed.name]
+        known = standing.known[feed.name]
         sensor = seen.sensors.get(sensor_name(feed))
-        breaks = missing(feed, receipts, seen.now)
-        # A feed whose file is quarantined, or whose files nobody looks for, is late for that reason.
-        if not breaks or any(r.status == "quarantined" for r in receipts) or (sensor and sensor.error):
+        # What is there but quarantined, or what nobody looks for, is missing for that reason.
+        breaks = [absent for absent in known.missing(seen.now) if known.held(absent) is None]
+        if not breaks or (sensor and sensor.error):
             continue
         yield Problem(
             # However many are missing meanwhile, it is one producer that does not deliver.
@@ -124,7 +124,7 @@ def _of_calendar(seen: Observed, standing: Standing) -> Iterator[Problem]:
 
 
 def _of_budgets(seen: Observed, standing: Standing) -> Iterator[Problem]:
-    for promise in promises(standing.feeds, standing.receipts, standing.releases, standing.needs, seen.now):
+    for promise in promises(standing.known, standing.served, seen.now):
         if promise.burning:
             yield Problem(
                 key=f"budget:{promise.subject}:{promise.kind}:{seen.now:%Y-%m}",
