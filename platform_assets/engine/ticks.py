@@ -15,6 +15,7 @@ from cronsim import CronSim
 
 _MONTHS: Final = 12 * 12  # the rarest day, 29 February, may be eight years away
 _GAPS: Final = 400
+_DAY_MINUTES: Final = 24 * 60
 _YEARS: Final = range(2000, 2011)  # in which a day of the year falls on every weekday
 
 
@@ -66,6 +67,41 @@ def longest_gap(cron: str, timezone: str, closed: tuple[str, ...]) -> timedelta:
             if before is not None and after is not None:
                 gaps.append(after - before)
     return max(gaps)
+
+
+@functools.cache
+def shortest_gap(cron: str, timezone: str) -> timedelta:
+    """The shortest time between two ticks, closed days or not, of the first 400."""
+    every = CronSim(cron, datetime(2000, 1, 1, tzinfo=ZoneInfo(timezone)))
+    dates = [tick.astimezone(UTC) for tick in itertools.islice(every, _GAPS)]
+    return min(after - before for before, after in itertools.pairwise(dates))
+
+
+def later(cron: str, by: timedelta) -> str | None:
+    """The expression that ticks so much later by the wall's clock, to the minute and rounded up; None where none does.
+
+    There is none where a tick moves into another day of the month, or some of a day's ticks into the next and others
+    not, and where the moved ticks are no product of hours and minutes.
+    """
+    every = CronSim(cron, datetime(2000, 1, 1, tzinfo=UTC))
+    _, _, _, day, month, weekday = every.parts
+    minutes = -(-by // timedelta(minutes=1))
+    moved = [divmod(60 * hour + minute + minutes, _DAY_MINUTES) for hour in every.hours for minute in every.minutes]
+    days = {carried for carried, _ in moved}
+    at_minutes, at_hours = {at % 60 for _, at in moved}, {at // 60 for _, at in moved}
+    whole_days = len({at for _, at in moved}) == len(at_minutes) * len(at_hours)
+    if len(every.seconds) != 1 or not whole_days or (days != {0} and (day, month) != ("*", "*")):
+        return None
+    if days != {0} and weekday != "*":
+        if len(days) > 1 or not all(isinstance(each, int) for each in every.weekdays):
+            return None
+        (carried,) = days
+        weekday = _listed({(each + carried) % 7 for each in every.weekdays if isinstance(each, int)})
+    return f"{_listed(at_minutes)} {_listed(at_hours)} {day} {month} {weekday}"
+
+
+def _listed(numbers: set[int]) -> str:
+    return ",".join(map(str, sorted(numbers)))
 
 
 def is_closed(day: date, closed: tuple[str, ...]) -> bool:
