@@ -18,7 +18,12 @@ from platform_assets.orchestration.configured import configured_alerts
 
 alerts_app = typer.Typer(help="What is wrong now, and who has been told.\n\nExample: platform alerts --all")
 _FIRST_ASSETS: Final = 3
-_TOLD: Final = {"opened": "told", "again": "told again", "reminder": "reminded", "recovered": "told of its end"}
+_TOLD: Final = {
+    "opened": "told",
+    "flapping": "told that it comes and goes",
+    "reminder": "reminded",
+    "recovered": "told of its end",
+}
 
 
 @alerts_app.callback(invoke_without_command=True)
@@ -113,7 +118,10 @@ def _assets(assets: tuple[str, ...]) -> str:
 
 def _ended(incident: Incident) -> str:
     if incident.closed_at is None:
-        return "" if incident.gone_at is None else f"gone since {moment(incident.gone_at)}, perhaps for good"
+        comes_and_goes = "it comes and goes; " * bool(incident.flaps)
+        return comes_and_goes + (
+            "" if incident.gone_at is None else f"gone since {moment(incident.gone_at)}, perhaps for good"
+        )
     return moment(incident.gone_at or incident.closed_at)
 
 

@@ -10,7 +10,9 @@ import typer
 
 from platform_assets.cli.common import Json, answer, line, open_deployment, show
 from platform_assets.engine.ledger import Ledger
+from platform_assets.engine.promise import deliveries
 from platform_assets.engine.promise import promises as judged
+from platform_assets.engine.served import served
 from platform_assets.engine.tally import Promise, long
 from platform_assets.errors import ConfigurationError
 from platform_assets.orchestration.configured import declared_marts
@@ -32,15 +34,9 @@ def promises(
         receipts = {feed.name: Ledger(connection).receipts(feed.name) for feed in deployment.feeds}
     marts = declared_marts()
     now = deployment.clock()
-    found = judged(
-        deployment.feeds,
-        receipts,
-        deployment.releases.all(),
-        mart_needs(deployment.feeds, marts),
-        now,
-        month=first,
-        owners=mart_owners(marts),
-    )
+    needs, owners = mart_needs(deployment.feeds, marts), mart_owners(marts)
+    readers = served(deployment.feeds, deployment.releases.all(), needs, owners)
+    found = judged(deliveries(deployment.feeds, receipts), readers, now, month=first)
     broken = [promise for promise in found if promise.broken_since is not None]
     if as_json:
         answer({"ok": not broken, "month": f"{first or now:%Y-%m}", "promises": [_as_json(each) for each in found]})

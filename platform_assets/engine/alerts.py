@@ -39,8 +39,12 @@ RUNBOOKS: Final[tuple[str, ...]] = get_args(Runbook)
 GONE_FOR: Final = timedelta(minutes=2)
 """A cause is over when it has been gone for so long; doubled each time it came back, up to `GONE_AT_MOST`."""
 GONE_AT_MOST: Final = timedelta(minutes=32)
-SAME_WITHIN: Final = timedelta(minutes=30)
-"""What comes back within this time of its end is the same incident again."""
+SAME_WITHIN: Final = timedelta(hours=2)
+"""What comes back within this time of its end is the same incident, and from then on one that comes and goes."""
+QUIET_FOR: Final = timedelta(hours=2)
+"""What comes and goes is over when it has been gone for so long; doubled each time that proved too short, up to
+`QUIET_AT_MOST`. Meanwhile it is one open incident, and nobody is told of every turn."""
+QUIET_AT_MOST: Final = timedelta(days=1)
 REMIND_AFTER: Final = timedelta(days=1)
 KEPT: Final = timedelta(days=90)
 """How long ended incidents are kept."""
@@ -86,8 +90,8 @@ class Telling:
 
 @dataclass(frozen=True)
 class Incident:
-    """One cause from its first sight to its end. `returns`: how often it went and came back. gone_at: since when it may
-    be over; closed_at: since when it is."""
+    """One cause from its first sight to its end. `returns`: how often it went and came back; `flaps`: how often after
+    its end had been told. gone_at: since when it may be over; closed_at: since when it is."""
 
     id: int
     problem: Problem
@@ -95,15 +99,17 @@ class Incident:
     gone_at: datetime | None
     closed_at: datetime | None
     returns: int
+    flaps: int = 0
     telling: tuple[Telling, ...] = ()
 
 
 @dataclass(frozen=True)
 class Changes:
-    """What one look at the problems has changed: keys of incidents that opened, came again, ended."""
+    """What one look at the problems has changed: keys of incidents that opened, that came back after their end, that
+    ended."""
 
     opened: tuple[str, ...]
-    again: tuple[str, ...]
+    flapping: tuple[str, ...]
     closed: tuple[str, ...]
 
 
@@ -128,16 +134,18 @@ class Alerts:
         """
         now = self._clock()
         current = _by_key(problems)
-        opened, again, closed = [], [], []
+        opened, flapping, closed = [], [], []
         with self._outbox.transaction() as connection:
             there = {i.problem.key: i for i in _read(connection, "WHERE closed_at IS NULL")}
             for key, problem in current.items():
                 if key in there:
                     _touch(connection, there[key], problem)
                 elif (before := _ended_lately(connection, key, now)) is not None:
-                    connection.execute("UPDATE incidents SET closed_at = NULL WHERE id = ?", [before.id])
+                    connection.execute(
+                        "UPDATE incidents SET closed_at = NULL, flaps = flaps + 1 WHERE id = ?", [before.id]
+                    )
                     _touch(connection, before, problem)
-                    again.append(key)
+                    flapping.append(key)
                 else:
                     _open(connection, problem, now)
                     opened.append(key)
@@ -146,14 +154,14 @@ class Alerts:
                     continue
                 if incident.gone_at is None or incident.gone_at > now:
                     connection.execute("UPDATE incidents SET gone_at = ? WHERE id = ?", (written(now), incident.id))
-                elif now - incident.gone_at >= min(GONE_FOR * 2 ** min(incident.returns, 8), GONE_AT_MOST):
+                elif now - incident.gone_at >= _over_after(incident):
                     connection.execute("UPDATE incidents SET closed_at = ? WHERE id = ?", (written(now), incident.id))
                     self._tell_end(connection, incident, now)
                     closed.append(key)
             for incident in _read(connection, "WHERE closed_at IS NULL AND gone_at IS NULL"):
                 self._tell(connection, incident, now)
             connection.execute("DELETE FROM incidents WHERE closed_at < ?", [written(now - KEPT)])
-        return Changes(tuple(opened), tuple(again), tuple(closed))
+        return Changes(tuple(opened), tuple(flapping), tuple(closed))
 
     def deliver(self, within: timedelta) -> Delivered:
         """Send what is due; a dead channel delays neither the others nor us. At least once, and oldest first."""
@@ -215,7 +223,7 @@ class Alerts:
             if row is None:
                 kind: Kind = "opened"
             elif row["kind"] == "recovered":
-                kind = "again"
+                kind = "flapping"
             elif row["told_at"] and now - datetime.fromisoformat(row["put_at"]) >= REMIND_AFTER:
                 kind = "reminder"
             else:
@@ -319,9 +327,18 @@ def _evidence(problem: Problem) -> tuple[str, ...]:
     return problem.owner, problem.title, problem.detail, json.dumps(problem.assets), problem.runbook, problem.command
 
 
+def _over_after(incident: Incident) -> timedelta:
+    """For how long its cause has to be gone."""
+    if incident.flaps:
+        return min(QUIET_FOR * (1 << min(incident.flaps - 1, 8)), QUIET_AT_MOST)
+    return min(GONE_FOR * (1 << min(incident.returns, 8)), GONE_AT_MOST)
+
+
 def _ended_lately(connection: sqlite3.Connection, key: str, now: datetime) -> Incident | None:
-    for incident in _read(connection, "WHERE key = ? AND closed_at >= ?", (key, written(now - SAME_WITHIN))):
-        return incident
+    """The last incident of that key, if it ended so lately that this is it again."""
+    for incident in reversed(_read(connection, "WHERE key = ? AND closed_at IS NOT NULL", [key])):
+        within = max(SAME_WITHIN, _over_after(incident))
+        return incident if incident.closed_at is not None and incident.closed_at >= now - within else None
     return None
 
 
@@ -344,6 +361,7 @@ def _read(connection: sqlite3.Connection, where: str, values: Sequence[str] = ()
             gone_at=_time(row["gone_at"]),
             closed_at=_time(row["closed_at"]),
             returns=row["returns"],
+            flaps=row["flaps"],
         )
         for row in connection.execute(f"SELECT * FROM incidents {where} ORDER BY id", values)
     ]

@@ -22,7 +22,7 @@ DEFAULT: Final = "PLATFORM_ALERT"
 HOSTS: Final = "PLATFORM_ALERT_HOSTS"
 HEARTBEAT: Final = "PLATFORM_HEARTBEAT"
 
-Kind = Literal["opened", "again", "reminder", "recovered", "test"]
+Kind = Literal["opened", "flapping", "reminder", "recovered", "test"]
 
 # Ports that a host may be asked at when the list names none; the first is the scheme's own.
 _PORTS: Final = {"https": (443,), "http": (80,), "smtp": (587, 25), "smtps": (465,)}
@@ -64,7 +64,7 @@ class Message:
         title = " ".join(self.title.split())
         if self.lasted is not None:
             return f"Recovered after {spoken(self.lasted)}: {title}"
-        return {"again": "Again: ", "reminder": "Still: "}.get(self.kind, "") + title
+        return {"flapping": "Comes and goes: ", "reminder": "Still: "}.get(self.kind, "") + title
 
     @property
     def lines(self) -> list[str]:

@@ -7,18 +7,22 @@ in time (promise.py). Values in, values out: no connection, no clock.
 import functools
 import itertools
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
+from functools import cached_property
 from typing import Final
 
 from platform_assets.engine.feed import Cadence, Feed
+from platform_assets.engine.held import Known, Naming, would_meet
 from platform_assets.engine.receipts import Receipt
 
 _INSTANT: Final = timedelta(microseconds=1)
 _DAY: Final = timedelta(days=1)
 _DAILY: Final = timedelta(hours=25)  # of the day on which clocks go back
 _REMEMBERED: Final = timedelta(days=92)
+# A month, three months up to now and up to half an hour ago, and those of a tick before.
+_WINDOWS: Final = 8
 
 
 @dataclass(frozen=True)
@@ -64,78 +68,140 @@ def counted_since(receipt: Receipt) -> datetime | None:
     return None
 
 
-def due(feed: Feed, receipts: Iterable[Receipt], after: datetime, until: datetime) -> list[Due]:
-    """Every delivery of the feed due later than `after` and no later than `until`, with who met it first.
+@dataclass(frozen=True, eq=False)
+class Deliveries:
+    """A feed's deliveries, as promises see them: judged once for what its receipts tell, asked again as time goes by.
 
-    With an event time a delivery meets each tick T that it has data for, later than the tick before T and no later
-    than T; so old data meets old ticks only. Without one, or empty, it meets the one tick that it arrived for.
-    Copies of other deliveries and what is quarantined meet nothing. What came in time for the tick before T, or met
-    that one late and is nearer to it, does not meet T: its last hours are no delivery of their own.
+    among: those that these are some of, where they are not all there is.
     """
-    ticks = list(feed.delivered.ticks(after, until))
-    if not ticks:
-        return []
-    edges = [feed.delivered.last_tick(ticks[0] - _INSTANT) or ticks[0] - _DAY, *ticks]
-    met: list[tuple[datetime, Receipt] | None] = [None] * len(ticks)
-    counted = [(since, receipt) for receipt in receipts if (since := counted_since(receipt)) is not None]
-    counted.sort(key=lambda each: (each[0], each[1].delivery_id))
-    whole_days = feed.dated and not any(_of_its_day(feed, receipt) for _, receipt in counted)
-    for since, receipt in counted:
-        covered = _covered(feed, receipt, whole_days=whole_days)
-        if covered is None:
-            continue
-        for at in range(max(bisect_left(edges, covered[0]) - 1, 0), min(bisect_left(edges, covered[1]), len(ticks))):
-            before = met[at - 1] if at else None
-            met_that = before is not None and before[1] is receipt
-            its_own = _between(feed, edges[at], ticks[at]) if met_that else edges[at] + feed.delivered.within
-            if met[at] is None and (since >= ticks[at] or since > its_own):
-                met[at] = (since, receipt)
-    return [
-        Due(feed, edges[at], tick, *((first[1], first[0]) if (first := met[at]) is not None else ()))
-        for at, tick in enumerate(ticks)
-    ]
 
+    feed: Feed
+    receipts: Sequence[Receipt]
+    among: "Deliveries | None" = None
 
-def begun(receipts: Iterable[Receipt]) -> datetime | None:
-    """When the feed's very first delivery was taken in; what was due before is nobody's fault."""
-    return min((receipt.committed_at for receipt in receipts), default=None)
+    def due(self, after: datetime, until: datetime) -> Sequence[Due]:
+        """Every delivery of the feed due later than `after` and no later than `until`, with who met it first.
 
+        With an event time a delivery meets each tick T that it has data for, later than the tick before T and no later
+        than T; so old data meets old ticks only. Without one, or empty, it meets the one tick that it arrived for.
+        Copies of other deliveries and what is quarantined meet nothing. What came in time for the tick before T, or
+        met that one late and is nearer to it, does not meet T: its last hours are no delivery of their own.
+        """
+        ticks = tuple(self.feed.delivered.ticks(after, until))
+        if not ticks:
+            return ()
+        # Time moves on at every look, the ticks it lies between only now and then.
+        asked = ticks[0], ticks[-1]
+        if asked not in self._judged:
+            if len(self._judged) >= _WINDOWS:
+                del self._judged[next(iter(self._judged))]
+            self._judged[asked] = self._judge(ticks)
+        return self._judged[asked]
 
-def missing(feed: Feed, receipts: Sequence[Receipt], now: datetime) -> list[Due]:
-    """The deliveries that should be there now and are not, the oldest first.
+    def missing(self, now: datetime) -> list[Due]:
+        """The deliveries that should be there now and are not, the oldest first.
 
-    Those due since the feed began, and the last due even before that. Three months (or two of the cadence's longest
-    gaps) back: what has not come by then is past mending; closed days may be declared.
-    """
-    first = begun(receipts)
-    if first is None:
-        return []
-    back = max(_REMEMBERED, 2 * feed.delivered.longest_gap())
-    late_since = now - feed.delivered.within
-    every = [each for each in due(feed, receipts, late_since - back, now) if now > each.late_since]
-    last = every[-1:]
-    return [each for each in every if each.missing(now) and (each.late_since >= first or each in last)]
+        Those due since the feed began, and the last due even before that. Three months (or two of the cadence's
+        longest gaps) back: what has not come by then is past mending; closed days may be declared.
+        """
+        first = self.begun
+        if first is None:
+            return []
+        back = max(_REMEMBERED, 2 * self.feed.delivered.longest_gap())
+        late_since = now - self.feed.delivered.within
+        every = self.due(late_since - back, now)
+        every = every[: bisect_left(every, late_since, key=lambda each: each.tick)]
+        return [each for each in every if each.met_at is None and (each.late_since >= first or each is every[-1])]
 
+    def trailing(self, now: datetime) -> Due | None:
+        """The first of the deliveries that are missing up to now; None where the last one due is there."""
+        last = self.feed.delivered.last_tick(now - self.feed.delivered.within - _INSTANT)
+        first = None
+        for each in reversed(self.missing(now)):
+            if last is None or each.tick != last:
+                break
+            first, last = each, self.feed.delivered.last_tick(last - _INSTANT)
+        return first
 
-def trailing(feed: Feed, receipts: Sequence[Receipt], now: datetime) -> Due | None:
-    """The first of the deliveries that are missing up to now; None where the last one due is there."""
-    last = feed.delivered.last_tick(now - feed.delivered.within - _INSTANT)
-    first = None
-    for each in reversed(missing(feed, receipts, now)):
-        if last is None or each.tick != last:
-            break
-        first, last = each, feed.delivered.last_tick(last - _INSTANT)
-    return first
+    @cached_property
+    def begun(self) -> datetime | None:
+        """When the feed's very first delivery was taken in; what was due before is nobody's fault."""
+        if self.among is not None:
+            return self.among.begun
+        return min((receipt.committed_at for receipt in self.receipts), default=None)
 
+    @cached_property
+    def newest_data(self) -> datetime | None:
+        """Up to when the feed's data goes; without an event time, when it last arrived."""
+        if self.feed.event_time is None:
+            arrived = (min(receipt.arrived_at, receipt.committed_at) for _, receipt, _ in self.counted)
+            return max(arrived, default=None)
+        return max((span[1] for _, receipt, span in self.counted if receipt.read and span is not None), default=None)
 
-def newest_data(feed: Feed, receipts: Iterable[Receipt]) -> datetime | None:
-    """Up to when the feed's data goes; without an event time, when it last arrived."""
-    receipts = [receipt for receipt in receipts if counted_since(receipt) is not None]
-    if feed.event_time is None:
-        return max((min(receipt.arrived_at, receipt.committed_at) for receipt in receipts), default=None)
-    whole_days = feed.dated and not any(_of_its_day(feed, receipt) for receipt in receipts)
-    covered = [_covered(feed, receipt, whole_days=whole_days) for receipt in receipts if receipt.read]
-    return max((last for _, last in filter(None, covered)), default=None)
+    @cached_property
+    def counted(self) -> Sequence[tuple[datetime, Receipt, tuple[datetime, datetime] | None]]:
+        """Deliveries whose rows count or counted, in that order: since when, and from when to when they have data."""
+        if self.among is not None and self.among._whole_days == self._whole_days:
+            mine = {receipt.delivery_id for receipt in self.receipts}
+            return [each for each in self.among.counted if each[1].delivery_id in mine]
+        found = [(since, receipt) for receipt in self.receipts if (since := counted_since(receipt)) is not None]
+        found.sort(key=lambda each: (each[0], each[1].delivery_id))
+        return [(since, receipt, _covered(self.feed, receipt, self._whole_days)) for since, receipt in found]
+
+    def held(self, absent: Due) -> Receipt | None:
+        """The quarantined delivery that would be the one that is absent."""
+        waiting = self._held.get(absent.tick, ())
+        return min(waiting, key=lambda receipt: abs(receipt.arrived_at - absent.tick), default=None)
+
+    @cached_property
+    def _held(self) -> Mapping[datetime, Sequence[Receipt]]:
+        """Quarantined deliveries, by the ticks that each would meet."""
+        found: dict[datetime, list[Receipt]] = {}
+        waiting = [receipt for receipt in self.receipts if receipt.status == "quarantined"]
+        if waiting:
+            cadence = self.feed.delivered
+            naming = Naming.of([Known(r.slot, span[1]) for _, r, span in self.counted if span is not None], cadence)
+            for receipt in waiting:
+                read = self.feed.event_time is not None and receipt.read > 0
+                covers = _covered(self.feed, receipt, self._whole_days) if read else None
+                came = _arrived_for(self.feed, min(receipt.arrived_at, receipt.committed_at))
+                for tick in would_meet(receipt, covers, came, naming, cadence):
+                    found.setdefault(tick, []).append(receipt)
+        return found
+
+    @cached_property
+    def _whole_days(self) -> bool | None:
+        """Of a feed whose event time is a date: whether that is the day before, by all that counts; None of others."""
+        if not self.feed.dated:
+            return None
+        return not any(_of_its_day(self.feed, each) for each in self.receipts if counted_since(each) is not None)
+
+    @cached_property
+    def _judged(self) -> dict[tuple[datetime, datetime], Sequence[Due]]:
+        return {}
+
+    def _judge(self, ticks: tuple[datetime, ...]) -> Sequence[Due]:
+        edges = [self.feed.delivered.last_tick(ticks[0] - _INSTANT) or ticks[0] - _DAY, *ticks]
+        within = self.feed.delivered.within
+        met: list[tuple[datetime, Receipt] | None] = [None] * len(ticks)
+        unmet = list(range(len(ticks) + 1))  # at or behind each tick, the way to the first that nothing has met
+        for since, receipt, span in self.counted:
+            if span is None or span[1] <= edges[0] or span[0] > edges[-1]:
+                continue
+            at = _first(unmet, max(bisect_left(edges, span[0]) - 1, 0))
+            end = min(bisect_left(edges, span[1]), len(ticks))
+            # What is too early for a tick is too early for all that follow.
+            while at < end and (since >= ticks[at] or since > edges[at] + within):
+                before = met[at - 1] if at else None
+                met_that = before is not None and before[1] is receipt
+                if since >= ticks[at] or not met_that or since > _between(self.feed, edges[at], ticks[at]):
+                    met[at] = (since, receipt)
+                    unmet[at] = at + 1
+                at = _first(unmet, at + 1)
+        return tuple(
+            Due(self.feed, edges[at], tick, *((first[1], first[0]) if (first := met[at]) is not None else ()))
+            for at, tick in enumerate(ticks)
+        )
 
 
 def data_due(feed: Feed, now: datetime) -> datetime:
@@ -150,15 +216,26 @@ def data_due(feed: Feed, now: datetime) -> datetime:
     return before
 
 
-def _covered(feed: Feed, receipt: Receipt, *, whole_days: bool) -> tuple[datetime, datetime] | None:
-    """From when to when the delivery has data; as instants that lie in the ticks they are for."""
+def _first(unmet: list[int], at: int) -> int:
+    """The first tick at or behind `at` that nothing has met; the way there is shorter for who asks next."""
+    while unmet[at] != at:
+        unmet[at] = unmet[unmet[at]]
+        at = unmet[at]
+    return at
+
+
+def _covered(feed: Feed, receipt: Receipt, whole_days: bool | None) -> tuple[datetime, datetime] | None:
+    """From when to when the delivery has data; as instants that lie in the ticks they are for.
+
+    whole_days: of a feed whose event time is a date, whether that is the day before; None of any other.
+    """
     if feed.event_time is None or not receipt.read:
         tick = _arrived_for(feed, min(receipt.arrived_at, receipt.committed_at))
         return None if tick is None else (tick, tick)
     first, last = receipt.covers_from or receipt.event_min, receipt.covers_to or receipt.event_max
     if first is None or last is None:
         return None
-    if feed.dated:
+    if whole_days is not None:
         first, last = _stamped(feed, first, last, whole_days=whole_days)
     last = min(last, receipt.committed_at)
     return (first, last) if first <= last else None

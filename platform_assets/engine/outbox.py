@@ -30,11 +30,13 @@ _PATIENCE: Final = 3
 _BUSY_S: Final = 10.0
 
 _SCHEMA: Final = (
-    # Grain: incident. `gone_at`: first found gone, of one that may yet return. Times are UTC, ISO 8601.
+    # Grain: incident. `gone_at`: first found gone, of one that may yet return. `flaps`: returns after its end was told.
+    # Times are UTC, ISO 8601.
     """CREATE TABLE incidents (
         id INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL, owner TEXT NOT NULL, title TEXT NOT NULL,
         detail TEXT NOT NULL, assets TEXT NOT NULL, runbook TEXT NOT NULL, command TEXT NOT NULL, since TEXT NOT NULL,
-        opened_at TEXT NOT NULL, gone_at TEXT, closed_at TEXT, returns INTEGER NOT NULL DEFAULT 0
+        opened_at TEXT NOT NULL, gone_at TEXT, closed_at TEXT, returns INTEGER NOT NULL DEFAULT 0,
+        flaps INTEGER NOT NULL DEFAULT 0
     )""",
     "CREATE UNIQUE INDEX one_is_open ON incidents (key) WHERE closed_at IS NULL",
     # Grain: message for one channel. `told_at`: taken by the channel.

@@ -7,73 +7,65 @@ Belongs here: what feeds promise, and all promises together. Does not: which del
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
 
-from platform_assets.engine.due import begun, due, newest_data, trailing
-from platform_assets.engine.due import missing as missing
+from platform_assets.engine.due import Deliveries, Due
 from platform_assets.engine.feed import Feed
 from platform_assets.engine.receipts import Receipt
-from platform_assets.engine.release import Release
-from platform_assets.engine.served import fresh_mart as fresh_mart
-from platform_assets.engine.served import fresh_promise, served, stale_now
+from platform_assets.engine.served import Served, fresh_promise, stale_now
 from platform_assets.engine.tally import Break, Freshness, Promise, broken_by, late_breaks, long, month_of, tally
 
 
 def promises(
-    feeds: Sequence[Feed],
-    receipts: Mapping[str, Sequence[Receipt]],
-    releases: Iterable[Release],
-    needs: Mapping[str, Sequence[str]],
-    now: datetime,
-    *,
-    month: date | None = None,
-    owners: Mapping[str, str] | None = None,
+    known: Mapping[str, Deliveries], marts: Iterable[Served], now: datetime, *, month: date | None = None
 ) -> list[Promise]:
-    """Every promise of the feeds and of the marts (`needs`: mart -> its feeds) in the month, by default this one.
-
-    receipts: by feed. owners: of marts; without one, that of its first feed.
-    """
+    """Every promise of the feeds (`known`: their deliveries by feed) and of the marts in the month, by default this
+    one."""
     found: list[Promise] = []
-    for feed in feeds:
-        theirs = receipts.get(feed.name, ())
-        found += [_on_time(feed, theirs, now, month), _sound(feed, theirs, now, month)]
-    found += [fresh_promise(mart, receipts, now, month) for mart in served(feeds, releases, needs, owners)]
-    return found
+    for theirs in known.values():
+        found += [_on_time(theirs, now, month), _sound(theirs, now, month)]
+    return [*found, *(fresh_promise(mart, known, now, month) for mart in marts)]
 
 
-def breaks(
-    feeds: Sequence[Feed],
-    receipts: Mapping[str, Sequence[Receipt]],
-    releases: Iterable[Release],
-    needs: Mapping[str, Sequence[str]],
-    now: datetime,
-    *,
-    owners: Mapping[str, str] | None = None,
-) -> list[Break]:
+def breaks(known: Mapping[str, Deliveries], marts: Iterable[Served], now: datetime) -> list[Break]:
     """What is broken at this moment: missing deliveries, deliveries in quarantine, marts that lack what is due."""
     found: list[Break] = []
-    for feed in feeds:
-        theirs = receipts.get(feed.name, ())
-        found += [*late_breaks(feed, theirs, now), *_unsound_now(feed, theirs)]
-    for mart in served(feeds, releases, needs, owners):
-        found += stale_now(mart, receipts, now)
+    for theirs in known.values():
+        found += [*late_breaks(theirs, now), *_unsound_now(theirs)]
+    for mart in marts:
+        found += stale_now(mart, known, now)
     return found
+
+
+def deliveries(feeds: Iterable[Feed], receipts: Mapping[str, Sequence[Receipt]]) -> dict[str, Deliveries]:
+    """The feeds' deliveries by feed, as their receipts tell them."""
+    return {feed.name: Deliveries(feed, receipts.get(feed.name, ())) for feed in feeds}
+
+
+def missing(feed: Feed, receipts: Sequence[Receipt], now: datetime) -> list[Due]:
+    """The deliveries of the feed that should be there now and are not, the oldest first."""
+    return Deliveries(feed, receipts).missing(now)
 
 
 def fresh(feed: Feed, receipts: Sequence[Receipt], now: datetime) -> Freshness:
+    """Whether the feed has the data that is due, by its receipts."""
+    return fresh_feed(Deliveries(feed, receipts), now)
+
+
+def fresh_feed(theirs: Deliveries, now: datetime) -> Freshness:
     """Whether the feed has the data that is due; what once was missing and is in the past does not count."""
-    return Freshness(feed.name, newest_data(feed, receipts), feed.name, trailing(feed, receipts, now))
+    return Freshness(theirs.feed.name, theirs.newest_data, theirs.feed.name, theirs.trailing(now))
 
 
 # ---- on time
 
 
-def _on_time(feed: Feed, receipts: Sequence[Receipt], now: datetime, month: date | None) -> Promise:
+def _on_time(theirs: Deliveries, now: datetime, month: date | None) -> Promise:
+    feed, first = theirs.feed, theirs.begun
     after, until = month_of(feed.delivered, now, month)
-    first = begun(receipts)
-    every = [each for each in due(feed, receipts, after, until) if first is not None and each.late_since >= first]
+    every = [each for each in theirs.due(after, until) if first is not None and each.late_since >= first]
     judged = [each for each in every if each.met_at is not None or now > each.late_since]
     late = [each for each in judged if not each.kept]
     ahead = len(every) if first is not None else 0
-    now_broken = late_breaks(feed, receipts, now)
+    now_broken = late_breaks(theirs, now)
     mended = [each for each in late if each.met_at is not None and each.receipt is not None]
     was = mended[-1] if mended else None
     return tally(
@@ -94,11 +86,12 @@ def _on_time(feed: Feed, receipts: Sequence[Receipt], now: datetime, month: date
 # ---- sound
 
 
-def _sound(feed: Feed, receipts: Sequence[Receipt], now: datetime, month: date | None) -> Promise:
+def _sound(theirs: Deliveries, now: datetime, month: date | None) -> Promise:
+    feed, receipts = theirs.feed, theirs.receipts
     after, until = month_of(feed.delivered, now, month)
     came = [r for r in receipts if r.status != "duplicate" and after < r.committed_at <= until]
     wrong = [r for r in came if not _is_sound(feed, r) or _was_quarantined(r)]
-    by_id = {receipt.delivery_id: receipt for receipt in receipts}
+    by_id = {receipt.delivery_id: receipt for receipt in receipts} if wrong else {}
     repairs = []
     for receipt in wrong:
         mended = receipt.accepted_at if _is_sound(feed, receipt) else None
@@ -116,7 +109,7 @@ def _sound(feed: Feed, receipts: Sequence[Receipt], now: datetime, month: date |
         kept=len(came) - len(wrong),
         ahead=max(len(came), sum(1 for _ in feed.delivered.ticks(after, until))),
         repairs=repairs,
-        broken=_unsound_now(feed, receipts),
+        broken=_unsound_now(theirs),
         before=_unsound(last) if last else None,
         last=last,
     )
@@ -138,7 +131,8 @@ def _unsound(receipt: Receipt) -> str:
     return f"delivery {receipt.delivery_id} ({receipt.slot}): {why}"
 
 
-def _unsound_now(feed: Feed, receipts: Sequence[Receipt]) -> list[Break]:
-    wrong = [r for r in receipts if r.status in ("accepted", "quarantined") and not _is_sound(feed, r)]
+def _unsound_now(theirs: Deliveries) -> list[Break]:
+    feed = theirs.feed
+    wrong = [r for r in theirs.receipts if r.status in ("accepted", "quarantined") and not _is_sound(feed, r)]
     wrong.sort(key=lambda receipt: receipt.delivery_id)
     return [broken_by(feed, "sound", r.committed_at, _unsound(r), None, r) for r in wrong]

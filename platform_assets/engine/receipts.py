@@ -16,6 +16,7 @@ import duckdb
 import polars as pl
 
 from platform_assets.engine.readers import Part
+from platform_assets.engine.remembered import remembered
 from platform_assets.engine.sidecar import NOTHING, Expected
 from platform_assets.errors import StorageError
 
@@ -135,6 +136,7 @@ def publish_receipts(connection: duckdb.DuckDBPyConnection, feed: str, path: Pat
         raise StorageError(path, str(error).splitlines()[0]) from error
 
 
+@remembered(most=64)
 def published_receipts(path: Path) -> list[Receipt]:
     """What `publish_receipts` wrote, newest first; none where it has not, or the copy is damaged."""
     try:

@@ -15,6 +15,7 @@ from pathlib import Path
 import duckdb
 
 from platform_assets.engine import failpoint
+from platform_assets.engine.remembered import remembered
 from platform_assets.engine.warehouse import Warehouse, attach, quote
 from platform_assets.errors import ReleaseRefused, StorageError
 
@@ -53,11 +54,11 @@ class Releases:
             target = self.link.readlink()
         except FileNotFoundError:
             return None
-        return self._described((self.folder / target).with_suffix(".json"))
+        return _described((self.folder / target).with_suffix(".json"))
 
     def all(self) -> list[Release]:
         """Every release, newest first."""
-        described = (self._described(path) for path in sorted(self.folder.glob("*.json"), reverse=True))
+        described = (_described(path) for path in sorted(self.folder.glob("*.json"), reverse=True))
         return [release for release in described if release is not None]
 
     def publish(
@@ -117,17 +118,19 @@ class Releases:
         partial.write_text(text)
         partial.replace(path)
 
-    def _described(self, path: Path) -> Release | None:
-        try:
-            # The folder may have been moved since.
-            return Release(**{**json.loads(path.read_text()), "path": str(path.with_suffix(".duckdb"))})
-        except FileNotFoundError:
-            return None
-
     def _sweep(self) -> None:
         """Remove what a killed publish left behind."""
         for leftover in self.folder.glob(".releasing-*"):
             leftover.unlink(missing_ok=True)
+
+
+@remembered(most=20_000)
+def _described(path: Path) -> Release | None:
+    try:
+        # The folder may have been moved since.
+        return Release(**{**json.loads(path.read_text()), "path": str(path.with_suffix(".duckdb"))})
+    except FileNotFoundError:
+        return None
 
 
 def _checkpointed_tables(connection: duckdb.DuckDBPyConnection, path: Path, marts: Collection[str]) -> dict[str, int]:

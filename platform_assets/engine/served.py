@@ -4,12 +4,15 @@ Belongs here: what marts promise, by the feeds they need. Does not: which feeds 
 the feeds promise (promise.py).
 """
 
+import itertools
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
-from typing import Final
+from functools import cached_property
+from typing import Final, NamedTuple
 
-from platform_assets.engine.due import Due, begun, counted_since, due, newest_data, trailing
+from platform_assets.engine.due import Deliveries, Due, counted_since
 from platform_assets.engine.feed import Feed
 from platform_assets.engine.receipts import Receipt
 from platform_assets.engine.release import Release
@@ -18,7 +21,23 @@ from platform_assets.engine.tally import Break, Freshness, Promise, late_breaks,
 TO_RELEASE: Final = timedelta(minutes=30)  # what a delivery in time may take until readers have it
 
 
-@dataclass(frozen=True)
+class Track(NamedTuple):
+    """Releases of a mart, oldest first: when each was made, from which revision of a feed; and the newest of those up
+    to each of them, since a later release may be built from older rows."""
+
+    created: Sequence[datetime]
+    built_from: Sequence[int]
+    newest: Sequence[int]
+
+    def first(self, at: int, revision: int) -> datetime | None:
+        """When the first release, the `at`-th or later, was made that was built from that revision or a newer one."""
+        for each in range(max(at, bisect_left(self.newest, revision)), len(self.created)):
+            if self.built_from[each] >= revision:
+                return self.created[each]
+        return None
+
+
+@dataclass(frozen=True, eq=False)
 class Served:
     """A mart, the feeds it needs and the releases that have it, oldest first."""
 
@@ -33,15 +52,40 @@ class Served:
         A restatement or replay gives its receipt a new revision; what was released before it is told by the first
         release after the delivery that was built from newer rows of the feed than the one before.
         """
-        bumped = receipt.status == "superseded" or receipt.replayed_at is not None or feed.on_known_key != "allow"
-        before = 0
-        for created, release in self.releases:
-            built_from = release.built_from.get(feed.name, 0)
-            if created < since:
-                before = built_from
-            elif built_from >= receipt.revision or (bumped and built_from > before):
-                return created
-        return None
+        track = self.track(feed.name)
+        at = bisect_left(track.created, since)
+        wanted = receipt.revision
+        if receipt.status == "superseded" or receipt.replayed_at is not None or feed.on_known_key != "allow":
+            wanted = min(wanted, (track.built_from[at - 1] if at else 0) + 1)
+        return track.first(at, wanted)
+
+    def released(self, deliveries: Deliveries) -> Deliveries:
+        """Those of a feed's deliveries that readers have had. What they have not is not delivered, for them."""
+        name = deliveries.feed.name
+        if name not in self._released or self._released[name][0] is not deliveries:
+            there = [
+                receipt
+                for since, receipt, _ in deliveries.counted
+                if self.had(deliveries.feed, receipt, since) is not None
+            ]
+            self._released[name] = deliveries, Deliveries(deliveries.feed, there, among=deliveries)
+        return self._released[name][1]
+
+    def track(self, feed: str) -> Track:
+        """The releases, as a feed sees them."""
+        if feed not in self._tracks:
+            built_from = [release.built_from.get(feed, 0) for _, release in self.releases]
+            newest = list(itertools.accumulate(built_from, max))
+            self._tracks[feed] = Track([created for created, _ in self.releases], built_from, newest)
+        return self._tracks[feed]
+
+    @cached_property
+    def _tracks(self) -> dict[str, Track]:
+        return {}
+
+    @cached_property
+    def _released(self) -> dict[str, tuple[Deliveries, Deliveries]]:
+        return {}
 
 
 def served(
@@ -65,17 +109,15 @@ def served(
     ]
 
 
-def fresh_promise(
-    mart: Served, receipts: Mapping[str, Sequence[Receipt]], now: datetime, month: date | None
-) -> Promise:
+def fresh_promise(mart: Served, known: Mapping[str, Deliveries], now: datetime, month: date | None) -> Promise:
     """Whether every delivery due of every feed was in a release in time; nothing counts before the first of them."""
     judged = kept = ahead = 0
     repairs: list[timedelta] = []
     last: tuple[datetime, Due] | None = None
     for feed in mart.feeds:
-        theirs = receipts.get(feed.name, ())
+        theirs = known[feed.name]
         since = _counts_since(mart, theirs)
-        for each in due(feed, theirs, *month_of(feed.delivered, now, month)):
+        for each in theirs.due(*month_of(feed.delivered, now, month)):
             by = each.late_since + TO_RELEASE
             if since is None or each.late_since < since:
                 continue
@@ -98,82 +140,66 @@ def fresh_promise(
         kept=kept,
         ahead=ahead,
         repairs=repairs,
-        broken=stale_now(mart, receipts, now),
+        broken=stale_now(mart, known, now),
         before=f"{last[1].name} came {'in time and was released ' if last[1].kept else ''}late" if last else None,
         last=last[1].receipt if last else None,
     )
 
 
-def stale_now(mart: Served, receipts: Mapping[str, Sequence[Receipt]], now: datetime) -> list[Break]:
+def stale_now(mart: Served, known: Mapping[str, Deliveries], now: datetime) -> list[Break]:
     """What the mart lacks, the oldest first; nothing before its first release."""
     if not mart.releases:
         return []
     found = []
     for feed in mart.feeds:
-        theirs = receipts.get(feed.name, ())
+        theirs = known[feed.name]
         found += [
             replace(broken, subject=mart.mart, kind="fresh", owner=mart.owner, since=broken.since + TO_RELEASE)
-            for broken in late_breaks(feed, theirs, now - TO_RELEASE)
+            for broken in late_breaks(theirs, now - TO_RELEASE)
         ]
-        waiting = _unreleased(mart, feed, theirs)
-        changed = _changed_at(theirs)
-        since = min((changed[receipt.revision] for receipt in waiting), default=now) + TO_RELEASE
+        built_from = mart.releases[-1][1].built_from.get(feed.name, 0)
+        # Rows that have changed since the newest release was built.
+        waiting = [r for r in theirs.receipts if r.revision > built_from and counted_since(r) is not None]
+        if not waiting:
+            continue
+        changed = _changed_at(theirs.receipts, built_from)
+        since = min(changed[receipt.revision] for receipt in waiting) + TO_RELEASE
         if now > since:
             first = min(waiting, key=lambda receipt: changed[receipt.revision])
             more = f" and {len(waiting) - 1} more of them" if len(waiting) > 1 else ""
             what = (
                 f"the release: delivery {first.delivery_id} ({first.slot}) of {feed.name}{more} is in and not released"
             )
-            known = (first.delivery_id, first.slot)
-            found.append(Break(mart.mart, "fresh", mart.owner, since, what, None, None, *known))
+            found.append(Break(mart.mart, "fresh", mart.owner, since, what, None, None, first.delivery_id, first.slot))
     return sorted(found, key=lambda each: each.since)
 
 
-def fresh_mart(
-    mart: str,
-    feeds: Sequence[Feed],
-    receipts: Mapping[str, Sequence[Receipt]],
-    releases: Iterable[Release],
-    now: datetime,
-) -> Freshness | None:
-    """Whether the current release has the data that is due of every one of `feeds`, which the mart needs: it is as
-    fresh as the stalest of them. None where it needs none."""
+def fresh_mart(mart: Served, known: Mapping[str, Deliveries], now: datetime) -> Freshness:
+    """Whether the current release has the data that is due of every feed that the mart needs: it is as fresh as the
+    stalest of them."""
     never = datetime.min.replace(tzinfo=UTC)
     found: list[tuple[datetime, datetime, Feed, Due | None]] = []
-    for readers in served(feeds, releases, {mart: [feed.name for feed in feeds]}):
-        for feed in readers.feeds:
-            theirs = receipts.get(feed.name, ())
-            there = [r for r in theirs if (at := counted_since(r)) is not None and readers.had(feed, r, at) is not None]
-            # What is not released counts as not delivered, but the feed has begun all the same.
-            ids = {receipt.delivery_id for receipt in there}
-            others = [replace(r, status="duplicate") for r in theirs if r.delivery_id not in ids]
-            absent = trailing(feed, [*there, *others], now - TO_RELEASE)
-            newest = newest_data(feed, there)
-            overdue = absent.late_since if absent else datetime.max.replace(tzinfo=UTC)
-            found.append((overdue, newest or never, feed, absent))
-    if not found:
-        return None
+    for feed in mart.feeds:
+        there = mart.released(known[feed.name])
+        absent = there.trailing(now - TO_RELEASE)
+        overdue = absent.late_since if absent else datetime.max.replace(tzinfo=UTC)
+        found.append((overdue, there.newest_data or never, feed, absent))
     _, _, stalest, absent = min(found, key=lambda each: each[:2])
     newest = min(each[1] for each in found)
-    return Freshness(mart, newest if newest > never else None, stalest.name, absent)
+    return Freshness(mart.mart, newest if newest > never else None, stalest.name, absent)
 
 
-def _counts_since(mart: Served, receipts: Sequence[Receipt]) -> datetime | None:
+def _counts_since(mart: Served, deliveries: Deliveries) -> datetime | None:
     """From when deliveries that are late make the mart late: both the feed and the mart have been there once."""
-    first = begun(receipts)
+    first = deliveries.begun
     return None if first is None or not mart.releases else max(first, mart.releases[0][0] - TO_RELEASE)
 
 
-def _unreleased(mart: Served, feed: Feed, receipts: Sequence[Receipt]) -> list[Receipt]:
-    """Deliveries whose rows have changed since the newest release was built."""
-    built_from = mart.releases[-1][1].built_from.get(feed.name, 0)
-    return [r for r in receipts if r.revision > built_from and counted_since(r) is not None]
-
-
-def _changed_at(receipts: Iterable[Receipt]) -> dict[int, datetime]:
-    """When each revision was made: some of the deliveries it changed came in then, and tell."""
+def _changed_at(receipts: Iterable[Receipt], after: int) -> dict[int, datetime]:
+    """When each revision after that was made: some of the deliveries it changed came in then, and tell."""
     changed: dict[int, datetime] = {}
     for receipt in receipts:
-        at = receipt.replayed_at or receipt.committed_at
-        changed[receipt.revision] = max(changed.get(receipt.revision, at), at)
+        if receipt.revision > after:
+            at = receipt.replayed_at or receipt.committed_at
+            changed[receipt.revision] = max(changed.get(receipt.revision, at), at)
     return changed

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Final, Literal
 
-from platform_assets.engine.due import Due, missing
+from platform_assets.engine.due import Deliveries, Due
 from platform_assets.engine.feed import Cadence, Feed
 from platform_assets.engine.receipts import Receipt
 
@@ -84,19 +84,15 @@ class Freshness:
         return self.newest is not None and self.missing is None
 
 
-def late_breaks(feed: Feed, receipts: Sequence[Receipt], now: datetime) -> list[Break]:
-    """The deliveries of the feed that are missing, each with the one in quarantine that may be it."""
-    waiting = [receipt for receipt in receipts if receipt.status == "quarantined"]
+def late_breaks(deliveries: Deliveries, now: datetime) -> list[Break]:
+    """The deliveries that are missing, each with the quarantined one that would be it."""
     found = []
-    for each in missing(feed, receipts, now):
-        held = [
-            r for r in waiting if each.since < r.arrived_at and r.arrived_at <= each.tick + (each.tick - each.since)
-        ]
-        file = min(held, key=lambda r: abs(r.arrived_at - each.tick)) if held else None
+    for each in deliveries.missing(now):
+        file = deliveries.held(each)
         what = str(each)
         if file is not None:
             what += f"; delivery {file.delivery_id} ({file.slot}), which may be it, is quarantined: {file.problem}"
-        found.append(broken_by(feed, "on time", each.late_since, what, each.tick, file))
+        found.append(broken_by(deliveries.feed, "on time", each.late_since, what, each.tick, file))
     return found
 
 

@@ -5,6 +5,7 @@ Belongs here: the calendar. Does not: what is due or how late it may be (feed.py
 
 import functools
 import itertools
+from bisect import bisect_right
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
@@ -14,6 +15,7 @@ from cronsim import CronSim
 
 _MONTHS: Final = 12 * 12  # the rarest day, 29 February, may be eight years away
 _GAPS: Final = 400
+_DAY_MINUTES: Final = 24 * 60
 _YEARS: Final = range(2000, 2011)  # in which a day of the year falls on every weekday
 
 
@@ -21,25 +23,26 @@ def ticks(cron: str, timezone: str, closed: tuple[str, ...], after: datetime, un
     """Ticks later than `after` and no later than `until`, in their order."""
     month = _month_of(after)
     while month <= _month_of(until):
-        yield from (tick for tick in _open(cron, timezone, closed, *divmod(month, 12)) if after < tick <= until)
+        every = _open(cron, timezone, closed, *divmod(month, 12))
+        yield from every[bisect_right(every, after) : bisect_right(every, until)]
         month += 1
 
 
 def last_tick(cron: str, timezone: str, closed: tuple[str, ...], by: datetime) -> datetime | None:
     """The last tick no later than `by`; None where there has been none for twelve years."""
     for month in range(_month_of(by), _month_of(by) - _MONTHS, -1):
-        for tick in reversed(_open(cron, timezone, closed, *divmod(month, 12))):
-            if tick <= by:
-                return tick
+        every = _open(cron, timezone, closed, *divmod(month, 12))
+        if at := bisect_right(every, by):
+            return every[at - 1]
     return None
 
 
 def next_tick(cron: str, timezone: str, closed: tuple[str, ...], after: datetime) -> datetime | None:
     """The first tick later than `after`; None where there is none for twelve years."""
     for month in range(_month_of(after), _month_of(after) + _MONTHS):
-        for tick in _open(cron, timezone, closed, *divmod(month, 12)):
-            if tick > after:
-                return tick
+        every = _open(cron, timezone, closed, *divmod(month, 12))
+        if (at := bisect_right(every, after)) < len(every):
+            return every[at]
     return None
 
 
@@ -66,6 +69,41 @@ def longest_gap(cron: str, timezone: str, closed: tuple[str, ...]) -> timedelta:
     return max(gaps)
 
 
+@functools.cache
+def shortest_gap(cron: str, timezone: str) -> timedelta:
+    """The shortest time between two ticks, closed days or not, of the first 400."""
+    every = CronSim(cron, datetime(2000, 1, 1, tzinfo=ZoneInfo(timezone)))
+    dates = [tick.astimezone(UTC) for tick in itertools.islice(every, _GAPS)]
+    return min(after - before for before, after in itertools.pairwise(dates))
+
+
+def later(cron: str, by: timedelta) -> str | None:
+    """The expression that ticks so much later by the wall's clock, to the minute and rounded up; None where none does.
+
+    There is none where a tick moves into another day of the month, or some of a day's ticks into the next and others
+    not, and where the moved ticks are no product of hours and minutes.
+    """
+    every = CronSim(cron, datetime(2000, 1, 1, tzinfo=UTC))
+    _, _, _, day, month, weekday = every.parts
+    minutes = -(-by // timedelta(minutes=1))
+    moved = [divmod(60 * hour + minute + minutes, _DAY_MINUTES) for hour in every.hours for minute in every.minutes]
+    days = {carried for carried, _ in moved}
+    at_minutes, at_hours = {at % 60 for _, at in moved}, {at // 60 for _, at in moved}
+    whole_days = len({at for _, at in moved}) == len(at_minutes) * len(at_hours)
+    if len(every.seconds) != 1 or not whole_days or (days != {0} and (day, month) != ("*", "*")):
+        return None
+    if days != {0} and weekday != "*":
+        if len(days) > 1 or not all(isinstance(each, int) for each in every.weekdays):
+            return None
+        (carried,) = days
+        weekday = _listed({(each + carried) % 7 for each in every.weekdays if isinstance(each, int)})
+    return f"{_listed(at_minutes)} {_listed(at_hours)} {day} {month} {weekday}"
+
+
+def _listed(numbers: set[int]) -> str:
+    return ",".join(map(str, sorted(numbers)))
+
+
 def is_closed(day: date, closed: tuple[str, ...]) -> bool:
     """Whether nothing is due on `day`: it is named itself, or every year."""
     named = day.isoformat()
@@ -77,6 +115,7 @@ def _month_of(instant: datetime) -> int:
     return utc.year * 12 + utc.month - 1
 
 
+@functools.lru_cache(maxsize=4096)
 def _open(cron: str, timezone: str, closed: tuple[str, ...], year: int, month: int) -> tuple[datetime, ...]:
     zone = ZoneInfo(timezone)
     all_ticks = _month(cron, timezone, year, month)

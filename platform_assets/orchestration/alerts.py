@@ -11,6 +11,7 @@ import dagster as dg
 
 from platform_assets.engine.alerts import Problem
 from platform_assets.orchestration.configured import configured_alerts, declared_marts
+from platform_assets.orchestration.delivered import tell_delivered
 from platform_assets.orchestration.freshness import Standing, tell_freshness
 from platform_assets.orchestration.observed import Observed
 from platform_assets.orchestration.problems import SECTIONS
@@ -45,6 +46,7 @@ def alerts_sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     changes = alerts.sync(found, unknown=unknown)
     told = alerts.deliver(within=_SENDING)
     tell_freshness(seen, standing)
+    tell_delivered(seen.instance, standing.known, seen.now)
     if unknown:
         raise dg.Failure(f"cannot look for problems called {', '.join(unknown)}…; the others were told of")
     # Last: a heart that beats says that all of the above was done.

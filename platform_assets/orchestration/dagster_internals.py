@@ -25,10 +25,12 @@ from dagster._core.storage.asset_check_execution_record import (
     AssetCheckExecutionRecord,
     AssetCheckExecutionRecordStatus,
 )
+from dagster._core.storage.event_log.base import AssetRecord
 from dagster._core.storage.tags import GRPC_INFO_TAG, RUN_FAILURE_REASON_TAG
 from dagster._daemon.controller import get_daemon_statuses
 from dagster._serdes import ConfigurableClassData
 from dagster._utils.interrupts import capture_interrupts
+from dagster._utils.schedules import is_valid_cron_string
 from dagster_shared.error import SerializableErrorInfo
 
 __all__ = [
@@ -40,6 +42,7 @@ __all__ = [
     "AssetCheckExecutionRecord",
     "AssetCheckExecutionRecordStatus",
     "AssetGraph",
+    "AssetRecord",
     "AutomationConditionEvaluation",
     "BaseAssetGraph",
     "CheckRunHealthResult",
@@ -58,6 +61,7 @@ __all__ = [
     "get_daemon_statuses",
     "get_instance_for_cli",
     "is_the_daemon",
+    "is_valid_cron_string",
 ]
 # Modules of Dagster that a run imports before and in its steps.
 NEEDED_BY_A_RUN: Final = (

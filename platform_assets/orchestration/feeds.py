@@ -4,7 +4,7 @@ Belongs here: what is derived from every feed alike. Does not: checks (checks.py
 """
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import dagster as dg
@@ -20,6 +20,7 @@ from platform_assets.orchestration.account import Account
 from platform_assets.orchestration.automation import note_wanted
 from platform_assets.orchestration.checks import check_specs, evaluated
 from platform_assets.orchestration.dagster_internals import DATA_VERSION_TAG
+from platform_assets.orchestration.delivered import newest_delivered, policy_of
 from platform_assets.orchestration.keys import (
     BY_ITSELF_TAG,
     WRITER_POOL,
@@ -60,7 +61,6 @@ def delivered(feed: Feed) -> dg.AssetSpec:
     Reported as materialized when newer *data* has come in time, so that Dagster's own policy is in data time: a rerun,
     a duplicate or a delivery of old data leaves it as it is.
     """
-    window = feed.delivered.longest_gap()
     return dg.AssetSpec(
         deliveries_key(feed),
         group_name="deliveries",
@@ -69,9 +69,7 @@ def delivered(feed: Feed) -> dg.AssetSpec:
         description=f"Files under `{'`, `'.join(feed.source.patterns)}`, as {feed.origin} delivers them.\n\n"
         f"{_promise(feed)}\n\nFresh while newer data comes in time; what is old, repeated or only loaded again does "
         "not count.",
-        freshness_policy=dg.FreshnessPolicy.time_window(
-            fail_window=window, warn_window=max(window * 0.9, timedelta(minutes=1))
-        ),
+        freshness_policy=policy_of(feed),
     )
 
 
@@ -193,9 +191,8 @@ def _tell_of_new_data(context: dg.AssetExecutionContext, feed: Feed, status: Fee
         return
     last = context.instance.get_latest_materialization_event(deliveries_key(feed))
     told = last.asset_materialization.metadata.get("newest_data") if last and last.asset_materialization else None
-    newest = dg.MetadataValue.timestamp(status.newest)
-    if not isinstance(told, dg.TimestampMetadataValue) or told.value < newest.value:
-        context.log_event(dg.AssetMaterialization(deliveries_key(feed), metadata={"newest_data": newest}))
+    if not isinstance(told, dg.TimestampMetadataValue) or told.value < status.newest.timestamp():
+        context.log_event(newest_delivered(feed, status.newest))
 
 
 def _last_version(context: dg.AssetExecutionContext, key: dg.AssetKey) -> str | None:

@@ -8,19 +8,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-from typing import Final
+from pathlib import Path
+from typing import Any, Final
 
 import dagster as dg
 
 from platform_assets.engine.deployment import Deployment
+from platform_assets.engine.due import Deliveries
 from platform_assets.engine.feed import Feed
 from platform_assets.engine.mart import Mart
-from platform_assets.engine.promise import fresh, fresh_mart
-from platform_assets.engine.receipts import Receipt
-from platform_assets.engine.release import Release
+from platform_assets.engine.promise import fresh_feed
+from platform_assets.engine.served import Served, fresh_mart, served
 from platform_assets.engine.tally import Freshness
 from platform_assets.orchestration.keys import RELEASE_KEY, mart_key, raw_key
-from platform_assets.orchestration.manifest import mart_needs
+from platform_assets.orchestration.manifest import mart_needs, mart_owners
 from platform_assets.orchestration.observed import Observed
 from platform_assets.orchestration.resources import DeploymentResource
 from platform_assets.orchestration.runbooks import of_check, shown
@@ -41,19 +42,35 @@ class Standing:
         return self.deployment.feeds
 
     @cached_property
-    def receipts(self) -> Mapping[str, Sequence[Receipt]]:
-        """The newest receipts by feed, by what was published of the ledger."""
-        return {feed.name: self.deployment.receipts_published(feed) for feed in self.feeds}
+    def known(self) -> Mapping[str, Deliveries]:
+        """The newest deliveries by feed, by what was published of the ledger."""
+        return {feed.name: self._of(feed) for feed in self.feeds}
 
     @cached_property
-    def releases(self) -> Sequence[Release]:
-        """Every release, newest first."""
-        return self.deployment.releases.all()
+    def served(self) -> Sequence[Served]:
+        """The marts, with the releases that have them and whom they belong to."""
+        made_of = (
+            self.feeds,
+            self.deployment.releases.all(),
+            mart_needs(self.feeds, self.marts),
+            mart_owners(self.marts),
+        )
+        before = _served.get(self.deployment.home)
+        if before is None or before[0] != made_of:
+            before = _served[self.deployment.home] = made_of, served(*made_of)
+        return before[1]
 
-    @cached_property
-    def needs(self) -> Mapping[str, Sequence[str]]:
-        """Mart -> the feeds it is made from."""
-        return mart_needs(self.feeds, self.marts)
+    def _of(self, feed: Feed) -> Deliveries:
+        receipts = self.deployment.receipts_published(feed)
+        before = _known.get((self.deployment.home, feed.name))
+        if before is None or before.receipts != receipts or before.feed != feed:
+            before = _known[self.deployment.home, feed.name] = Deliveries(feed, receipts)
+        return before
+
+
+# What is judged once for the same receipts and releases, for a process that looks every few seconds.
+_known: Final[dict[tuple[Path, str], Deliveries]] = {}
+_served: Final[dict[Path, tuple[tuple[Any, ...], Sequence[Served]]]] = {}
 
 
 def mart_freshness_checks(marts: Sequence[Mart]) -> dg.AssetChecksDefinition:
@@ -98,7 +115,7 @@ def freshness_result(asset: dg.AssetKey, state: Freshness) -> dg.AssetCheckResul
 
 def tell_freshness(seen: Observed, standing: Standing) -> None:
     """Evaluate, without a run, the checks whose answer has changed with time."""
-    feeds = {raw_key(feed): fresh(feed, standing.receipts[feed.name], seen.now) for feed in standing.feeds}
+    feeds = {raw_key(feed): fresh_feed(standing.known[feed.name], seen.now) for feed in standing.feeds}
     for asset, freshness in (feeds | _of_marts(standing, seen.now)).items():
         check = dg.AssetCheckKey(asset, FRESH)
         last = seen.checks.get(check)
@@ -118,10 +135,4 @@ def tell_freshness(seen: Observed, standing: Standing) -> None:
 
 def _of_marts(standing: Standing, now: datetime) -> dict[dg.AssetKey, Freshness]:
     """Marts that need a feed, as they are in the current release."""
-    found = {}
-    for mart, names in standing.needs.items():
-        feeds = [feed for feed in standing.feeds if feed.name in names]
-        freshness = fresh_mart(mart, feeds, standing.receipts, standing.releases, now)
-        if freshness is not None:
-            found[mart_key(mart)] = freshness
-    return found
+    return {mart_key(mart.mart): fresh_mart(mart, standing.known, now) for mart in standing.served}

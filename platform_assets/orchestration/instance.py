@@ -5,6 +5,7 @@ Belongs here: the instance this deployment uses. Does not: what is run on it (ru
 
 import contextlib
 import sqlite3
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -13,7 +14,7 @@ import dagster as dg
 import psutil
 
 from platform_assets.orchestration.dagster_internals import RUN_FAILURE_REASON_TAG, RunFailureReason
-from platform_assets.orchestration.process import DIED_TAG, PROCESS_TAG, process_is_alive
+from platform_assets.orchestration.process import DIED_TAG, PLACE_TAG, PROCESS_TAG, is_here, process_is_gone
 from platform_assets.settings import Settings
 
 _TEMPLATE: Final = Path(__file__).with_name("dagster.yaml")
@@ -21,6 +22,7 @@ _BEGUN: Final = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 _TO_BEGIN: Final = [dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING]
 _CLOCKS_DIFFER_S: Final = 5
 _NEWEST: Final = 100
+_DAEMON_SILENT_S: Final = 60
 
 
 def prepare_dagster_home(settings: Settings) -> None:
@@ -63,7 +65,8 @@ def reconcile(instance: dg.DagsterInstance) -> list[str]:
     """Fail the runs that died with their process or their machine, and free the pool slots nobody uses; their ids.
 
     A run lives while the process that executes it does; one that has not begun, while somebody lives who might
-    begin it. A queued run waits for the next daemon.
+    begin it. A queued run waits for the next daemon. Of what runs on another machine or in another container nothing
+    is known: it is left alone.
     """
     dead = {}
     for record in instance.get_run_records(dg.RunsFilter(statuses=[*_BEGUN, *_TO_BEGIN])):
@@ -84,12 +87,15 @@ def death(instance: dg.DagsterInstance, record: dg.RunRecord) -> str | None:
     run = record.dagster_run
     process = run.tags.get(PROCESS_TAG)
     if process:
-        return None if process_is_alive(process) else _gone(process)
+        return _gone(process) if process_is_gone(process) else None
+    here = is_here(run.tags[PLACE_TAG]) if run.tags.get(PLACE_TAG) else _no_daemon_lives(instance)
+    if here is False:
+        return None
     announced = _announced(instance, run.run_id)
     if announced is not None:
         pid, at = announced
-        return None if _was_there(pid, at) else _gone(f"pid {pid}")
-    if run.status in _TO_BEGIN and not _may_be_begun(instance, record.update_timestamp.timestamp()):
+        return None if here and _was_there(pid, at) else _gone(f"pid {pid}")
+    if run.status in _TO_BEGIN and not (here and _may_be_begun(instance, record.update_timestamp.timestamp())):
         return "Whoever was to start it is gone. Nothing of it has run."
     return None
 
@@ -156,6 +162,12 @@ def _may_be_begun(instance: dg.DagsterInstance, asked_at: float) -> bool:
     return False
 
 
+def _no_daemon_lives(instance: dg.DagsterInstance) -> bool:
+    """Whether no daemon has shown itself of late: one of another machine may be about to begin what says no place."""
+    beats = (status.timestamp for status in instance.get_daemon_heartbeats().values())
+    return all(time.time() - at > _DAEMON_SILENT_S for at in beats)
+
+
 def _free_slots_of_the_gone(instance: dg.DagsterInstance) -> None:
     storage = instance.event_log_storage
     holders = set(storage.get_concurrency_run_ids())
@@ -163,5 +175,6 @@ def _free_slots_of_the_gone(instance: dg.DagsterInstance) -> None:
         holders |= {slot.run_id for slot in storage.get_concurrency_info(pool).claimed_slots}
     for run_id in holders:
         run = instance.get_run_by_id(run_id)
-        if run is None or (run.is_finished and not process_is_alive(run.tags.get(PROCESS_TAG, ""))):
+        process = run.tags.get(PROCESS_TAG) if run is not None else None
+        if run is None or (run.is_finished and (not process or process_is_gone(process))):
             storage.free_concurrency_slots_for_run(run_id)

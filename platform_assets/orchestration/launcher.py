@@ -32,7 +32,15 @@ from platform_assets.orchestration.dagster_internals import (
     is_the_daemon,
 )
 from platform_assets.orchestration.instance import death, kept_open, note_death, reconcile
-from platform_assets.orchestration.process import DIED_TAG, PROCESS_TAG, ask_to_stop, process_is_alive
+from platform_assets.orchestration.process import (
+    DIED_TAG,
+    PLACE_TAG,
+    PROCESS_TAG,
+    ask_to_stop,
+    place,
+    process_is_alive,
+    process_is_gone,
+)
 from platform_assets.orchestration.warm import GO, LARGEST_MESSAGE
 from platform_assets.settings import PROJECT
 
@@ -147,8 +155,8 @@ class WarmRunLauncher(dg.DefaultRunLauncher):
         """Start the run in a child of the warm process, or say in its log why not and start it as Dagster does."""
         run = context.dagster_run
         # A run that is executed again has the tags of the one before.
-        if stale := {tag: "" for tag in (PROCESS_TAG, DIED_TAG) if run.tags.get(tag)}:
-            self._instance.add_run_tags(run.run_id, stale)
+        stale = {tag: "" for tag in (PROCESS_TAG, DIED_TAG) if run.tags.get(tag)}
+        self._instance.add_run_tags(run.run_id, {PLACE_TAG: place(), **stale})
         if not _is_ours(run):
             super().launch_run(context)
             return
@@ -168,6 +176,10 @@ class WarmRunLauncher(dg.DefaultRunLauncher):
         process = run.tags.get(PROCESS_TAG) if run is not None else None
         if run is None or run.is_finished or GRPC_INFO_TAG in run.tags or not process:
             return bool(super().terminate(run_id))  # type: ignore[no-untyped-call]
+        if not process_is_alive(process) and not process_is_gone(process):
+            said = f"Its process ({process}) is on another machine or in another container: stop it there."
+            self._instance.report_engine_event(said, run, cls=type(self))
+            return False
         self._instance.report_run_canceling(run)
         if ask_to_stop(process):
             return True

@@ -5,8 +5,8 @@ Everything is asked of state, not of events, so that a backlog of events delays 
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import Final
 
@@ -18,20 +18,24 @@ from platform_assets.orchestration.dagster_internals import (
     AssetCheckExecutionRecord,
     AssetCheckExecutionRecordStatus,
     AssetGraph,
+    AssetRecord,
     InstigatorState,
     InstigatorType,
-    SerializableErrorInfo,
     TickStatus,
     get_daemon_statuses,
 )
+from platform_assets.orchestration.failures import (
+    Cancelled,
+    FailedStep,
+    Failures,
+    finished_evaluation,
+    innermost,
+    said,
+)
 from platform_assets.orchestration.keys import WRITER_POOL
-from platform_assets.orchestration.process import DIED_TAG
 
 # A check that only says what follows: a delivery is missing, or something keeps it from its assets. That is the cause.
 CONSEQUENCES: Final = ("fresh",)
-_WITHIN: Final = timedelta(days=7)
-_RUNS: Final = 200
-_FAILED: Final = 20
 _DAEMON_SILENT_S: Final = 60
 _RUNS_IN_FLIGHT: Final = 20
 # What drives runs; others only look.
@@ -56,23 +60,6 @@ class Evaluated:
 
 
 @dataclass(frozen=True)
-class FailedStep:
-    """A step that failed and that no later run has made good. step: "" where the run itself failed or died.
-
-    assets: what it was to make. models: of dbt's, those that failed.
-    """
-
-    run: dg.DagsterRun
-    step: str
-    error: str
-    error_class: str
-    assets: tuple[dg.AssetKey, ...]
-    at: datetime
-    models: Mapping[str, str] = field(default_factory=dict)
-    died: bool = False
-
-
-@dataclass(frozen=True)
 class SensorSeen:
     """A sensor that Dagster knows of: whether it is on, and what its last tick failed with."""
 
@@ -94,9 +81,9 @@ class Observed:
     def checks(self) -> Mapping[dg.AssetCheckKey, Evaluated]:
         """Checks of today's code that have been evaluated."""
         found = {}
-        for key, record in evaluations(self.instance, list(self.graph.asset_check_keys)).items():
-            event = record.event
-            evaluation = event.asset_check_evaluation if event is not None and event.is_dagster_event else None
+        for key, record in self._evaluations.items():
+            event = finished_evaluation(record)
+            evaluation = event.asset_check_evaluation if event is not None else None
             if evaluation is not None and event is not None:
                 blocking = self.graph.get(key).blocking and evaluation.severity == dg.AssetCheckSeverity.ERROR
                 found[key] = Evaluated(
@@ -113,16 +100,19 @@ class Observed:
     def made(self) -> Mapping[dg.AssetKey, datetime]:
         """When each asset was last materialized."""
         return {
-            record.asset_entry.asset_key: _moment(record.asset_entry.last_materialization.timestamp)
-            for record in self.instance.get_asset_records(list(self.graph.materializable_asset_keys))
+            key: _moment(record.asset_entry.last_materialization.timestamp)
+            for key, record in self._records.items()
             if record.asset_entry.last_materialization is not None
         }
 
     @cached_property
-    def runs(self) -> Sequence[dg.RunRecord]:
-        """The last week's runs, newest first."""
-        since = dg.RunsFilter(created_after=self.now - _WITHIN)
-        return self.instance.get_run_records(since, limit=_RUNS)
+    def _evaluations(self) -> Mapping[dg.AssetCheckKey, AssetCheckExecutionRecord]:
+        return evaluations(self.instance, list(self.graph.asset_check_keys))
+
+    @cached_property
+    def _records(self) -> Mapping[dg.AssetKey, AssetRecord]:
+        records = self.instance.get_asset_records(list(self.graph.materializable_asset_keys))
+        return {record.asset_entry.asset_key: record for record in records}
 
     @cached_property
     def under_way(self) -> Sequence[dg.DagsterRun]:
@@ -135,79 +125,22 @@ class Observed:
         return mine[-1] if mine else None
 
     def targets(self, run: dg.DagsterRun) -> frozenset[dg.AssetKey]:
-        """The assets that a run is to make; a whole job's are all."""
-        if run.asset_selection is None and run.asset_check_selection is None:
-            return frozenset(self.graph.materializable_asset_keys)
-        return frozenset(run.asset_selection or ())
+        """The assets of today that a run is to make; a whole job's are all."""
+        return self._failures.targets(run)
 
     @cached_property
     def failed(self) -> Sequence[FailedStep]:
         """What failed and was not made good since, newest first; a failed check or refused release is no failure."""
-        found: list[FailedStep] = []
-        mended: set[dg.AssetKey] = set()
-        looked = 0
-        for record in self.runs:
-            run = record.dagster_run
-            if run.status == dg.DagsterRunStatus.SUCCESS:
-                mended |= self.targets(run)
-            elif run.status == dg.DagsterRunStatus.FAILURE and not self.targets(run) <= mended and looked < _FAILED:
-                looked += 1
-                steps = self._failed_steps(record)
-                found += [step for step in steps if not mended.issuperset(step.assets)]
-                # Whatever failed before it in the same assets is the same or was worse.
-                mended |= {asset for step in steps for asset in step.assets}
-                mended |= self._made_by(run)
-        return found
+        return self._failures.standing()
 
-    def _made_by(self, run: dg.DagsterRun) -> set[dg.AssetKey]:
-        records = self.instance.get_asset_records(list(self.targets(run)))
-        return {
-            record.asset_entry.asset_key
-            for record in records
-            if record.asset_entry.last_materialization and record.asset_entry.last_materialization.run_id == run.run_id
-        }
+    @cached_property
+    def cancelled(self) -> Mapping[dg.AssetKey, Cancelled]:
+        """Assets whose making a person cancelled, and that nobody has made, or has failed to make, since."""
+        return self._failures.cancelled(self.failed)
 
-    def _failed_steps(self, record: dg.RunRecord) -> list[FailedStep]:
-        run = record.dagster_run
-        at = _moment(record.end_time or record.update_timestamp.timestamp())
-        wanted = {dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE}
-        found = []
-        others = tuple(self.targets(run))
-        message = "it ended without saying why"
-        for entry in self.instance.all_logs(run.run_id, of_type=wanted):
-            event = entry.dagster_event
-            if event is None:
-                continue
-            if event.event_type == dg.DagsterEventType.RUN_FAILURE:
-                message = event.message or message
-                continue
-            error = event.step_failure_data.error
-            cause = innermost(error)
-            if cause is not None and cause.cls_name in ("DagsterAssetCheckFailedError", "ReleaseRefused"):
-                others = ()
-                continue
-            failure = event.step_failure_data.user_failure_data
-            models = failure.metadata.get("models") if failure is not None else None
-            found.append(
-                FailedStep(
-                    run,
-                    event.step_key or "",
-                    said(cause) if cause is not None else event.message or "",
-                    (cause.cls_name if cause is not None else None) or "error",
-                    self._assets_of(event.step_key or "", run),
-                    at,
-                    models.data if isinstance(models, dg.JsonMetadataValue) and isinstance(models.data, dict) else {},
-                )
-            )
-        if not found and others:
-            why = run.tags.get(DIED_TAG)
-            found.append(FailedStep(run, "", why or message, "died" if why else "run", others, at, died=bool(why)))
-        return found
-
-    def _assets_of(self, step: str, run: dg.DagsterRun) -> tuple[dg.AssetKey, ...]:
-        targets = self.targets(run)
-        mine = [key for key in targets if self.graph.get(key).assets_def.node_def.name == step]
-        return tuple(sorted(mine or targets, key=lambda key: key.path))
+    @cached_property
+    def _failures(self) -> Failures:
+        return Failures(self.instance, self.graph, self._records, self._evaluations)
 
     @cached_property
     def sensors(self) -> Mapping[str, SensorSeen]:
@@ -268,22 +201,6 @@ class Observed:
             if key in found:
                 found |= self.graph.get(key).parent_keys
         return [key for key in self.graph.toposorted_asset_keys if key in found]
-
-
-def innermost(error: SerializableErrorInfo | None) -> SerializableErrorInfo | None:
-    """The error that another only reports."""
-    while error is not None and error.cause is not None:
-        error = error.cause
-    return error
-
-
-def said(error: SerializableErrorInfo | None) -> str:
-    """What an error says, without the Python path of its class."""
-    if error is None:
-        return ""
-    message = error.message.strip()
-    head, colon, rest = message.partition(": ")
-    return rest if colon and " " not in head else message
 
 
 def _moment(timestamp: float) -> datetime:

@@ -11,10 +11,11 @@ from typing import Final
 import dagster as dg
 
 from platform_assets.engine.alerts import Problem
-from platform_assets.engine.promise import missing, promises
+from platform_assets.engine.promise import promises
+from platform_assets.orchestration.failures import FailedStep
 from platform_assets.orchestration.freshness import Standing
 from platform_assets.orchestration.keys import deliveries_key, raw_key, sensor_name
-from platform_assets.orchestration.observed import CONSEQUENCES, Evaluated, FailedStep, Observed
+from platform_assets.orchestration.observed import CONSEQUENCES, Evaluated, Observed
 from platform_assets.orchestration.runbooks import of_check
 
 _OURS: Final = "team:data-platform"
@@ -63,17 +64,20 @@ def _of_models(seen: Observed, _: Standing) -> Iterator[Problem]:
 
 
 def _of_step(seen: Observed, step: FailedStep) -> Problem:
-    made = min(step.assets, key=str) if step.assets else None
+    meant = step.assets or tuple(check.asset_key for check in step.checks)
+    first = min(meant, key=str)
     what = f"Step {step.step}" if step.step else "A run"
+    # What was to be made does not change while it is made good bit by bit.
+    about = step.step or min(seen.targets(step.run), default=first, key=str).to_user_string()
     return Problem(
         # One key for whatever run it is of: a retry that fails likewise is no news.
-        key=f"run:{step.step or made}:{step.error_class}",
-        owner=_OURS if made is None else _owner(seen, made),
+        key=f"run:{about}:{step.error_class}",
+        owner=_owner(seen, first),
         title=f"{what} {'died' if step.died else 'failed'} and was not made good since",
         detail=f"run {step.run.run_id[:8]}: {step.error}",
         assets=tuple(dict.fromkeys((*map(dg.AssetKey.to_user_string, step.assets), *seen.below(step.assets)))),
         runbook="run-failed",
-        command=f"platform why {made.to_user_string()}" if made is not None else "platform alerts",
+        command=f"platform why {first.to_user_string()}",
         since=step.at,
     )
 
@@ -100,11 +104,11 @@ def _evidence(check: Evaluated) -> str:
 
 def _of_calendar(seen: Observed, standing: Standing) -> Iterator[Problem]:
     for feed in standing.feeds:
-        receipts = standing.receipts[feed.name]
+        known = standing.known[feed.name]
         sensor = seen.sensors.get(sensor_name(feed))
-        breaks = missing(feed, receipts, seen.now)
-        # A feed whose file is quarantined, or whose files nobody looks for, is late for that reason.
-        if not breaks or any(r.status == "quarantined" for r in receipts) or (sensor and sensor.error):
+        # What is there but quarantined, or what nobody looks for, is missing for that reason.
+        breaks = [absent for absent in known.missing(seen.now) if known.held(absent) is None]
+        if not breaks or (sensor and sensor.error):
             continue
         yield Problem(
             # However many are missing meanwhile, it is one producer that does not deliver.
@@ -120,7 +124,7 @@ def _of_calendar(seen: Observed, standing: Standing) -> Iterator[Problem]:
 
 
 def _of_budgets(seen: Observed, standing: Standing) -> Iterator[Problem]:
-    for promise in promises(standing.feeds, standing.receipts, standing.releases, standing.needs, seen.now):
+    for promise in promises(standing.known, standing.served, seen.now):
         if promise.burning:
             yield Problem(
                 key=f"budget:{promise.subject}:{promise.kind}:{seen.now:%Y-%m}",

@@ -14,10 +14,11 @@ from platform_assets.engine.deployment import Deployment
 from platform_assets.errors import ConfigurationError
 from platform_assets.orchestration.automation import keys_of
 from platform_assets.orchestration.configured import declared_feeds, declared_marts
+from platform_assets.orchestration.failures import innermost, said
 from platform_assets.orchestration.instance import kept_open, open_instance, prepare_dagster_home
 from platform_assets.orchestration.keys import quarantine_key, raw_key
 from platform_assets.orchestration.manifest import current_manifest
-from platform_assets.orchestration.observed import Observed, innermost, said
+from platform_assets.orchestration.observed import Observed
 from platform_assets.orchestration.process import PROCESS_TAG, process_name
 from platform_assets.orchestration.resources import OpensDeployment
 from platform_assets.orchestration.state import State, project_of

@@ -12,7 +12,7 @@ from typing import Any, Final
 import dagster as dg
 import pytest
 import yaml
-from dagster._core.definitions.freshness import TimeWindowFreshnessPolicy
+from dagster._core.definitions.freshness import CronFreshnessPolicy
 from deployed import PROJECT
 
 from platform_assets.definitions import build_definitions
@@ -141,8 +141,8 @@ def test_dagsters_freshness_policy_is_on_what_is_delivered_and_nowhere_else(spec
     assert {spec.key for spec in specs if spec.freshness_policy is not None} == set(feeds)
     for spec in specs:
         if spec.key in feeds:
-            assert isinstance(spec.freshness_policy, TimeWindowFreshnessPolicy)
-            assert spec.freshness_policy.fail_window.to_timedelta() == feeds[spec.key].delivered.longest_gap()
+            assert isinstance(spec.freshness_policy, CronFreshnessPolicy)
+            assert spec.freshness_policy.timezone == feeds[spec.key].delivered.timezone
 
 
 def test_whatever_writes_shares_the_pool_of_one_writer(definitions: dg.Definitions) -> None:

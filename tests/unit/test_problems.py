@@ -22,8 +22,11 @@ from dagster_shared.error import SerializableErrorInfo
 from modelled import project_of_shop
 from shop import Shop, sales
 
+from platform_assets.engine.deployment import Deployment
+from platform_assets.orchestration.configured import declared_feeds, declared_marts
 from platform_assets.orchestration.feeds import feed_assets
 from platform_assets.orchestration.freshness import Standing
+from platform_assets.orchestration.manifest import mart_owners
 from platform_assets.orchestration.observed import Observed
 from platform_assets.orchestration.problems import SECTIONS
 from platform_assets.orchestration.resources import OpensDeployment
@@ -85,6 +88,20 @@ def test_a_feed_whose_sensor_fails_is_late_for_that_reason(shop: Shop, instance:
     assert list(SECTIONS["missing:"](seen(shop, instance), Standing(shop.deployment, []))) == []
 
 
+@pytest.mark.parametrize(("name", "is_it"), [("2026-03-10.csv", True), ("notes.csv", False), ("2026-03-08.csv", False)])
+def test_a_missing_delivery_is_told_unless_the_very_file_is_quarantined(
+    shop: Shop, instance: dg.DagsterInstance, name: str, is_it: bool
+) -> None:
+    for day in (8, 9, 10):
+        shop.clock.at = datetime(2026, 3, day, 7, tzinfo=UTC)
+        shop.load(f"2026-03-{day - 1:02}.csv", sales(f"S{day},1,,2026-03-{day - 1:02}T12:00:00Z"))
+    shop.clock.at = datetime(2026, 3, 11, 7, tzinfo=UTC)
+    assert shop.load(name, "no delivery at all\n").status == "quarantined"
+    shop.clock.at = datetime(2026, 3, 11, 10, tzinfo=UTC)
+    told = [each.key for each in SECTIONS["missing:"](seen(shop, instance), Standing(shop.deployment, []))]
+    assert told == ([] if is_it else ["missing:sales"])
+
+
 def test_a_budget_that_burns_is_told_once_for_the_month(shop: Shop, instance: dg.DagsterInstance) -> None:
     shop.declare(delivered=replace(shop.feed.delivered, objective=0.99))
     for day in range(2, 6):
@@ -95,3 +112,12 @@ def test_a_budget_that_burns_is_told_once_for_the_month(shop: Shop, instance: dg
     assert [each.key for each in burning] == ["budget:sales:on time:2026-03"]
     assert "burns" in burning[0].title
     assert burning[0].command == "platform promises"
+
+
+def test_what_marts_promise_is_owned_by_whom_dbt_names(shop: Shop) -> None:
+    """A feed's owner is told of its deliveries; of a mart's budget, whoever owns the mart."""
+    marts, feeds = declared_marts(), declared_feeds()
+    deployment = Deployment(feeds, home=shop.root / "home", landing=shop.landing)
+    told = {mart.mart: mart.owner for mart in Standing(deployment, marts).served}
+    assert told.items() >= mart_owners(marts).items()
+    assert set(told) == {mart.name for mart in marts}

@@ -1,22 +1,24 @@
 """Promises: which delivery meets which tick, what is missing now, and that old data turns nothing green."""
 
 import itertools
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from shop import SALES, Shop, sales
 
 from platform_assets.engine.contract import Contract, Field
-from platform_assets.engine.due import due, newest_data
+from platform_assets.engine.due import Deliveries
 from platform_assets.engine.feed import Cadence, Feed, hours
-from platform_assets.engine.promise import breaks, fresh, fresh_mart, missing, promises
+from platform_assets.engine.promise import breaks, deliveries, fresh, missing, promises
 from platform_assets.engine.receipts import Receipt
 from platform_assets.engine.release import Release
-from platform_assets.engine.tally import Promise
+from platform_assets.engine.served import fresh_mart, served
+from platform_assets.engine.tally import Break, Freshness, Promise
 from platform_assets.errors import ConfigurationError
 
 # 2026-11-16 is a Monday. A day's data comes the next morning by six, at the latest at nine.
@@ -67,9 +69,22 @@ def promise(
     releases: Sequence[Release] = (),
     month: date | None = None,
 ) -> Promise:
-    found = promises([feed], {"sales": receipts}, releases, {"mart": ["sales"]}, now, month=month)
+    known = deliveries([feed], {"sales": receipts})
+    found = promises(known, served([feed], releases, {"mart": ["sales"]}), now, month=month)
     (one,) = [each for each in found if each.kind == kind]
     return one
+
+
+def broken(receipts: Sequence[Receipt], now: datetime) -> list[Break]:
+    return breaks(deliveries([DAILY], {"sales": receipts}), (), now)
+
+
+def fresh_marts(
+    feeds: Sequence[Feed], receipts: Mapping[str, Sequence[Receipt]], releases: Sequence[Release], now: datetime
+) -> Freshness:
+    """How fresh the mart is that needs all the feeds."""
+    (mart,) = served(feeds, releases, {"mart": [feed.name for feed in feeds]})
+    return fresh_mart(mart, deliveries(feeds, receipts), now)
 
 
 def release(number: int, created: datetime, revision: int) -> Release:
@@ -132,9 +147,9 @@ def test_fridays_file_is_missing_on_friday() -> None:
     known = [delivery(1, 17), delivery(2, 18)]
     assert days_missing(known, at(20, 9)) == []
     assert days_missing(known, at(20, 9.01)) == [19]
-    (broken,) = breaks([DAILY], {"sales": known}, (), {}, at(20, 10))
-    assert broken.what == "Friday 2026-11-20's delivery of sales, due 09:00 UTC, is missing"
-    assert (broken.since, broken.owner, broken.feed) == (at(20, 9), "team:sales", "sales")
+    (absent,) = broken(known, at(20, 10))
+    assert absent.what == "Friday 2026-11-20's delivery of sales, due 09:00 UTC, is missing"
+    assert (absent.since, absent.owner, absent.feed) == (at(20, 9), "team:sales", "sales")
 
 
 def test_a_delivery_of_three_days_meets_all_three() -> None:
@@ -150,7 +165,7 @@ def test_what_is_quarantined_or_a_copy_meets_nothing() -> None:
     held = delivery(3, 19, status="quarantined", problem="is cut off", accepted_at=None)
     copy = delivery(4, 19, status="duplicate", duplicate_of=1, accepted_at=None)
     assert days_missing([*known, held, copy], at(20, 10)) == [19]
-    assert "quarantined: is cut off" in breaks([DAILY], {"sales": [*known, held]}, (), {}, at(20, 10))[0].what
+    assert "quarantined: is cut off" in broken([*known, held], at(20, 10))[0].what
     # What was quarantined and then replaced never counted; what was accepted and then replaced did.
     assert days_missing([*known, replace(held, status="superseded")], at(20, 10)) == [19]
     assert days_missing([*known, delivery(3, 19, status="superseded")], at(20, 10)) == []
@@ -268,9 +283,7 @@ def test_deliveries_of_old_data_mend_nothing_newer(
     assert [d.tick for d in missing(DAILY, after, now) if d.since >= at(1)] == november
     assert fresh(DAILY, after, now).is_fresh <= (fresh(DAILY, before, now).is_fresh or now < at(2, 9))
     held = [release(1, max(now, at(1, 1)) + timedelta(hours=400), 1000)]
-    was, still = (fresh_mart("mart", [DAILY], {"sales": each}, held, now) for each in (before, after))
-    assert was is not None
-    assert still is not None
+    was, still = (fresh_marts([DAILY], {"sales": each}, held, now) for each in (before, after))
     assert still.is_fresh <= (was.is_fresh or now < at(2, 9.5))
 
 
@@ -384,11 +397,11 @@ def test_a_mart_is_as_fresh_as_its_stalest_feed() -> None:
     other = replace(DAILY, name="other", owner="team:other")
     receipts = {"sales": KNOWN, "other": [replace(each, feed="other") for each in KNOWN[:2]]}
     releases = [replace(each, built_from={"sales": 3, "other": 3}) for each in RELEASED]
-    needs = {"mart": ["sales", "other"]}
-    (broken,) = [each for each in breaks([DAILY, other], receipts, releases, needs, at(19, 10)) if each.kind == "fresh"]
-    assert (broken.subject, broken.feed, broken.tick) == ("mart", "other", at(19, 6))
-    state = fresh_mart("mart", [DAILY, other], receipts, releases, at(19, 10))
-    assert state is not None
+    marts = served([DAILY, other], releases, {"mart": ["sales", "other"]})
+    found = breaks(deliveries([DAILY, other], receipts), marts, at(19, 10))
+    (stale,) = [each for each in found if each.kind == "fresh"]
+    assert (stale.subject, stale.feed, stale.tick) == ("mart", "other", at(19, 6))
+    state = fresh_marts([DAILY, other], receipts, releases, at(19, 10))
     assert (state.stalest, state.newest, state.is_fresh) == ("other", at(17, 20), False)
     assert str(state.missing) == "Thursday 2026-11-19's delivery of other, due 09:00 UTC, is missing"
 
@@ -403,6 +416,123 @@ def test_a_restatement_or_replay_does_not_make_an_old_release_late() -> None:
     assert promise("fresh", replayed, at(19, 8.6), releases=RELEASED).broken_since == at(19, 8.5)
 
 
+# ---- what is asked every few seconds
+
+
+def calls(of: Callable[[], object]) -> int:
+    """How many functions are called: what it costs, whatever else the machine does."""
+    counted = 0
+
+    def count(_: object, event: str, __: object) -> None:
+        nonlocal counted
+        counted += event in ("call", "c_call")
+
+    sys.setprofile(count)
+    try:
+        of()
+    finally:
+        sys.setprofile(None)
+    return counted
+
+
+@pytest.mark.parametrize("rolling", [False, True])
+def test_what_a_long_history_costs_grows_with_it_and_asking_again_costs_little(rolling: bool) -> None:
+    """Deliveries by the quarter of an hour, a release for each; `rolling`: each has all the data there ever was."""
+    feed = replace(DAILY, delivered=Cadence("*/15 * * * *", timedelta(minutes=10)))
+
+    def history(days: int) -> tuple[int, int]:
+        until = at(20)
+        ticks = list(feed.delivered.ticks(until - timedelta(days=days), until))
+        known = [
+            delivery(n, 16, came=tick + timedelta(minutes=3), covers_from=ticks[0] if rolling else tick, covers_to=tick)
+            for n, tick in enumerate(ticks, 1)
+        ]
+        releases = [release(n, tick + timedelta(minutes=4), n) for n, tick in enumerate(ticks, 1)]
+        seen = deliveries([feed], {"sales": known})
+        marts = served([feed], releases, {"mart": ["sales"]})
+
+        def look() -> None:
+            seen["sales"].missing(until)
+            promises(seen, marts, until)
+            fresh_mart(marts[0], seen, until)
+
+        return calls(look), calls(look)
+
+    history(1)  # the calendar itself is reckoned once
+    (short, again), (long, long_again) = history(4), history(16)
+    assert long < 5.5 * short
+    assert long_again < 5.5 * again
+    assert long_again < long
+
+
+@settings(max_examples=30)
+@given(
+    built=st.lists(st.integers(0, 12), max_size=8),
+    revision=st.integers(1, 12),
+    hours_after=st.integers(-2, 10),
+    replayed=st.booleans(),
+)
+def test_readers_have_a_delivery_from_the_first_release_that_holds_it_on(
+    built: list[int], revision: int, hours_after: int, replayed: bool
+) -> None:
+    """Whatever the order in which releases were made, of newer rows or of older ones."""
+    releases = [release(n, at(20, n), number) for n, number in enumerate(built)]
+    (mart,) = served([DAILY], releases, {"mart": ["sales"]})
+    since = at(20, hours_after)
+    receipt = delivery(1, 18, revision=revision, replayed_at=since if replayed else None)
+    expected, before = None, 0
+    for n, number in enumerate(built):
+        if at(20, n) < since:
+            before = number
+        elif expected is None and (number >= revision or (replayed and number > before)):
+            expected = at(20, n)
+    assert mart.had(DAILY, receipt, since) == expected
+
+
+# ---- which missing delivery a quarantined file would be
+
+
+def held_file(number: int, slot: str, came: datetime) -> Receipt:
+    return delivery(
+        number, 19, slot=slot, came=came, status="quarantined", problem="is cut off", accepted_at=None, read=0,
+        accepted=0, covers_from=None, covers_to=None,
+    )  # fmt: skip
+
+
+NAMED = [delivery(n, n, slot=f"sales/2026-11-{n:02}.csv") for n in range(10, 19)]
+
+
+@pytest.mark.parametrize(
+    ("slot", "came", "is_it"),
+    [
+        ("sales/2026-11-19.csv", at(20, 7), True),
+        ("sales/2026-11-19.csv", at(22, 7), True),  # late, but it says itself which it is
+        ("sales/2026-11-18.csv", at(20, 7), False),  # a new version of one that is there
+        ("sales/2026-11-21.csv", at(20, 7), False),  # another day's
+        ("sales/notes.csv", at(20, 7), False),  # a stray file
+        ("sales/old/2026-11-19.csv.bak.csv", at(20, 7), False),
+    ],
+)
+def test_only_the_very_file_stands_for_a_missing_delivery(slot: str, came: datetime, is_it: bool) -> None:
+    seen = Deliveries(DAILY, [*NAMED, held_file(30, slot, came)])
+    absent = next(each for each in seen.missing(at(22, 10)) if each.tick == at(20, 6))
+    assert (seen.held(absent) is not None) is is_it
+
+
+@pytest.mark.parametrize(("hour", "is_it"), [(7, True), (-20, False), (23, False)])
+def test_where_names_say_nothing_the_time_of_arrival_does(hour: int, is_it: bool) -> None:
+    known = [delivery(n, n, slot="sales/latest.csv") for n in range(10, 19)]
+    seen = Deliveries(DAILY, [*known, held_file(30, "sales/latest.csv", at(20, hour))])
+    absent = next(each for each in seen.missing(at(22, 10)) if each.tick == at(20, 6))
+    assert (seen.held(absent) is not None) is is_it
+
+
+def test_what_could_be_read_of_a_quarantined_file_says_best_which_it_is() -> None:
+    read = replace(held_file(30, "sales/x.csv", at(22, 7)), read=10, covers_from=at(19, 8), covers_to=at(19, 20))
+    seen = Deliveries(DAILY, [*NAMED, read])
+    assert [each.tick.day for each in seen.missing(at(22, 10)) if seen.held(each)] == [20]
+
+
 # ---- what the ledger tells
 
 
@@ -412,8 +542,8 @@ def test_stray_rows_neither_hide_nor_meet_anything(shop: Shop) -> None:
     receipt = shop.load("18.csv", sales(*day, "S200,1,1,2026-11-02T10:00:00Z", "S201,1,1,2031-01-01T00:00:00Z"))
     assert (receipt.event_min, receipt.event_max) == (at(2, 10), datetime(2031, 1, 1, tzinfo=UTC))
     assert (receipt.covers_from, receipt.covers_to) == (at(18, 8), at(18, 19))
-    assert newest_data(shop.feed, [receipt]) == at(18, 19)
-    assert [each.tick.day for each in due(shop.feed, [receipt], at(1), at(25)) if each.met_at] == [19]
+    assert Deliveries(shop.feed, [receipt]).newest_data == at(18, 19)
+    assert [each.tick.day for each in Deliveries(shop.feed, [receipt]).due(at(1), at(25)) if each.met_at] == [19]
 
 
 def test_of_a_long_history_the_last_day_is_not_lost(shop: Shop) -> None:
@@ -468,7 +598,7 @@ def test_a_ledger_from_before_gains_the_figures(shop: Shop) -> None:
     shop.deployment.prepare()
     (receipt,) = shop.receipts()
     assert (receipt.covers_to, receipt.accepted_at, receipt.event_max) == (None, None, at(18, 10))
-    assert newest_data(shop.feed, [receipt]) == at(18, 10)
+    assert Deliveries(shop.feed, [receipt]).newest_data == at(18, 10)
 
 
 def test_only_the_newest_receipts_are_published(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
