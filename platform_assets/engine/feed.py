@@ -3,7 +3,6 @@
 Belongs here: declarations and their checks. Does not: anything that reads a file or the warehouse.
 """
 
-import hashlib
 import importlib
 import itertools
 import pkgutil
@@ -20,6 +19,7 @@ from cronsim import CronSim, CronSimError
 from platform_assets.engine.contract import Contract, columns_of, describe, version_of
 from platform_assets.engine.formats import Format
 from platform_assets.engine.ticks import is_closed, last_tick, longest_gap, next_tick, ticks
+from platform_assets.engine.version import digest
 from platform_assets.errors import ConfigurationError
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
@@ -305,7 +305,7 @@ class Feed:
         policies = (self.on_restatement, self.on_drift, self.on_duplicate, self.on_empty, self.key, self.on_known_key)
         quarantining = self.tolerate if self.tolerate.beyond == "quarantine" else None
         judged_by = (version_of(self.contract), self.source.format, *policies, quarantining, self.most_columns)
-        return hashlib.sha256(repr(judged_by).encode()).hexdigest()[:12]
+        return digest(judged_by)
 
     @property
     def dated(self) -> bool:
