@@ -96,9 +96,9 @@ class Deployment:
         return feed_named(name, self.feeds)
 
     def prepare(self, *, but: Feed | None = None) -> None:
-        """Create or extend what the feeds' declarations need in the warehouse; harmless to repeat.
+        """Create or extend what the feeds' declarations need in the warehouse, `but` for one; harmless to repeat.
 
-        Raises ContractError where a column has another type than raw holds, in any feed `but` one to be replayed.
+        A column that has got another type than raw holds is the affair of its feed alone, whose ingest says so.
         """
         self.warehouse.prepare()
         released = self.releases.current()
@@ -134,13 +134,16 @@ class Deployment:
     def ingest(self, feed: Feed, *, most_files: int | None = None) -> Outcome:
         """Take in whatever is new for the feed, once it has settled; the ledger decides what is new.
 
-        most_files: leave the rest for the next time.
+        most_files: leave the rest for the next time. Raises ContractError where a column has another type than raw
+        holds.
         """
         with self.warehouse.open("see what is known", self.notify) as connection:
+            FeedTables(connection, feed).refuse_retyped()
             # All feeds, so that none gives an id away that another's archive knows.
             lost = [
                 receipt
                 for each in self.feeds
+                if not FeedTables(connection, each).retyped()
                 for receipt in restore(connection, each, self.archive, self.clock, self.notify)
             ]
             seen = Sightings(connection, feed.name).all()
