@@ -101,7 +101,7 @@ class Deployment:
         A column that has got another type than raw holds is the affair of its feed alone, whose ingest says so.
         """
         self.warehouse.prepare()
-        released = self.releases.current()
+        released = self.releases.current() or next(iter(self.releases.all()), None)
         with self.warehouse.open("prepare the tables", self.notify) as connection:
             ledger = Ledger(connection)
             ledger.prepare()

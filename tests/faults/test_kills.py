@@ -11,7 +11,6 @@ import duckdb
 import pytest
 from shop import Shop, child, ended, ingest_in_child, numbered
 
-from platform_assets.engine import failpoint
 from platform_assets.engine.failpoint import POINTS
 from platform_assets.errors import ReleaseRefused
 
@@ -151,29 +150,10 @@ def test_two_runs_of_one_feed_load_everything_once(tmp_path: Path) -> None:
     converges(shop, UNDISTURBED)
 
 
-def _publish(root: Path) -> None:
-    shop = Shop(root)
-    failpoint.arm("mid-release")
-    shop.deployment.releases.publish(shop.deployment.warehouse, shop.clock(), ["daily"])
-
-
 def _build(shop: Shop, rows: int) -> None:
     """What dbt would: a mart of `rows` rows."""
     with duckdb.connect(str(shop.deployment.warehouse.marts)) as marts:
         marts.execute(f"CREATE OR REPLACE TABLE daily AS SELECT range AS n FROM range({rows})")
-
-
-def test_a_publish_that_is_killed_leaves_the_old_release_and_the_next_publishes(shop: Shop) -> None:
-    releases = shop.deployment.releases
-    _build(shop, 1)
-    old = releases.publish(shop.deployment.warehouse, shop.clock(), ["daily"])
-    _build(shop, 2)
-    assert ended(child(_publish, shop.root)) == -signal.SIGKILL
-    assert releases.current() == old
-    new = releases.publish(shop.deployment.warehouse, shop.clock(), ["daily"])
-    assert releases.current() == new
-    assert (new.tables, old.tables) == ({"daily": 2}, {"daily": 1})
-    assert not list(releases.folder.glob(".releasing-*"))
 
 
 def test_readers_of_releases_never_fail_whatever_is_published(shop: Shop) -> None:

@@ -15,8 +15,8 @@ FAULTS: Final[dict[int, tuple[str, str]]] = {
         "killed at every named point",
         "faults/test_kills: test_a_run_killed_at_any_point_is_made_good_by_the_next "
         "test_a_restatement_killed_at_any_point_is_the_old_or_the_new "
-        "test_a_publish_that_is_killed_leaves_the_old_release_and_the_next_publishes "
         "test_twenty_kills_at_a_point_lose_and_double_nothing; "
+        "unit/test_release: test_a_publish_killed_at_any_step_leaves_whole_releases; "
         "faults/test_discovery: test_a_tick_that_dies_before_its_cursor_is_kept_is_made_good_by_the_next; "
         "unit/test_replay: test_a_replay_that_is_killed_goes_on_where_it_stopped",
     ),
