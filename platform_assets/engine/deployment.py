@@ -8,47 +8,48 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import duckdb
 
 from platform_assets.engine.archive import Archive
-from platform_assets.engine.due import data_due
 from platform_assets.engine.feed import Feed, Retention, feed_named
 from platform_assets.engine.ingest import Outcome, commit, grouped, ingest, restore
 from platform_assets.engine.landing import Arrival, Look, State, look, look_again, settled
 from platform_assets.engine.ledger import Ledger, Totals
+from platform_assets.engine.promise import fresh
 from platform_assets.engine.receipts import Receipt, publish_receipts, published_receipts
 from platform_assets.engine.release import Releases
 from platform_assets.engine.replay import components, stale
 from platform_assets.engine.retention import expire
 from platform_assets.engine.sightings import Seen, Sightings, published
 from platform_assets.engine.tables import FeedTables
+from platform_assets.engine.tally import Freshness
 from platform_assets.engine.warehouse import Warehouse
 
 _A_MOMENT: Final = timedelta(seconds=3)
-
-Freshness = Literal["fresh", "late", "no data"]
+_JUDGED: Final = 5_000  # receipts, the newest
 
 
 @dataclass(frozen=True)
 class FeedStatus:
-    """A feed over all time. `newest`: newest event time (or arrival, for a feed without one);
-    `due`: data up to then should be here; `reasons`: (column, rule, rows) in quarantine."""
+    """A feed over all time. `fresh`: as promises have it; `reasons`: (column, rule, rows) in quarantine."""
 
     feed: Feed
     totals: Totals
     revision: int
-    newest: datetime | None
-    due: datetime
+    fresh: Freshness
     reasons: Sequence[tuple[str | None, str, int]]
 
     @property
-    def freshness(self) -> Freshness:
-        """Whether the data that is due is here; a run that brought nothing new does not help."""
-        if self.newest is None:
-            return "no data"
-        return "fresh" if self.newest >= self.due else "late"
+    def newest(self) -> datetime | None:
+        """Up to when its data goes."""
+        return self.fresh.newest
+
+    @property
+    def freshness(self) -> str:
+        """Whether the data that is due is here, in a word; a run that brought nothing new does not help."""
+        return str(self.fresh)
 
 
 @dataclass(frozen=True)
@@ -209,10 +210,9 @@ class Deployment:
             return [
                 FeedStatus(
                     feed=feed,
-                    totals=(totals := ledger.totals(feed.name)),
+                    totals=ledger.totals(feed.name),
                     revision=ledger.feed_revision(feed.name),
-                    newest=totals.newest if feed.event_time else totals.arrived,
-                    due=data_due(feed, now),
+                    fresh=fresh(feed, ledger.newest(feed.name, _JUDGED), now),
                     reasons=FeedTables(connection, feed).reasons(),
                 )
                 for feed in (self.feeds if feeds is None else feeds)

@@ -9,7 +9,7 @@ import pkgutil
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import PurePosixPath
 from typing import Literal, TypeVar
 from zoneinfo import ZoneInfo
@@ -161,16 +161,6 @@ class Cadence:
     def longest_gap(self) -> timedelta:
         """The longest time between two deliveries that keep the promise, by a fixed calendar."""
         return longest_gap(self.cron, self.timezone, self.closed) + self.within
-
-    def data_due(self, now: datetime) -> datetime:
-        """The instant up to which data must have arrived by `now` (both timezone-aware).
-
-        The delivery due at tick T covers the time since the tick before it, so once T + within has passed
-        there must be data newer than that previous tick.
-        """
-        due = self.last_tick(now.astimezone(UTC) - self.within)
-        before = self.last_tick(due - timedelta(microseconds=1)) if due else None
-        return before or datetime.min.replace(tzinfo=UTC)
 
 
 def _is_day(text: str) -> bool:

@@ -7,7 +7,7 @@ Belongs here: what feeds promise, and all promises together. Does not: which del
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
 
-from platform_assets.engine.due import begun, due, newest_data, trailing
+from platform_assets.engine.due import begun, due, newest_data, there_now, trailing
 from platform_assets.engine.due import missing as missing
 from platform_assets.engine.feed import Feed
 from platform_assets.engine.receipts import Receipt
@@ -59,8 +59,10 @@ def breaks(
 
 
 def fresh(feed: Feed, receipts: Sequence[Receipt], now: datetime) -> Freshness:
-    """Whether the feed has the data that is due; what once was missing and is in the past does not count."""
-    return Freshness(feed.name, newest_data(feed, receipts), feed.name, trailing(feed, receipts, now))
+    """Whether the feed has the data that is due, by the rows that are in raw; what once was missing and is in the past
+    does not count. Whoever says how fresh a feed is says this."""
+    there = there_now(feed, receipts)
+    return Freshness(feed.name, newest_data(feed, there), feed.name, trailing(feed, there, now))
 
 
 # ---- on time

@@ -83,6 +83,11 @@ class Freshness:
         """Whether all the data that is due is in it."""
         return self.newest is not None and self.missing is None
 
+    def __str__(self) -> str:
+        if self.newest is None:
+            return "no data"
+        return "fresh" if self.is_fresh else "late"
+
 
 def late_breaks(feed: Feed, receipts: Sequence[Receipt], now: datetime) -> list[Break]:
     """The deliveries of the feed that are missing, each with the one in quarantine that may be it."""

@@ -23,7 +23,7 @@ from dagster_dbt.core.dbt_cli_event import DbtCoreCliEventMessage
 
 from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.feed import Cadence, Feed
-from platform_assets.engine.ledger import Ledger
+from platform_assets.engine.promise import fresh
 from platform_assets.engine.warehouse import attach, quote
 from platform_assets.orchestration.automation import on_cron, on_new_data
 from platform_assets.orchestration.configured import declared_marts
@@ -212,8 +212,11 @@ def _figures(deployment: Deployment, manifest: Mapping[str, Any]) -> dict[str, d
     """Rows of each node's table, and up to when its data goes by the stalest feed it is made from: as metadata."""
     with deployment.warehouse.open("count the rows of the models", deployment.notify) as connection:
         counts = _row_counts(connection, deployment.warehouse.marts)
-        totals = {raw_key(feed): (feed, Ledger(connection).totals(feed.name)) for feed in deployment.feeds}
-    newest = {key: (t.newest if feed.event_time else t.arrived, feed.name) for key, (feed, t) in totals.items()}
+    now = deployment.clock()
+    newest = {
+        raw_key(feed): (fresh(feed, deployment.receipts_published(feed), now).newest, feed.name)
+        for feed in deployment.feeds
+    }
     translator = DagsterDbtTranslator()
     raw = {node: translator.get_asset_key(source) for node, source in manifest["sources"].items()}
     found: dict[str, dict[str, Any]] = {}
