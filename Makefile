@@ -34,8 +34,8 @@ test: $(READY) ## Lint, types and every test but the slow tier
 	@$(BIN)/mypy
 	@$(BIN)/pytest -n auto --dist loadfile
 
-test-slow: $(READY) ## The slow tier: long fault runs
-	@$(BIN)/pytest -m slow
+test-slow: $(READY) ## The slow tier: long fault runs, a quarter of their rounds (FULL=1: all)
+	@$(BIN)/pytest -m slow -n auto --dist loadfile
 
 bench: $(READY) $(PEERS) ## Measure against bare DuckDB and the peers; writes docs/benchmarks.md (BENCH=--quick: a try)
 	@$(BIN)/python -m benchmarks $(BENCH)

@@ -10,10 +10,10 @@ from platform_assets.orchestration.feeds import delivered, feed_assets
 from platform_assets.orchestration.freshness import mart_freshness_checks
 from platform_assets.orchestration.manifest import current_manifest
 from platform_assets.orchestration.marts import mart_checks
+from platform_assets.orchestration.project import project_of
 from platform_assets.orchestration.release import release_asset
 from platform_assets.orchestration.resources import OpensDeployment
 from platform_assets.orchestration.sensors import feed_sensor
-from platform_assets.orchestration.state import project_of
 
 
 def build_definitions(deployment: OpensDeployment | None = None) -> dg.Definitions:

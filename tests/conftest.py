@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from machine import in_ci
 from receivers import Desk, Webhook, here, webhook
 from shop import Shop
 
@@ -12,6 +13,19 @@ settings.register_profile(
     "platform", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 settings.load_profile("platform")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what needs something that is not here, or in CI fail."""
+    for need in item.iter_markers("needs"):
+        if not need.args[0].exists():
+            (pytest.fail if in_ci() else pytest.skip)(f"{need.args[0]} is not here")
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Bytes are no name: they may be packed by another library on another machine, or hold a clock."""
+    return argname if isinstance(val, bytes) else None
 
 
 @pytest.fixture

@@ -20,10 +20,11 @@ from platform_assets.engine.feed import Cadence, Feed
 from platform_assets.orchestration.automation import automation_sensor, out_of_date
 from platform_assets.orchestration.feeds import feed_assets
 from platform_assets.orchestration.keys import BY_ITSELF_TAG, raw_key
+from platform_assets.orchestration.project import RELEASE, Node, Project, raw_name
 from platform_assets.orchestration.release import release_asset
 from platform_assets.orchestration.resources import OpensDeployment
 from platform_assets.orchestration.sensors import feed_sensor
-from platform_assets.orchestration.state import RELEASE, Node, Project, State, raw_name
+from platform_assets.orchestration.state import State
 
 SILENT: Final = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 MODEL: Final = "marts/revenue"

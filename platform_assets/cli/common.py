@@ -84,7 +84,7 @@ def feed_json(status: FeedStatus) -> dict[str, Any]:
         "rows": totals.rows,
         "waiting": totals.waiting,
         "newest_data": status.newest.isoformat() if status.newest else None,
-        "due": status.due.isoformat(),
+        "missing": str(status.fresh.missing) if status.fresh.missing else None,
         "freshness": status.freshness,
         "reasons": [{"column": column, "rule": rule, "rows": rows} for column, rule, rows in status.reasons],
     }

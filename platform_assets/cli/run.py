@@ -24,7 +24,8 @@ from platform_assets.engine.warehouse import quote
 from platform_assets.errors import ConfigurationError
 from platform_assets.orchestration.configured import declared_marts
 from platform_assets.orchestration.manifest import current_manifest
-from platform_assets.orchestration.state import State, project_of, raw_name
+from platform_assets.orchestration.project import project_of, raw_name
+from platform_assets.orchestration.state import State
 from platform_assets.settings import PROJECT, Settings
 
 if TYPE_CHECKING:

@@ -10,18 +10,17 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from platform_assets.engine import failpoint
+from platform_assets.engine.disk import sync_all
 from platform_assets.engine.journal import Journal
 from platform_assets.engine.landing import Arrival
 from platform_assets.errors import DeliveryRefused, DeliveryUnfinished, StorageError
 
 _CHUNK: Final = 1 << 20
-_AT_ONCE: Final = 8
 
 
 @dataclass(frozen=True)
@@ -93,11 +92,15 @@ class Archive:
         return Claim(arrival, fingerprint, target)
 
     def secure(self, copies: Iterable[Path]) -> None:
-        """See that copies are on the disk, before a commit relies on them. Together, which costs a fraction of one
-        by one; what a machine's death leaves of an unsecured copy is replaced when the file is claimed again.
+        """See that copies, and the folders that name them, are on the disk, before a commit relies on them.
+
+        What a machine's death leaves of an unsecured copy is replaced when the file is claimed again.
         """
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
-            list(pool.map(_sync, dict.fromkeys(copies)))
+        copies = list(copies)
+        sync_all(copies)
+        # From below: a folder that is new is named by the one above it.
+        sync_all(copy.parent for copy in copies)
+        sync_all(above for copy in copies for above in (copy.parent.parent, self.root, self.root.parent))
 
     def path(self, feed: str, fingerprint: str, suffix: str) -> Path:
         """Where the copy of a delivery lies."""
@@ -138,11 +141,3 @@ class Archive:
         with lock:
             fcntl.flock(lock, how)
             yield
-
-
-def _sync(copy: Path) -> None:
-    try:
-        with copy.open("rb") as file:
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise StorageError(copy, error.strerror or str(error)) from error

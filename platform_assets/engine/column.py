@@ -4,11 +4,12 @@ Belongs here: Field, Since, Column and what of a declaration contradicts itself.
 (contract.py), casting (cast.py, moments.py).
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import pandera.polars as pa
@@ -16,6 +17,8 @@ import polars as pl
 
 from platform_assets.engine.moments import ISO, unreadable
 from platform_assets.errors import ContractError
+
+_Given = TypeVar("_Given")
 
 Kind = Literal["text", "integer", "decimal", "number", "timestamp", "date", "boolean"]
 
@@ -31,6 +34,7 @@ KINDS: Final[dict[Any, Kind]] = {
 LINEAGE: Final = ("_delivery_id", "_line", "_revision", "_extra")
 
 _OURS: Final = "platform"
+_ADDRESS: Final = re.compile(r" at 0x[0-9a-fA-F]+")
 _MEANT_FOR: Final[dict[str, tuple[Kind, ...]]] = {
     "format": ("timestamp", "date"),
     "timezone": ("timestamp",),
@@ -242,8 +246,18 @@ def read_column(owner: str, name: str, kind: Kind, field: Any) -> Column:  # noq
 
 
 def rule_of(check: Any) -> str:  # noqa: ANN401 - pandera's Check
-    """The name that a broken check is reported under."""
-    return str(check.error or check.name or check)
+    """The name that a broken check is reported under, the same in every process: without addresses, sets in order."""
+    name = str(check.error or check.name or check)
+    for value in check.statistics.values():
+        if isinstance(value, set | frozenset) and (asked := pandera_name(check)):
+            name = f"{asked}({{{', '.join(sorted(map(repr, value)))}}})"
+    return _ADDRESS.sub("", name)
+
+
+def pandera_name(check: Any) -> str | None:  # noqa: ANN401 - pandera's Check
+    """What pandera calls a check of its own that has no name from its author: its function."""
+    name = getattr(check._check_fn, "__name__", "")
+    return name if str(check.error).startswith(f"{name}(") else None
 
 
 def refuse_unlike_a_rule(where: str, check: Any) -> None:  # noqa: ANN401 - pandera's Check
@@ -255,10 +269,15 @@ def refuse_unlike_a_rule(where: str, check: Any) -> None:  # noqa: ANN401 - pand
             )
 
 
-def _dated(given: str | Since | Sequence[str | Since] | None) -> tuple[tuple[str, date | None], ...]:
-    several = (given,) if isinstance(given, str | Since) else tuple(given or ())
+def _dated(given: str | Since | Collection[str | Since] | None) -> tuple[tuple[str, date | None], ...]:
+    several = (given,) if isinstance(given, str | Since) else _in_order(given or ())
     return tuple((one.text, one.day) if isinstance(one, Since) else (one, None) for one in several)
 
 
-def _words(given: str | Sequence[str] | None) -> tuple[str, ...]:
-    return tuple(word.lower() for word in ((given,) if isinstance(given, str) else given or ()))
+def _words(given: str | Collection[str] | None) -> tuple[str, ...]:
+    return tuple(word.lower() for word in ((given,) if isinstance(given, str) else _in_order(given or ())))
+
+
+def _in_order(given: Collection[_Given]) -> Collection[_Given]:
+    """As given; a set has an order of its own in every process."""
+    return sorted(given, key=repr) if isinstance(given, set | frozenset) else given

@@ -6,12 +6,11 @@ judging rows (validate.py).
 
 import difflib
 import functools
-import hashlib
 import inspect
 import re
 import typing
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar, Final
 
 import pandera.polars as pa
@@ -30,6 +29,7 @@ from platform_assets.engine.column import (
     refuse_unlike_a_rule,
 )
 from platform_assets.engine.moments import ISO
+from platform_assets.engine.version import digest
 from platform_assets.errors import ContractError, DeliveryRefused
 
 __all__ = [
@@ -103,14 +103,9 @@ def columns_of(contract: type[Contract]) -> tuple[Column, ...]:
 
 
 def version_of(contract: type[Contract]) -> str:
-    """Changes whenever the contract might judge the same row differently."""
-    schema = contract.to_schema()
-    rules = [(check.name, check.error, check.statistics) for check in schema.checks]
-    columns = [
-        (column, [(check.name, check.error, check.statistics) for check in schema.columns[column.name].checks])
-        for column in columns_of(contract)
-    ]
-    return hashlib.sha256(repr((columns, rules)).encode()).hexdigest()[:12]
+    """Changes whenever the contract might judge the same row differently, and with nothing else: what its checks do is
+    part of it, and so is what they use. The same in every process."""
+    return _version(contract)
 
 
 def describe(contract: type[Contract]) -> str:
@@ -169,10 +164,18 @@ def listed(names: Sequence[str], most: int = 10) -> str:
 
 
 @functools.cache
+def _version(contract: type[Contract]) -> str:
+    schema: DataFrameSchema = contract.to_schema()
+    # Of rules the checks tell; what they are called may show the order of a set.
+    columns = [(replace(column, rules=()), schema.columns[column.name].checks) for column in columns_of(contract)]
+    return digest((columns, schema.checks, contract), package=contract.__module__.partition(".")[0])
+
+
+@functools.cache
 def _columns(contract: type[Contract]) -> tuple[Column, ...]:
     owner = contract.__name__
     schema: DataFrameSchema = contract.to_schema()
-    for option in ("unique", "coerce", "drop_invalid_rows"):
+    for option in ("unique", "coerce", "drop_invalid_rows", "parsers"):
         if getattr(schema, option, None):
             raise ContractError(f"{owner}.Config", f"{option} is no rule of a single row", f"Take {option} out.")
     for check in schema.checks:

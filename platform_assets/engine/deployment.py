@@ -9,48 +9,49 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import duckdb
 
 from platform_assets.engine.archive import Archive
 from platform_assets.engine.builds import Builds
-from platform_assets.engine.due import data_due
 from platform_assets.engine.feed import Feed, Retention, feed_named
 from platform_assets.engine.ingest import Outcome, commit, grouped, ingest, restore
 from platform_assets.engine.landing import Arrival, Look, State, look, look_again, settled
 from platform_assets.engine.ledger import Ledger, Totals
+from platform_assets.engine.promise import fresh
 from platform_assets.engine.receipts import Receipt, publish_receipts, published_receipts
 from platform_assets.engine.release import Releases
 from platform_assets.engine.replay import components, stale
 from platform_assets.engine.retention import expire
 from platform_assets.engine.sightings import Seen, Sightings, published
 from platform_assets.engine.tables import FeedTables
+from platform_assets.engine.tally import Freshness
 from platform_assets.engine.warehouse import Warehouse
 
 _A_MOMENT: Final = timedelta(seconds=3)
-
-Freshness = Literal["fresh", "late", "no data"]
+_JUDGED: Final = 5_000  # receipts, the newest
 
 
 @dataclass(frozen=True)
 class FeedStatus:
-    """A feed over all time. `newest`: newest event time (or arrival, for a feed without one);
-    `due`: data up to then should be here; `reasons`: (column, rule, rows) in quarantine."""
+    """A feed over all time. `fresh`: as promises have it; `reasons`: (column, rule, rows) in quarantine."""
 
     feed: Feed
     totals: Totals
     revision: int
-    newest: datetime | None
-    due: datetime
+    fresh: Freshness
     reasons: Sequence[tuple[str | None, str, int]]
 
     @property
-    def freshness(self) -> Freshness:
-        """Whether the data that is due is here; a run that brought nothing new does not help."""
-        if self.newest is None:
-            return "no data"
-        return "fresh" if self.newest >= self.due else "late"
+    def newest(self) -> datetime | None:
+        """Up to when its data goes."""
+        return self.fresh.newest
+
+    @property
+    def freshness(self) -> str:
+        """Whether the data that is due is here, in a word; a run that brought nothing new does not help."""
+        return str(self.fresh)
 
 
 def _utc_now() -> datetime:
@@ -85,9 +86,9 @@ class Deployment:
         return feed_named(name, self.feeds)
 
     def prepare(self, *, but: Feed | None = None) -> None:
-        """Create or extend what the feeds' declarations need in the warehouse; harmless to repeat.
+        """Create or extend what the feeds' declarations need in the warehouse, `but` for one; harmless to repeat.
 
-        Raises ContractError where a column has another type than raw holds, in any feed `but` one to be replayed.
+        A column that has got another type than raw holds is the affair of its feed alone, whose ingest says so.
         """
         self.warehouse.prepare()
         with self.warehouse.open("prepare the tables", self.notify) as connection:
@@ -100,8 +101,8 @@ class Deployment:
 
     def _revisions_told(self) -> Iterator[int]:
         """Revisions that others know of: those of a warehouse that was lost must not be given out again."""
-        released = self.releases.current()
-        yield from released.built_from.values() if released else ()
+        for released in self.releases.all()[:1]:
+            yield from released.built_from.values()
         for made in self.builds.read().made.values():
             yield from made.revisions.values()
 
@@ -129,13 +130,16 @@ class Deployment:
     def ingest(self, feed: Feed, *, most_files: int | None = None) -> Outcome:
         """Take in whatever is new for the feed, once it has settled; the ledger decides what is new.
 
-        most_files: leave the rest for the next time.
+        most_files: leave the rest for the next time. Raises ContractError where a column has another type than raw
+        holds.
         """
         with self.warehouse.open("see what is known", self.notify) as connection:
+            FeedTables(connection, feed).refuse_retyped()
             # All feeds, so that none gives an id away that another's archive knows.
             lost = [
                 receipt
                 for each in self.feeds
+                if not FeedTables(connection, each).retyped()
                 for receipt in restore(connection, each, self.archive, self.clock, self.notify)
             ]
             seen = Sightings(connection, feed.name).all()
@@ -201,10 +205,9 @@ class Deployment:
             return [
                 FeedStatus(
                     feed=feed,
-                    totals=(totals := ledger.totals(feed.name)),
+                    totals=ledger.totals(feed.name),
                     revision=ledger.feed_revision(feed.name),
-                    newest=totals.newest if feed.event_time else totals.arrived,
-                    due=data_due(feed, now),
+                    fresh=fresh(feed, ledger.newest(feed.name, _JUDGED), now),
                     reasons=FeedTables(connection, feed).reasons(),
                 )
                 for feed in (self.feeds if feeds is None else feeds)

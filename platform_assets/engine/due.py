@@ -7,8 +7,8 @@ in time (promise.py). Values in, values out: no connection, no clock.
 import functools
 import itertools
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, time, timedelta
 from functools import cached_property
 from typing import Final
@@ -139,6 +139,11 @@ class Deliveries:
         return max((span[1] for _, receipt, span in self.counted if receipt.read and span is not None), default=None)
 
     @cached_property
+    def there(self) -> "Deliveries":
+        """The same, by the rows that are in raw now."""
+        return Deliveries(self.feed, there_now(self.feed, self.receipts))
+
+    @cached_property
     def counted(self) -> Sequence[tuple[datetime, Receipt, tuple[datetime, datetime] | None]]:
         """Deliveries whose rows count or counted, in that order: since when, and from when to when they have data."""
         if self.among is not None and self.among._whole_days == self._whole_days:
@@ -204,16 +209,21 @@ class Deliveries:
         )
 
 
-def data_due(feed: Feed, now: datetime) -> datetime:
-    """The event time (or arrival) that the newest row must have reached by `now`, as the ledger tells both."""
-    before = feed.delivered.data_due(now)
-    tick = feed.delivered.next_tick(before)
-    if feed.event_time is None and tick is not None:
-        return _between(feed, before, tick)
-    if feed.dated and tick is not None:
-        day = before.astimezone(feed.delivered.zone).date()
-        return datetime.combine(day if tick - before <= _DAILY else day + _DAY, time(), UTC)
-    return before
+def there_now(feed: Feed, receipts: Iterable[Receipt]) -> list[Receipt]:
+    """The receipts as far as their rows are still in raw; those that have none there count as copies of others.
+
+    Rows give way to others with their key, and a restatement may bring less than what it replaces. Without an event
+    time it is the arrival that counts, and a restatement takes nothing of that back.
+    """
+    found = []
+    for receipt in receipts:
+        replaced = receipt.status == "superseded" and feed.event_time is not None
+        if replaced or (receipt.read and not receipt.accepted):
+            receipt = replace(receipt, status="duplicate")
+        elif receipt.event_max is not None and receipt.covers_to is not None and receipt.event_max < receipt.covers_to:
+            receipt = replace(receipt, covers_from=receipt.event_min, covers_to=receipt.event_max)
+        found.append(receipt)
+    return found
 
 
 def _first(unmet: list[int], at: int) -> int:

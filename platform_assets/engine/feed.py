@@ -3,14 +3,13 @@
 Belongs here: declarations and their checks. Does not: anything that reads a file or the warehouse.
 """
 
-import hashlib
 import importlib
 import itertools
 import pkgutil
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import PurePosixPath
 from typing import Literal, TypeVar
 from zoneinfo import ZoneInfo
@@ -20,6 +19,7 @@ from cronsim import CronSim, CronSimError
 from platform_assets.engine.contract import Contract, columns_of, describe, version_of
 from platform_assets.engine.formats import Format
 from platform_assets.engine.ticks import is_closed, last_tick, longest_gap, next_tick, ticks
+from platform_assets.engine.version import digest
 from platform_assets.errors import ConfigurationError
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
@@ -162,16 +162,6 @@ class Cadence:
         """The longest time between two deliveries that keep the promise, by a fixed calendar."""
         return longest_gap(self.cron, self.timezone, self.closed) + self.within
 
-    def data_due(self, now: datetime) -> datetime:
-        """The instant up to which data must have arrived by `now` (both timezone-aware).
-
-        The delivery due at tick T covers the time since the tick before it, so once T + within has passed
-        there must be data newer than that previous tick.
-        """
-        due = self.last_tick(now.astimezone(UTC) - self.within)
-        before = self.last_tick(due - timedelta(microseconds=1)) if due else None
-        return before or datetime.min.replace(tzinfo=UTC)
-
 
 def _is_day(text: str) -> bool:
     """Whether it names a date, or a day of every year."""
@@ -305,7 +295,7 @@ class Feed:
         policies = (self.on_restatement, self.on_drift, self.on_duplicate, self.on_empty, self.key, self.on_known_key)
         quarantining = self.tolerate if self.tolerate.beyond == "quarantine" else None
         judged_by = (version_of(self.contract), self.source.format, *policies, quarantining, self.most_columns)
-        return hashlib.sha256(repr(judged_by).encode()).hexdigest()[:12]
+        return digest(judged_by)
 
     @property
     def dated(self) -> bool:

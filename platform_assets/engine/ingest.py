@@ -221,7 +221,7 @@ def _name(offer: Offer) -> tuple[str, str]:
 def _offers(feed: Feed, arrivals: Sequence[Arrival], archive: Archive, unfinished: dict[str, str]) -> Iterator[Offer]:
     for arrival in arrivals:
         if arrival.refused is not None:
-            problem = DeliveryRefused(f"is {arrival.refused}", remedy=f"Deliver the file itself as {arrival.slot}.")
+            problem = DeliveryRefused(f"is {arrival.refused}", remedy=arrival.remedy)
             yield Offer(arrival, None, problem)
             continue
         try:

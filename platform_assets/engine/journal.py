@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
+from platform_assets.engine.disk import sync
 from platform_assets.engine.landing import Sighting
 from platform_assets.engine.sidecar import NOTHING, Expected
 from platform_assets.errors import StorageError
@@ -45,10 +46,13 @@ class Journal:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with self._path.open("ab") as file:
+                new = file.tell() == 0
                 # A line that a kill or a full disk cut short ends here, and is skipped when read.
-                file.write((text if file.tell() == 0 else "\n" + text).encode())
+                file.write((text if new else "\n" + text).encode())
                 file.flush()
                 os.fsync(file.fileno())
+            if new:
+                sync(self._path.parent)
         except OSError as error:
             raise StorageError(self._path, error.strerror or str(error)) from error
 

@@ -10,7 +10,7 @@ import re
 import stat
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 from typing import Final, NamedTuple
 
@@ -19,6 +19,8 @@ from platform_assets.engine.sidecar import NOTHING, Expected, read_sidecar
 
 UNFINISHED_SUFFIXES: Final = (".tmp", ".part", ".partial", ".crdownload", ".filepart", ".swp", "~")
 _LINK: Final = "a link; links are never followed"
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST_NS: Final = 9_223_372_036_854_775_000  # in whole microseconds, as receipts keep it
 
 
 State = tuple[int, int, int, int]
@@ -26,7 +28,11 @@ State = tuple[int, int, int, int]
 
 
 class Sighting(NamedTuple):
-    """What tells one state of a file from another without reading it; any write changes `ctime_ns`."""
+    """What tells one state of a file from another without reading it; any write changes `ctime_ns`.
+
+    size: negative for what is no regular file, by its kind, or cannot be looked at. Times: ns since 1970, as near as
+    64 bits come.
+    """
 
     size: int
     mtime_ns: int
@@ -36,7 +42,8 @@ class Sighting(NamedTuple):
     @classmethod
     def of(cls, status: os.stat_result) -> "Sighting":
         """The sighting that an lstat or fstat amounts to."""
-        return cls(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+        size = status.st_size if stat.S_ISREG(status.st_mode) else -stat.S_IFMT(status.st_mode)
+        return cls(size, _kept(status.st_mtime_ns), _kept(status.st_ctime_ns), status.st_ino)
 
     def beside(self, sidecar: "Sighting | None") -> "Sighting":
         """The state of a file and its sidecar together: a write to either changes it."""
@@ -44,6 +51,9 @@ class Sighting(NamedTuple):
             return self
         mixed = hash((self.inode, *sidecar)) & (1 << 63) - 1
         return Sighting(self.size, self.mtime_ns, max(self.ctime_ns, sidecar.ctime_ns), mixed)
+
+
+_NOBODY_KNOWS: Final = Sighting(-1, 0, 1, 0)  # the state of what we may not look at; it has another when we may
 
 
 @dataclass(frozen=True)
@@ -62,14 +72,21 @@ class Arrival:
     expects: Expected = NOTHING
 
     @property
+    def remedy(self) -> str:
+        """What to do where it is refused."""
+        if self.seen == _NOBODY_KNOWS:
+            return f"Let this user look at {self.path}; it is then offered again."
+        return f"Deliver the file itself as {self.slot}."
+
+    @property
     def unfinished(self) -> str:
         """Why it is left alone until it is settled."""
         return "is still being written" if self.waits_for is None else f"waiting for {self.waits_for}"
 
     @property
     def arrived_at(self) -> datetime:
-        """When the producer last wrote it, by its own account (mtime)."""
-        return datetime.fromtimestamp(self.seen.mtime_ns / 1e9, tz=UTC)
+        """When the producer last wrote it, by its own account (mtime), from 1677 to 2262."""
+        return _EPOCH + timedelta(microseconds=self.seen.mtime_ns // 1000)
 
     def age_s(self, now: datetime) -> float:
         """Seconds since the file, or its name, last changed; the clock may have been set back since."""
@@ -150,6 +167,11 @@ def _arrival(feed: Feed, slot: str, path: Path, status: os.stat_result, sidecar:
     return Arrival(slot, path, seen.beside(state), sidecar=state, expects=expects)
 
 
+def _kept(time_ns: int) -> int:
+    """A time that can be kept: file systems hold years that neither a database nor a calendar does."""
+    return min(max(time_ns, -_LAST_NS), _LAST_NS)
+
+
 def _spelled(name: str) -> str:
     # Names are bytes; those that are no UTF-8 are spelled out, since the ledger holds text.
     return name if name.isascii() else name.encode("utf-8", "backslashreplace").decode()
@@ -199,7 +221,8 @@ class _Walk:
         except (FileNotFoundError, NotADirectoryError):
             return
         except OSError as error:
-            self._refuse(folder, prefix.rstrip("/") or ".", wants, f"a folder that cannot be listed: {error.strerror}")
+            why = f"a folder that cannot be listed: {error.strerror}"
+            self._refuse(folder, prefix.rstrip("/") or ".", wants, why, _NOBODY_KNOWS)
             return
         # `**` also stands for no folder at all.
         spread = [_Want(want.feed, rest) for want in wants for rest in _without_spread(want.parts)]
@@ -239,18 +262,18 @@ class _Walk:
         if entry.is_dir(follow_symlinks=False):
             if below or self._all:
                 self._todo.append((entry.path, slot + "/", below))
-        elif below and entry.is_symlink() and Path(entry.path).is_dir():  # which a loop is not
+        elif below and entry.is_symlink() and _leads_to_a_folder(entry):  # which a loop does not
             # A linked folder hides files from us; naming it once is better than silence.
             self._refuse(entry.path, slot, below, "a link to a folder; links are never followed")
         elif self._all and not taken:
             self.strays.append(slot)
 
-    def _refuse(self, path: str, slot: str, wants: Iterable[_Want], why: str) -> None:
+    def _refuse(self, path: str, slot: str, wants: Iterable[_Want], why: str, seen: Sighting | None = None) -> None:
+        try:
+            seen = seen or Sighting.of(os.lstat(path))
+        except OSError:
+            return  # taken away since it was listed
         for feed in {want.feed.name: want.feed for want in wants}.values():
-            try:
-                seen = Sighting.of(os.lstat(path))
-            except OSError:
-                continue  # taken away since it was listed
             if self._known.get(feed.name, {}).get(slot) != seen:
                 self.found[feed.name][slot] = Arrival(slot, Path(path), seen, why)
 
@@ -281,6 +304,7 @@ class _Taker:
             return False
         if entry.is_dir(follow_symlinks=False) and not self._match_folder(name):
             return False
+        slot = prefix + _spelled(name)
         try:
             status = entry.stat(follow_symlinks=False)
             sidecar = None
@@ -288,19 +312,26 @@ class _Taker:
                 sidecar = there.stat(follow_symlinks=False)
         except FileNotFoundError:  # taken away since it was listed
             return True
-        slot = prefix + _spelled(name)
+        except OSError as error:
+            self._refuse(slot, entry, f"a file that cannot be looked at: {error.strerror}")
+            return True
         before = self._known.get(slot)
         # Every file comes by here at every look, so nothing is made that a known file does not need.
         if before == (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino) and sidecar is None:
             return True
-        if before is not None and self.suffix is not None:
+        if before is not None:
             seen = Sighting.of(status)
-            if sidecar is None and before[:2] == seen[:2]:
-                return True  # settled before, and its sidecar tidied away
-            if sidecar is not None and before == seen.beside(Sighting.of(sidecar)):
+            tidied_away = self.suffix is not None and sidecar is None
+            if sidecar is not None and stat.S_ISREG(status.st_mode):
+                seen = seen.beside(Sighting.of(sidecar))
+            if before == seen or (tidied_away and before[:2] == seen[:2]):
                 return True
         self._found[slot] = _arrival(self._feed, slot, Path(entry.path), status, sidecar)
         return True
+
+    def _refuse(self, slot: str, entry: os.DirEntry[str], why: str) -> None:
+        if self._known.get(slot) != _NOBODY_KNOWS:
+            self._found[slot] = Arrival(slot, Path(entry.path), _NOBODY_KNOWS, why)
 
     def _sidecar(self, entry: os.DirEntry[str], name: str, prefix: str) -> bool:
         """A sidecar is no delivery; one whose file is not there, and never was, announces what has not come."""
@@ -308,13 +339,20 @@ class _Taker:
             return False
         slot = prefix + _spelled(name)
         path = Path(entry.path).with_name(name)
-        if slot not in self._known and not path.is_symlink() and not path.exists():
+        if slot not in self._known and not os.path.lexists(path):
             try:
                 seen = Sighting.of(entry.stat(follow_symlinks=False))
-            except FileNotFoundError:
+            except OSError:
                 return True
             self._found[slot] = Arrival(slot, path, seen, waits_for=f"{name} itself, whose sidecar is there")
         return True
+
+
+def _leads_to_a_folder(link: os.DirEntry[str]) -> bool:
+    try:
+        return link.is_dir()
+    except OSError:  # nobody lets us look there
+        return False
 
 
 def _without_spread(parts: tuple[str, ...]) -> Iterable[tuple[str, ...]]:

@@ -235,7 +235,7 @@ class Load:
             delivery_id=known.delivery_id,
             feed=self._feed.name,
             slot=arrival.slot,
-            bytes=arrival.seen.size,
+            bytes=max(arrival.seen.size, 0),
             contract=self._version,
             arrived_at=arrival.arrived_at,
             revision=self._revision,

@@ -51,8 +51,10 @@ def fresh(feed: Feed, receipts: Sequence[Receipt], now: datetime) -> Freshness:
 
 
 def fresh_feed(theirs: Deliveries, now: datetime) -> Freshness:
-    """Whether the feed has the data that is due; what once was missing and is in the past does not count."""
-    return Freshness(theirs.feed.name, theirs.newest_data, theirs.feed.name, theirs.trailing(now))
+    """Whether the feed has the data that is due, by the rows that are in raw; what once was missing and is in the past
+    does not count. Whoever says how fresh a feed is says this."""
+    there = theirs.there
+    return Freshness(theirs.feed.name, there.newest_data, theirs.feed.name, there.trailing(now))
 
 
 # ---- on time

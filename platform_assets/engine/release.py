@@ -1,35 +1,48 @@
 """Releases: published, immutable, read-only versions of the marts, each a file of its own.
 
 Belongs here: making one, listing them, the pointer to the current one. Does not: deciding that the marts are
-fit (orchestration/release.py). A release is a byte copy, so it costs what a file copy costs.
+fit (orchestration/release.py). A release is a byte copy, so it costs what a file copy costs. It is there when both the
+copy and its manifest are; whatever stops us in between leaves what readers have, and nothing that is listed.
 """
 
 import json
-import os
+import re
 import shutil
-from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, field
-from datetime import datetime
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
 import duckdb
 
 from platform_assets.engine import failpoint
+from platform_assets.engine.disk import sync
 from platform_assets.engine.remembered import remembered
 from platform_assets.engine.warehouse import Warehouse, attach, quote
 from platform_assets.errors import ReleaseRefused, StorageError
 
+_ID: Final = re.compile(r"([0-9]{8}T[0-9]{6}Z)-([0-9]+)")
+_PARTIAL: Final = ".releasing-"
+
+
+@dataclass(frozen=True)
+class Label:
+    """What marts hold. `built_from`: feed -> revision of its rows that went in; `made_from`: mart -> its version."""
+
+    built_from: Mapping[str, int] = field(default_factory=dict)
+    made_from: Mapping[str, str] = field(default_factory=dict)
+
 
 @dataclass(frozen=True)
 class Release:
-    """One version of the marts. `built_from`: feed -> the revision of its rows that went in; `made_from`: mart -> its
-    version."""
+    """One version of the marts; `tables`: rows by mart. For the rest see `Label`."""
 
     id: str
     path: str
     created_at: str
-    built_from: Mapping[str, int]
     tables: Mapping[str, int]
+    built_from: Mapping[str, int] = field(default_factory=dict)
     made_from: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -49,16 +62,18 @@ class Releases:
         return self.folder / "current.duckdb"
 
     def current(self) -> Release | None:
-        """The release that readers get."""
+        """The release that readers get; None where there is none, or its manifest does not say what it is."""
         try:
             target = self.link.readlink()
-        except FileNotFoundError:
+        except OSError:  # none yet; or a home that was copied without its links
             return None
-        return _described((self.folder / target).with_suffix(".json"))
+        return _described(self.folder / target)
 
     def all(self) -> list[Release]:
-        """Every release, newest first."""
-        described = (_described(path) for path in sorted(self.folder.glob("*.json"), reverse=True))
+        """Every release, newest first; what is not whole is left out."""
+        files = self.folder.glob("*.duckdb")
+        found = [(ids[1], int(ids[2]), path) for path in files if (ids := _ID.fullmatch(path.stem))]
+        described = (_described(path) for *_, path in sorted(found, reverse=True))
         return [release for release in described if release is not None]
 
     def publish(
@@ -66,36 +81,28 @@ class Releases:
         warehouse: Warehouse,
         now: datetime,
         marts: Collection[str],
-        *,
-        built_from: Mapping[str, int] | None = None,
-        made_from: Mapping[str, str] | None = None,
+        label: Callable[[], Label] = Label,
     ) -> Release:
-        """Copy the marts as they are into a new release, labelled with what they hold, and point the link at it.
+        """Copy the marts as they are into a new release and point the link at it.
+
+        label: says what they hold, asked when nobody can change it any more; what it raises stops the release.
 
         Tables that are none of `marts` are what deleted models have left: they are dropped first.
         The warehouse is held meanwhile, so nothing is half-built. Raises ReleaseRefused where there is no
         mart, StorageError where the disk stops us; either way readers keep what they have.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._sweep()
         with warehouse.open("release the marts") as connection:
             tables = _checkpointed_tables(connection, warehouse.marts, marts)
+            said = label()
             if not tables:
                 raise ReleaseRefused("there is no mart to release", "Build the marts first: platform run")
-            release_id = self._free_id(f"{now:%Y%m%dT%H%M%SZ}")
-            target = self.folder / f"{release_id}.duckdb"
-            release = Release(
-                release_id, str(target), now.isoformat(), dict(built_from or {}), tables, dict(made_from or {})
-            )
-            partial = self.folder / f".releasing-{release_id}"
             try:
-                shutil.copyfile(warehouse.marts, partial)
-                failpoint.reached("mid-release")
-                with partial.open("rb") as written:
-                    os.fsync(written.fileno())
-                partial.chmod(0o444)
-                partial.replace(target)
-                self._write(target.with_suffix(".json"), json.dumps(asdict(release)))
+                self.folder.mkdir(parents=True, exist_ok=True)
+                release_id = self._free_id(f"{now:%Y%m%dT%H%M%SZ}")
+                self._sweep()
+                target = self.folder / f"{release_id}.duckdb"
+                release = Release(release_id, str(target), now.isoformat(), tables, **asdict(said))
+                self._place(release, warehouse.marts, target)
                 self._point_at(target)
             except OSError as error:
                 raise StorageError(self.folder, error.strerror or str(error)) from error
@@ -103,33 +110,57 @@ class Releases:
 
     def _free_id(self, stem: str) -> str:
         number = 1
-        while (self.folder / f"{stem}-{number}.duckdb").exists():
+        while any((self.folder / f"{stem}-{number}{suffix}").exists() for suffix in (".duckdb", ".json")):
             number += 1
         return f"{stem}-{number}"
 
+    def _place(self, release: Release, marts: Path, target: Path) -> None:
+        """Put both files where they belong, the manifest first: without its copy it says nothing."""
+        manifest = target.with_suffix(".json")
+        partials = {path: path.with_name(f"{_PARTIAL}{path.name}") for path in (manifest, target)}
+        partials[manifest].write_text(json.dumps(asdict(release)))
+        shutil.copyfile(marts, partials[target])
+        failpoint.reached("mid-release")
+        for path, partial in partials.items():
+            partial.chmod(0o444)
+            sync(partial)
+            partial.replace(path)
+        sync(self.folder)
+
     def _point_at(self, target: Path) -> None:
-        link = self.folder / ".current-next"
-        link.unlink(missing_ok=True)
+        link = self.folder / f"{_PARTIAL}current"
         link.symlink_to(target.name)
         link.replace(self.link)
-
-    def _write(self, path: Path, text: str) -> None:
-        partial = path.with_name(f".releasing-{path.name}")
-        partial.write_text(text)
-        partial.replace(path)
+        sync(self.folder)
 
     def _sweep(self) -> None:
-        """Remove what a killed publish left behind."""
-        for leftover in self.folder.glob(".releasing-*"):
-            leftover.unlink(missing_ok=True)
+        """Remove what a killed publish left behind. Whoever publishes holds the warehouse, so nobody else is at it."""
+        for path in self.folder.iterdir():
+            alone = path.suffix == ".json" and not path.with_suffix(".duckdb").exists()
+            if path.name.startswith(_PARTIAL) or (alone and _ID.fullmatch(path.stem)):
+                path.unlink(missing_ok=True)
+
+
+def _described(path: Path) -> Release | None:
+    """The release whose file is at `path`, by its manifest; None where either is missing or the manifest is torn."""
+    told = _told(path.with_suffix(".json"))
+    # The folder may have been moved since.
+    return replace(told, id=path.stem, path=str(path)) if told is not None and path.is_file() else None
 
 
 @remembered(most=20_000)
-def _described(path: Path) -> Release | None:
+def _told(manifest: Path) -> Release | None:
     try:
-        # The folder may have been moved since.
-        return Release(**{**json.loads(path.read_text()), "path": str(path.with_suffix(".duckdb"))})
-    except FileNotFoundError:
+        told = json.loads(manifest.read_bytes())
+        return Release(
+            id="",
+            path="",
+            created_at=datetime.fromisoformat(told["created_at"]).astimezone(UTC).isoformat(),
+            built_from={str(feed): int(revision) for feed, revision in told["built_from"].items()},
+            tables={str(mart): int(rows) for mart, rows in told["tables"].items()},
+            made_from={str(mart): str(version) for mart, version in told["made_from"].items()},
+        )
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RecursionError):
         return None
 
 

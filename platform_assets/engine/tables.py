@@ -73,7 +73,7 @@ class FeedTables:
         self.quarantine = f"quarantine.{quote(feed.name)}"
 
     def prepare(self) -> None:
-        """Create the tables, or add columns the contract has gained; a changed type is an error."""
+        """Create the tables, or add columns the contract has gained; columns that are there keep their types."""
         self._connection.execute("CREATE SCHEMA IF NOT EXISTS raw")
         self._connection.execute("CREATE SCHEMA IF NOT EXISTS quarantine")
         self._connection.execute(_QUARANTINE.format(table=self.quarantine))
@@ -93,6 +93,9 @@ class FeedTables:
                 self._connection.execute(
                     f"ALTER TABLE {self.raw} RENAME COLUMN {quote(spelled[name])} TO {quote(name)}"
                 )
+
+    def refuse_retyped(self) -> None:
+        """Raise ContractError where a column has another type than raw holds: no row can go in until a replay."""
         for name, was, is_now in self.retyped():
             raise ContractError(
                 f"{self._feed.contract.__name__}.{name}",

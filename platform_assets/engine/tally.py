@@ -83,6 +83,11 @@ class Freshness:
         """Whether all the data that is due is in it."""
         return self.newest is not None and self.missing is None
 
+    def __str__(self) -> str:
+        if self.newest is None:
+            return "no data"
+        return "fresh" if self.is_fresh else "late"
+
 
 def late_breaks(deliveries: Deliveries, now: datetime) -> list[Break]:
     """The deliveries that are missing, each with the quarantined one that would be it."""

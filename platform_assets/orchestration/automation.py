@@ -15,7 +15,8 @@ import dagster as dg
 from platform_assets.engine.deployment import Deployment
 from platform_assets.orchestration.keys import BY_ITSELF_TAG
 from platform_assets.orchestration.process import DIED_TAG
-from platform_assets.orchestration.state import Project, State
+from platform_assets.orchestration.project import Project
+from platform_assets.orchestration.state import State
 
 UNDER_WAY: Final = (
     dg.DagsterRunStatus.QUEUED,

@@ -62,6 +62,7 @@ def evaluated(deployment: Deployment, feed: Feed, wanted: AbstractSet[str]) -> I
     if not wanted:
         return
     with deployment.warehouse.open(f"check {feed.name}", deployment.notify) as connection:
+        FeedTables(connection, feed).refuse_retyped()
         receipts = Ledger(connection).receipts(feed.name)
         in_force = [receipt for receipt in receipts if receipt.status == "accepted"]
         intolerable = [r for r in in_force if not feed.tolerate.allows(r.rejected, r.read)]

@@ -20,7 +20,7 @@ from dagster_dbt import DagsterDbtTranslator, DbtProject, dbt_assets
 
 from platform_assets.engine.builds import Judged
 from platform_assets.engine.deployment import Deployment
-from platform_assets.engine.ledger import Ledger
+from platform_assets.engine.promise import fresh
 from platform_assets.engine.warehouse import attach, quote
 from platform_assets.orchestration.automation import note_wanted
 from platform_assets.orchestration.configured import declared_marts
@@ -39,8 +39,9 @@ from platform_assets.orchestration.manifest import (
     reached,
 )
 from platform_assets.orchestration.marts import CONTRACT
+from platform_assets.orchestration.project import Project
 from platform_assets.orchestration.resources import DeploymentResource
-from platform_assets.orchestration.state import Project, State
+from platform_assets.orchestration.state import State
 
 _LEDGER_SOURCE: Final = "platform"
 _LEFTOVERS: Final = ("__dbt_tmp", "__dbt_backup")
@@ -252,8 +253,11 @@ def _figures(deployment: Deployment, manifest: Mapping[str, Any]) -> dict[str, d
     """Rows of each node's table, and up to when its data goes by the stalest feed it is made from: as metadata."""
     with deployment.warehouse.open("count the rows of the models", deployment.notify) as connection:
         counts = _row_counts(connection, deployment.warehouse.marts)
-        totals = {raw_key(feed): (feed, Ledger(connection).totals(feed.name)) for feed in deployment.feeds}
-    newest = {key: (t.newest if feed.event_time else t.arrived, feed.name) for key, (feed, t) in totals.items()}
+    now = deployment.clock()
+    newest = {
+        raw_key(feed): (fresh(feed, deployment.receipts_published(feed), now).newest, feed.name)
+        for feed in deployment.feeds
+    }
     translator = DagsterDbtTranslator()
     raw = {node: translator.get_asset_key(source) for node, source in manifest["sources"].items()}
     found: dict[str, dict[str, Any]] = {}

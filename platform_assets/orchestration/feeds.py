@@ -29,8 +29,9 @@ from platform_assets.orchestration.keys import (
     quarantine_key,
     raw_key,
 )
+from platform_assets.orchestration.project import Project, raw_name
 from platform_assets.orchestration.resources import DeploymentResource
-from platform_assets.orchestration.state import Project, State, raw_name
+from platform_assets.orchestration.state import State
 
 
 class Intake(dg.Config):

@@ -8,7 +8,7 @@ from typing import Final
 import dagster as dg
 
 from platform_assets.engine.feed import Feed
-from platform_assets.orchestration.state import raw_name
+from platform_assets.orchestration.project import raw_name
 
 WRITER_POOL: Final = "duckdb_writer"
 # On runs that sensors and automation ask for: what they find to be done already, or not yet possible, is no failure.

@@ -9,11 +9,13 @@ from typing import Any
 
 import dagster as dg
 
+from platform_assets.engine.release import Label
 from platform_assets.errors import ReleaseRefused
 from platform_assets.orchestration.automation import Runs
 from platform_assets.orchestration.keys import BY_ITSELF_TAG, RELEASE_KEY, WRITER_POOL
+from platform_assets.orchestration.project import RELEASE, Project
 from platform_assets.orchestration.resources import DeploymentResource
-from platform_assets.orchestration.state import RELEASE, Held, Project, State
+from platform_assets.orchestration.state import Held, State
 
 
 def release_asset(project: Project, condition: dg.AutomationCondition[Any] | None) -> dg.AssetsDefinition:
@@ -35,18 +37,15 @@ def release_asset(project: Project, condition: dg.AutomationCondition[Any] | Non
         context: dg.AssetExecutionContext, deployment: DeploymentResource
     ) -> Iterator[dg.MaterializeResult[Any]]:
         with deployment.opened(context) as opened:
-            state = State.of(project, opened)
-            if (why := state.unfit()) is not None:
-                _leave_it(context, why)
+            marts = [mart.split("/")[-1] for mart in project.marts]
+            try:
+                with opened.builds.changing((), context.run.run_id):
+                    made = opened.releases.publish(
+                        opened.warehouse, opened.clock(), marts, lambda: _label(State.of(project, opened))
+                    )
+            except _Unfit as unfit:
+                _leave_it(context, unfit.why)
                 return
-            with opened.builds.changing((), context.run.run_id):
-                made = opened.releases.publish(
-                    opened.warehouse,
-                    opened.clock(),
-                    [mart.split("/")[-1] for mart in project.marts],
-                    built_from=state.built_from(),
-                    made_from={mart: state.built.made[mart].version for mart in project.marts},
-                )
         rows = "\n".join(f"| {table} | {count} |" for table, count in made.tables.items())
         yield dg.MaterializeResult(
             metadata={
@@ -58,6 +57,21 @@ def release_asset(project: Project, condition: dg.AutomationCondition[Any] | Non
         )
 
     return release
+
+
+class _Unfit(Exception):
+    """Why the marts must not be released."""
+
+    def __init__(self, why: Held) -> None:
+        super().__init__(why.said)
+        self.why = why
+
+
+def _label(state: State) -> Label:
+    """What the marts hold; _Unfit where they must not be released."""
+    if (why := state.unfit()) is not None:
+        raise _Unfit(why)
+    return Label(state.built_from(), {mart: state.built.made[mart].version for mart in state.project.marts})
 
 
 def _leave_it(context: dg.AssetExecutionContext, why: Held) -> None:

@@ -20,8 +20,9 @@ from platform_assets.orchestration.keys import quarantine_key, raw_key
 from platform_assets.orchestration.manifest import current_manifest
 from platform_assets.orchestration.observed import Observed
 from platform_assets.orchestration.process import PROCESS_TAG, process_name
+from platform_assets.orchestration.project import project_of
 from platform_assets.orchestration.resources import OpensDeployment
-from platform_assets.orchestration.state import State, project_of
+from platform_assets.orchestration.state import State
 from platform_assets.orchestration.why import Reason, asset_named, why
 from platform_assets.settings import Settings
 

@@ -16,8 +16,9 @@ from platform_assets.engine.landing import Arrival, settled
 from platform_assets.orchestration.automation import UNDER_WAY, asked_for, barred, keys_of
 from platform_assets.orchestration.keys import BY_ITSELF_TAG, feed_tag, quarantine_key, raw_key, sensor_name
 from platform_assets.orchestration.process import DIED_TAG
+from platform_assets.orchestration.project import Project, raw_name
 from platform_assets.orchestration.resources import OpensDeployment
-from platform_assets.orchestration.state import Project, State, raw_name
+from platform_assets.orchestration.state import State
 
 _SENSOR_INTERVAL_S: Final = 5
 _MOST_FILES: Final = 1_000

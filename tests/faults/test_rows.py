@@ -15,23 +15,23 @@ FAULTS: Final[dict[int, tuple[str, str]]] = {
         "killed at every named point",
         "faults/test_kills: test_a_run_killed_at_any_point_is_made_good_by_the_next "
         "test_a_restatement_killed_at_any_point_is_the_old_or_the_new "
-        "test_a_publish_that_is_killed_leaves_the_old_release_and_the_next_publishes "
-        "test_twenty_kills_at_a_point_lose_and_double_nothing; "
+        "test_many_kills_at_a_point_lose_and_double_nothing; "
+        "unit/test_release: test_a_publish_killed_at_any_step_leaves_whole_releases; "
         "faults/test_discovery: test_a_tick_that_dies_before_its_cursor_is_kept_is_made_good_by_the_next; "
         "unit/test_replay: test_a_replay_that_is_killed_goes_on_where_it_stopped",
     ),
     2: (
         "killed at random",
         "faults/test_kills: test_random_kills_lose_and_double_nothing "
-        "test_two_hundred_random_kills_lose_and_double_nothing "
-        "test_a_hundred_restatements_under_kill_are_each_the_old_or_the_new; "
+        "test_many_random_kills_lose_and_double_nothing "
+        "test_many_restatements_under_kill_are_each_the_old_or_the_new; "
         "integration/test_killed_runs: test_killed_while_it_reads_and_while_it_releases_it_still_converges",
     ),
     3: ("SIGTERM", "faults/test_kills: test_a_run_that_is_told_to_stop_leaves_nothing_and_frees_the_lock"),
     4: (
         "the whole tree killed",
         "faults/test_whole_tree: test_two_kills_of_everything_lose_and_double_nothing "
-        "test_fifty_kills_of_everything_lose_and_double_nothing "
+        "test_many_kills_of_everything_lose_and_double_nothing "
         "test_a_run_that_is_killed_alone_is_noticed_and_its_file_offered_again; "
         "integration/test_launcher: "
         "test_a_run_that_nobody_will_begin_is_failed_and_one_that_somebody_might_is_not "

@@ -190,9 +190,12 @@ def _ingest_as_nobody(root: Path) -> None:
     os.setuid(65534)
     shop = Shop(root)
     shop.deployment.prepare()
-    told = {receipt.slot: receipt.status for receipt in shop.ingest().receipts}
-    expected = {"sales/a.csv": "accepted", "sales/b.csv": "quarantined", "sales/closed": "quarantined"}
-    os._exit(0 if told == expected else REFUSED)
+    told = {
+        receipt.slot: receipt.remedy is not None and "Let this user" in receipt.remedy
+        for receipt in shop.ingest().receipts
+    }
+    expected = {"sales/a.csv": False, "sales/b.csv": True, "sales/closed": True, "sales/unseen/d.csv": True}
+    os._exit(0 if told == expected and not shop.ingest().receipts else REFUSED)
 
 
 @pytest.fixture
@@ -211,13 +214,17 @@ def test_what_may_not_be_read_is_quarantined_and_others_go_on(reachable: Path) -
     shop.deliver("a.csv", sales("S1,1"))
     shop.deliver("b.csv", sales("S2,1")).chmod(0)
     shop.deliver("closed/c.csv", sales("S3,1")).parent.chmod(0)
+    folder = shop.deliver("unseen/d.csv", sales("S4,1")).parent
+    (folder / "link").symlink_to(folder)
+    folder.chmod(0o444)
     (tmp_path / "home").mkdir()
     (tmp_path / "home").chmod(0o777)
     assert ended(child(_ingest_as_nobody, tmp_path)) == 0
     (tmp_path / "landing/sales/b.csv").chmod(0o644)
     (tmp_path / "landing/sales/closed").chmod(0o755)
+    folder.chmod(0o755)
     shop.ingest()
-    assert shop.skus() == ["S1", "S2", "S3"]
+    assert shop.skus() == ["S1", "S2", "S3", "S4"]
 
 
 def _ingest_as_nobody_or_say_why(root: Path) -> None:

@@ -21,6 +21,7 @@ import duckdb
 import psutil
 import pytest
 from deployed import Deployed
+from machine import rounds
 
 from platform_assets.orchestration.keys import WRITER_POOL
 from platform_assets.orchestration.process import DIED_TAG, PROCESS_TAG, process_is_alive
@@ -238,8 +239,8 @@ def test_two_kills_of_everything_lose_and_double_nothing(trees: Callable[[int], 
 
 
 @pytest.mark.timeout(5400)
-def test_fifty_kills_of_everything_lose_and_double_nothing(trees: Callable[[int], Tree]) -> None:
-    kills = int(os.environ.get("WHOLE_TREE_KILLS", "50"))
+def test_many_kills_of_everything_lose_and_double_nothing(trees: Callable[[int], Tree]) -> None:
+    kills = rounds(50)
     tree = trees(2 * kills)
     chance = random.Random(7)
     for _ in range(kills):

@@ -6,17 +6,15 @@ from collections import defaultdict
 from contextlib import closing
 from dataclasses import dataclass
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import duckdb
 import pytest
 from deployed import Deployed, Finished
+from machine import RETAIL
 
-DELIVERED = Path(__file__).parents[3] / "shared" / "data" / "retail"
 pytestmark = [
-    pytest.mark.retail,
-    pytest.mark.skipif(not DELIVERED.is_dir(), reason="the real deliveries are not beside the project"),
+    pytest.mark.needs(RETAIL),
 ]
 
 Line = tuple[str, int]
@@ -37,7 +35,7 @@ class Ran:
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
     deployed = Deployed(
         tmp_path_factory.mktemp("retail"),
-        settings={"PLATFORM_LANDING": str(DELIVERED), "PLATFORM_FEED_ORDER_LINES_FILES": "by-day/*.csv"},
+        settings={"PLATFORM_LANDING": str(RETAIL), "PLATFORM_FEED_ORDER_LINES_FILES": "by-day/*.csv"},
     )
     finished = deployed.platform("run", "--json")
     assert finished.code == 0, finished.err
@@ -64,7 +62,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
 def delivered() -> dict[Line, tuple[str, Decimal]]:
     """Every delivered line's month and revenue, as csv alone reads it."""
     lines = {}
-    for path in sorted((DELIVERED / "by-day").iterdir()):
+    for path in sorted((RETAIL / "by-day").iterdir()):
         with path.open(encoding="utf-8-sig", newline="") as file:
             for number, row in enumerate(csv.DictReader(file), start=2):
                 amount = int(row["Quantity"]) * Decimal(row["UnitPrice"])
@@ -74,7 +72,7 @@ def delivered() -> dict[Line, tuple[str, Decimal]]:
 
 @pytest.fixture(scope="module")
 def truth() -> dict[str, Any]:
-    told: dict[str, Any] = json.loads((DELIVERED / "truth.json").read_text())
+    told: dict[str, Any] = json.loads((RETAIL / "truth.json").read_text())
     return told
 
 

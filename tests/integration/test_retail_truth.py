@@ -7,20 +7,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import pytest
+from machine import RETAIL
 
 from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.feed import with_files
 from platform_assets.engine.receipts import Receipt
 from platform_assets.feeds.retail import ORDER_LINES
 
-DELIVERED = Path(__file__).parents[3] / "shared" / "data" / "retail"
 pytestmark = [
-    pytest.mark.retail,
-    pytest.mark.skipif(not DELIVERED.is_dir(), reason="the real deliveries are not beside the project"),
+    pytest.mark.needs(RETAIL),
 ]
 
 
@@ -33,14 +31,14 @@ class Retail:
 
     @cached_property
     def truth(self) -> dict[str, Any]:
-        told: dict[str, Any] = json.loads((DELIVERED / "truth.json").read_text())
+        told: dict[str, Any] = json.loads((RETAIL / "truth.json").read_text())
         return told
 
     @cached_property
     def files(self) -> dict[str, list[dict[str, str]]]:
         """Slot -> rows; no field of these files holds a line break, so row n is line n + 2."""
         files = {}
-        for path in sorted((DELIVERED / "by-day").iterdir()):
+        for path in sorted((RETAIL / "by-day").iterdir()):
             with path.open(encoding="utf-8-sig", newline="") as file:
                 files[f"by-day/{path.name}"] = list(csv.DictReader(file))
         return files
@@ -60,7 +58,7 @@ class Retail:
 def retail(tmp_path_factory: pytest.TempPathFactory) -> Retail:
     root = tmp_path_factory.mktemp("retail")
     landing = root / "landing"
-    shutil.copytree(DELIVERED / "by-day", landing / "by-day")
+    shutil.copytree(RETAIL / "by-day", landing / "by-day")
     (feed,) = with_files([ORDER_LINES], {"order_lines": "by-day/*.csv"})
     deployment = Deployment([feed], home=root / "home", landing=landing)
     deployment.prepare()

@@ -23,7 +23,8 @@ from platform_assets.orchestration.instance import reconcile
 from platform_assets.orchestration.manifest import current_manifest
 from platform_assets.orchestration.observed import Observed
 from platform_assets.orchestration.problems import SECTIONS
-from platform_assets.orchestration.state import RELEASE, State, project_of, raw_name
+from platform_assets.orchestration.project import RELEASE, project_of, raw_name
+from platform_assets.orchestration.state import State
 from platform_assets.orchestration.why import Reason, asset_named, why
 
 SALES = "retail/order_lines/2026-03-17.csv"

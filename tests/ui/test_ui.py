@@ -21,12 +21,12 @@ import dagster as dg
 import psutil
 import pytest
 from deployed import Deployed
+from machine import CHROMEDRIVER
 from receivers import Webhook, here, webhook
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
-CHROMEDRIVER: Final = Path("/usr/bin/chromedriver")
 CHAIN_S: Final = 150
 CANARY: Final = "T0KEN-canary-8c1f"
 pytestmark = pytest.mark.timeout(420)
@@ -246,7 +246,7 @@ def test_a_sensor_that_is_switched_off_is_why(ui: Ui, chained: float) -> None:
         ui.ask(f"mutation {{ startSensor(sensorSelector: {selector}) {{ __typename }} }}")
 
 
-@pytest.mark.skipif(not CHROMEDRIVER.exists(), reason="chromedriver is not installed")
+@pytest.mark.needs(CHROMEDRIVER)
 def test_the_asset_graph_shows_the_assets_in_a_browser(ui: Ui, chained: float, tmp_path: Path) -> None:
     options = webdriver.ChromeOptions()
     options.binary_location = shutil.which("chromium") or ""

@@ -11,7 +11,7 @@ from shop import Shop, sales
 
 from platform_assets.engine.feed import Cadence, Rejects, seconds
 from platform_assets.orchestration.process import DIED_TAG
-from platform_assets.orchestration.state import RELEASE, raw_name
+from platform_assets.orchestration.project import RELEASE, raw_name
 
 SUCCESS, FAILURE, CANCELED = dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED
 

@@ -16,6 +16,7 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from machine import RETAIL
 
 from platform_assets.engine.contract import columns_of
 from platform_assets.engine.draft import draft, field_line
@@ -29,7 +30,7 @@ from platform_assets.errors import ConfigurationError, DeliveryRefused
 
 PROJECT: Final = Path(__file__).parents[2]
 FEEDS: Final = PROJECT / "platform_assets" / "feeds"
-RETAIL: Final = PROJECT.parent / "shared" / "data" / "retail" / "by-day"
+BY_DAY: Final = RETAIL / "by-day"
 
 
 def look(*values: str | None, header: str = "value") -> Profile:
@@ -369,10 +370,9 @@ def test_whatever_names_and_values_say_the_file_stays_formatted(
     ruff(tried(file)[2], "format", "--diff")
 
 
-@pytest.mark.retail
-@pytest.mark.skipif(not RETAIL.is_dir(), reason="the real deliveries are not here")
+@pytest.mark.needs(BY_DAY)
 def test_real_deliveries_are_taken_by_the_feeds_made_from_them() -> None:
-    for file in sorted(RETAIL.glob("*.csv"))[::20]:
+    for file in sorted(BY_DAY.glob("*.csv"))[::20]:
         _, receipt, text = tried(file, name="tills")
         assert (receipt.status, receipt.rejected) == ("accepted", 0), file
         assert 'invoice_date: datetime = Field(source="InvoiceDate", format="%Y-%m-%d %H:%M:%S")' in text

@@ -434,7 +434,9 @@ def test_data_is_due_by_the_shops_clock(now: str, due: str) -> None:
     cadence = Cadence(cron="0 6 * * *", within=hours(3), timezone="Europe/London")
     for zone in (UTC, ZoneInfo("Europe/London"), ZoneInfo("Asia/Tokyo")):
         at = datetime.fromisoformat(now).astimezone(zone)
-        assert cadence.data_due(at) == datetime.fromisoformat(due)
+        last = cadence.last_tick(at - cadence.within)
+        assert last is not None
+        assert cadence.last_tick(last - timedelta(seconds=1)) == datetime.fromisoformat(due)
 
 
 def test_rejects_are_allowed_up_to_the_larger_of_rate_and_rows() -> None:
@@ -467,9 +469,11 @@ def test_a_row_dated_in_the_future_does_not_stay_fresh_for_ever(tmp_path: Path) 
     shop = Shop(tmp_path, SALES, Clock(at=datetime(2027, 3, 3, 12, tzinfo=UTC)))
     shop.landing.mkdir()
     shop.deployment.prepare()
-    shop.load("a.csv", sales("S1,1,,2999-01-01T10:00:00Z"))
+    shop.load("a.csv", sales("S1,1,,2027-03-02T10:00:00Z", "S2,1,,2999-01-01T10:00:00Z"))
     assert shop.status().freshness == "fresh"
     shop.clock.ahead = timedelta(days=3)
+    assert shop.status().freshness == "late"
+    shop.load("b.csv", sales("S3,1,,2999-01-01T10:00:00Z"))
     assert shop.status().freshness == "late"
 
 

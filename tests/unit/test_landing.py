@@ -2,18 +2,27 @@
 
 import hashlib
 import os
+import stat
 import subprocess
+import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from shop import SALES, Shop, numbered, sales
 
-from platform_assets.engine.feed import Feed, Files, seconds
+from platform_assets.engine.feed import Cadence, Feed, Files, hours, seconds
 from platform_assets.engine.landing import Look, Sighting, arrivals, look
+from platform_assets.engine.promise import deliveries, promises
 from platform_assets.engine.rehearsal import rehearse
+from platform_assets.engine.served import served
 from platform_assets.engine.sidecar import Expected, parsed
+from platform_assets.engine.volume import judge
 
 WITH_SIDECAR = Files("sales/**/*.csv", settle=seconds(0), sidecar=".done")
 
@@ -86,6 +95,107 @@ def test_what_is_known_is_left_out_until_it_changes(tmp_path: Path) -> None:
 
 def test_a_landing_folder_that_is_not_there_holds_nothing(tmp_path: Path) -> None:
     assert found(tmp_path / "gone", feed("shop", "*.csv")) == ({"shop": []}, [])
+
+
+# ---- what stands there, and since when
+
+KINDS = ["a file", "a link to a file", "a link to nowhere", "a folder", "a pipe"]
+
+
+def put(path: Path, kind: str, content: str) -> None:
+    """Let `kind` stand at `path`, whatever stood there; its size and time tell as little as can be."""
+    if path.is_dir() and not path.is_symlink():
+        path.rmdir()
+    path.unlink(missing_ok=True)
+    if kind == "a file":
+        path.write_text(content)
+    elif kind == "a link to a file":
+        target = path.parent.parent / ("x" * (len(content) - 3))
+        target.write_text(content)
+        path.symlink_to(f"../{target.name}")
+    elif kind == "a link to nowhere":
+        path.symlink_to("y" * len(content))
+    elif kind == "a folder":
+        path.mkdir()
+    elif kind == "a pipe":
+        os.mkfifo(path)
+    os.utime(path, (1, 1), follow_symlinks=False)
+
+
+@settings(max_examples=3)
+@given(st.lists(st.tuples(st.sampled_from(KINDS), st.integers(0, 2)), min_size=2, max_size=5), st.booleans())
+@example([("a link to a file", 0), ("a file", 0), ("a link to a file", 0), ("a file", 0)], False)
+@example([("a link to nowhere", 0), ("a file", 0), ("a file", 1)], True)
+@example([("a folder", 0), ("a file", 0), ("a pipe", 0), ("a file", 0)], False)
+def test_a_file_loads_whatever_has_stood_there_before(kinds: list[tuple[str, int]], sidecar: bool) -> None:
+    """A link, folder or pipe is told of once; once a file stands there its rows are in raw, and stay there."""
+    with tempfile.TemporaryDirectory() as folder:
+        shop = Shop(Path(folder))
+        shop.landing.mkdir()
+        shop.declare(source=WITH_SIDECAR if sidecar else Files("sales/*.csv", settle=seconds(0)))
+        path = shop.deliver("a.csv", "")
+        (path.parent / "a.csv.done").touch()
+        rows: list[str] = []
+        path.unlink()
+        for kind, number in kinds:
+            put(path, kind, sales(f"S{number},1"))
+            told = [receipt.status for receipt in shop.ingest().receipts]
+            if kind == "a file":
+                rows = [f"S{number}"]
+            assert told in ([], ["accepted"], ["duplicate"]) if kind == "a file" else ["quarantined"]
+            assert shop.skus() == rows
+            assert (shop.ingest().receipts, shop.deployment.pending(shop.feed)) == ([], [])
+
+
+def test_a_link_and_a_file_are_never_in_the_same_state() -> None:
+    """Even where every figure is the same: an inode is given away again, and clocks are coarse."""
+    states = {
+        Sighting.of(os.stat_result((kind | 0o644, 7, 0, 1, 0, 0, 9, 1, 1, 1), {"st_mtime_ns": 1, "st_ctime_ns": 1}))
+        for kind in (stat.S_IFREG, stat.S_IFLNK, stat.S_IFDIR, stat.S_IFIFO)
+    }
+    assert len(states) == 4
+
+
+@pytest.fixture
+def any_time(tmp_path: Path) -> Iterator[Path]:
+    """A folder on a file system that holds any time."""
+    shared = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=shared if shared.is_dir() else tmp_path) as folder:
+        yield Path(folder)
+
+
+YEARS: Final = {"10000": 253_402_300_800, "3000": 32_503_680_000, "2262": 9_223_372_036, "1600": -11_676_096_000}
+
+
+@pytest.mark.parametrize("event_time", ["sold_at", None])
+@pytest.mark.parametrize("sidecar", [".done", None])
+def test_a_time_beyond_the_calendar_is_as_good_as_any(any_time: Path, event_time: str | None, sidecar: str) -> None:
+    shop = Shop(any_time)
+    shop.landing.mkdir()
+    zone = Cadence("0 6 * * *", hours(3), "Pacific/Auckland")
+    source = Files("sales/*.csv", settle=seconds(0), sidecar=sidecar)
+    shop.declare(event_time=event_time, source=source, delivered=zone)
+    moments = [*(second * 10**9 for second in YEARS.values()), -62_200_000_000 * 10**9, -1, 0, 1, 999_999_999]
+    for number, ns in enumerate(moments):
+        for name in (f"{number}.csv", f"{number}.csv.done"):
+            content = sales(f"S{number},1,,2026-01-01T00:00:00Z") if name.endswith("csv") else ""
+            os.utime(shop.deliver(name, content), ns=(ns, ns))
+    assert {receipt.status for receipt in shop.ingest().receipts} == {"accepted"}
+    assert len(shop.skus()) == len(moments)
+    assert (shop.ingest().receipts, shop.deployment.pending(shop.feed)) == ([], [])
+    receipts, now = shop.deployment.receipts_published(shop.feed), shop.clock()
+    years = [receipt.arrived_at.year for receipt in receipts[::-1]]
+    assert years == [2262, 2262, 2262, 1677, 1677, 1969, 1970, 1970, 1970]
+    known = deliveries([shop.feed], {"sales": receipts})
+    assert len(promises(known, served([shop.feed], [], {"mart": ["sales"]}), now)) == 3
+    assert shop.status().freshness == ("late" if event_time else "fresh")
+    assert judge(shop.feed, receipts).unusual == []
+    shop.deployment.replay(shop.feed, again=True)
+    (shop.root / "home/warehouse.duckdb").unlink()
+    shop.deployment.prepare()
+    assert len(shop.ingest().receipts) == len(moments)
+    assert shop.receipts()[0].arrived_at == receipts[-1].arrived_at
+    assert shop.reconciles()
 
 
 # ---- sidecars

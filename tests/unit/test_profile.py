@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from machine import RETAIL
 from shop import SALES, Shop, sales
 
 from platform_assets.engine.deployment import Deployment
@@ -17,7 +18,6 @@ from platform_assets.engine.profile import Figure, Judgement, Profile, Profiles,
 from platform_assets.engine.receipts import Receipt
 from platform_assets.feeds.retail import ORDER_LINES
 
-DELIVERED = Path(__file__).parents[3] / "shared" / "data" / "retail"
 MONDAY = date(2026, 1, 5)
 FEED = replace(SALES, volume=None)
 
@@ -164,11 +164,10 @@ def test_only_what_is_new_is_looked_at_and_only_what_history_needs_is_kept(known
     assert len(mondays) == 21
 
 
-@pytest.mark.retail
-@pytest.mark.skipif(not DELIVERED.is_dir(), reason="the real deliveries are not beside the project")
+@pytest.mark.needs(RETAIL)
 def test_real_deliveries_raise_hardly_an_alarm_and_planted_faults_do(tmp_path: Path) -> None:
     feed = replace(ORDER_LINES, source=Files("by-day/*.csv", settle=seconds(0)))
-    deployment = Deployment([feed], home=tmp_path, landing=DELIVERED)
+    deployment = Deployment([feed], home=tmp_path, landing=RETAIL)
     deployment.prepare()
     deployment.ingest(feed)
     profiles: dict[int, Profile] = {}

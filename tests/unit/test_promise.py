@@ -1,15 +1,18 @@
 """Promises: which delivery meets which tick, what is missing now, and that old data turns nothing green."""
 
 import itertools
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Literal
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from shop import SALES, Shop, sales
+from shop import SALES, Sales, Shop, sales
 
 from platform_assets.engine.contract import Contract, Field
 from platform_assets.engine.due import Deliveries
@@ -20,6 +23,8 @@ from platform_assets.engine.release import Release
 from platform_assets.engine.served import fresh_mart, served
 from platform_assets.engine.tally import Break, Freshness, Promise
 from platform_assets.errors import ConfigurationError
+from platform_assets.orchestration.account import Account
+from platform_assets.orchestration.checks import evaluated
 
 # 2026-11-16 is a Monday. A day's data comes the next morning by six, at the latest at nine.
 DAILY = replace(SALES, delivered=Cadence("0 6 * * *", hours(3), objective=0.9))
@@ -88,7 +93,7 @@ def fresh_marts(
 
 
 def release(number: int, created: datetime, revision: int) -> Release:
-    return Release(str(number), "", created.isoformat(), {"sales": revision}, {"mart": 1})
+    return Release(str(number), "", created.isoformat(), {"mart": 1}, {"sales": revision})
 
 
 # ---- the calendar
@@ -99,7 +104,9 @@ def test_nothing_is_due_on_closed_days() -> None:
     ticks = cadence.ticks(datetime(2026, 12, 23, 12, tzinfo=UTC), datetime(2026, 12, 30, tzinfo=UTC))
     assert [tick.day for tick in ticks] == [24, 29]
     # On the 29th at ten the newest due delivery covers what came since the 24th.
-    assert cadence.data_due(datetime(2026, 12, 29, 10, tzinfo=UTC)) == datetime(2026, 12, 24, 6, tzinfo=UTC)
+    feed = replace(DAILY, delivered=cadence)
+    absent = missing(feed, [delivery(1, 1)], datetime(2026, 12, 29, 10, tzinfo=UTC))
+    assert absent[-1].since == datetime(2026, 12, 24, 6, tzinfo=UTC)
     assert cadence.longest_gap() == timedelta(days=5, hours=3)
 
 
@@ -251,6 +258,89 @@ def test_a_weekly_list_dated_its_own_day_does_not_stand_in_for_the_next() -> Non
         known = [dated(1, 9, at(9, 7)), dated(2, 16, came)]
         assert missing(feed, known, at(22)) == []
         assert [each.tick.day for each in missing(feed, known, at(23, 19))] == [23]
+
+
+# ---- fresh: one answer, by what is in raw
+
+
+class Daily(Sales):
+    """Sales by the day."""
+
+    sold_at: date = Field(nullable=True)  # type: ignore[assignment]  # the type has changed
+
+
+def word(receipts: Sequence[Receipt], now: datetime, feed: Feed = DAILY) -> str:
+    return str(fresh(feed, receipts, now))
+
+
+def test_rows_that_gave_way_make_nothing_fresh() -> None:
+    monday, tuesday = delivery(1, 16), delivery(2, 17)
+    assert word([monday, tuesday], at(18, 10)) == "fresh"
+    assert word([monday, replace(tuesday, accepted=0, duplicate=10)], at(18, 10)) == "late"
+    assert word([replace(monday, accepted=0, duplicate=10), tuesday], at(18, 10)) == "fresh"
+    # Those of its rows that are still there may be older than what it covered when it came, and in time.
+    some = replace(tuesday, accepted=1, duplicate=9, event_min=at(10), event_max=at(10))
+    assert word([monday, some], at(18, 10)) == "late"
+    assert fresh(DAILY, [monday, some], at(18, 10)).newest == at(16, 20)
+    assert days_missing([monday, some], at(18, 10)) == []
+
+
+def test_a_restatement_with_less_makes_what_it_replaced_no_fresher() -> None:
+    monday, tuesday = delivery(1, 16), delivery(2, 17, status="superseded")
+    restated = delivery(3, 16, came=at(18, 8))
+    assert word([monday, tuesday, restated], at(18, 10)) == "late"
+    assert days_missing([monday, tuesday, restated], at(18, 10)) == []
+    # What arrived has arrived, where nothing else is known of it.
+    without = replace(DAILY, event_time=None)
+    assert word([monday, tuesday, replace(restated, arrived_at=at(18, 20))], at(18, 21), without) == "fresh"
+
+
+def test_nothing_accepted_is_nothing_new() -> None:
+    monday = delivery(1, 16)
+    for feed in (DAILY, replace(DAILY, event_time=None)):
+        assert word([], at(18, 10), feed) == "no data"
+        assert word([monday], at(17, 10), feed) == "fresh"
+        assert word([monday, delivery(2, 17, accepted=0, rejected=10)], at(18, 10), feed) == "late"
+        assert (
+            word([monday, delivery(2, 17, read=0, accepted=0, covers_from=None, covers_to=None)], at(18, 10)) == "fresh"
+        )
+
+
+@pytest.mark.parametrize(
+    ("contract", "event_time", "on_known_key"),
+    [(Sales, "sold_at", "allow"), (Sales, "sold_at", "reject"), (Sales, None, "latest"), (Daily, "sold_at", "latest")],
+)
+def test_whoever_is_asked_says_the_same(
+    tmp_path: Path, contract: type[Contract], event_time: str | None, on_known_key: Literal["allow", "latest", "reject"]
+) -> None:
+    """Status, the check of a run and the account in the UI, whatever was delivered, restated or gave way."""
+    declared = {"key": ("sku",), "on_known_key": on_known_key}
+    shop = Shop(tmp_path, replace(DAILY, contract=contract, event_time=event_time, **declared))  # type: ignore[arg-type]
+    shop.landing.mkdir()
+    shop.deployment.prepare()
+    shop.clock.at = at(16, 7)
+    words = set()
+    for day, name, row in (
+        (17, "a.csv", "S1,1,,{day}T10:00:00Z"),
+        (18, "b.csv", "S1,1,,{day}T10:00:00Z"),
+        (19, "b.csv", "S2,1,,2026-11-01T10:00:00Z"),
+        (20, "c.csv", "S3,-1,,{day}T10:00:00Z"),
+        (21, "d.csv", "S4,1,,{day}T10:00:00Z"),
+    ):
+        shop.clock.at = at(day, 7)
+        text = sales(row.format(day=f"2026-11-{day - 1}"))
+        path = shop.deliver(name, text.replace("T10:00:00Z", "") if contract is Daily else text)
+        os.utime(path, (shop.clock.at.timestamp(),) * 2)
+        receipts = shop.ingest().receipts
+        for later in (0, 3, 30):
+            shop.clock.at = at(day, 7 + later)
+            status = shop.status()
+            (told,) = evaluated(shop.deployment, shop.feed, {"fresh"})
+            shown = Account.of(shop.deployment, shop.feed, receipts).of_raw()
+            assert told.passed == (status.freshness == "fresh") == (shown["freshness"] == "fresh")
+            assert told.metadata.get("newest_data") == shown.get("newest_data")
+            words.add(status.freshness)
+    assert words >= {"fresh", "late"}
 
 
 # ---- old data turns nothing green

@@ -450,13 +450,13 @@ def test_binary_workbooks_of_today(tmp_path: Path) -> None:
 SOUND = workbook(["id", "n"], ["a", 1])
 
 
-@pytest.mark.parametrize("kept", [10, 100, len(SOUND) // 2, len(SOUND) - 30])
-def test_a_workbook_that_is_cut_off_is_unfinished(tmp_path: Path, kept: int) -> None:
+@pytest.mark.parametrize("share", [0.001, 0.02, 0.5, 0.99])
+def test_a_workbook_that_is_cut_off_is_unfinished(tmp_path: Path, share: float) -> None:
     with pytest.raises(DeliveryUnfinished):
-        read(tmp_path, SOUND[:kept])
+        read(tmp_path, SOUND[: int(len(SOUND) * share)])
 
 
-@pytest.mark.parametrize("kept", [100, 600, 1600, len(XLS) - 600])
+@pytest.mark.parametrize("kept", [100, 600, 1600, -600])
 def test_an_old_workbook_that_is_cut_off_is_unfinished(tmp_path: Path, kept: int) -> None:
     with pytest.raises(DeliveryUnfinished):
         read(tmp_path, XLS[:kept])

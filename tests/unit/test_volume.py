@@ -4,9 +4,9 @@ import random
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 
 import pytest
+from machine import RETAIL
 from shop import SALES
 
 from platform_assets.engine.feed import Feed, Volume
@@ -15,7 +15,7 @@ from platform_assets.engine.volume import Judgement, judge
 from platform_assets.errors import ConfigurationError
 from platform_assets.feeds.retail import ORDER_LINES
 
-DELIVERED = Path(__file__).parents[3] / "shared" / "data" / "retail" / "by-day"
+DELIVERED = RETAIL / "by-day"
 MONDAY = date(2026, 1, 5)
 
 
@@ -145,8 +145,7 @@ def test_factors_that_make_no_sense_are_refused(wrong: dict[str, float]) -> None
         Volume(**wrong)
 
 
-@pytest.mark.retail
-@pytest.mark.skipif(not DELIVERED.is_dir(), reason="the real deliveries are not beside the project")
+@pytest.mark.needs(DELIVERED)
 def test_real_deliveries_raise_no_alarm_and_half_of_them_cut_in_half_do() -> None:
     days = [(date.fromisoformat(path.stem), path.read_bytes().count(b"\n") - 1) for path in sorted(DELIVERED.iterdir())]
     assert len(days) == 219

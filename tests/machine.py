@@ -1,0 +1,24 @@
+"""What tests need of the machine that they run on, and how much of a long one is run.
+
+Belongs here: what may be missing elsewhere. Does not: what tests act with (shop.py, deployed.py).
+`@pytest.mark.needs(path)` skips a test where the path is missing; in CI it fails instead, so that nothing is left out
+unseen.
+"""
+
+import os
+from pathlib import Path
+from typing import Final
+
+PROJECT: Final = Path(__file__).parents[1]
+RETAIL: Final = PROJECT.parent / "shared" / "data" / "retail"  # 541,909 real rows; its README says whose
+CHROMEDRIVER: Final = Path("/usr/bin/chromedriver")
+
+
+def in_ci() -> bool:
+    """Whether this is the gate, which has to have everything."""
+    return os.environ.get("CI") == "true"
+
+
+def rounds(full: int) -> int:
+    """How often a long test does what it repeats: a quarter of `full`, unless FULL=1."""
+    return full if os.environ.get("FULL") == "1" else full // 4
