@@ -3,28 +3,33 @@
 import dagster as dg
 
 from platform_assets.orchestration.alerts import alerts_sensor
+from platform_assets.orchestration.automation import automation_sensor, out_of_date
 from platform_assets.orchestration.configured import declared_feeds, declared_marts
 from platform_assets.orchestration.dbt import models
 from platform_assets.orchestration.feeds import delivered, feed_assets
 from platform_assets.orchestration.freshness import mart_freshness_checks
+from platform_assets.orchestration.manifest import current_manifest
 from platform_assets.orchestration.marts import mart_checks
 from platform_assets.orchestration.release import release_asset
 from platform_assets.orchestration.resources import OpensDeployment
 from platform_assets.orchestration.sensors import feed_sensor
-
-_AUTOMATION_INTERVAL_S = 5
+from platform_assets.orchestration.state import project_of
 
 
 def build_definitions(deployment: OpensDeployment | None = None) -> dg.Definitions:
     """Everything that this deployment's feeds, models and marts amount to."""
     feeds = declared_feeds()
-    dbt = models(feeds)
-    assets = [*map(feed_assets, feeds), dbt]
     promised = declared_marts()
+    project = project_of(feeds, promised, current_manifest())
+    condition = out_of_date(project, OpensDeployment().look)
     checks = [mart_checks(promised), mart_freshness_checks(promised)] if promised else []
-    marts = [key for key in dbt.keys if key.path[0] == "marts"]
     return dg.Definitions(
-        assets=[*map(delivered, feeds), *assets, release_asset(marts, assets, checks)],
+        assets=[
+            *map(delivered, feeds),
+            *(feed_assets(feed, project) for feed in feeds),
+            models(project, condition),
+            release_asset(project, condition),
+        ],
         asset_checks=checks,
         jobs=[
             dg.define_asset_job(
@@ -33,17 +38,7 @@ def build_definitions(deployment: OpensDeployment | None = None) -> dg.Definitio
                 description="Take in what is new, build, check, release: what `platform run` does.",
             )
         ],
-        sensors=[
-            *map(feed_sensor, feeds),
-            alerts_sensor,
-            dg.AutomationConditionSensorDefinition(
-                "automation",
-                target=dg.AssetSelection.all(),
-                default_status=dg.DefaultSensorStatus.RUNNING,
-                minimum_interval_seconds=_AUTOMATION_INTERVAL_S,
-                description="Builds downstream of new data once the blocking checks have passed.",
-            ),
-        ],
+        sensors=[*(feed_sensor(feed, project) for feed in feeds), alerts_sensor, automation_sensor()],
         resources={"deployment": deployment or OpensDeployment()},
         # A step process costs more than the steps do.
         executor=dg.in_process_executor,

@@ -7,7 +7,7 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -23,7 +23,8 @@ from platform_assets.engine.release import Release
 from platform_assets.engine.warehouse import quote
 from platform_assets.errors import ConfigurationError
 from platform_assets.orchestration.configured import declared_marts
-from platform_assets.orchestration.manifest import code_version, current_manifest
+from platform_assets.orchestration.manifest import current_manifest
+from platform_assets.orchestration.state import State, project_of, raw_name
 from platform_assets.settings import PROJECT, Settings
 
 if TYPE_CHECKING:
@@ -45,22 +46,24 @@ def run(as_json: Json = False) -> None:
     settings, deployment = open_deployment()
     arrivals = deployment.look().arrivals
     pending = {name: sum(each.waits_for is None for each in found) for name, found in arrivals.items()}
-    stale = deployment.unbuilt(code_version(deployment.feeds, declared_marts()))
+    state = State.of(project_of(deployment.feeds, declared_marts(), current_manifest()), deployment)
+    wanted = state.to_run([raw_name(feed) for feed in deployment.feeds if pending[feed.name]])
     outcome = None
     before = _newest_delivery(deployment)
     last = deployment.releases.current()
-    if any(pending.values()) or stale:
+    if wanted:
         waiting = ", ".join(f"{count} of {name}" for name, count in pending.items() if count)
-        say(f"pending files: {waiting}" if waiting else f"to build: {stale}")
-        from platform_assets.orchestration.run import run_everything
+        say(f"pending files: {waiting}" if waiting else f"to make: {_shortened(wanted)}")
+        from platform_assets.orchestration.run import run_assets
 
-        news = {*stale.feeds, *(name for name, count in pending.items() if count)}
-        outcome = run_everything(settings, say, None if stale.everything else news)
+        outcome = run_assets(settings, say, wanted)
     _report(deployment, outcome, before, last, as_json=as_json, took_s=time.monotonic() - began)
-    if outcome is not None:
-        deployment.note_run(failed=not outcome.success)
-        if not outcome.success:
-            raise typer.Exit(1)
+    if outcome is not None and not outcome.success:
+        raise typer.Exit(1)
+
+
+def _shortened(names: Sequence[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
 
 
 def check(

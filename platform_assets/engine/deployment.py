@@ -3,8 +3,9 @@
 Belongs here: what the command line and Dagster both need. Does not: how either shows it.
 """
 
+import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Final, Literal
 import duckdb
 
 from platform_assets.engine.archive import Archive
+from platform_assets.engine.builds import Builds
 from platform_assets.engine.due import data_due
 from platform_assets.engine.feed import Feed, Retention, feed_named
 from platform_assets.engine.ingest import Outcome, commit, grouped, ingest, restore
@@ -51,20 +53,6 @@ class FeedStatus:
         return "fresh" if self.newest >= self.due else "late"
 
 
-@dataclass(frozen=True)
-class Unbuilt:
-    """What the current release lacks: newer rows of `feeds`, or all of what is there, for the reason `everything`."""
-
-    feeds: Sequence[str]
-    everything: str | None
-
-    def __str__(self) -> str:
-        return ", ".join([*self.feeds, *([self.everything] if self.everything else [])])
-
-    def __bool__(self) -> bool:
-        return bool(self.feeds or self.everything)
-
-
 def _utc_now() -> datetime:
     return datetime.now(tz=UTC)
 
@@ -90,6 +78,7 @@ class Deployment:
         self.warehouse = Warehouse(home / "warehouse.duckdb", home / "marts.duckdb", lock_wait)
         self.archive = Archive(home / "archive")
         self.releases = Releases(home / "releases")
+        self.builds = Builds(home / "builds.sqlite", self.warehouse.marts)
 
     def feed(self, name: str) -> Feed:
         """The feed called `name`."""
@@ -101,14 +90,20 @@ class Deployment:
         Raises ContractError where a column has another type than raw holds, in any feed `but` one to be replayed.
         """
         self.warehouse.prepare()
-        released = self.releases.current()
         with self.warehouse.open("prepare the tables", self.notify) as connection:
             ledger = Ledger(connection)
             ledger.prepare()
-            ledger.begin_after(max((released.built_from.values() if released else ()), default=0))
+            ledger.begin_after(max(self._revisions_told(), default=0))
             for feed in self.feeds:
                 if feed != but:
                     FeedTables(connection, feed).prepare()
+
+    def _revisions_told(self) -> Iterator[int]:
+        """Revisions that others know of: those of a warehouse that was lost must not be given out again."""
+        released = self.releases.current()
+        yield from released.built_from.values() if released else ()
+        for made in self.builds.read().made.values():
+            yield from made.revisions.values()
 
     def look(self) -> Look:
         """The landing folder now: files of every feed that may be new, and files that no feed asks for.
@@ -215,37 +210,26 @@ class Deployment:
                 for feed in (self.feeds if feeds is None else feeds)
             ]
 
-    def unbuilt(self, code: str) -> Unbuilt:
-        """What the current release lacks."""
-        current = self.releases.current()
-        if current is None:
-            return Unbuilt((), "no release yet")
-        with self.warehouse.open("read the ledger", self.notify) as connection:
-            ledger = Ledger(connection)
-            newer = [f.name for f in self.feeds if ledger.feed_revision(f.name) > current.built_from.get(f.name, 0)]
-        if current.code != code:
-            return Unbuilt(newer, "the definitions have changed")
-        return Unbuilt(newer, "the last run failed" if self._failed_run.exists() else None)
-
-    def note_run(self, *, failed: bool) -> None:
-        """Remember whether the last run failed: what failed is then not taken for up to date."""
-        if failed:
-            self._failed_run.touch()
-        else:
-            self._failed_run.unlink(missing_ok=True)
-
-    @property
-    def _failed_run(self) -> Path:
-        return self.home / "last-run-failed"
-
-    def begin_build(self, feeds: Sequence[str], code: str | None, *, leftovers: Sequence[str] = ()) -> None:
-        """Note that everything below `feeds` is being built from what is in raw now.
+    @contextlib.contextmanager
+    def begin_build(self, assets: Collection[str], run: str, *, leftovers: Sequence[str] = ()) -> Iterator[None]:
+        """Around a build of `assets` by `run` in the marts file: until noted as made, they are taken for missing.
 
         leftovers: how names end of what a build that was killed has left; it is removed.
         """
-        with self.warehouse.open("begin to build the marts", self.notify) as connection:
-            self.warehouse.sweep(connection, leftovers)
-            Ledger(connection).begin_build(feeds, code)
+        with self.builds.changing(assets, run):
+            with self.warehouse.open("begin to build the marts", self.notify) as connection:
+                self.warehouse.sweep(connection, leftovers)
+            yield
+
+    def revision_published(self, feed: Feed) -> int:
+        """The newest revision of the feed's rows by what was published of the ledger; 0 before the first delivery."""
+        return max(
+            (r.revision for r in self.receipts_published(feed) if r.status in ("accepted", "superseded")), default=0
+        )
+
+    def unpublished(self, feed: Feed) -> bool:
+        """Whether a process that changed the feed's rows died before it could tell."""
+        return False
 
     def receipts_published(self, feed: Feed) -> list[Receipt]:
         """The feed's newest receipts by what was published of the ledger, newest first; takes no lock."""

@@ -237,25 +237,6 @@ class Ledger:
                 f"DELETE FROM ledger.{table} WHERE list_contains(?::BIGINT[], delivery_id)", [list(deliveries)]
             )
 
-    def begin_build(self, feeds: Sequence[str], code: str | None) -> None:
-        """Note that everything below `feeds` is being built from what is in raw now; `code`, where that is all
-        there is, from which definitions. Written before dbt starts: what comes in meanwhile counts as not built."""
-        self._connection.begin()
-        for feed in feeds:
-            self._connection.execute("DELETE FROM ledger.builds WHERE feed = ?", [feed])
-            revision = self.feed_revision(feed)
-            self._connection.execute("INSERT INTO ledger.builds VALUES (?, ?, NULL)", [feed, revision])
-        if code is not None:
-            self._connection.execute("DELETE FROM ledger.builds WHERE feed IS NULL")
-            self._connection.execute("INSERT INTO ledger.builds VALUES (NULL, NULL, ?)", [code])
-        self._connection.commit()
-
-    def builds(self) -> tuple[dict[str, int], str]:
-        """From which revision of each feed, and from which definitions, the marts were last built."""
-        rows = self._connection.execute("SELECT feed, revision, code FROM ledger.builds").fetchall()
-        code = next((code for feed, _, code in rows if feed is None), "")
-        return {feed: revision for feed, revision, _ in rows if feed}, code
-
     def receipts(self, feed: str | None = None, *, after: int = 0) -> list[Receipt]:
         """Receipts with an id greater than `after`, newest first."""
         values: list[object] = [after, *([] if feed is None else [feed])]

@@ -8,14 +8,13 @@ import json
 import os
 import shutil
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
 
 import duckdb
 
 from platform_assets.engine import failpoint
-from platform_assets.engine.ledger import Ledger
 from platform_assets.engine.remembered import remembered
 from platform_assets.engine.warehouse import Warehouse, attach, quote
 from platform_assets.errors import ReleaseRefused, StorageError
@@ -23,14 +22,15 @@ from platform_assets.errors import ReleaseRefused, StorageError
 
 @dataclass(frozen=True)
 class Release:
-    """One version of the marts. `built_from`: feed -> the revision of its rows that went in."""
+    """One version of the marts. `built_from`: feed -> the revision of its rows that went in; `made_from`: mart -> its
+    version."""
 
     id: str
     path: str
     created_at: str
     built_from: Mapping[str, int]
-    code: str
     tables: Mapping[str, int]
+    made_from: Mapping[str, str] = field(default_factory=dict)
 
 
 class Releases:
@@ -61,8 +61,16 @@ class Releases:
         described = (_described(path) for path in sorted(self.folder.glob("*.json"), reverse=True))
         return [release for release in described if release is not None]
 
-    def publish(self, warehouse: Warehouse, now: datetime, marts: Collection[str]) -> Release:
-        """Copy the marts as they are into a new release and point the link at it.
+    def publish(
+        self,
+        warehouse: Warehouse,
+        now: datetime,
+        marts: Collection[str],
+        *,
+        built_from: Mapping[str, int] | None = None,
+        made_from: Mapping[str, str] | None = None,
+    ) -> Release:
+        """Copy the marts as they are into a new release, labelled with what they hold, and point the link at it.
 
         Tables that are none of `marts` are what deleted models have left: they are dropped first.
         The warehouse is held meanwhile, so nothing is half-built. Raises ReleaseRefused where there is no
@@ -74,10 +82,11 @@ class Releases:
             tables = _checkpointed_tables(connection, warehouse.marts, marts)
             if not tables:
                 raise ReleaseRefused("there is no mart to release", "Build the marts first: platform run")
-            built_from, code = Ledger(connection).builds()
             release_id = self._free_id(f"{now:%Y%m%dT%H%M%SZ}")
             target = self.folder / f"{release_id}.duckdb"
-            release = Release(release_id, str(target), now.isoformat(), built_from, code, tables)
+            release = Release(
+                release_id, str(target), now.isoformat(), dict(built_from or {}), tables, dict(made_from or {})
+            )
             partial = self.folder / f".releasing-{release_id}"
             try:
                 shutil.copyfile(warehouse.marts, partial)

@@ -20,7 +20,7 @@ from platform_assets import sample
 from platform_assets.definitions import build_definitions
 from platform_assets.orchestration.configured import declared_feeds
 from platform_assets.orchestration.manifest import run_dbt
-from platform_assets.orchestration.run import run_everything
+from platform_assets.orchestration.run import run_assets
 from platform_assets.orchestration.sources import SOURCES_FILE, sources_agree
 from platform_assets.settings import Settings
 
@@ -49,7 +49,7 @@ def run_ci(days: int, tell: Callable[[str], None]) -> list[Case]:
         tell(f"{days} days of sample deliveries in {folder}")
         sample.simulate(settings.landing, days=days, rows_per_day=_ROWS_PER_DAY, seed=1, dirt=_DIRT, until=_UNTIL)
         began = time.monotonic()
-        outcome = run_everything(settings, tell)
+        outcome = run_assets(settings, tell)
         took_s = time.monotonic() - began
         cases.append(Case("run", "everything", took_s, None if outcome.success else "\n".join(outcome.failures)))
         cases += [

@@ -9,8 +9,7 @@ import contextlib
 import io
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from collections.abc import Set as AbstractSet
-from datetime import timedelta
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,20 +18,30 @@ import duckdb
 import orjson
 from dagster_dbt import DagsterDbtTranslator, DbtProject, dbt_assets
 
+from platform_assets.engine.builds import Judged
 from platform_assets.engine.deployment import Deployment
-from platform_assets.engine.feed import Cadence, Feed
 from platform_assets.engine.ledger import Ledger
 from platform_assets.engine.warehouse import attach, quote
-from platform_assets.orchestration.automation import on_cron, on_new_data
+from platform_assets.orchestration.automation import note_wanted
 from platform_assets.orchestration.columns import Columns, built_tables
 from platform_assets.orchestration.configured import declared_marts
 from platform_assets.orchestration.dbt_internals import (
     DbtCoreCliEventMessage,
+    get_asset_check_key_for_test,
     get_updated_cli_invocation_params_for_context,
 )
-from platform_assets.orchestration.keys import WRITER_POOL, raw_key
-from platform_assets.orchestration.manifest import code_version, current_manifest, dbt_places, parsed_manifest, reached
+from platform_assets.orchestration.keys import WRITER_POOL, mart_key, raw_key
+from platform_assets.orchestration.manifest import (
+    asset_name,
+    current_manifest,
+    dbt_places,
+    is_asset,
+    parsed_manifest,
+    reached,
+)
+from platform_assets.orchestration.marts import CONTRACT
 from platform_assets.orchestration.resources import DeploymentResource
+from platform_assets.orchestration.state import Project, State
 
 _LEDGER_SOURCE: Final = "platform"
 _LEFTOVERS: Final = ("__dbt_tmp", "__dbt_backup")
@@ -42,25 +51,22 @@ _RESULTS: Final = ("LogModelResult", "LogSnapshotResult", "LogTestResult")
 class Translator(DagsterDbtTranslator):
     """Names and promises of dbt's nodes, by the folder they lie in."""
 
+    def __init__(self, condition: dg.AutomationCondition[Any] | None = None) -> None:
+        super().__init__()
+        self._condition = condition
+
     def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> dg.AssetKey:
         """`<folder>/…/<model>`; a source maps to the raw asset it names."""
         if dbt_resource_props["resource_type"] not in ("model", "snapshot", "seed"):
             return super().get_asset_key(dbt_resource_props)
-        folders = [part for part in dbt_resource_props["fqn"][1:-1] if part != dbt_resource_props["name"]]
-        if dbt_resource_props["resource_type"] == "snapshot":
-            folders = ["snapshots"]
-        return dg.AssetKey([*folders, dbt_resource_props["name"]])
+        return dg.AssetKey(asset_name(dbt_resource_props).split("/"))
 
     def get_automation_condition(
         self,
-        dbt_resource_props: Mapping[str, Any],
-    ) -> dg.AutomationCondition[Any]:
-        """On new data, or at the times that the model's `meta: {dagster: {cron, timezone}}` says."""
-        declared = _declared(dbt_resource_props)
-        if "cron" not in declared:
-            return on_new_data()
-        cadence = Cadence(str(declared["cron"]), timedelta(), timezone=str(declared.get("timezone", "UTC")))
-        return on_cron(cadence.cron, cadence.timezone)
+        dbt_resource_props: Mapping[str, Any],  # noqa: ARG002 - Dagster's signature
+    ) -> dg.AutomationCondition[Any] | None:
+        """When it is out of date; for a model with `meta: {dagster: {cron, timezone}}` that is at its times only."""
+        return self._condition
 
     def get_asset_spec(self, manifest: Mapping[str, Any], unique_id: str, project: DbtProject | None) -> dg.AssetSpec:
         """The node's spec."""
@@ -83,60 +89,79 @@ def prime() -> None:
         dbtRunner(manifest=manifest).invoke([*quietly, "list", *dbt_places(Path(scratch))])
 
 
-def _declared(node: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What a node's `meta: {dagster: …}` says."""
-    declared: Mapping[str, Any] = node.get("config", {}).get("meta", {}).get("dagster", {})
-    return declared
-
-
-def models(feeds: Sequence[Feed]) -> dg.AssetsDefinition:
-    """All of the dbt project as assets with checks."""
+def models(project: Project, condition: dg.AutomationCondition[Any] | None) -> dg.AssetsDefinition:
+    """All of the dbt project as assets with checks, made by themselves under `condition`."""
     manifest_path = current_manifest()
     manifest = orjson.loads(manifest_path.read_bytes())
-    translator = Translator()
 
-    @dbt_assets(manifest=manifest, dagster_dbt_translator=translator, name="dbt_models", pool=WRITER_POOL)
+    @dbt_assets(manifest=manifest, dagster_dbt_translator=Translator(condition), name="dbt_models", pool=WRITER_POOL)
     def dbt_models(context: dg.AssetExecutionContext, deployment: DeploymentResource) -> Iterator[Any]:
         with deployment.opened(context) as opened:
-            if context.selected_asset_keys:
-                whole = _wholly_selected(manifest, translator, context.selected_asset_keys, feeds)
-                everything = context.selected_asset_keys == context.assets_def.keys
-                code = code_version(opened.feeds, declared_marts()) if everything else None
-                opened.begin_build(whole, code, leftovers=_LEFTOVERS)
-            yield from _build(context, opened, manifest_path)
+            names = [key.to_user_string() for key in context.selected_asset_keys]
+            state = State.of(project, opened)
+            with opened.begin_build(names, context.run.run_id, leftovers=_LEFTOVERS):
+                done = _build(context, opened, manifest_path)
+                _note(context, opened, state, done.events)
+            note_wanted(State.of(project, opened), opened)
+            yield from done.events
+            if done.failure is not None:
+                raise done.failure
 
     return dbt_models
 
 
-def _wholly_selected(
-    manifest: Mapping[str, Any], translator: Translator, selected: AbstractSet[dg.AssetKey], feeds: Sequence[Feed]
-) -> list[str]:
-    """The feeds of which every model below is being built, but what waits for a time of its own."""
-    at_once = {
-        node: [child for child in children if "cron" not in _declared(manifest["nodes"].get(child, {}))]
-        for node, children in manifest["child_map"].items()
+def _note(context: dg.AssetExecutionContext, deployment: Deployment, state: State, events: Sequence[Any]) -> None:
+    """Note which models have been made, from what, and what their blocking tests said of them."""
+    now = deployment.clock()
+    there = {
+        name
+        for event in events
+        if isinstance(event, dg.Output | dg.MaterializeResult | dg.AssetMaterialization)
+        and (name := _name_of(context, event)) is not None
     }
-    by_key = {translator.get_asset_key(source): unique_id for unique_id, source in manifest["sources"].items()}
-    whole = []
-    for feed in feeds:
-        starts = [by_key[raw_key(feed)]] if raw_key(feed) in by_key else []
-        below = {node for node in reached(at_once, starts) if _is_asset(manifest, node)}
-        if {translator.get_asset_key(manifest["nodes"][node]) for node in below} <= selected:
-            whole.append(feed.name)
-    return whole
+    blocking = {spec.key for spec in context.assets_def.node_check_specs_by_output_name.values() if spec.blocking}
+    contracts = {mart_key(mart.name).to_user_string() for mart in declared_marts()}
+    made = {}
+    for name, each in state.makes(there, now, context.run.run_id).items():
+        tests = sorted(key.name for key in blocking if key.asset_key.to_user_string() == name)
+        made[name] = replace(each, checks=[*tests, *([CONTRACT] if name in contracts else [])])
+    versions = {name: each.version for name, each in {**deployment.builds.read().made, **made}.items()}
+    judged = []
+    for event in events:
+        if not isinstance(event, dg.AssetCheckResult | dg.AssetCheckEvaluation):
+            continue
+        check = _check_of(event)
+        name = str(check.asset_key.to_user_string())
+        if check in blocking and name in versions:
+            # dbt's tests of severity `warn` fail without holding anything back.
+            passed = event.passed or event.severity == dg.AssetCheckSeverity.WARN
+            said = event.description or f"dbt's test {check.name} found rows"
+            judged.append(Judged(name, str(check.name), versions[name], passed, said, now))
+    deployment.builds.note(made.values(), judged)
 
 
-def _is_asset(manifest: Mapping[str, Any], node: str) -> bool:
-    properties = manifest["nodes"].get(node)
-    return (
-        properties is not None
-        and properties["resource_type"] in ("model", "snapshot", "seed")
-        and properties["config"]["materialized"] != "ephemeral"
-    )
+def _name_of(context: dg.AssetExecutionContext, event: Any) -> str | None:  # noqa: ANN401 - dagster-dbt's event
+    if isinstance(event, dg.Output):
+        return str(context.asset_key_for_output(event.output_name).to_user_string())
+    return event.asset_key.to_user_string() if event.asset_key is not None else None
 
 
-def _build(context: dg.AssetExecutionContext, deployment: Deployment, manifest_path: Path) -> Iterator[Any]:
-    """Run `dbt build` for what the step has selected; yields dagster-dbt's events, models with their row counts."""
+def _check_of(result: dg.AssetCheckResult | dg.AssetCheckEvaluation) -> dg.AssetCheckKey:
+    assert result.asset_key is not None
+    assert result.check_name is not None
+    return dg.AssetCheckKey(result.asset_key, result.check_name)
+
+
+@dataclass(frozen=True)
+class _Done:
+    """What an invocation of dbt came to: events for Dagster, and why it failed, if it did."""
+
+    events: Sequence[Any]
+    failure: dg.Failure | None
+
+
+def _build(context: dg.AssetExecutionContext, deployment: Deployment, manifest_path: Path) -> _Done:
+    """Run `dbt build` for what the step has selected: dagster-dbt's events, models with their row counts."""
     from dbt.adapters.duckdb.connections import DuckDBConnectionManager
     from dbt.cli.main import dbtRunner
     from dbt.contracts.graph.manifest import Manifest
@@ -151,8 +176,8 @@ def _build(context: dg.AssetExecutionContext, deployment: Deployment, manifest_p
     arguments = ["--log-level", "none", "--no-use-colors", "--no-write-json"]
     arguments += ["build", "--exclude-resource-type", "unit_test"]
     arguments += dbt_places(target)
-    # A test runs with the lowest of the models it reads, never before all of them are there.
-    arguments += ["--indirect-selection", chosen.indirect_selection or "buildable"]
+    # Just the models and tests that the step has selected: dbt's own rules would leave out, or add, tests of several.
+    arguments += ["--indirect-selection", "empty", "--select", *_selected(context, chosen)]
     messages: list[dict[str, Any]] = []
 
     def hear(message: EventMsg) -> None:
@@ -165,7 +190,7 @@ def _build(context: dg.AssetExecutionContext, deployment: Deployment, manifest_p
 
     manifest = Manifest.from_msgpack(parsed_manifest(manifest_path).read_bytes())
     try:
-        result = dbtRunner(manifest=manifest, callbacks=[hear]).invoke([*arguments, *chosen.selection_args])
+        result = dbtRunner(manifest=manifest, callbacks=[hear]).invoke(arguments)
     finally:
         # dbt keeps its connection, and with it the file's lock, until the process ends.
         DuckDBConnectionManager.close_all_connections()  # type: ignore[no-untyped-call]  # dbt's is not annotated
@@ -174,6 +199,7 @@ def _build(context: dg.AssetExecutionContext, deployment: Deployment, manifest_p
     )
     deployment.notify(f"dbt: {built} models built, {tested} tests run")
     figures = _figures(deployment, chosen.manifest, chosen.dagster_dbt_translator, target)
+    events: list[Any] = []
     for event in messages:
         message = DbtCoreCliEventMessage(raw_event=event, event_history_metadata={})
         for dagster_event in message.to_default_asset_events(
@@ -185,12 +211,24 @@ def _build(context: dg.AssetExecutionContext, deployment: Deployment, manifest_p
             if isinstance(dagster_event, dg.Output):
                 mine = figures.get(event["data"]["node_info"]["unique_id"], {})
                 dagster_event = dagster_event.with_metadata({**dagster_event.metadata, **mine})
-            yield dagster_event
-    if not result.success:
-        failed = _failed_models(result, chosen.manifest, chosen.dagster_dbt_translator)
-        raise dg.Failure(
-            _what_failed(result, messages), metadata={"models": dg.MetadataValue.json(failed)}, allow_retries=False
-        )
+            events.append(dagster_event)
+    if result.success:
+        return _Done(events, None)
+    failed = _failed_models(result, chosen.manifest, chosen.dagster_dbt_translator)
+    what = _what_failed(result, messages)
+    return _Done(events, dg.Failure(what, metadata={"models": dg.MetadataValue.json(failed)}, allow_retries=False))
+
+
+def _selected(context: dg.AssetExecutionContext, chosen: Any) -> list[str]:  # noqa: ANN401 - of dagster-dbt
+    """dbt's selectors of the models and tests that the step is to make and run."""
+    manifest, translator = chosen.manifest, chosen.dagster_dbt_translator
+    checks = context.selected_asset_check_keys
+    return [
+        f"fqn:{'.'.join(node['fqn'])}"
+        for key, node in manifest["nodes"].items()
+        if (is_asset(manifest, key) and translator.get_asset_key(node) in context.selected_asset_keys)
+        or get_asset_check_key_for_test(manifest, translator, key, None) in checks
+    ]
 
 
 def _failed_models(result: Any, manifest: Mapping[str, Any], translator: DagsterDbtTranslator) -> dict[str, str]:  # noqa: ANN401 - dbtRunnerResult

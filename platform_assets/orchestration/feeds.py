@@ -3,26 +3,34 @@
 Belongs here: what is derived from every feed alike. Does not: checks (checks.py), sensors (sensors.py).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
 import dagster as dg
 from pydantic import Field
 
+from platform_assets.engine.builds import Judged, Made
 from platform_assets.engine.contract import columns_of, listed
-from platform_assets.engine.deployment import FeedStatus
+from platform_assets.engine.deployment import Deployment, FeedStatus
 from platform_assets.engine.feed import Feed
 from platform_assets.engine.replay import Chosen
 from platform_assets.errors import ConfigurationError
 from platform_assets.orchestration.account import Account
+from platform_assets.orchestration.automation import note_wanted
 from platform_assets.orchestration.checks import check_specs, evaluated
 from platform_assets.orchestration.dagster_internals import DATA_VERSION_TAG
 from platform_assets.orchestration.delivered import newest_delivered, policy_of
-from platform_assets.orchestration.keys import WRITER_POOL, deliveries_key, quarantine_key, raw_key
+from platform_assets.orchestration.keys import (
+    BY_ITSELF_TAG,
+    WRITER_POOL,
+    deliveries_key,
+    feed_tag,
+    quarantine_key,
+    raw_key,
+)
 from platform_assets.orchestration.resources import DeploymentResource
-
-IF_NEW_TAG: Final = "platform/only_if_new"
+from platform_assets.orchestration.state import Project, State, raw_name
 
 
 class Intake(dg.Config):
@@ -65,7 +73,7 @@ def delivered(feed: Feed) -> dg.AssetSpec:
     )
 
 
-def feed_assets(feed: Feed) -> dg.AssetsDefinition:
+def feed_assets(feed: Feed, project: Project) -> dg.AssetsDefinition:
     """Raw and quarantine of a feed, loaded together in one transaction."""
     raw = dg.AssetSpec(
         raw_key(feed),
@@ -108,25 +116,56 @@ def feed_assets(feed: Feed) -> dg.AssetsDefinition:
         replayed = feed.name if config.replay else None
         with deployment.opened(context, replaying=replayed) as opened:
             here = opened.feed(feed.name)
+            context.instance.add_run_tags(context.run.run_id, {feed_tag(feed): "true"})
             # Checks alone may be asked for.
             if context.selected_asset_keys:
                 again = opened.replay(here, config.chosen(), again=config.again) if config.replay else []
                 outcome = opened.ingest(here, most_files=config.most_files)
                 for slot, why in outcome.unfinished.items():
                     opened.notify(f"{slot}: {why}; left alone and offered again")
-                yield from _told(context, Account.of(opened, here, [*again, *outcome.receipts]))
-            yield from evaluated(opened, here, {check.name for check in context.selected_asset_check_keys})
+                account = Account.of(opened, here, [*again, *outcome.receipts])
+                yield from _told(context, account, State.of(project, opened))
+            wanted = {check.name for check in context.selected_asset_check_keys}
+            results = list(evaluated(opened, here, wanted))
+            _note_audit(context, opened, here, project, results)
+            note_wanted(State.of(project, opened), opened)
+            yield from results
 
     return ingest_feed
 
 
-def _told(context: dg.AssetExecutionContext, account: Account) -> Iterator[dg.MaterializeResult[Any]]:
+def _note_audit(
+    context: dg.AssetExecutionContext,
+    deployment: Deployment,
+    feed: Feed,
+    project: Project,
+    results: Sequence[dg.AssetCheckResult],
+) -> None:
+    """Note what the blocking checks said of the feed's rows as they are, and, if all were asked, that they are held
+    to nothing else."""
+    node = project.nodes[raw_name(feed)]
+    blocking = {spec.name for spec in check_specs(feed) if spec.blocking}
+    version, now = str(deployment.revision_published(feed)), deployment.clock()
+    judged = [
+        Judged(node.name, result.check_name or "", version, result.passed, result.description or "", now)
+        for result in results
+        if result.check_name in blocking
+    ]
+    audited = Made(node.name, version, node.code, now, context.run.run_id, checks=sorted(blocking))
+    deployment.builds.note([audited] if {each.name for each in judged} == blocking else [], judged)
+
+
+def _told(context: dg.AssetExecutionContext, account: Account, state: State) -> Iterator[dg.MaterializeResult[Any]]:
     """What Dagster hears of a load."""
     feed = account.feed
     _tell_of_new_data(context, feed, account.status)
     version = dg.DataVersion(str(account.status.revision))
-    # A run that a sensor asked for ends here when it brought nothing new: what is below has no work to do.
-    ends = IF_NEW_TAG in context.run.tags and _last_version(context, raw_key(feed)) == version.value
+    # A run that nobody asked for ends here when it brought nothing new and nothing that it was to make is out of date.
+    below = {key.to_user_string() for key in context.run.asset_selection or ()} & set(
+        state.project.below([raw_name(feed)])
+    )
+    idle = not any(state.outdated(name) for name in below)
+    ends = BY_ITSELF_TAG in context.run.tags and _last_version(context, raw_key(feed)) == version.value and idle
     for key, metadata in ((raw_key(feed), account.of_raw()), (quarantine_key(feed), account.of_quarantine())):
         if ends:
             context.log_event(dg.AssetObservation(key, metadata=metadata))

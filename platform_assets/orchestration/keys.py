@@ -8,8 +8,11 @@ from typing import Final
 import dagster as dg
 
 from platform_assets.engine.feed import Feed
+from platform_assets.orchestration.state import raw_name
 
 WRITER_POOL: Final = "duckdb_writer"
+# On runs that sensors and automation ask for: what they find to be done already, or not yet possible, is no failure.
+BY_ITSELF_TAG: Final = "platform/by_itself"
 RELEASE_KEY: Final = dg.AssetKey("release")
 
 
@@ -20,7 +23,7 @@ def deliveries_key(feed: Feed) -> dg.AssetKey:
 
 def raw_key(feed: Feed) -> dg.AssetKey:
     """The key of a feed's accepted rows."""
-    return dg.AssetKey(["raw", feed.origin, feed.name])
+    return dg.AssetKey(raw_name(feed).split("/"))
 
 
 def quarantine_key(feed: Feed) -> dg.AssetKey:
@@ -31,6 +34,11 @@ def quarantine_key(feed: Feed) -> dg.AssetKey:
 def sensor_name(feed: Feed) -> str:
     """The name of the sensor that looks for the feed's files."""
     return f"{feed.name}_files"
+
+
+def feed_tag(feed: Feed) -> str:
+    """The tag of every run that loads the feed; its value is `true`. A run may load several."""
+    return f"platform/feed.{feed.name}"
 
 
 def mart_key(mart: str) -> dg.AssetKey:

@@ -12,9 +12,8 @@ import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
-from platform_assets.engine.contract import version_of
 from platform_assets.engine.feed import Feed
 from platform_assets.engine.mart import Mart
 from platform_assets.errors import ConfigurationError
@@ -32,12 +31,6 @@ def dbt_digest() -> str:
         if path.is_file() and path.relative_to(DBT_PROJECT).parts[0] not in _NOT_SOURCE:
             digest.update(path.relative_to(DBT_PROJECT).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:16]
-
-
-def code_version(feeds: Iterable[Feed], marts: Iterable[Mart]) -> str:
-    """Changes whenever the same deliveries might give other marts or other verdicts on them."""
-    contracts = [feed.version() for feed in feeds] + [version_of(mart.contract) for mart in marts]
-    return hashlib.sha256(repr((dbt_digest(), contracts)).encode()).hexdigest()[:16]
 
 
 def current_manifest() -> Path:
@@ -75,6 +68,28 @@ def reached(edges: Mapping[_Node, Sequence[_Node]], starts: Iterable[_Node]) -> 
             found.add(node)
             ahead += edges.get(node, [])
     return found
+
+
+def declared_in(node: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a node's `meta: {dagster: …}` says."""
+    declared: Mapping[str, Any] = node.get("config", {}).get("meta", {}).get("dagster", {})
+    return declared
+
+
+def is_asset(manifest: Mapping[str, Any], key: str) -> bool:
+    """Whether the node has a table or a view of its own."""
+    node = manifest["nodes"].get(key)
+    return (
+        node is not None
+        and node["resource_type"] in ("model", "snapshot", "seed")
+        and node["config"]["materialized"] != "ephemeral"
+    )
+
+
+def asset_name(node: Mapping[str, Any]) -> str:
+    """What the asset of a model, snapshot or seed is called: `<folder>/…/<model>`."""
+    folders = [part for part in node["fqn"][1:-1] if part != node["name"]]
+    return "/".join([*(["snapshots"] if node["resource_type"] == "snapshot" else folders), node["name"]])
 
 
 def mart_needs(feeds: Iterable[Feed], marts: Iterable[Mart]) -> dict[str, list[str]]:

@@ -8,13 +8,14 @@ from typing import Any, Final
 
 import dagster as dg
 
+from platform_assets.engine.builds import Judged
 from platform_assets.engine.contract import columns_of, describe
 from platform_assets.engine.mart import Mart, MartReport, check_marts
 from platform_assets.orchestration.keys import WRITER_POOL, mart_key
 from platform_assets.orchestration.resources import DeploymentResource
 from platform_assets.orchestration.runbooks import of_check, shown
 
-_CONTRACT: Final = "contract"
+CONTRACT: Final = "contract"
 
 
 def mart_checks(marts: Sequence[Mart]) -> dg.AssetChecksDefinition:
@@ -27,7 +28,7 @@ def mart_checks(marts: Sequence[Mart]) -> dg.AssetChecksDefinition:
         return f"Every row keeps {mart.contract.__name__}: {len(columns)} columns, {rules} rules. {promised}"
 
     specs = [
-        dg.AssetCheckSpec(_CONTRACT, asset=mart_key(mart.name), blocking=True, description=described(mart))
+        dg.AssetCheckSpec(CONTRACT, asset=mart_key(mart.name), blocking=True, description=described(mart))
         for mart in marts
     ]
 
@@ -38,10 +39,23 @@ def mart_checks(marts: Sequence[Mart]) -> dg.AssetChecksDefinition:
         wanted = {key.asset_key for key in context.selected_asset_check_keys}
         with deployment.opened(context) as opened:
             reports = check_marts([mart for mart in marts if mart_key(mart.name) in wanted], opened.warehouse)
-        for mart, report in reports.items():
-            yield _result(mart_key(mart.name), report)
+            results = [_result(mart_key(mart.name), report) for mart, report in reports.items()]
+            versions = {name: made.version for name, made in opened.builds.read().made.items()}
+            opened.builds.note(
+                judged=[
+                    Judged(name, CONTRACT, versions[name], result.passed, result.description or "", opened.clock())
+                    for result in results
+                    if (name := _asset_of(result)) in versions
+                ]
+            )
+        yield from results
 
     return check_all
+
+
+def _asset_of(result: dg.AssetCheckResult) -> str:
+    assert result.asset_key is not None
+    return result.asset_key.to_user_string()
 
 
 def _result(key: dg.AssetKey, report: MartReport) -> dg.AssetCheckResult:
@@ -51,8 +65,8 @@ def _result(key: dg.AssetKey, report: MartReport) -> dg.AssetCheckResult:
         metadata["samples"] = dg.MetadataValue.json(list(report.samples))
     return dg.AssetCheckResult(
         asset_key=key,
-        check_name=_CONTRACT,
+        check_name=CONTRACT,
         passed=passed,
         description=report.problem or f"{report.broken} of {report.rows} rows break the contract",
-        metadata=metadata if passed else metadata | shown(of_check(_CONTRACT)),
+        metadata=metadata if passed else metadata | shown(of_check(CONTRACT)),
     )

@@ -8,16 +8,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any, Final
+from typing import Final
 
 import dagster as dg
 
-from platform_assets.orchestration.automation import UNDER_WAY, evaluations
+from platform_assets.orchestration.automation import UNDER_WAY
 from platform_assets.orchestration.dagster_internals import (
+    COMPLETED_ASSET_CHECK_EXECUTION_RECORD_STATUSES,
     AssetCheckExecutionRecord,
+    AssetCheckExecutionRecordStatus,
     AssetGraph,
     AssetRecord,
-    AutomationConditionEvaluation,
     InstigatorState,
     InstigatorType,
     TickStatus,
@@ -36,6 +37,7 @@ from platform_assets.orchestration.keys import WRITER_POOL
 # A check that only says what follows: a delivery is missing, or something keeps it from its assets. That is the cause.
 CONSEQUENCES: Final = ("fresh",)
 _DAEMON_SILENT_S: Final = 60
+_RUNS_IN_FLIGHT: Final = 20
 # What drives runs; others only look.
 _NEEDED_DAEMONS: Final = ("SENSOR", "ASSET", "QUEUED_RUN_COORDINATOR")
 
@@ -182,14 +184,6 @@ class Observed:
         pending = self.instance.event_log_storage.get_concurrency_info(WRITER_POOL).pending_steps
         return any(step.run_id == run.run_id and step.assigned_timestamp is None for step in pending)
 
-    def condition_of(self, asset: dg.AssetKey) -> AutomationConditionEvaluation[Any] | None:
-        """The last evaluation of the asset's automation condition."""
-        storage = self.instance.schedule_storage
-        records = storage.get_auto_materialize_asset_evaluations(asset, limit=1) if storage is not None else []
-        if not records:
-            return None
-        return records[0].get_evaluation_with_run_ids().evaluation
-
     def below(self, assets: Iterable[dg.AssetKey]) -> tuple[str, ...]:
         """Everything that is made from the assets, inputs first."""
         found = set(assets)
@@ -211,3 +205,22 @@ class Observed:
 
 def _moment(timestamp: float) -> datetime:
     return datetime.fromtimestamp(timestamp, tz=UTC)
+
+
+def evaluations(
+    instance: dg.DagsterInstance, checks: Sequence[dg.AssetCheckKey]
+) -> dict[dg.AssetCheckKey, AssetCheckExecutionRecord]:
+    """The last finished evaluation of each check, where there is one; else the one that is planned."""
+    records = dict(instance.event_log_storage.get_latest_asset_check_execution_by_key(checks))
+    for key, record in records.items():
+        if record.status == AssetCheckExecutionRecordStatus.PLANNED:
+            records[key] = _last_evaluated(instance, record)
+    return records
+
+
+def _last_evaluated(instance: dg.DagsterInstance, planned: AssetCheckExecutionRecord) -> AssetCheckExecutionRecord:
+    """The newest finished evaluation, where a run that waits behind this one plans another; `planned` if none is."""
+    evaluated = instance.event_log_storage.get_asset_check_execution_history(
+        planned.key, limit=_RUNS_IN_FLIGHT, status=COMPLETED_ASSET_CHECK_EXECUTION_RECORD_STATUSES
+    )
+    return max(evaluated, key=lambda record: record.event.timestamp if record.event else 0.0, default=planned)

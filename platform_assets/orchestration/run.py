@@ -12,13 +12,16 @@ import dagster as dg
 from platform_assets.definitions import build_definitions
 from platform_assets.engine.deployment import Deployment
 from platform_assets.errors import ConfigurationError
-from platform_assets.orchestration.configured import declared_feeds
+from platform_assets.orchestration.automation import keys_of
+from platform_assets.orchestration.configured import declared_feeds, declared_marts
 from platform_assets.orchestration.failures import innermost, said
 from platform_assets.orchestration.instance import kept_open, open_instance, prepare_dagster_home
 from platform_assets.orchestration.keys import quarantine_key, raw_key
+from platform_assets.orchestration.manifest import current_manifest
 from platform_assets.orchestration.observed import Observed
 from platform_assets.orchestration.process import PROCESS_TAG, process_name
 from platform_assets.orchestration.resources import OpensDeployment
+from platform_assets.orchestration.state import State, project_of
 from platform_assets.orchestration.why import Reason, asset_named, why
 from platform_assets.settings import Settings
 
@@ -49,19 +52,13 @@ class RunOutcome:
     failures: tuple[str, ...]
 
 
-def run_everything(settings: Settings, tell: Callable[[str], None], feeds: Collection[str] | None = None) -> RunOutcome:
-    """Take in what is new, build, check and release; only `feeds` and what is below them, if they are named."""
+def run_assets(settings: Settings, tell: Callable[[str], None], wanted: Collection[str] | None = None) -> RunOutcome:
+    """Make the assets called `wanted`, all if none are named, taking in what is new for the feeds among them."""
     definitions = build_definitions(OpensDeployment(tell))
-    own = [
-        key
-        for feed in declared_feeds()
-        if feeds is None or feed.name in feeds
-        for key in (raw_key(feed), quarantine_key(feed))
-    ]
-    selection = dg.AssetSelection.all() if feeds is None else dg.AssetSelection.assets(*own).downstream()
-    graph = definitions.resolve_asset_graph()
+    everything = definitions.resolve_asset_graph().executable_asset_keys
     # Named one by one, so that whoever looks at the run knows what it was to make.
-    named = selection.resolve(graph) & graph.executable_asset_keys
+    named = set(everything if wanted is None else keys_of(wanted))
+    named |= {quarantine_key(feed) for feed in declared_feeds() if raw_key(feed) in named}
     return _execute(settings, definitions.resolve_job_def("everything"), sorted(named, key=str))
 
 
@@ -89,7 +86,8 @@ def ask_why(settings: Settings, deployment: Deployment, asset: str) -> tuple[str
     with dg.DagsterInstance.get() as instance:
         seen = Observed(instance, graph, deployment.clock())
         key = asset_named(asset, seen)
-        return key.to_user_string(), why(key, seen, deployment)
+        state = State.of(project_of(deployment.feeds, declared_marts(), current_manifest()), deployment)
+        return key.to_user_string(), why(key, seen, deployment, state)
 
 
 def _execute(settings: Settings, job: dg.JobDefinition, assets: Sequence[dg.AssetKey] | None = None) -> RunOutcome:

@@ -11,30 +11,30 @@ from typing import Any, Final
 import dagster as dg
 
 from platform_assets.engine import failpoint
-from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.feed import Feed
 from platform_assets.engine.landing import Arrival, settled
-from platform_assets.orchestration.automation import UNDER_WAY, followers, unfit
-from platform_assets.orchestration.feeds import IF_NEW_TAG
-from platform_assets.orchestration.keys import quarantine_key, raw_key, sensor_name
+from platform_assets.orchestration.automation import UNDER_WAY, asked_for, barred, keys_of
+from platform_assets.orchestration.keys import BY_ITSELF_TAG, feed_tag, quarantine_key, raw_key, sensor_name
 from platform_assets.orchestration.process import DIED_TAG
 from platform_assets.orchestration.resources import OpensDeployment
+from platform_assets.orchestration.state import Project, State, raw_name
 
-FEED_TAG: Final = "platform/feed"
 _SENSOR_INTERVAL_S: Final = 5
 _MOST_FILES: Final = 1_000
 _MOST_BYTES: Final = 10 * 1000**3
 _DEATHS: Final = 5
 
 
-def feed_sensor(feed: Feed) -> dg.SensorDefinition:
-    """Asks for a run when files of the feed may be new; the ledger decides whether they are.
+def feed_sensor(feed: Feed, project: Project) -> dg.SensorDefinition:
+    """Asks for a run when files of the feed may be new, or its rows were not told of or not checked; the ledger decides
+    what is new.
 
     One run at a time, of at most 1,000 files or 10 GB: the next tick asks for more. The run goes on to what the new
-    data sets going below, unless more is waiting or something there must not be built upon.
+    rows make out of date, unless more is waiting or something holds that back.
     The cursor holds what was last asked for, so that a run that could not take it in is asked for again,
     ever more rarely; losing it costs one run that finds nothing.
     """
+    raw = raw_name(feed)
 
     @dg.sensor(
         name=sensor_name(feed),
@@ -52,27 +52,33 @@ def feed_sensor(feed: Feed) -> dg.SensorDefinition:
         last = _last_run(context.instance, feed)
         if last is not None and last.status in UNDER_WAY:
             return dg.SkipReason(f"{len(ready)} new files; run {last.run_id} is under way")
-        # A run that is executed again keeps the tag of the one before, emptied.
-        died = last is not None and bool(last.tags.get(DIED_TAG))
-        unbuilt = died and _unbuilt(opened, here)
-        if not ready and not unbuilt:
+        state = State.of(project, opened)
+        unaudited = state.outdated(raw)
+        if not ready and unaudited is None:
             return dg.SkipReason(_left_alone(unseen) if unseen else "no new file")
+        if not ready and (why := barred(state, opened, context.instance, [raw]).get(raw)) is not None:
+            return dg.SkipReason(f"{raw}: {unaudited}; {why.said}")
         portion = _portion(ready)
-        asked = hashlib.sha256(repr((unbuilt, [(a.slot, a.seen) for a in portion])).encode()).hexdigest()[:16]
         before = _cursor(context.cursor)
-        again = before["tries"] if before["asked"] == asked else 0
-        # What died said nothing of the files: the first such tries are not waited for.
+        asked = hashlib.sha256(repr([(a.slot, a.seen) for a in portion]).encode()).hexdigest()[:16] if ready else ""
+        again = before["tries"] if ready and before["asked"] == asked else 0
+        if again and last is not None and last.status == dg.DagsterRunStatus.CANCELED:
+            said = f"run {last.run_id} was cancelled; they wait for another file, or for a person to run {raw}"
+            return dg.SkipReason(f"{len(ready)} new files: {said}")
+        # A run that is executed again keeps the tag of the one before, emptied. What died said nothing of the files:
+        # the first such tries are not waited for.
+        died = last is not None and bool(last.tags.get(DIED_TAG))
         wait_s = min(30 * 2**again, 3600) if again > (_DEATHS if died else 0) else 0
         if now.timestamp() < before["at"] + wait_s:
             return dg.SkipReason(f"{len(ready)} new files were asked for {again} times; waiting before the next try")
         failpoint.reached("mid-tick")
         wanted = [raw_key(feed), quarantine_key(feed)]
-        if len(portion) == len(ready) and context.repository_def is not None:
-            graph = context.repository_def.asset_graph
-            wanted += followers(graph, wanted, unfit(context.instance, graph))
+        if len(portion) == len(ready):
+            below = set(project.below([raw]))
+            wanted += keys_of([n for n in asked_for(state, opened, context.instance, [raw]) if n in below])
         request = dg.RunRequest(
             asset_selection=wanted,
-            tags={FEED_TAG: feed.name} | ({} if unbuilt else {IF_NEW_TAG: "true"}),
+            tags={feed_tag(feed): "true", BY_ITSELF_TAG: "true"},
             run_config={"ops": {f"ingest_{feed.name}": {"config": {"most_files": len(portion) or 1}}}},
         )
         cursor = json.dumps({"asked": asked, "tries": again + 1, "at": now.timestamp()})
@@ -92,15 +98,8 @@ def _portion(ready: Sequence[Arrival]) -> Sequence[Arrival]:
 
 
 def _last_run(instance: dg.DagsterInstance, feed: Feed) -> dg.DagsterRun | None:
-    found = instance.get_runs(dg.RunsFilter(tags={FEED_TAG: feed.name}), limit=1)
+    found = instance.get_runs(dg.RunsFilter(tags={feed_tag(feed): "true"}), limit=1)
     return found[0] if found else None
-
-
-def _unbuilt(deployment: Deployment, feed: Feed) -> bool:
-    """Whether the feed has rows that the current release lacks, by what was published of the ledger."""
-    release = deployment.releases.current()
-    built = 0 if release is None else release.built_from.get(feed.name, 0)
-    return any(receipt.revision > built for receipt in deployment.receipts_published(feed) if receipt.accepted)
 
 
 def _left_alone(unseen: Sequence[Arrival]) -> str:

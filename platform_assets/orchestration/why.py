@@ -4,10 +4,10 @@ Belongs here: what is asked, in which order, and how the answer reads. Does not:
 told unasked (problems.py).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import dagster as dg
 
@@ -16,10 +16,11 @@ from platform_assets.engine.feed import Feed
 from platform_assets.engine.landing import settled
 from platform_assets.engine.promise import missing
 from platform_assets.errors import ConfigurationError
-from platform_assets.orchestration.dagster_internals import AutomationConditionEvaluation
+from platform_assets.orchestration.automation import barred
 from platform_assets.orchestration.keys import deliveries_key, quarantine_key, raw_key, sensor_name
 from platform_assets.orchestration.observed import CONSEQUENCES, Observed
 from platform_assets.orchestration.process import PROCESS_TAG
+from platform_assets.orchestration.state import State
 
 Kind = Literal[
     "daemon down",
@@ -35,21 +36,14 @@ Kind = Literal[
     "run under way",
     "run failed",
     "dbt error",
-    "condition not met",
-    "never made",
+    "held back",
+    "run cancelled",
+    "waits to try again",
+    "not asked for yet",
     "all is well",
 ]
 AUTOMATION: Final = "automation"
 _FILES: Final = 3
-# What keeps `automation` from asking, by the names that Dagster gives the parts of a condition.
-_UNMET: Final = {
-    "any_input_has_new_data": "no input has new data",
-    "all_inputs_passed_their_blocking_checks": "a blocking check of an input has not passed since the input was made",
-    "any_deps_missing": "an input has never been made",
-    "any_deps_in_progress": "an input is being made",
-    "in_progress": "it is being made",
-    "cron_tick_passed": "its time has not come",
-}
 
 
 @dataclass(frozen=True)
@@ -63,9 +57,13 @@ class Reason:
     since: datetime | None = None
 
 
-def why(asset: dg.AssetKey, seen: Observed, deployment: Deployment) -> list[Reason]:
+def why(asset: dg.AssetKey, seen: Observed, deployment: Deployment, state: State) -> list[Reason]:
     """Everything that keeps data from the asset, the first cause first; that all is well, if nothing does."""
-    found = [reason for key in seen.above(asset) for reason in _Asking(seen, deployment, key).reasons()]
+    found = [
+        reason
+        for key in seen.above(asset)
+        for reason in _Asking(seen, deployment, state, key, asked=key == asset).reasons()
+    ]
     if found:
         return found
     at = seen.made.get(asset)
@@ -91,8 +89,10 @@ def asset_named(name: str, seen: Observed) -> dg.AssetKey:
 class _Asking:
     """What is asked of one asset."""
 
-    def __init__(self, seen: Observed, deployment: Deployment, key: dg.AssetKey) -> None:
+    def __init__(self, seen: Observed, deployment: Deployment, state: State, key: dg.AssetKey, *, asked: bool) -> None:
         self._seen = seen
+        self._state = state
+        self._asked = asked
         self._deployment = deployment
         self._key = key
         self._name = key.to_user_string()
@@ -104,7 +104,7 @@ class _Asking:
                 return
         yield from self._failed()
         yield from self._checks()
-        yield from self._not_run()
+        yield from self._out_of_date()
 
     def _reason(self, kind: Kind, said: str, then: str, since: datetime | None = None) -> Reason:
         return Reason(self._name, kind, said, then, since)
@@ -232,47 +232,32 @@ class _Asking:
             then = f'Its page in the UI shows rows; after mending: `platform check "key:{self._name}"`.'
             yield self._reason("check failed", said, then, check.at)
 
-    def _not_run(self) -> Iterator[Reason]:
-        """Why an asset has not been made of the newest inputs."""
-        at = self._seen.made.get(self._key)
-        newer = [
-            key for key in self._seen.graph.get(self._key).parent_keys
-            if (made := self._seen.made.get(key)) is not None and (at is None or made > at)
-        ]  # fmt: skip
-        parents = [key for key in self._seen.graph.get(self._key).parent_keys if key.path[0] != "deliveries"]
-        if not parents or (at is not None and not newer):
+    def _out_of_date(self) -> Iterator[Reason]:
+        """Why an asset that is out of date is not made anew."""
+        state = self._state
+        if self._name not in state.project.nodes or not state.begun:
             return
-        if at is None and not newer:
-            yield self._reason("never made", "it has never been made, nor have its inputs", "`platform run` makes it.")
+        why = state.outdated(self._name)
+        if why is None:
             return
-        first = min(newer, key=str).to_user_string()
-        waiting = f"{first} is newer" if at is not None else f"it has never been made; {first} has"
         if (run := self._seen.run_of(self._key)) is not None:
-            yield self._of_run(run, waiting)
+            yield self._of_run(run, why)
             return
-        if down := self._nothing_drives(AUTOMATION, waiting):
+        if (cause := state.first_cause(self._name)) is not None:
+            # What is above says itself what is wrong with it.
+            if self._asked:
+                then = "It is made by itself as soon as that is mended."
+                yield self._reason("held back", f"{why}; held back, since {cause.said}", then)
+            return
+        feed = state.project.nodes[self._name].feed
+        if down := self._nothing_drives(AUTOMATION if feed is None else sensor_name(feed), why):
             yield down
             return
-        unmet = list(_unmet(self._seen.condition_of(self._key)))
-        if unmet:
-            said = f"{waiting}, but {'; '.join(unmet)}"
-            yield self._reason("condition not met", said, "It is made by itself when that has changed.")
-
-
-def _unmet(evaluation: AutomationConditionEvaluation[Any] | None) -> Iterator[str]:
-    """What of an automation condition did not hold, in words."""
-    if evaluation is None:
-        return
-    holds: Callable[[AutomationConditionEvaluation[Any]], bool] = lambda each: not each.true_subset.is_empty  # noqa: E731
-    for part in evaluation.child_evaluations:
-        label = next((known for known in _UNMET if any(known in text for text in _names(part))), None)
-        if not holds(part) and label is not None:
-            yield _UNMET[label]
-        elif not holds(part):
-            yield part.condition_snapshot.name or part.condition_snapshot.description
-
-
-def _names(evaluation: AutomationConditionEvaluation[Any]) -> Iterator[str]:
-    for node in evaluation.iter_nodes():
-        yield node.condition_snapshot.name or ""
-        yield node.condition_snapshot.description
+        bar = barred(state, self._deployment, self._seen.instance, [self._name]).get(self._name)
+        if bar is None:
+            yield self._reason("not asked for yet", why, "It is asked for within seconds.")
+        elif bar.person:
+            yield self._reason("run cancelled", f"{why}; {bar.said}", "`platform run` makes it at once.")
+        else:
+            then = "It is tried again by itself; `platform run` tries at once."
+            yield self._reason("waits to try again", f"{why}; {bar.said}", then)

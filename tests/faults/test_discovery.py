@@ -13,6 +13,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from modelled import project_of_shop
 from shop import SALES, Shop, child, ended, numbered, sales
 
 from platform_assets.engine import failpoint
@@ -166,7 +167,8 @@ def tick(shop: Shop, monkeypatch: pytest.MonkeyPatch, cursor: str | None = None)
     """What the feed's sensor says now."""
     monkeypatch.setattr("platform_assets.orchestration.resources.OpensDeployment.look", lambda _: shop.deployment)
     with dg.DagsterInstance.ephemeral() as instance:
-        said = feed_sensor(shop.feed)(dg.build_sensor_context(instance=instance, cursor=cursor))
+        sensor = feed_sensor(shop.feed, project_of_shop(shop.feed))
+        said = sensor(dg.build_sensor_context(instance=instance, cursor=cursor))
     assert isinstance(said, dg.SensorResult | dg.SkipReason)
     return said
 

@@ -220,7 +220,8 @@ def test_what_a_killed_build_has_left_is_swept_before_the_next(shop: Shop) -> No
     with duckdb.connect(str(shop.deployment.warehouse.marts)) as marts:
         marts.execute("CREATE TABLE daily__dbt_backup AS SELECT 1; CREATE VIEW daily__dbt_tmp AS SELECT 1")
     shop.query("CREATE VIEW stg__dbt_tmp AS SELECT 1")
-    shop.deployment.begin_build([], None, leftovers=("__dbt_tmp", "__dbt_backup"))
+    with shop.deployment.begin_build([], "run", leftovers=("__dbt_tmp", "__dbt_backup")):
+        pass
     with duckdb.connect(str(shop.deployment.warehouse.marts)) as marts:
         assert marts.execute("SELECT table_name FROM duckdb_tables()").fetchall() == [("daily",)]
         assert marts.execute("SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall() == []

@@ -10,6 +10,7 @@ from typing import Any
 import dagster as dg
 import duckdb
 import pytest
+from modelled import project_of_shop
 from shop import SALES, Shop, child, ended, ingest_in_child, numbered, sales
 
 from platform_assets.engine import warehouse
@@ -134,7 +135,7 @@ def materialized(shop: Shop) -> dg.ExecuteInProcessResult:
     """A run of the feed and its checks, on a Dagster that knows of none before."""
     with dg.DagsterInstance.ephemeral() as instance:
         return dg.materialize(
-            [feed_assets(shop.feed)],
+            [feed_assets(shop.feed, project_of_shop(shop.feed))],
             resources={"deployment": OpensDeployment()},
             instance=instance,
             raise_on_error=False,

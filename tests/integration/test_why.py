@@ -5,23 +5,25 @@ import signal
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import duckdb
 import pytest
 from deployed import Deployed
+from modelled import MODEL, Modelled, modelled
+from shop import Shop, sales
 
 from platform_assets.definitions import build_definitions
 from platform_assets.engine.alerts import Problem
 from platform_assets.engine.deployment import Deployment
-from platform_assets.orchestration.automation import on_cron
 from platform_assets.orchestration.configured import declared_feeds, declared_marts
 from platform_assets.orchestration.freshness import Standing
 from platform_assets.orchestration.instance import reconcile
+from platform_assets.orchestration.manifest import current_manifest
 from platform_assets.orchestration.observed import Observed
 from platform_assets.orchestration.problems import SECTIONS
+from platform_assets.orchestration.state import RELEASE, State, project_of, raw_name
 from platform_assets.orchestration.why import Reason, asset_named, why
 
 SALES = "retail/order_lines/2026-03-17.csv"
@@ -48,7 +50,8 @@ def asked(world: Deployed, graph: Any, asset: str, now: datetime | None = None) 
     deployment = Deployment(declared_feeds(), home=world.home, landing=world.landing, clock=lambda: clock)
     with world.instance() as instance:
         seen = Observed(instance, graph, clock)
-        return why(asset_named(asset, seen), seen, deployment)
+        state = State.of(project_of(deployment.feeds, declared_marts(), current_manifest()), deployment)
+        return why(asset_named(asset, seen), seen, deployment, state)
 
 
 def wrong(world: Deployed, graph: Any, now: datetime | None = None) -> dict[str, Problem]:
@@ -184,7 +187,7 @@ def test_an_error_of_dbt(world: Deployed, graph: Any) -> None:
     with duckdb.connect(str(world.home / "warehouse.duckdb")) as shell:
         shell.execute("ALTER TABLE snapshots.product_prices RENAME COLUMN dbt_valid_to TO lost")
     time.sleep(2.1)
-    (world.home / "last-run-failed").touch()  # so that everything is built
+    (world.home / "builds.sqlite").unlink()  # so that everything is built
     assert world.platform("run", "--json").code == 1
     with duckdb.connect(str(world.home / "warehouse.duckdb")) as shell:
         shell.execute("ALTER TABLE snapshots.product_prices RENAME COLUMN lost TO dbt_valid_to")
@@ -198,35 +201,34 @@ def test_an_error_of_dbt(world: Deployed, graph: Any) -> None:
     assert not [key for key in wrong(world, graph, IN_TIME) if key.startswith("model:")]
 
 
-def test_a_condition_that_is_not_met(tmp_path: Path) -> None:
-    @dg.asset
-    def orders() -> None: ...
+def of_shop(world: Modelled, name: str) -> list[Reason]:
+    """What keeps data from an asset of the shop, its deliveries apart."""
+    for daemon in ("SENSOR", "ASSET", "QUEUED_RUN_COORDINATOR"):
+        _beat(world.instance, daemon)
+    seen = Observed(world.instance, world.definitions.resolve_asset_graph(), world.shop.clock())
+    key = dg.AssetKey(name.split("/"))
+    found = why(key, seen, world.shop.deployment, world.state)
+    return [reason for reason in found if not reason.asset.startswith("deliveries/")]
 
-    @dg.asset(deps=[orders], automation_condition=on_cron("0 6 * * 1", "UTC"))
-    def weekly() -> None: ...
 
-    definitions = dg.Definitions(assets=[orders, weekly])
-    silent = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-    (tmp_path / "dagster.yaml").write_text("telemetry: {enabled: false}")
-    with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
-        job = definitions.resolve_implicit_global_asset_job_def()
-        job.execute_in_process(instance=instance, run_config=silent)
-        job.get_subset(asset_selection={dg.AssetKey("orders")}).execute_in_process(instance=instance, run_config=silent)
-        # The tester's own selection of all assets uses a beta parameter.
-        ticked = dg.evaluate_automation_conditions(
-            definitions, instance, asset_selection=dg.AssetSelection.assets(weekly)
-        )
-        (evaluation,) = [each.serializable_evaluation for each in ticked.results if each.key == dg.AssetKey("weekly")]
-        assert instance.schedule_storage is not None
-        instance.schedule_storage.add_auto_materialize_asset_evaluations(1, [evaluation.with_run_ids(set())])
-        for name in ("SENSOR", "ASSET", "QUEUED_RUN_COORDINATOR"):
-            _beat(instance, name)
-        seen = Observed(instance, definitions.resolve_asset_graph(), datetime.now(tz=UTC))
-        nowhere = Deployment([], home=Path("/nonexistent"), landing=Path("/nonexistent"))
-        (only,) = why(dg.AssetKey("weekly"), seen, nowhere)
-    assert only.kind == "condition not met"
-    assert "orders is newer" in only.said
-    assert "its time has not come" in only.said
+def test_what_is_held_back_waits_or_was_cancelled(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    with modelled(shop, monkeypatch) as world:
+        shop.deliver("a.csv", sales("S1,1", "S2,bad"))
+        world.by_itself()
+        kinds = {reason.asset: (reason.kind, reason.said) for reason in of_shop(world, RELEASE)}
+        assert kinds[raw_name(world.feed)][0] == "check failed"
+        assert kinds[RELEASE][0] == "held back"
+        assert "rejects_within_tolerance of raw//sales failed" in kinds[RELEASE][1]
+        shop.deliver("a.csv", sales("S1,1", "S2,2"))
+        world.by_hand(raw_name(world.feed))
+        (asked,) = of_shop(world, MODEL)
+        assert (asked.asset, asked.kind) == (MODEL, "not asked for yet")
+        world.came_to([MODEL, RELEASE], dg.DagsterRunStatus.CANCELED)
+        (cancelled,) = of_shop(world, MODEL)
+        assert (cancelled.asset, cancelled.kind) == (MODEL, "run cancelled")
+        assert "platform run" in cancelled.then
+        world.came_to([MODEL, RELEASE], dg.DagsterRunStatus.FAILURE)
+        assert "waits to try again" in {reason.kind for reason in of_shop(world, MODEL)}
 
 
 def _beat(instance: dg.DagsterInstance, daemon: str) -> None:

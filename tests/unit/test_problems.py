@@ -19,6 +19,7 @@ from dagster._core.scheduler.instigation import (
 )
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster_shared.error import SerializableErrorInfo
+from modelled import project_of_shop
 from shop import Shop, sales
 
 from platform_assets.engine.deployment import Deployment
@@ -44,7 +45,7 @@ def seen(shop: Shop, instance: dg.DagsterInstance) -> Observed:
     return Observed(
         instance,
         dg.Definitions(
-            assets=[feed_assets(shop.feed)], resources={"deployment": OpensDeployment()}
+            assets=[feed_assets(shop.feed, project_of_shop(shop.feed))], resources={"deployment": OpensDeployment()}
         ).resolve_asset_graph(),
         shop.clock(),
     )

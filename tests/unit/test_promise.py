@@ -88,7 +88,7 @@ def fresh_marts(
 
 
 def release(number: int, created: datetime, revision: int) -> Release:
-    return Release(str(number), "", created.isoformat(), {"sales": revision}, "", {"mart": 1})
+    return Release(str(number), "", created.isoformat(), {"sales": revision}, {"mart": 1})
 
 
 # ---- the calendar

@@ -2,83 +2,24 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import dagster as dg
 import pytest
+from modelled import MODEL, Modelled, modelled
 from shop import SALES, Shop, sales
 
-from platform_assets.engine.feed import Feed, seconds
+from platform_assets.engine.feed import seconds
 from platform_assets.orchestration import sensors
-from platform_assets.orchestration.automation import on_new_data
-from platform_assets.orchestration.feeds import IF_NEW_TAG, feed_assets
-from platform_assets.orchestration.keys import quarantine_key, raw_key
+from platform_assets.orchestration.keys import feed_tag, quarantine_key, raw_key
 from platform_assets.orchestration.process import DIED_TAG
-from platform_assets.orchestration.resources import OpensDeployment
-
-SILENT = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-
-
-@dataclass
-class Watched:
-    """The shop with Dagster around it: its feed, a mart below, its sensor."""
-
-    shop: Shop
-    instance: dg.DagsterInstance
-    cursor: str | None = None
-
-    @property
-    def feed(self) -> Feed:
-        return self.shop.feed
-
-    @property
-    def definitions(self) -> dg.Definitions:
-        @dg.asset(deps=[raw_key(self.feed)], automation_condition=on_new_data())
-        def revenue() -> None: ...
-
-        return dg.Definitions(
-            assets=[feed_assets(self.feed), revenue],
-            sensors=[sensors.feed_sensor(self.feed)],
-            resources={"deployment": OpensDeployment()},
-        )
-
-    def tick(self) -> dg.RunRequest | str:
-        """What the sensor asks for, or why it does not."""
-        context = dg.build_sensor_context(instance=self.instance, cursor=self.cursor, definitions=self.definitions)
-        said = sensors.feed_sensor(self.feed)(context)
-        if isinstance(said, dg.SkipReason):
-            return said.skip_message or ""
-        assert isinstance(said, dg.SensorResult)
-        self.cursor = said.cursor
-        (request,) = said.run_requests or ()
-        return request
-
-    def run(self, request: dg.RunRequest) -> dg.ExecuteInProcessResult:
-        """The run that was asked for."""
-        job = self.definitions.resolve_implicit_global_asset_job_def()
-        return job.execute_in_process(
-            instance=self.instance,
-            asset_selection=list(request.asset_selection or ()),
-            run_config=dict(request.run_config) | SILENT,
-            tags=dict(request.tags),
-            raise_on_error=False,
-        )
-
-    def began(self, request: dg.RunRequest, status: dg.DagsterRunStatus, **tags: str) -> dg.DagsterRun:
-        """A run of the request that came only so far."""
-        job = self.definitions.resolve_implicit_global_asset_job_def()
-        return self.instance.create_run_for_job(
-            job_def=job, status=status, tags=dict(request.tags) | tags, asset_selection=frozenset({raw_key(self.feed)})
-        )
 
 
 @pytest.fixture
-def watched(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Iterator[Watched]:
-    monkeypatch.setattr(OpensDeployment, "look", lambda _: shop.deployment)
-    monkeypatch.setattr(OpensDeployment, "_open", lambda *_: shop.deployment)
-    with dg.DagsterInstance.ephemeral() as instance:
-        yield Watched(shop, instance)
+def watched(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Iterator[Modelled]:
+    with modelled(shop, monkeypatch) as world:
+        yield world
 
 
 def asked(said: dg.RunRequest | str) -> dg.RunRequest:
@@ -102,18 +43,20 @@ def made(result: dg.ExecuteInProcessResult) -> set[str]:
 # ---- what a run is to do
 
 
-def test_new_files_are_asked_for_with_all_that_they_set_going(watched: Watched) -> None:
+def test_new_files_are_asked_for_with_all_that_they_set_going(watched: Modelled) -> None:
     watched.shop.deliver("a.csv", sales("S1,1"))
     request = asked(watched.tick())
-    assert named(request) == ["sales", "sales", "revenue"]
+    assert named(request) == ["sales", "sales", "revenue", "release"]
+    assert request.tags[feed_tag(watched.feed)] == "true"
     result = watched.run(request)
     assert result.success
-    assert "revenue" in made(result)
+    assert {MODEL, "release"} <= made(result)
+    assert watched.released
     assert watched.tick() == "no new file"
 
 
 def test_a_backlog_is_taken_in_by_bounded_runs_and_built_upon_with_the_last(
-    watched: Watched, monkeypatch: pytest.MonkeyPatch
+    watched: Modelled, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sensors, "_MOST_FILES", 3)
     for number in range(7):
@@ -127,34 +70,34 @@ def test_a_backlog_is_taken_in_by_bounded_runs_and_built_upon_with_the_last(
     assert watched.shop.skus() == [f"S{number}" for number in range(7)]
 
 
-def test_large_files_are_few_to_a_run_but_one_at_least(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_files_are_few_to_a_run_but_one_at_least(watched: Modelled, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sensors, "_MOST_BYTES", 100)
     for number in range(3):
         watched.shop.deliver(f"{number}.csv", sales(*(f"S{number}{line},1" for line in range(20))))
     assert most_files(asked(watched.tick())) == 1
 
 
-def test_while_a_run_is_under_way_nothing_more_is_asked_for(watched: Watched) -> None:
+def test_while_a_run_is_under_way_nothing_more_is_asked_for(watched: Modelled) -> None:
     watched.shop.deliver("a.csv", sales("S1,1"))
-    run = watched.began(asked(watched.tick()), dg.DagsterRunStatus.STARTED)
+    run = watched.came_to(asked(watched.tick()), dg.DagsterRunStatus.STARTED)
     watched.shop.deliver("b.csv", sales("S2,1"))
     assert watched.tick() == f"2 new files; run {run.run_id} is under way"
 
 
-def test_a_delivery_of_nothing_new_builds_nothing(watched: Watched) -> None:
+def test_a_delivery_of_nothing_new_builds_nothing(watched: Modelled) -> None:
     watched.shop.deliver("a.csv", sales("S1,1"))
     watched.run(asked(watched.tick()))
     watched.shop.deliver("again.csv", sales("S1,1"))
     result = watched.run(asked(watched.tick()))
     assert result.success
     assert made(result) == set()
-    assert [event.step_key for event in result.all_events if event.is_step_skipped] == ["revenue"]
+    assert [event.step_key for event in result.all_events if event.is_step_skipped] == ["models", "release"]
     observed = result.get_asset_observation_events()
     assert {event.asset_observation_data.asset_observation.metadata["duplicate"].value for event in observed
             if "duplicate" in event.asset_observation_data.asset_observation.metadata} == {1}  # fmt: skip
 
 
-def test_a_poisonous_file_holds_nobody_back_and_is_checked_for(watched: Watched) -> None:
+def test_a_poisonous_file_holds_nobody_back_and_is_checked_for(watched: Modelled) -> None:
     watched.shop.deliver("a.csv", sales("S1,1"))
     watched.run(asked(watched.tick()))
     watched.shop.deliver("broken.csv", "no,such,columns\n1,2,3\n")
@@ -168,13 +111,13 @@ def test_a_poisonous_file_holds_nobody_back_and_is_checked_for(watched: Watched)
     assert watched.tick() == "no new file"
 
 
-def test_a_file_that_needs_a_moment_to_settle_is_waited_for(watched: Watched) -> None:
+def test_a_file_that_needs_a_moment_to_settle_is_waited_for(watched: Modelled) -> None:
     watched.shop.feed = replace(SALES, source=SALES.source.read_from("sales/*.csv", settle=seconds(0.5)))
     watched.shop.deliver("a.csv", sales("S1,1"))
     assert most_files(asked(watched.tick())) == 1
 
 
-def test_a_file_that_is_still_written_is_not(watched: Watched) -> None:
+def test_a_file_that_is_still_written_is_not(watched: Modelled) -> None:
     watched.shop.feed = replace(SALES, source=SALES.source.read_from("sales/*.csv", settle=seconds(20)))
     watched.shop.deliver("a.csv", sales("S1,1"))
     assert watched.tick() == "1 files are not ready: sales/a.csv is still being written"
@@ -183,40 +126,56 @@ def test_a_file_that_is_still_written_is_not(watched: Watched) -> None:
 # ---- runs that came to nothing
 
 
-def test_what_could_not_be_taken_in_is_asked_for_ever_more_rarely(watched: Watched) -> None:
+def test_what_could_not_be_taken_in_is_asked_for_ever_more_rarely(watched: Modelled) -> None:
     watched.shop.deliver("a.csv", sales("S1,1"))
     for wait_s in (60, 120, 240):
-        watched.began(asked(watched.tick()), dg.DagsterRunStatus.FAILURE)
+        watched.came_to(asked(watched.tick()), dg.DagsterRunStatus.FAILURE)
         assert "waiting before the next try" in str(watched.tick())
         watched.shop.clock.ahead += seconds(wait_s - 5)
         assert "waiting before the next try" in str(watched.tick())
         watched.shop.clock.ahead += seconds(6)
 
 
-def test_files_of_a_run_that_died_are_asked_for_at_once(watched: Watched) -> None:
+def test_files_of_a_run_that_died_are_asked_for_at_once(watched: Modelled) -> None:
     watched.shop.deliver("a.csv", sales("S1,1"))
     for _ in range(3):
-        watched.began(asked(watched.tick()), dg.DagsterRunStatus.FAILURE, **{DIED_TAG: "its process is gone"})
+        watched.came_to(asked(watched.tick()), dg.DagsterRunStatus.FAILURE, **{DIED_TAG: "its process is gone"})
     assert watched.run(asked(watched.tick())).success
     assert watched.shop.skus() == ["S1"]
 
 
-def test_what_was_committed_by_a_run_that_died_is_built_by_another(watched: Watched) -> None:
+def test_what_was_committed_by_a_run_that_died_is_checked_and_built_by_another(watched: Modelled) -> None:
     watched.shop.deliver("a.csv", sales("S1,1"))
     request = asked(watched.tick())
     watched.shop.ingest()  # committed, and then it died
-    watched.began(request, dg.DagsterRunStatus.FAILURE, **{DIED_TAG: "its process is gone"})
-    again = asked(watched.tick())
-    assert IF_NEW_TAG not in again.tags
-    assert "revenue" in made(watched.run(again))
+    watched.came_to(request, dg.DagsterRunStatus.FAILURE, **{DIED_TAG: "its process is gone"})
+    assert {MODEL, "release"} <= made(watched.run(asked(watched.tick())))
+    assert watched.released
+
+
+def test_files_of_a_run_that_a_person_cancelled_wait_for_a_person_or_another_file(watched: Modelled) -> None:
+    watched.shop.deliver("a.csv", sales("S1,1"))
+    watched.came_to(asked(watched.tick()), dg.DagsterRunStatus.CANCELED)
+    assert "was cancelled; they wait for another file, or for a person" in str(watched.tick())
+    watched.shop.deliver("b.csv", sales("S2,1"))
+    assert watched.run(asked(watched.tick())).success
+    assert watched.shop.skus() == ["S1", "S2"]
+
+
+def test_a_run_that_is_executed_again_does_what_the_one_before_had_left(watched: Modelled) -> None:
+    watched.shop.deliver("a.csv", sales("S1,1"))
+    request = asked(watched.tick())
+    watched.shop.ingest()  # loaded, and then cancelled: what is executed again finds no new file
+    watched.came_to(request, dg.DagsterRunStatus.CANCELED)
+    assert {MODEL, "release"} <= made(watched.run(request))
 
 
 @pytest.mark.parametrize("cursor", [None, "", "damaged", "[]", json.dumps({"asked": "x"})])
-def test_a_lost_cursor_costs_a_run_at_most(watched: Watched, cursor: str | None) -> None:
+def test_a_lost_cursor_costs_a_run_at_most(watched: Modelled, cursor: str | None) -> None:
     watched.shop.deliver("a.csv", sales("S1,1"))
-    watched.cursor = cursor
+    watched.cursors["sales_files"] = cursor
     assert watched.run(asked(watched.tick())).success
-    watched.cursor = cursor
+    watched.cursors["sales_files"] = cursor
     assert watched.tick() == "no new file"
     assert watched.shop.skus() == ["S1"]
 
@@ -224,7 +183,7 @@ def test_a_lost_cursor_costs_a_run_at_most(watched: Watched, cursor: str | None)
 # ---- replay through the UI
 
 
-def replayed(watched: Watched, **config: Any) -> dg.ExecuteInProcessResult:
+def replayed(watched: Modelled, **config: Any) -> dg.ExecuteInProcessResult:
     request = dg.RunRequest(
         asset_selection=[raw_key(watched.feed), quarantine_key(watched.feed)],
         run_config={"ops": {"ingest_sales": {"config": {"replay": True, **config}}}},
@@ -232,7 +191,7 @@ def replayed(watched: Watched, **config: Any) -> dg.ExecuteInProcessResult:
     return watched.run(request)
 
 
-def test_archived_deliveries_come_in_again_by_what_the_launchpad_says(watched: Watched) -> None:
+def test_archived_deliveries_come_in_again_by_what_the_launchpad_says(watched: Modelled) -> None:
     watched.shop.load("a.csv", sales("S1,1", "S2,oops"))
     watched.shop.load("b.csv", sales("S3,1"))
     result = replayed(watched, files="*/a.csv", again=True)
@@ -242,7 +201,7 @@ def test_archived_deliveries_come_in_again_by_what_the_launchpad_says(watched: W
     assert watched.shop.reconciles()
 
 
-def test_a_replay_that_changes_nothing_sets_nothing_going(watched: Watched) -> None:
+def test_a_replay_that_changes_nothing_sets_nothing_going(watched: Modelled) -> None:
     watched.shop.load("a.csv", sales("S1,1"))
     first, second = replayed(watched), replayed(watched)
     versions = [
@@ -254,7 +213,7 @@ def test_a_replay_that_changes_nothing_sets_nothing_going(watched: Watched) -> N
     assert versions == ["1", "1"]
 
 
-def test_a_time_that_is_none_is_refused_before_anything_is_touched(watched: Watched) -> None:
+def test_a_time_that_is_none_is_refused_before_anything_is_touched(watched: Modelled) -> None:
     watched.shop.load("a.csv", sales("S1,1"))
     result = replayed(watched, since="yesterday")
     assert not result.success
