@@ -23,6 +23,7 @@ from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.promise import fresh
 from platform_assets.engine.warehouse import attach, quote
 from platform_assets.orchestration.automation import note_wanted
+from platform_assets.orchestration.columns import Columns, built_tables
 from platform_assets.orchestration.configured import declared_marts
 from platform_assets.orchestration.dbt_internals import (
     DbtCoreCliEventMessage,
@@ -198,7 +199,7 @@ def _build(context: dg.AssetExecutionContext, deployment: Deployment, manifest_p
         sum(message["info"]["name"] in names for message in messages) for names in (_RESULTS[:2], _RESULTS[2:])
     )
     deployment.notify(f"dbt: {built} models built, {tested} tests run")
-    figures = _figures(deployment, chosen.manifest)
+    figures = _figures(deployment, chosen.manifest, chosen.dagster_dbt_translator, target)
     events: list[Any] = []
     for event in messages:
         message = DbtCoreCliEventMessage(raw_event=event, event_history_metadata={})
@@ -249,10 +250,13 @@ def _what_failed(result: Any, messages: Sequence[Mapping[str, Any]]) -> str:  # 
     return "dbt build failed; readers keep the last release.\n" + "\n".join(errors[:20])
 
 
-def _figures(deployment: Deployment, manifest: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Rows of each node's table, and up to when its data goes by the stalest feed it is made from: as metadata."""
+def _figures(
+    deployment: Deployment, manifest: Mapping[str, Any], keys: DagsterDbtTranslator, target: Path
+) -> dict[str, dict[str, Any]]:
+    """Rows and columns of each node's table, and up to when its data goes by the stalest feed it is made from."""
     with deployment.warehouse.open("count the rows of the models", deployment.notify) as connection:
         counts = _row_counts(connection, deployment.warehouse.marts)
+        tables = built_tables(connection)
     now = deployment.clock()
     newest = {
         raw_key(feed): (fresh(feed, deployment.receipts_published(feed), now).newest, feed.name)
@@ -260,7 +264,7 @@ def _figures(deployment: Deployment, manifest: Mapping[str, Any]) -> dict[str, d
     }
     translator = DagsterDbtTranslator()
     raw = {node: translator.get_asset_key(source) for node, source in manifest["sources"].items()}
-    found: dict[str, dict[str, Any]] = {}
+    found = Columns(tables, manifest, keys, target).metadata()
     for unique_id, node in manifest["nodes"].items():
         figures = found.setdefault(unique_id, {})
         if (rows := counts.get((node["schema"], node["alias"]))) is not None:

@@ -282,6 +282,30 @@ def test_marts_carry_their_row_counts(
         assert (recorded[f"marts/{mart}"].metadata["dagster/row_count"].value,) == rows
 
 
+def test_marts_carry_their_columns_and_what_these_are_made_from(
+    recorded: dict[str, dg.AssetMaterialization], world: Deployed, first: Chapter
+) -> None:
+    for mart in MARTS:
+        metadata = recorded[f"marts/{mart}"].metadata
+        built = world.query(f"SELECT column_name, column_type FROM (DESCRIBE {mart})", first.release)
+        schema = metadata["dagster/column_schema"].value
+        assert isinstance(schema, dg.TableSchema)
+        assert [(column.name, column.type) for column in schema.columns] == built
+        assert any(column.description for column in schema.columns)
+        lineage = metadata["dagster/column_lineage"].value
+        assert isinstance(lineage, dg.TableColumnLineage)
+        assert set(lineage.deps_by_column) == {name for name, _ in built}
+    lineage = recorded["marts/daily_sales"].metadata["dagster/column_lineage"].value
+    assert isinstance(lineage, dg.TableColumnLineage)
+    above = {(dep.asset_key.to_user_string(), dep.column_name) for dep in lineage.deps_by_column["gross_revenue"]}
+    assert ("marts/fct_order_lines", "line_amount") in above, "through a model that is no table"
+    staged = recorded["staging/retail/stg_retail__products"].metadata["dagster/column_lineage"].value
+    assert isinstance(staged, dg.TableColumnLineage)
+    assert {dep.asset_key.to_user_string() for deps in staged.deps_by_column.values() for dep in deps} == {
+        "raw/retail/products"
+    }
+
+
 def test_every_asset_check_was_evaluated(world: Deployed, first: Chapter) -> None:
     keys = build_definitions().resolve_asset_graph().asset_check_keys
     with world.instance() as instance:
