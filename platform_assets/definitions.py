@@ -38,7 +38,7 @@ def build_definitions(deployment: OpensDeployment | None = None) -> dg.Definitio
                 description="Take in what is new, build, check, release: what `platform run` does.",
             )
         ],
-        sensors=[*(feed_sensor(feed, project) for feed in feeds), alerts_sensor, automation_sensor()],
+        sensors=[*(feed_sensor(feed, project) for feed in feeds), alerts_sensor(project), automation_sensor()],
         resources={"deployment": deployment or OpensDeployment()},
         # A step process costs more than the steps do.
         executor=dg.in_process_executor,

@@ -30,6 +30,7 @@ Runbook = Literal[
     "mart-broken",
     "model-failed",
     "run-failed",
+    "unreleased",
     "sensor-failed",
     "budget",
     "platform-dead",

@@ -23,8 +23,10 @@ from platform_assets.engine.tally import Freshness
 from platform_assets.orchestration.keys import RELEASE_KEY, mart_key, raw_key
 from platform_assets.orchestration.manifest import mart_needs, mart_owners
 from platform_assets.orchestration.observed import Observed
+from platform_assets.orchestration.project import NOTHING, Project
 from platform_assets.orchestration.resources import DeploymentResource
 from platform_assets.orchestration.runbooks import of_check, shown
+from platform_assets.orchestration.state import State
 
 FRESH: Final = "fresh"
 
@@ -35,11 +37,26 @@ class Standing:
 
     deployment: Deployment
     marts: Sequence[Mart]
+    project: Project = NOTHING
 
     @property
     def feeds(self) -> Sequence[Feed]:
         """The feeds of the deployment."""
         return self.deployment.feeds
+
+    @cached_property
+    def state(self) -> State:
+        """What is out of date, and what holds it."""
+        return State.of(self.project, self.deployment)
+
+    def changed(self, feed: str, after: int) -> datetime | None:
+        """When rows of the feed first changed after that revision."""
+        times = [
+            receipt.replayed_at or receipt.committed_at
+            for receipt in self.known[feed].receipts
+            if receipt.revision > after
+        ]
+        return min(times, default=None)
 
     @cached_property
     def known(self) -> Mapping[str, Deliveries]:

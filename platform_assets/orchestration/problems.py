@@ -4,7 +4,7 @@ Belongs here: turning what is seen into problems, each cause once, with what is 
 (observed.py), telling (engine/alerts.py), answering a question about one asset (why.py).
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Final
 
@@ -12,13 +12,19 @@ import dagster as dg
 
 from platform_assets.engine.alerts import Problem
 from platform_assets.engine.promise import promises
+from platform_assets.orchestration.automation import barred
 from platform_assets.orchestration.failures import FailedStep
 from platform_assets.orchestration.freshness import Standing
 from platform_assets.orchestration.keys import deliveries_key, raw_key, sensor_name
 from platform_assets.orchestration.observed import CONSEQUENCES, Evaluated, Observed
+from platform_assets.orchestration.project import RELEASE
 from platform_assets.orchestration.runbooks import of_check
+from platform_assets.orchestration.state import State
 
 _OURS: Final = "team:data-platform"
+_TO_BE_RELEASED: Final = timedelta(minutes=30)
+# What says by itself why what is below it is not released.
+_HOLDING: Final = ("sensor:", "run:", "model:", "check:")
 # What died is offered again by itself; it is worth a word when that has not helped.
 _DEAD_FOR: Final = timedelta(minutes=5)
 
@@ -82,10 +88,8 @@ def _of_step(seen: Observed, step: FailedStep) -> Problem:
     )
 
 
-def _of_checks(seen: Observed, _: Standing) -> Iterator[Problem]:
-    for key, check in seen.checks.items():
-        if check.passed or key.name in CONSEQUENCES:
-            continue
+def _of_checks(seen: Observed, standing: Standing) -> Iterator[Problem]:
+    for key, check in _failing(seen, standing.state).items():
         yield Problem(
             key=f"check:{key.asset_key.to_user_string()}:{key.name}",
             owner=_owner(seen, key.asset_key),
@@ -96,6 +100,29 @@ def _of_checks(seen: Observed, _: Standing) -> Iterator[Problem]:
             command=f"platform why {key.asset_key.to_user_string()}",
             since=check.at,
         )
+
+
+def _failing(seen: Observed, state: State) -> Mapping[dg.AssetCheckKey, Evaluated]:
+    """Checks that failed; of blocking ones those that failed on what is there now, by what is stored of it."""
+    held = {
+        dg.AssetCheckKey(dg.AssetKey(verdict.asset.split("/")), verdict.name): verdict
+        for name in state.project.nodes
+        for verdict in state.failing(name)
+    }
+    found = {
+        key: check
+        for key, check in seen.checks.items()
+        if not check.passed and key.name not in CONSEQUENCES and (key in held or not _passed_since(state, key))
+    }
+    for key, verdict in held.items():
+        if key not in found:  # Dagster's storage has been lost since
+            found[key] = Evaluated(key, False, True, verdict.said, verdict.at, "")
+    return found
+
+
+def _passed_since(state: State, key: dg.AssetCheckKey) -> bool:
+    verdict = state.verdict(key.asset_key.to_user_string(), key.name)
+    return verdict is not None and verdict.passed
 
 
 def _evidence(check: Evaluated) -> str:
@@ -139,6 +166,47 @@ def _of_budgets(seen: Observed, standing: Standing) -> Iterator[Problem]:
             )
 
 
+def _unreleased(seen: Observed, standing: Standing, found: Sequence[Problem]) -> Iterator[Problem]:
+    """Accepted data that is in no release for half an hour, where nothing else that is told of says why."""
+    state = standing.state
+    waiting = state.unreleased()
+    since = min((at for feed in waiting if (at := standing.changed(feed, waiting[feed])) is not None), default=seen.now)
+    if seen.now - since < _TO_BE_RELEASED or any(
+        RELEASE in problem.assets and problem.key.startswith(_HOLDING) for problem in found
+    ):
+        return
+    held = state.first_cause(RELEASE)
+    names = [held.at if held is not None else RELEASE, RELEASE]
+    bar = next(iter(barred(state, standing.deployment, seen.instance, names).values()), None)
+    asked = f"It is asked for: {bar.said}." if bar is not None else "Nothing asks for it."
+    yield Problem(
+        key="unreleased",
+        owner=_OURS,
+        title=f"Accepted rows of {', '.join(sorted(waiting))} are in no release since {since:%Y-%m-%d %H:%M} UTC",
+        detail=f"{held.said}. {asked}" if held is not None else asked,
+        assets=(RELEASE,),
+        runbook="unreleased",
+        command="platform why release",
+        since=since,
+    )
+
+
+def everything(seen: Observed, standing: Standing) -> tuple[list[Problem], dict[str, Exception]]:
+    """Every problem there is now, and how the keys begin of those that could not be looked for, with the reason."""
+    found: list[Problem] = []
+    unknown: dict[str, Exception] = {}
+    for beginning, section in SECTIONS.items():
+        try:
+            found += section(seen, standing)
+        except Exception as error:  # noqa: BLE001 - what cannot be looked at must not hide the rest
+            unknown[beginning] = error
+    try:
+        found += _unreleased(seen, standing, found)
+    except Exception as error:  # noqa: BLE001 - see above
+        unknown["unreleased"] = error
+    return found, unknown
+
+
 def _owner(seen: Observed, key: dg.AssetKey) -> str:
     """Who owns the asset, else who owns what it is made from, else the platform's own team."""
     for each in reversed(seen.above(key)):
@@ -155,5 +223,5 @@ SECTIONS: Final[Mapping[str, Callable[[Observed, Standing], Iterable[Problem]]]]
     "missing:": _of_calendar,
     "budget:": _of_budgets,
 }
-"""Every cause that is there now, by how its key begins. What a cause entails is named with it and is no problem of its
+"""Causes that are there now, by how its key begins. What a cause entails is named with it and is no problem of its
 own: the assets below, the runs that failed of it, the delivery that is late because its file is quarantined."""

@@ -55,9 +55,15 @@ class Project:
 
     def above(self, name: str) -> list[str]:
         """The asset and all that it is made from, inputs first."""
+        if name not in self.nodes:
+            return []
         edges = {node.name: node.inputs for node in self.nodes.values()}
         found = reached(edges, [name])
         return [each for each in self.nodes if each in found]
+
+
+NOTHING: Final = Project({}, ())
+"""Before anything is declared."""
 
 
 def raw_name(feed: Feed) -> str:

@@ -105,7 +105,7 @@ class State:
                 return "its code has changed since it was made"
             newer = [each for each in node.inputs if made.inputs.get(each) != self.aimed_at(each)]
             return f"{_listed(newer)} changed since it was made" if newer else "it was made while an input had failed"
-        open_checks = [check for check in made.checks if self._verdict(name, check) is None]
+        open_checks = [check for check in made.checks if self.verdict(name, check) is None]
         return f"{_listed(open_checks)} did not run on it" if open_checks else None
 
     def _unaudited(self, node: Node, feed: Feed) -> str | None:
@@ -120,7 +120,7 @@ class State:
             return "its newest rows are not checked"
         if made.code != node.code:
             return "what it is held to has changed since it was checked"
-        open_checks = [check for check in made.checks if self._verdict(node.name, check) is None]
+        open_checks = [check for check in made.checks if self.verdict(node.name, check) is None]
         return f"{_listed(open_checks)} did not run on its newest rows" if open_checks else None
 
     def _unreleased(self) -> str | None:
@@ -133,7 +133,7 @@ class State:
         gone = [mart for mart in self.release.made_from if mart not in marts]
         return f"{_listed(newer or gone)} changed since the last release" if newer or gone else None
 
-    def _verdict(self, name: str, check: str) -> Judged | None:
+    def verdict(self, name: str, check: str) -> Judged | None:
         """What the check said of the asset as it is now."""
         judged = self.built.judged.get((name, check))
         made = self.built.made.get(name)
@@ -144,7 +144,7 @@ class State:
         made = self.built.made.get(name)
         if made is None:
             return []
-        verdicts = (self._verdict(name, check) for check in made.checks)
+        verdicts = (self.verdict(name, check) for check in made.checks)
         return [verdict for verdict in verdicts if verdict is not None and not verdict.passed]
 
     def _unsound(self, name: str) -> Held | None:
@@ -202,6 +202,16 @@ class State:
                 found.add(name)
         return [name for name in self.project.nodes if name in found]
 
+    def unreleased(self) -> dict[str, int]:
+        """Feeds with rows that the current release does not hold, and the revision up to which it does."""
+        there = self.release.built_from if self.release is not None else {}
+        feeding = [node.feed for name in self.project.above(RELEASE) if (node := self.project.nodes[name]).feed]
+        return {
+            feed.name: there.get(feed.name, 0)
+            for feed in feeding
+            if feed is not None and self.revisions.get(feed.name, 0) > there.get(feed.name, 0)
+        }
+
     def unfit(self) -> Held | None:
         """Why the marts, as they are, must not be released: something is missing, not audited, or not of a piece."""
         for name in self.project.above(RELEASE)[:-1]:
@@ -213,7 +223,7 @@ class State:
             made = self.built.made.get(name)
             if made is None:
                 return Held(f"{name} is not there, or was made by a run that did not end", name)
-            if (open_check := next((c for c in made.checks if self._verdict(name, c) is None), None)) is not None:
+            if (open_check := next((c for c in made.checks if self.verdict(name, c) is None), None)) is not None:
                 return Held(f"{name}:{open_check} did not run on it", name, open_check)
             inputs = {
                 each: made.inputs.get(each, "") if self.project.nodes[each].feed is not None else self._version(each)

@@ -22,7 +22,7 @@ from platform_assets.orchestration.freshness import Standing
 from platform_assets.orchestration.instance import reconcile
 from platform_assets.orchestration.manifest import current_manifest
 from platform_assets.orchestration.observed import Observed
-from platform_assets.orchestration.problems import SECTIONS
+from platform_assets.orchestration.problems import everything
 from platform_assets.orchestration.project import RELEASE, project_of, raw_name
 from platform_assets.orchestration.state import State
 from platform_assets.orchestration.why import Reason, asset_named, why
@@ -59,10 +59,12 @@ def wrong(world: Deployed, graph: Any, now: datetime | None = None) -> dict[str,
     """What alerts would be about, by key."""
     clock = now or datetime.now(tz=UTC)
     deployment = Deployment(declared_feeds(), home=world.home, landing=world.landing, clock=lambda: clock)
-    standing = Standing(deployment, declared_marts())
+    project = project_of(deployment.feeds, declared_marts(), current_manifest())
+    standing = Standing(deployment, declared_marts(), project)
     with world.instance() as instance:
         seen = Observed(instance, graph, clock)
-        found = [problem for section in SECTIONS.values() for problem in section(seen, standing)]
+        found, unknown = everything(seen, standing)
+    assert not unknown
     assert len({problem.key for problem in found}) == len(found), "one cause, one problem"
     return {problem.key: problem for problem in found}
 

@@ -19,16 +19,18 @@ from dagster._core.scheduler.instigation import (
 )
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster_shared.error import SerializableErrorInfo
-from modelled import project_of_shop
+from modelled import MODEL, Modelled, modelled, project_of_shop, storage
 from shop import Shop, sales
 
+from platform_assets.engine.alerts import Problem
 from platform_assets.engine.deployment import Deployment
 from platform_assets.orchestration.configured import declared_feeds, declared_marts
 from platform_assets.orchestration.feeds import feed_assets
 from platform_assets.orchestration.freshness import Standing
 from platform_assets.orchestration.manifest import mart_owners
 from platform_assets.orchestration.observed import Observed
-from platform_assets.orchestration.problems import SECTIONS
+from platform_assets.orchestration.problems import SECTIONS, everything
+from platform_assets.orchestration.project import RELEASE, raw_name
 from platform_assets.orchestration.resources import OpensDeployment
 
 
@@ -121,3 +123,73 @@ def test_what_marts_promise_is_owned_by_whom_dbt_names(shop: Shop) -> None:
     told = {mart.mart: mart.owner for mart in Standing(deployment, marts).served}
     assert told.items() >= mart_owners(marts).items()
     assert set(told) == {mart.name for mart in marts}
+
+
+# ---- what is accepted is released, or somebody hears why not
+
+
+@pytest.fixture
+def world(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Iterator[Modelled]:
+    """A shop in Dagster whose first delivery is released."""
+    with modelled(shop, monkeypatch) as made:
+        shop.deliver("a.csv", sales("S1,1"))
+        made.by_itself()
+        assert made.released
+        yield made
+
+
+def told(world: Modelled) -> dict[str, Problem]:
+    """What is told of the shop, but that its deliveries are of long ago."""
+    seen = Observed(world.instance, world.definitions.resolve_asset_graph(), world.shop.clock())
+    found, unknown = everything(seen, Standing(world.shop.deployment, [], world.project))
+    assert not unknown
+    return {problem.key: problem for problem in found if not problem.key.startswith(("missing:", "budget:"))}
+
+
+def test_accepted_rows_that_a_cancelled_run_left_are_told_after_half_an_hour(world: Modelled) -> None:
+    world.shop.deliver("b.csv", sales("S2,1"))
+    world.by_hand(raw_name(world.feed))
+    world.came_to([MODEL, RELEASE], dg.DagsterRunStatus.CANCELED)
+    world.shop.clock.ahead = timedelta(minutes=29)
+    assert told(world) == {}
+    world.shop.clock.ahead = timedelta(minutes=31)
+    (problem,) = told(world).values()
+    assert (problem.key, problem.command) == ("unreleased", "platform why release")
+    assert "Accepted rows of sales are in no release" in problem.title
+    assert "was cancelled" in problem.detail
+    assert MODEL in problem.detail
+    world.by_hand(MODEL)
+    world.by_hand(RELEASE)
+    assert told(world) == {}
+
+
+def test_where_something_else_says_why_nothing_more_is_told(world: Modelled) -> None:
+    world.shop.deliver("b.csv", sales("S2,1", "S3,bad"))
+    world.by_itself()
+    world.shop.clock.ahead = timedelta(hours=2)
+    assert set(told(world)) == {f"check:{raw_name(world.feed)}:rejects_within_tolerance"}
+
+
+def test_a_failed_check_is_told_of_even_if_dagsters_storage_is_lost(world: Modelled) -> None:
+    world.shop.deliver("b.csv", sales("S2,1", "S3,bad"))
+    world.by_itself()
+    with storage(world.shop, "another") as other:
+        world.instance = other
+        assert f"check:{raw_name(world.feed)}:rejects_within_tolerance" in told(world)
+
+
+def test_a_copy_that_builds_nothing_ends_no_incident(world: Modelled) -> None:
+    def broken() -> None:
+        raise ValueError("broken")
+
+    world.works = broken
+    world.shop.deliver("b.csv", sales("S2,1"))
+    world.by_itself()
+    (before,) = told(world)
+    assert before.startswith("run:")
+    world.shop.deliver("copy.csv", sales("S2,1"))
+    world.by_itself()
+    assert before in told(world)
+    world.works = lambda: None
+    world.by_hand(MODEL)
+    assert told(world) == {}
