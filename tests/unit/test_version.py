@@ -42,6 +42,17 @@ def module(field: str = "", rule: str = "pl.col(data.key).is_not_null()", before
     return f"{HEAD}{before}{body}{inside}"
 
 
+def feed(*, files: str = "", more: str = "", rule: str = "pl.col(data.key).is_not_null()") -> str:
+    """The text of a module that declares a feed."""
+    declared = f"""
+from platform_assets.engine.feed import Cadence, Feed, Files, Rejects, Volume, hours
+from platform_assets.engine.formats import Csv, Json
+DAILY = Cadence("0 6 * * *", hours(1))
+FEED = Feed(name="f", source=Files("*.csv"{files}), contract=C, delivered=DAILY, owner="o"{more})
+"""
+    return module(rule=rule) + declared
+
+
 LIMIT: Final = "pl.col(data.key).str.len_chars() > limit()"
 # What is declared -> declarations that all differ in what they do.
 DIFFERENT: Final[dict[str, list[str]]] = {
@@ -129,9 +140,24 @@ DIFFERENT: Final[dict[str, list[str]]] = {
         )
     ],
 }
+DIFFERENT["what a feed declares"] = [
+    feed(),
+    feed(rule="pl.col(data.key).is_null()"),
+    *(
+        feed(files=f", format={form}")
+        for form in ("Csv(skip=1)", "Csv(nulls={'NA', '-', '?'})", "Csv(nulls={'NA'})", "Json()")
+    ),
+    *(feed(more=f", {more}") for more in ("on_drift='add'", "key=('a',)", "key=('a',), on_known_key='latest'")),
+    *(feed(more=f", tolerate=Rejects({rate}, beyond='quarantine')") for rate in (0.1, 0.2)),
+]
 # What is declared -> the same, written otherwise.
 ALIKE: Final[dict[str, list[str]]] = {
     "the order of a set": [module(f"isin={v}") for v in ('{"a", "b", "c"}', '{"c", "b", "a"}')],
+    "what judges nothing": [
+        feed(),
+        feed(files=", sidecar='.done'", more=", volume=Volume(0.1)"),
+        feed(more=", tolerate=Rejects(0.1)"),
+    ],
     "what stands above it": [module(), module(before="\n\nUNUSED = object()\n\n")],
     "a remark": [module(), module(rule="pl.col(data.key).is_not_null()  # never\n        ")],
     "what can change without it": [
@@ -147,7 +173,8 @@ for path in sys.argv[1:]:
     spec = importlib.util.spec_from_file_location("declared", path)
     module = sys.modules["declared"] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    found[path] = version_of(module.C), [c.rules for c in columns_of(module.C)]
+    version = module.FEED.version() if hasattr(module, "FEED") else version_of(module.C)
+    found[path] = version, [column.rules for column in columns_of(module.C)]
 print(json.dumps(found))
 """
 
