@@ -16,8 +16,9 @@ import polars as pl
 
 from platform_assets.engine.formats import Csv
 from platform_assets.engine.readers import Batch, Part, refuse_unreconciled
-from platform_assets.engine.readers.delimited import STRAY, UNKNOWN_ESCAPE, Grammar, Splitter
+from platform_assets.engine.readers.delimited import Splitter
 from platform_assets.engine.readers.dialect import SAMPLE, detect
+from platform_assets.engine.readers.grammar import STRAY, UNKNOWN_ESCAPE, Grammar
 from platform_assets.engine.readers.text import Text, line_ends
 from platform_assets.errors import DeliveryRefused, DeliveryUnfinished
 
@@ -162,6 +163,7 @@ class CsvReader:
             f"the header is {what}",
             remedy="Ask the producer for a sound one, or declare Csv(quote=None) if quotes mean nothing in this file.",
             line=line,
+            guess=True,
         )
 
     def _data(self, chunks: Iterable[bytes]) -> Iterator[bytes]:

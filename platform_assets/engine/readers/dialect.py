@@ -212,4 +212,5 @@ def _listed(delimiters: Sequence[str]) -> str:
 
 
 def _refused(what: str, declaration: str) -> DeliveryRefused:
-    return DeliveryRefused(what, remedy=f"Look at the file and declare what is right, such as {declaration}.")
+    remedy = f"Look at the file and declare what is right, such as {declaration}."
+    return DeliveryRefused(what, remedy=remedy, guess=True)
