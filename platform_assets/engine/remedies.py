@@ -290,10 +290,13 @@ class _Advice:
                 continue
             skip = next(at for at, width in enumerate(widths) if width == len(names)) if len(names) in widths else 0
             first, *others = [*itertools.islice(_records(lines[skip:], delimiter, quote), 100)] or [[]]
-            if known & {name.strip().casefold() for name in first}:
+            digits = any(map(_has_digit, itertools.chain(*others)))
+            if not others or known & {name.strip().casefold() for name in first}:
                 continue
-            titles = not any(map(_has_digit, first)) and any(map(_has_digit, itertools.chain(*others)))
-            yield {"skip": skip + titles, "quote": quote, "header": names, "delimiter": delimiter}
+            # By its values a contract tells a line of names from a record; where any would do, digits have to.
+            skips = (skip + (not any(map(_has_digit, first))),) if digits else ()
+            for lines_before in skips if self._is_of_any_order() else (skip, skip + 1):
+                yield {"skip": lines_before, "quote": quote, "header": names, "delimiter": delimiter}
 
     def _is_of_any_order(self) -> bool:
         """Whether nothing but the order of the columns tells them apart."""

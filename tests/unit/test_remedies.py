@@ -52,6 +52,7 @@ FOLLOWED: dict[str, tuple[str | bytes, str, Format | None]] = {
     "lines before it, and another delimiter": ("Sales: a, b\n" + delimited(";"), "a.csv", Csv(delimiter=",")),
     "no header": (delimited(header=""), "a.csv", None),
     "names in another language": (delimited(header="Artikel,Menge,Preis,Verkauft,Post"), "a.csv", None),
+    "names with digits": (delimited(header="F1,F2,F3,F4,F5"), "a.csv", None),
     "a title and no header": ("Sales\n" + delimited(header=""), "a.csv", None),
     "UTF-16 without a mark": (delimited().encode("utf-16-le"), "a.csv", None),
     "UTF-16 of the other order": (delimited().encode("utf-16-be"), "a.csv", None),
@@ -134,6 +135,8 @@ def test_what_helps_only_under_a_condition_says_so(shop: Shop) -> None:
     shop.declare(contract=Places, event_time=None, source=Files("sales/*.csv", settle=seconds(0)))
     receipt = shop.load("a.csv", "Ann,Bath 1\nBob,Cork 2\n")
     assert "in this order, declare format=Csv(delimiter=',', header=('name', 'town'))" in (receipt.remedy or "")
+    nothing_tells = shop.load("c.csv", "nom,ville\nAnn,Bath\n")
+    assert "Csv(" not in (nothing_tells.remedy or "")
     renamed = shop.load("b.csv", "name,city\nAnn,Bath\n")
     assert "add the new name in Places, city: source=('town', 'city')" in (renamed.remedy or "")
 
