@@ -7,10 +7,10 @@ what is wrong (readers/, contract.py). What does not help is not told; what help
 import codecs
 import csv
 import difflib
+import functools
 import io
 import itertools
 import json
-import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -26,6 +26,7 @@ from platform_assets.engine.formats import Csv, Format, Json, Xml
 from platform_assets.engine.readers import open_reader
 from platform_assets.engine.readers.elements import repeated
 from platform_assets.engine.readers.encodings import FAR, likely_encodings
+from platform_assets.engine.readers.kinds import kind_of
 from platform_assets.engine.readers.unpack import blocks_of, packing
 from platform_assets.engine.validate import judge
 from platform_assets.errors import DeliveryRefused, DeliveryUnfinished
@@ -40,19 +41,6 @@ _ONE_BYTE: Final = " Look at its accented letters: other encodings of one byte a
 
 _DELIMITED: Final = (".csv", ".tsv", ".txt")
 _JSON: Final = (".json", ".ndjson", ".jsonl")
-_BINARY: Final = (
-    (b"\x1f\x8b", "a gzip file", ".gz"),
-    (b"\x28\xb5\x2f\xfd", "a zstd file", ".zst"),
-    (b"PAR1", "a Parquet file", ".parquet"),
-    (b"\xd0\xcf\x11\xe0", "an Excel workbook", ".xls"),
-    (b"%PDF", "a PDF document", None),
-    (b"SQLite format 3\0", "an SQLite database", None),
-    (b"Obj\x01", "an Avro file", None),
-    (b"ORC", "an ORC file", None),
-    (b"BZh", "a bzip2 file", None),
-    (b"\xfd7zXZ", "an xz file", None),
-    (b"7z\xbc\xaf", "a 7-Zip archive", None),
-)
 
 
 @dataclass(frozen=True)
@@ -86,7 +74,7 @@ class _Advice:
         self._feed = feed
         self._folder = folder
         self._packing = packing(slot)
-        self._name = PurePosixPath(slot.removesuffix(slot[len(slot) - len(self._packing) :]) if self._packing else slot)
+        self._name = PurePosixPath(slot[: len(slot) - len(self._packing)])
         self._kind = self._name.suffix.lower()
         self._numbers = itertools.count()
         self._head, self._is_all = self._beginning(_WHOLE)
@@ -95,16 +83,12 @@ class _Advice:
         """The problem with what helps."""
         if not self._head.removeprefix(codecs.BOM_UTF8).strip():
             return self._problem
+        ways_of = {**dict.fromkeys(_DELIMITED, self._delimited), **dict.fromkeys(_JSON, self._json), ".xml": self._xml}
+        if self._kind not in ways_of:
+            return self._problem
         if (other := self._of_another_kind()) is not None:
             return other
-        if self._kind in _DELIMITED:
-            ways = self._delimited()
-        elif self._kind in _JSON:
-            ways = self._json()
-        elif self._kind == ".xml":
-            ways = self._xml()
-        else:
-            return self._problem
+        ways = ways_of[self._kind]()
         as_declared = self._tried(_Way(self._name.name, self._feed.source.format, "", 0, self._sample(self._head)))
         if as_declared is not None and self._kind in _DELIMITED and self._encoded_as_declared():
             return self._problem  # what is wrong is not how it is written
@@ -157,28 +141,20 @@ class _Advice:
 
     def _of_another_kind(self) -> DeliveryRefused | None:
         """The problem of a file that is not what its name says, if that can be seen at once."""
-        what, suffix = next(
-            ((what, suffix) for mark, what, suffix in _BINARY if self._head.startswith(mark)), (None, None)
-        )
-        if self._head.startswith(b"PK\x03\x04"):
-            what, suffix = "a zip archive", ".zip"
-            if b"opendocument.spreadsheet" in self._head[:200]:
-                what, suffix = "a spreadsheet", ".ods"
-            elif b"xl/workbook.bin" in self._head:
-                what, suffix = "an Excel workbook", ".xlsb"
-            elif b"xl/" in self._head:
-                what, suffix = "an Excel workbook", ".xlsx"
-        elif re.match(rb"(?i)(\xef\xbb\xbf)?\s*(<!doctype html|<html)", self._head):
-            what = "a web page (HTML), such as one that asks to log in"
-        if what is None or (suffix is not None and self._kind == suffix):
+        kind = kind_of(self._head)
+        if kind is None:
             return None
+        what, suffix = kind
         remedy = "Ask the producer for the data in the format that the name says."
-        if suffix is not None and not self._packing:
-            packed = suffix in (".gz", ".zst")
-            name = self._name.name + suffix if packed else self._name.stem + suffix
-            way = _Way(name, self._feed.source.format if packed else None, "")
-            if self._tried(way) is not None:
-                remedy = f"Have it delivered under a name that ends in {suffix}, and let Files(…) ask for such names."
+        way = None
+        if suffix in (".gz", ".zst"):
+            packed, _ = self._beginning(_HEAD, suffix)
+            lines = self._sample(packed[: packed.rfind(b"\n") + 1])
+            way = _Way(self._name.name, self._feed.source.format, "", sample=lines)
+        elif suffix is not None and self._copy.stat().st_size <= _WHOLE:
+            way = _Way(self._name.stem + suffix, None, "")
+        if way is not None and not self._packing and self._tried(way) is not None:
+            remedy = f"Have it delivered under a name that ends in {suffix}, and let Files(…) ask for such names."
         return self._with(what=f"by its content the file is {what}", remedy=remedy)
 
     def _renamed(self) -> Iterator[_Way]:
@@ -234,7 +210,7 @@ class _Advice:
         declared = self._feed.source.format
         form = declared if isinstance(declared, Csv) else Csv()
         ways = []
-        for encoding in self._encodings(form.encoding):
+        for encoding in self._encodings:
             text = self._text(encoding)
             if text is None:
                 continue
@@ -242,7 +218,7 @@ class _Advice:
             given: dict[str, Any] = {} if encoding == (form.encoding or "utf-8") else {"encoding": encoding}
             changes = [*self._by_names(text, form)] or [*self._without_header(text, form)]
             ways += [self._declared(form, {**given, **change}, sample) for change in changes]
-        return sorted(ways, key=lambda way: way.changes)
+        return sorted((way for way in ways if way.changes), key=lambda way: way.changes)
 
     def _declared(self, form: Csv, changes: dict[str, Any], sample: Path) -> _Way:
         named = {**{each.name: getattr(form, each.name) for each in fields(form)}, **changes}
@@ -315,13 +291,17 @@ class _Advice:
             return text[: max(text.rfind("\n", 0, _HEAD), text.rfind("\r", 0, _HEAD)) + 1] or None
         return None
 
-    def _encodings(self, declared: str | None) -> list[str]:
+    @functools.cached_property
+    def _encodings(self) -> list[str]:
+        """Those that the delivery may be in."""
+        form = self._feed.source.format
+        declared = form.encoding if isinstance(form, Csv | Json) else None
         return likely_encodings(self._beginning(FAR)[0], declared or "utf-8")
 
     def _encoded_as_declared(self) -> bool:
         form = self._feed.source.format
         declared = form.encoding if isinstance(form, Csv | Json) else None
-        return self._encodings(declared) in ([declared or "utf-8"], ["utf-16"])
+        return self._encodings in ([declared or "utf-8"], ["utf-16"])
 
     # Documents
 
@@ -329,7 +309,7 @@ class _Advice:
         declared = self._feed.source.format
         form = declared if isinstance(declared, Json) else Json()
         ways = []
-        for encoding in self._encodings(form.encoding):
+        for encoding in self._encodings:
             text = self._text(encoding) if not self._is_all else self._head.decode(encoding, "replace")
             if text is None:
                 continue
@@ -364,14 +344,15 @@ class _Advice:
 
     # Bytes
 
-    def _beginning(self, most: int) -> tuple[bytes, bool]:
+    def _beginning(self, most: int, suffix: str | None = None) -> tuple[bytes, bool]:
         """The first bytes of the delivery, unpacked, and whether these are all."""
-        found = b""
-        for block in blocks_of(self._copy, self._packing):
-            found += block
-            if len(found) > most:
-                return found[:most], False
-        return found, True
+        found, size = [], 0
+        for block in blocks_of(self._copy, self._packing if suffix is None else suffix):
+            found.append(block)
+            size += len(block)
+            if size > most:
+                return b"".join(found)[:most], False
+        return b"".join(found), True
 
     def _sample(self, content: bytes) -> Path:
         path = self._folder / f"sample-{next(self._numbers)}"
