@@ -40,10 +40,13 @@ class ContractError(ConfigurationError):
 class DeliveryRefused(PlatformError):
     """A delivery that cannot be trusted as a whole: it is quarantined with this as its reason.
 
-    `line` is the 1-based physical line, where there is one; `column` the header or contract name.
+    `line` is the 1-based physical line, where there is one; `column` the header or contract name. `guess`: the remedy
+    is something to declare that nobody has tried on the delivery yet.
     """
 
-    def __init__(self, problem: str, *, remedy: str, line: int | None = None, column: str | None = None) -> None:
+    def __init__(
+        self, problem: str, *, remedy: str, line: int | None = None, column: str | None = None, guess: bool = False
+    ) -> None:
         super().__init__(
             problem,
             state="No row of this delivery was loaded; what it may replace is untouched.",
@@ -51,6 +54,7 @@ class DeliveryRefused(PlatformError):
         )
         self.line = line
         self.column = column
+        self.guess = guess
 
 
 class DeliveryUnfinished(PlatformError):

@@ -5,6 +5,7 @@ timestamp of one format (moments.py), rules (validate.py). Digits are ASCII digi
 """
 
 import functools
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
@@ -74,12 +75,15 @@ def _from_text(texts: pl.Series, column: Column) -> pl.Series:
         case "decimal":
             # The pattern keeps the cast from rounding: digits beyond the scale must be zeros.
             texts = _plain(texts, column)
-            lossless = texts.str.contains(rf"^[+-]?[0-9]+(\.[0-9]{{0,{column.digits[1]}}}0*)?$")
+            scale = column.digits[1]
+            pointed = rf"\.[0-9]{{1,{scale}}}0*" if scale else r"\.0+"
+            lossless = texts.str.contains(rf"^[+-]?([0-9]+(\.[0-9]{{0,{scale}}}0*)?|{pointed})$")
             return only(texts, lossless).cast(column.dtype, strict=False)
         case "number":
             # What Polars takes for a float beyond digits, point and exponent are words for NaN and infinity.
-            values = _plain(texts, column).cast(pl.Float64, strict=False)
-            return only(values, values.is_finite())
+            texts = _plain(texts, column)
+            values = texts.cast(pl.Float64, strict=False)
+            return _without_underflow(texts, only(values, values.is_finite()))
         case "boolean":
             lower = texts.str.to_lowercase()
             true = lower.is_in(list(column.true))
@@ -110,9 +114,17 @@ def _as_written(column: Column) -> str:
         case "integer":
             return f"^[+-]?{whole}({point}0+)?$" if column.point_zero else f"^[+-]?{whole}$"
         case "decimal":
-            return f"^[+-]?{whole}({point}[0-9]*)?$"
+            return f"^[+-]?({whole}({point}[0-9]*)?|{point}[0-9]+)$"
         case _:
             return f"^[+-]?({whole}({point}[0-9]*)?|{point}[0-9]+)([eE][+-]?[0-9]+)?$"
+
+
+def _without_underflow(texts: pl.Series, values: pl.Series) -> pl.Series:
+    """`values`, but for those so close to zero that a float keeps none or few of the digits of `texts`."""
+    tiny = (values.abs() < sys.float_info.min).fill_null(value=False)
+    if not tiny.any():
+        return values
+    return only(values, ~(tiny & texts.str.contains("^[^eE]*[1-9]")))
 
 
 def _without_point_zero(texts: pl.Series) -> pl.Series:

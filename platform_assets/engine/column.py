@@ -86,7 +86,7 @@ def Field(  # noqa: N802 - reads like pandera.Field, which it extends
         decides (`Since`), or the value is rejected.
     timezone: the zone a timestamp without offset is written in, UTC by default; it is stored as an instant.
     digits: precision and scale of a Decimal, (18, 4) by default.
-    decimal: the decimal mark, "." by default.
+    decimal: the decimal mark, "." by default; a float so near zero that it would lose digits is rejected.
     thousands: what may stand between groups of three digits; " " and "'" also mean their typographic kin.
     point_zero: "17850.0" stands for 17850, of an int or in a str: a whole number that went through a float.
     true, false: the words of a bool, whatever their case; true/1 and false/0 by default.

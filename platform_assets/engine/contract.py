@@ -143,7 +143,7 @@ def match_header(contract: type[Contract], header: Sequence[str]) -> Header:
         else:
             missing.append(column)
     if missing:
-        _refuse_missing(contract, missing, header, tuple(left.values()))
+        _refuse_missing(contract, missing, tuple(left.values()))
     unknown = tuple(left.values())
     taken = {column.name for column in columns_of(contract)} | set(LINEAGE)
     for name in unknown:
@@ -195,30 +195,28 @@ def _columns(contract: type[Contract]) -> tuple[Column, ...]:
     return tuple(columns)
 
 
-def _refuse_missing(
-    contract: type[Contract], missing: Sequence[Column], header: Sequence[str], unknown: Sequence[str]
-) -> typing.NoReturn:
+def _refuse_missing(contract: type[Contract], missing: Sequence[Column], unknown: Sequence[str]) -> typing.NoReturn:
     """Say what is missing, what came instead, and which of that it may have become."""
     first = missing[0]
-    spelled = {_letters(name): name for name in unknown}
-    alike = [name for one in first.headers for name in difflib.get_close_matches(_letters(one), spelled, n=1)]
+    spelled = {letters(name): name for name in unknown}
+    alike = [name for one in first.headers for name in difflib.get_close_matches(letters(one), spelled, n=1)]
     remedy = (
         "Ask the producer for the column, or, if it was renamed, add its new name to "
         f"{contract.__name__}.{first.name}: source=({first.headers[0]!r}, "
         f"{repr(spelled[alike[0]][:_LONGEST_SHOWN]) if alike else '…'})."
     )
-    if len(header) == 1 and all(column.headers[0] in header[0] for column in missing):
-        remedy = "All of them stand in one column: declare the delimiter, such as format=Csv(delimiter=';')."
     raise DeliveryRefused(
         f"missing column{'s' * (len(missing) > 1)} {listed([column.headers[0] for column in missing])}"
         + (f"; unknown instead: {listed(unknown)}" if unknown else ""),
         remedy=remedy,
         line=1,
         column=first.headers[0],
+        guess=True,
     )
 
 
-def _letters(name: str) -> str:
+def letters(name: str) -> str:
+    """What of a header's spelling makes it another."""
     return re.sub(r"[\W_]", "", name.casefold())[:_LONGEST_SHOWN]
 
 

@@ -19,6 +19,9 @@ class Csv:
 
     delimiter, encoding: detected where None (encoding: by byte-order mark, else UTF-8).
     quote: the quoting character, doubled to stand for itself; None where quotes mean nothing.
+    escape: the character after which the quote, the delimiter, a line end and itself stand for themselves, quoted or
+        not, as MySQL writes them; a field \\N is NULL. Before any other character it means nothing sure, and the record
+        is rejected. (Spark escapes within quotes only: let it quote all.)
     skip: physical lines before the header. header: the column names, where no line of the file gives them.
     footer: a regular expression; the first line after the header in which it is found ends the data.
     nulls: fields that mean NULL besides the empty one, such as "NA".
@@ -27,6 +30,7 @@ class Csv:
     delimiter: str | None = None
     encoding: str | None = None
     quote: str | None = '"'
+    escape: str | None = None
     skip: int = 0
     header: tuple[str, ...] | None = None
     footer: str | None = None
@@ -40,6 +44,18 @@ class Csv:
         ):
             raise ConfigurationError(
                 "Csv.quote", f"{self.quote!r}", "Give one ASCII character, or None for no quoting."
+            )
+        if self.escape is not None and (
+            len(self.escape) != 1
+            or not self.escape.isascii()
+            or self.escape.isalnum()
+            or self.escape in "\0\r\n"
+            or self.escape in (self.quote, self.delimiter)
+        ):
+            raise ConfigurationError(
+                "Csv.escape",
+                f"{self.escape!r}",
+                r"Give one ASCII character, such as '\\'; a quote that is doubled needs no declaration.",
             )
         if self.skip < 0:
             raise ConfigurationError("Csv.skip", f"{self.skip}", "Give the number of lines before the header.")

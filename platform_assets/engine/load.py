@@ -19,6 +19,7 @@ from platform_assets.engine.landing import Arrival
 from platform_assets.engine.ledger import Ledger
 from platform_assets.engine.readers import Reader, open_reader
 from platform_assets.engine.receipts import Receipt
+from platform_assets.engine.remedies import advised
 from platform_assets.engine.rows import Rows
 from platform_assets.engine.sightings import Sightings
 from platform_assets.engine.tables import FeedTables
@@ -164,7 +165,7 @@ class Load:
         try:
             reader, header = self._opened(claim, young=offer.known_as is None and self._is_young(arrival))
         except DeliveryRefused as problem:
-            self._quarantine(offer, problem)
+            self._quarantine(offer, advised(problem, claim.copy, arrival.slot, self._feed))
             return
         receipt = self._receipt(
             offer,

@@ -7,6 +7,7 @@ second 60 and more decimals than it keeps.
 
 import functools
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -67,9 +68,8 @@ def days(texts: pl.Series, form: str) -> pl.Series:
     """The days that `texts` of format `form` name; NULL for any other text. Of a time only midnight is no loss."""
     form = _ISO_DATE if form == ISO else form
     if not _has_time(form):
-        return within_years(_looking_like(texts, form).str.strptime(pl.Date, form, strict=False))
-    moments = _looking_like(texts, form).str.to_datetime(form, time_unit="us", strict=False)
-    return midnights(moments)
+        return within_years(_read(texts, form, lambda texts, form: texts.str.strptime(pl.Date, form, strict=False)))
+    return midnights(_read(texts, form, _local))
 
 
 def midnights(moments: pl.Series) -> pl.Series:
@@ -126,7 +126,7 @@ def _iso(texts: pl.Series, zone: str) -> pl.Series:
 
 
 def _without_offset(texts: pl.Series, form: str, zone: str) -> pl.Series:
-    return in_zone(_looking_like(texts, form).str.to_datetime(form, time_unit="us", strict=False), zone)
+    return in_zone(_read(texts, form, _local), zone)
 
 
 def _with_offset(texts: pl.Series, form: str) -> pl.Series:
@@ -134,8 +134,30 @@ def _with_offset(texts: pl.Series, form: str) -> pl.Series:
     end = next((end for end in ("%:z", "%z") if form.endswith(end)), None)
     if end is not None and texts.str.ends_with("Z").all():
         return _without_offset(texts.str.strip_suffix("Z"), form.removesuffix(end), "UTC")
-    spelled = _looking_like(texts, form).str.replace("Z$", "+00:00")
-    return within_years(spelled.str.to_datetime(form, time_unit="us", time_zone="UTC", strict=False))
+    return within_years(_read(texts, form, _instant))
+
+
+def _local(texts: pl.Series, form: str) -> pl.Series:
+    return texts.str.to_datetime(form, time_unit="us", strict=False)
+
+
+def _instant(texts: pl.Series, form: str) -> pl.Series:
+    spelled = texts.str.replace("Z$", "+00:00")
+    return spelled.str.to_datetime(form, time_unit="us", time_zone="UTC", strict=False)
+
+
+def _read(texts: pl.Series, form: str, parse: Callable[[pl.Series, str], pl.Series]) -> pl.Series:
+    """What `parse` makes of `texts` that look as `form` writes them; NULL for the others. In two digits, as POSIX has
+    it, 69 to 99 are of the last century and 00 to 68 of this one: the parser is of another mind about 69."""
+    values = parse(_looking_like(texts, form), form)
+    if "%y" not in _parts(form):
+        return values
+    last = _shape(form, y="69")
+    rows = texts.str.contains(last).fill_null(value=False).arg_true()
+    if not len(rows):
+        return values
+    spelled = texts.gather(rows).str.replace(last, "${before}1969${after}")
+    return values.scatter(rows, parse(spelled, re.sub("%[-0_]?y", "%Y", form)))
 
 
 @functools.lru_cache(maxsize=64)
@@ -168,9 +190,14 @@ def _has_offset(form: str) -> bool:
 
 
 @functools.cache
-def _shape(form: str) -> str:
-    """The pattern of what a strptime format writes."""
-    return "^" + "".join(_WRITTEN.get(part) or re.escape(part) for part in _parts(form)) + "$"
+def _shape(form: str, y: str | None = None) -> str:
+    """The pattern of what a strptime format writes; with `y` for its year of two digits, apart from what is before and
+    after."""
+    parts = [_WRITTEN.get(part) or re.escape(part) for part in _parts(form)]
+    if y is None:
+        return "^" + "".join(parts) + "$"
+    at = _parts(form).index("%y")
+    return f"^(?P<before>{''.join(parts[:at])}){y}(?P<after>{''.join(parts[at + 1 :])})$"
 
 
 @functools.cache

@@ -1,6 +1,7 @@
 """Casting: a value is cast as its column declares it and without loss, or it is rejected."""
 
 import re
+import sys
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal, localcontext
 from typing import Any
@@ -53,7 +54,8 @@ def utc(*parts: int) -> datetime:
         ("money", "-5.500", Decimal("-5.50")),
         ("money", "9999999.99", Decimal("9999999.99")),
         ("ratio", "1e5", 1e5),
-        ("ratio", ".5", 0.5),
+        *(("money", text, Decimal(text)) for text in (".5", "+.25", "-.5", "5.", ".500")),
+        *(("ratio", text, float(text)) for text in (".5", "5.", "2.2250738585072014e-308", "0e-400", "-0.0e9")),
         ("local", "2026-06-01 12:00:00", utc(2026, 6, 1, 11)),
         ("local", "2026-12-01 12:00:00", utc(2026, 12, 1, 12)),
         ("offset", "01.06.2026 12:00 +0200", utc(2026, 6, 1, 10)),
@@ -74,8 +76,14 @@ def test_text_as_the_contract_declares_it_is_cast(column: str, text: str, value:
     ("column", "text"),
     [
         *(("whole", text) for text in ("12.7", " 6", "6 ", "6\n", "0x1F", "٣", "1e3", "1_000", "9223372036854775808")),
-        *(("money", text) for text in ("5.555", "10000000", "1,5", "1.000,00", "£5", "NaN", "1e2", ".5", "٣", "- 1")),
-        *(("ratio", text) for text in ("1e999", "-1e999", "NaN", "inf", "Infinity", "0x1F", "1_0", " 1", "٤")),
+        *(
+            ("money", text)
+            for text in ("5.555", "10000000", "1,5", "1.000,00", "£5", "NaN", "1e2", ".555", ".", "٣", "- 1")
+        ),
+        *(
+            ("ratio", text)
+            for text in ("1e999", "1e-400", "-1e-320", "NaN", "inf", "Infinity", "0x1F", "1_0", " 1", "٤")
+        ),
         ("local", "2026-10-25 01:30:00"),  # twice that night
         ("local", "2026-03-29 01:30:00"),  # never that night
         *(("local", f"{text}12:00:00") for text in ("+2026-06-01 ", " 2026-06-01 ", "2026-06-01  ", "12026-06-01 ")),
@@ -123,7 +131,8 @@ def become(
 @pytest.mark.parametrize(
     ("kind", "options", "accepted"),
     [
-        (Decimal, {"decimal": ","}, {"1,5": Decimal("1.5"), "-,5": None, "1.5": None, "1234,5000": Decimal("1234.5")}),
+        (Decimal, {"decimal": ","},
+            {"1,5": Decimal("1.5"), "-,5": Decimal("-.5"), "1234,5000": Decimal("1234.5"), ",": None, "1.5": None}),
         (
             Decimal,
             {"decimal": ",", "thousands": "."},
@@ -290,6 +299,12 @@ def test_a_time_that_exists_by_one_format_only_is_still_ambiguous() -> None:
         (date, "%Y-%m-%d %H:%M:%S", "2020-01-01 00:00:00", date(2020, 1, 1)),
         (date, "%Y-%m-%d %H:%M:%S", "2020-01-01 00:00:01", "date(%Y-%m-%d %H:%M:%S)"),
         (datetime, "%Y-%m-%dT%H:%M:%S%:z", "2020-01-01T02:00:00+02:00", utc(2020, 1, 1)),
+        *((date, "%d/%m/%y", f"01/02/{year % 100:02}", date(year, 2, 1)) for year in (1969, 1970, 1999, 2000, 2068)),
+        (date, "%y%m%d", "690102", date(1969, 1, 2)),
+        (date, "%a %d.%m.%y", "Thu 02.01.69", date(1969, 1, 2)),
+        (datetime, "%d-%b-%y %H:%M", "5-Jan-69 06:09", utc(1969, 1, 5, 6, 9)),
+        (datetime, "%d.%m.%y %H:%M%z", "01.02.69 01:00+02:00", utc(1969, 1, 31, 23)),
+        (date, "%d/%m/%y", "29/02/69", "date(%d/%m/%y)"),
         (datetime, "%d/%m/%y %H:%M", "01/02/2020 10:00", "timestamp(%d/%m/%y %H:%M, UTC)"),
     ],
 )
@@ -328,7 +343,7 @@ def whole(text: str) -> Any:
 
 
 def money(text: str) -> Any:
-    if not re.fullmatch(r"[+-]?[0-9]+(\.[0-9]*)?", text):
+    if not re.fullmatch(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)", text):
         return "decimal(18,4)"
     with localcontext(prec=500):
         number = Decimal(text)
@@ -338,11 +353,20 @@ def money(text: str) -> Any:
 def number(text: str) -> Any:
     if not re.fullmatch(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?", text):
         return "number"
-    return float(text) if abs(float(text)) < float("inf") else "number"
+    value = abs(float(text))
+    underflows = value < sys.float_info.min and Decimal(text) != 0
+    return "number" if value == float("inf") or underflows else float(text)
 
 
 def day(text: str) -> Any:
     return next(iter(moments(text, r"(\d{4})-(\d{1,2})-(\d{1,2})", lambda *parts: date(*parts))), "date(ISO 8601)")
+
+
+def day_of_posix(text: str) -> Any:
+    def build(day: int, month: int, year: int) -> date:
+        return date(year + (1900 if year >= 69 else 2000), month, day)
+
+    return next(iter(moments(text, r"(\d{1,2})\.(\d{1,2})\.(\d{2})", build)), "date(%d.%m.%y)")
 
 
 def moment(text: str) -> Any:
@@ -364,7 +388,8 @@ def moments(text: str, pattern: str, build: Any) -> list[Any]:
     ("kind", "options", "pattern", "reading"),
     [
         (int, {}, r"[+-]?[0-9]{1,22}", whole),
-        (Decimal, {}, r"[+-]?[0-9]{1,16}(\.[0-9]{0,7})?", money),
+        (Decimal, {}, r"[+-]?[0-9]{0,16}(\.[0-9]{0,7})?", money),
+        (date, {"format": "%d.%m.%y"}, r"0[1-9]\.0?[1-9]\.[0-9]{2}", day_of_posix),
         (float, {}, r"[+-]?[0-9]{0,5}\.?[0-9]{0,5}([eE][+-]?[0-9]{1,3})?", number),
         (date, {}, r"20[0-9]{2}-0[1-9]-0[1-9]|[0-2][0-9]{3}-[01]?[0-9]-[0-3]?[0-9]", day),
         (datetime, {"format": "%Y-%m-%d %H:%M:%S"},

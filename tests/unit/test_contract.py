@@ -108,11 +108,6 @@ class Wide(Contract):
     low: int = Field()
 
 
-def test_a_header_that_was_not_split_names_the_delimiter_to_declare() -> None:
-    with pytest.raises(DeliveryRefused, match="declare the delimiter"):
-        match_header(Wide, ["code;low"])
-
-
 def test_a_header_of_thousands_of_columns_gives_a_message_one_can_read() -> None:
     with pytest.raises(DeliveryRefused) as refused:
         match_header(Wide, [f"column {n} {'x' * 500}" for n in range(5000)])

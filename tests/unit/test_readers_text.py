@@ -49,6 +49,8 @@ def chunk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(text, "CHUNK", request.param)
 
 
+DOUBTFUL = "stray quotes in several fields: a delimiter before a quote may be missing"
+
 CSV_CASES: dict[str, tuple[bytes, list[Row], list[Malformed]]] = {
     "LF": (b"a,b\n1,2\n3,4\n", [(2, ["1", "2"]), (3, ["3", "4"])], []),
     "CRLF": (b"a,b\r\n1,2\r\n3,4\r\n", [(2, ["1", "2"]), (3, ["3", "4"])], []),
@@ -124,9 +126,50 @@ CSV_CASES: dict[str, tuple[bytes, list[Row], list[Malformed]]] = {
         [(4, 'a,"b\nc"', "the header again")],
     ),
     "a byte-order mark within": (
-        b"a,b\n\xef\xbb\xbf1,2\n\xef\xbb\xbf3,4\n",
-        [(2, ["\ufeff1", "2"]), (3, ["\ufeff3", "4"])],
-        [],
+        b"a,b\n1,2\n\xef\xbb\xbf3,4\n5,\xef\xbb\xbf\n",
+        [(2, ["1", "2"]), (4, ["5", "\ufeff"])],
+        [(3, "\ufeff3,4", "byte-order mark within")],
+    ),
+    "two files in one, each with its mark": (
+        b"\xef\xbb\xbfa,b\n1,2\n\xef\xbb\xbfa,b\n3,4\n",
+        [(2, ["1", "2"]), (4, ["3", "4"])],
+        [(3, "\ufeffa,b", "the header again")],
+    ),
+    "two files in one, the first without an end": (
+        b"\xef\xbb\xbfa\n1\xef\xbb\xbfa\n2\n",
+        [(3, ["2"])],
+        [(2, "1\ufeffa", "byte-order mark within")],
+    ),
+    "a delimiter lost before a quoted field that has one": (
+        b'a,b\nx"y,z"\n5" pipe"p,q"\n3,4\n',
+        [(4, ["3", "4"])],
+        [(2, 'x"y,z"', DOUBTFUL), (3, '5" pipe"p,q"', DOUBTFUL)],
+    ),
+    "pairs of quotes in several unquoted fields": (b'a,b\na "x" b,c "y" d\n', [(2, ['a "x" b', 'c "y" d'])], []),
+    "a delimiter lost before a field that spans lines": (
+        b'a,b,c\nx"1\n2,3,4\n5",y\n6,7,8\n',
+        [(5, ["6", "7", "8"])],
+        [(2, 'x"1\n2,3,4\n5",y', "1 fields instead of 3")],
+    ),
+    "a delimiter lost after a field that spans lines": (
+        b'a,b,c\n"1\n2,3,4"d,e\n6,7,8\n',
+        [(4, ["6", "7", "8"])],
+        [(2, '"1\n2,3,4"d,e', "quote never closed")],
+    ),
+    "a delimiter lost elsewhere in a record that spans lines": (
+        b'a,b,c\npx,"1\n2,3,4"\n6,7,8\n',
+        [(4, ["6", "7", "8"])],
+        [(2, 'px,"1\n2,3,4"', "2 fields instead of 3")],
+    ),
+    "a delimiter lost where the first line still has as many fields": (
+        b'a,b\nx",\n"\n3,4\n',
+        [(4, ["3", "4"])],
+        [(2, 'x",\n"', DOUBTFUL)],
+    ),
+    "quotes that went astray swallow no neighbours": (
+        b'a,b,c\n"x,2,3\n4,5,6\n7,8,y"\n1,5" pipe,2\n"p",q,r\n',
+        [(3, ["4", "5", "6"]), (5, ["1", '5" pipe', "2"]), (6, ["p", "q", "r"])],
+        [(2, '"x,2,3', "1 fields instead of 3"), (4, '7,8,y"', "stray quote")],
     ),
     "header only": (b"a,b\n", [], []),
     "header only, no end": (b"a,b", [], []),
@@ -335,6 +378,63 @@ def test_a_record_that_spans_lines_is_bounded_whatever_the_chunks(
         assert [(line, rule) for line, _, rule in malformed] == [(4, "quote never closed"), (5, "quote never closed")]
 
 
+def test_a_record_over_more_lines_than_allowed_is_told_the_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert len(read(tmp_path, b'a,b\n"%b",1\n' % (b"x\n" * (1 << 20)))[0]) == 1  # 2 MB in a field
+    monkeypatch.setattr(delimited, "LONGEST_RECORD", 1 << 20)
+    _, (first, *_) = read(tmp_path, b'a,b\n"%b",1\n' % (b"x\n" * (1 << 19)))
+    assert first == (2, '"x', "quote not closed within 1 MB, the most for a record over lines")
+
+
+ESCAPED: dict[str, tuple[bytes, dict[str, Any], list[Row], list[Malformed]]] = {
+    "in quotes": (
+        rb"""a,b
+"say \"hi\"","\\"
+"x\,y","p
+\
+q"
+""",
+        {},
+        [(2, ['say "hi"', "\\"]), (3, ["x,y", "p\n\nq"])],
+        [],
+    ),
+    "without quotes": (
+        b'a,b\nx\\,y,p\\\nq\n\\N,\\\\N\n5" pipe,2\n',
+        {"quote": None},
+        [(2, ["x,y", "p\nq"]), (4, [None, "\\N"]), (5, ['5" pipe', "2"])],
+        [],
+    ),
+    "NULL beside quoted fields": (b'a,b\n\\N,"x"\n"y",\\N\n', {}, [(2, [None, "x"]), (3, ["y", None])], []),
+    "what no writer writes": (
+        b'a,b\nC:\\new,1\n"\\t",2\n"\\N",3\n4,\\\\\n',
+        {},
+        [(5, ["4", "\\"])],
+        [(2, "C:\\new,1", "unknown escape"), (3, '"\\t",2', "unknown escape"), (4, '"\\N",3', "unknown escape")],
+    ),
+    "a quote as the escape of another": (
+        b"a,b\n'x\"'y\"\"',2\n",
+        {"quote": "'", "escape": '"'},
+        [(2, ["x'y\"", "2"])],
+        [],
+    ),
+    "at the very end": (b"a,b\n1,2\n3,4\\", {}, [(2, ["1", "2"])], [(3, "3,4\\", "unknown escape")]),
+}
+
+
+@pytest.mark.usefixtures("chunk")
+@pytest.mark.parametrize("case", ESCAPED)
+def test_escapes_say_what_is_written_or_the_record_is_malformed(tmp_path: Path, case: str) -> None:
+    content, form, rows, malformed = ESCAPED[case]
+    assert read(tmp_path, content, delimiter=",", **{"escape": "\\", **form}) == (rows, malformed)
+
+
+@pytest.mark.parametrize("escape", ["", "\\\\", "\n", ",", '"', "N", "«"])
+def test_an_escape_is_one_sign_that_means_nothing_else(escape: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"Csv\.escape"):
+        Csv(delimiter=",", escape=escape)
+
+
 NDJSON_CASES: dict[str, tuple[bytes, list[Row], list[Malformed]]] = {
     "scalars are text": (
         b'{"a":1,"b":"x"}\r\n{"a":true,"b":null}\n',
@@ -383,6 +483,71 @@ def test_an_unknown_format_is_refused(tmp_path: Path) -> None:
 
 
 fields = st.text(st.sampled_from('ab,;"\n\r\t é\u2028\x0b\x85'), max_size=6)
+tables = st.integers(1, 4).flatmap(
+    lambda width: st.lists(st.lists(fields, min_size=width, max_size=width), min_size=1, max_size=5)
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    table=tables, quoting=st.sampled_from([csv.QUOTE_NONE, csv.QUOTE_MINIMAL, csv.QUOTE_ALL]), size=st.integers(1, 60)
+)
+def test_what_is_written_with_escapes_is_read_to_the_same_fields(
+    tmp_path: Path, table: list[list[str]], quoting: Any, size: int
+) -> None:
+    assume("\r" not in "".join(map("".join, table)))  # which this Python's csv leaves bare
+    table = [[field.replace("é", "\\") for field in row] for row in table]
+    assume(quoting != csv.QUOTE_NONE or all(any(row) for row in table))
+    content = io.StringIO(newline="")
+    quote = None if quoting == csv.QUOTE_NONE else '"'
+    writer = csv.writer(
+        content, quoting=quoting, quotechar=quote, doublequote=False, escapechar="\\", lineterminator="\n"
+    )
+    writer.writerows([[f"h{at}" for at in range(len(table[0]))], *table])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(text, "CHUNK", size)
+        rows, malformed = read(tmp_path, content.getvalue().encode(), delimiter=",", quote=quote, escape="\\")
+    assert malformed == []
+    assert [fields for _, fields in rows] == [[field or None for field in row] for row in table]
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    table=tables.filter(lambda table: len(table[0]) > 1),
+    quoted=st.lists(st.booleans(), min_size=20, max_size=20),
+    place=st.tuples(st.integers(0, 9), st.integers(0, 9)),
+    instead=st.sampled_from(["", ",,"]),
+    size=st.sampled_from([10, 8 << 20]),
+)
+@example([["a", ",\n"]], [False] * 20, (0, 0), "", 8 << 20)
+@example([["a", ",", ",,\n", ""]], [False] * 20, (0, 0), "", 8 << 20)
+@example([["a", ',a"\n'], ["", ",\n"]], [False] * 20, (0, 0), "", 8 << 20)
+@example([["a", ",,\n", "\n"]], [False] * 20, (0, 0), "", 8 << 20)
+@example([["\n,", ",\n", "a"]], [False] * 20, (0, 1), "", 8 << 20)
+@example([["", "a", ",", ""], [""] * 4, ["\na", "", "", ""]], [False] * 20, (0, 1), "", 8 << 20)
+@example([["a", ",,", ""], ["", "", "\n"]], [False] * 20, (0, 0), "", 8 << 20)
+def test_with_a_delimiter_lost_or_too_many_every_row_that_loads_was_written_so(
+    tmp_path: Path, table: list[list[str]], quoted: list[bool], place: tuple[int, int], instead: str, size: int
+) -> None:
+    flags = iter(quoted)
+
+    def written(field: str) -> str:
+        plain = not next(flags) and not re.search('[,"\r\n]', field)
+        return field if plain else '"' + field.replace('"', '""') + '"'
+
+    content = ",".join(f"h{at}" for at in range(len(table[0]))) + "\n"
+    damaged = place[0] % len(table), place[1] % (len(table[0]) - 1)
+    for row, values in enumerate(table):
+        for at, field in enumerate(values):
+            content += written(field)
+            content += "\n" if at + 1 == len(values) else instead if (row, at) == damaged else ","
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(text, "CHUNK", size)
+        try:
+            rows, _ = read(tmp_path, content.encode(), delimiter=",")
+        except (DeliveryRefused, DeliveryUnfinished):
+            return
+    assert {tuple(fields) for _, fields in rows} <= {tuple(field or None for field in row) for row in table}
 
 
 @settings(max_examples=150)
@@ -437,9 +602,10 @@ def test_of_any_bytes_every_line_is_accounted_for_or_the_delivery_is_refused(
     if not content.startswith(b"h,i\n"):
         return  # a header of any shape: enough that it reconciles
     lines = content.decode().replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    covered = {line for line, *_ in malformed}
-    for line, record in rows:
-        covered |= set(range(line, line + 1 + sum(text.line_ends((field or "").encode()) for field in record)))
+    covered: set[int] = set()
+    taken = [(line, "".join(field or "" for field in record)) for line, record in rows]
+    for line, told in [*taken, *((line, record) for line, record, _ in malformed)]:
+        covered |= set(range(line, line + 1 + text.line_ends(told.encode())))
     assert {at for at, line in enumerate(lines, start=1) if line} <= covered | {1}
 
 

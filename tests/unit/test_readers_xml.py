@@ -108,6 +108,11 @@ FIELDS: dict[str, tuple[str, tuple[str, ...], Row]] = {
         (),
         {"@id": "1", "@p:id": "2", "sku": "A"},
     ),
+    "attributes that only differ in their namespace, whichever comes first": (
+        order("<sku>A</sku>", ' p:id="2" q:no="4" id="1" xmlns:p="urn:p" xmlns:q="urn:q" p:no="3"'),
+        (),
+        {"@p:id": "2", "@q:no": "4", "@id": "1", "@p:no": "3", "sku": "A"},
+    ),
     "where a schema lies says nothing of the record": (
         order("<sku>A</sku>", ' x:schemaLocation="a b" xmlns:x="http://www.w3.org/2001/XMLSchema-instance"'),
         (),

@@ -7,6 +7,7 @@ Belongs here: where in a file the records are, and counting them without the par
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import chain, islice
 from pathlib import Path
 from typing import Final
@@ -15,8 +16,9 @@ import polars as pl
 
 from platform_assets.engine.formats import Csv
 from platform_assets.engine.readers import Batch, Part, refuse_unreconciled
-from platform_assets.engine.readers.delimited import LONGEST_RECORD, Grammar, Splitter
+from platform_assets.engine.readers.delimited import Splitter
 from platform_assets.engine.readers.dialect import SAMPLE, detect
+from platform_assets.engine.readers.grammar import STRAY, UNKNOWN_ESCAPE, Grammar
 from platform_assets.engine.readers.text import Text, line_ends
 from platform_assets.errors import DeliveryRefused, DeliveryUnfinished
 
@@ -57,6 +59,8 @@ class CsvReader:
             "encoding": self._text.encoding,
             "line_ends": self._survey.line_ends,
         }
+        if self._form.escape:
+            said["escape"] = self._form.escape
         if self._form.skip:
             said["skip"] = f"{self._form.skip}"
         if self._form.footer is not None:
@@ -142,19 +146,24 @@ class CsvReader:
         if at == len(text):
             return (), at
         grammar = Grammar(self._form)
-        reach = min(at + LONGEST_RECORD, len(text))
+        reach = min(at + SAMPLE, len(text))
         found = grammar.record.match(text, at, reach)
         if found and (found[0].endswith((b"\n", b"\r")) or found.end() == len(text)):
-            return tuple(grammar.fields(found[0].decode().rstrip("\r\n"))), found.end()
+            with suppress(ValueError):
+                names = grammar.fields(found[0].removesuffix(found[1]).decode())
+                return tuple(name or "" for name in names), found.end()
         line = 1 + line_ends(text[:at])
         opened = found is None and grammar.left_open.match(text, at, reach)
         if opened and ended and reach == len(text):
             raise DeliveryUnfinished("ends in the middle of the header")
-        what = f"longer than {LONGEST_RECORD >> 20} MB" if found or opened else "not well-formed: stray quote"
+        what = f"not well-formed: {UNKNOWN_ESCAPE if found and found[1] else STRAY}"
+        if opened or (found and not found[1]):
+            what = f"longer than {SAMPLE >> 20} MB"
         raise DeliveryRefused(
             f"the header is {what}",
             remedy="Ask the producer for a sound one, or declare Csv(quote=None) if quotes mean nothing in this file.",
             line=line,
+            guess=True,
         )
 
     def _data(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
@@ -197,6 +206,7 @@ class _Survey:
         self._delimiter = (form.delimiter or ",").encode()
         self._quote = form.quote.encode() if form.quote else None
         self._all_else = bytes(set(range(256)) - {*b"\n", *(self._quote or b"")})
+        self._escape = form.escape.encode() if form.escape else None
         self._width = width
         self.blocks: list[int | None] = []  # the lines of each chunk, where none of them is blank
         self.lines = 0
@@ -222,15 +232,21 @@ class _Survey:
         texts, plain = self._texts(chunk)
         blank = texts == ""
         closed = len(texts)
-        if self._inside or (self._quote is not None and self._quote in chunk):
+        if self._inside or any(mark is not None and mark in chunk for mark in (self._quote, self._escape)):
             self.quoted = True
             # Of each line nothing but its quotes; the end that the last may lack keeps it a line.
-            only_quotes = plain.translate(None, self._all_else) + b"\n" * (not plain.endswith(b"\n"))
-            quotes = pl.read_lines(only_quotes, name="quotes")["quotes"].str.len_bytes()
+            plain += b"\n" * (not plain.endswith(b"\n"))
+            escaped = None
+            if self._escape is not None and self._escape in chunk:
+                plain = re.sub(re.escape(self._escape) + rb"[^\n]", b"", plain)
+                escaped = pl.read_lines(plain, name="line")["line"].str.ends_with(self._escape.decode())
+            quotes = pl.read_lines(plain.translate(None, self._all_else), name="quotes")["quotes"].str.len_bytes()
             inside = ((quotes & 1).cum_sum() + self._inside) & 1 == 1
+            self._inside = bool(inside[-1])
+            if escaped is not None:
+                inside |= escaped
             closed -= int(inside.sum())
             blank &= ~inside
-            self._inside = bool(inside[-1])
         blanks = int(blank.sum())
         self.lines += len(texts)
         self.records += closed - blanks

@@ -1,15 +1,11 @@
 """Blocks of lines of delimited text, taken apart into records and fields.
 
-Belongs here: what a record is; what cannot be taken apart is malformed, alone, with its line. Does not: the file.
+Belongs here: what becomes of lines, what is malformed. Does not: what a record is (grammar.py), the file (csv.py).
 Whole blocks go through Arrow's CSV parser. It is lenient, so that lines of an odd shape are kept from it and go, one
 by one, through the expression that defines a record. Its records are counted: where they are not as many as lines
-went in, the whole block goes the exact way.
-"""
+went in, the whole block goes the exact way."""
 
-import csv
-import io
-import re
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -20,12 +16,15 @@ from pyarrow import csv as arrow
 
 from platform_assets.engine.formats import Csv
 from platform_assets.engine.readers import MALFORMED_SCHEMA
-from platform_assets.engine.readers.text import LONGEST_LINE
+from platform_assets.engine.readers.grammar import STRAY, UNKNOWN_ESCAPE, Fields, Grammar
 
-LONGEST_RECORD: Final = 1 << 20  # of those that span lines
+LONGEST_RECORD: Final = 16 << 20  # of those that span lines
+_NUL: Final = "NUL byte"
 _BOM: Final = "\ufeff"
+_BOM_BYTES: Final = _BOM.encode()
+_BOM_WITHIN: Final = "byte-order mark within"
 _HEADER_AGAIN: Final = "the header again"
-csv.field_size_limit(LONGEST_LINE)
+_DOUBTFUL: Final = "stray quotes in several fields: a delimiter before a quote may be missing"
 
 _Malformed = tuple[int, str, str]
 
@@ -44,48 +43,13 @@ class Block:
 @dataclass(frozen=True)
 class _Exact:
     """What became of the odd lines: sound records, malformed ones, and the lines they took. From line `stop` on
-    nothing was looked at."""
+    nothing was looked at. doubt: the records that were malformed left a quote open."""
 
     rows: list[tuple[object, ...]]
     malformed: list[_Malformed]
     taken: list[int]
     stop: int
-
-
-class Grammar:
-    """What a record is: fields, each quoted whole or not quoted at all, as many lines as quoted line ends make it."""
-
-    def __init__(self, form: Csv) -> None:
-        """form: with its delimiter known."""
-        self.delimiter = form.delimiter or ","
-        self.quote = form.quote
-        between = self.delimiter.encode()
-        inner = (
-            b"[^%b\\r\\n]" % re.escape(between) if len(between) == 1 else b"(?:(?!%b)[^\\r\\n])" % re.escape(between)
-        )
-        # Atomic groups: Python before 3.11.5 gets a possessive repeat of anything longer than a character wrong.
-        if form.quote is None:
-            field, opened = b"(?>%b*)" % inner, b"(?!)"
-        else:
-            quote = re.escape(form.quote.encode())
-            opened = b"%b(?>(?:[^%b]+|%b%b)*)" % (quote, quote, quote, quote)
-            field = b"(?:%b%b|(?!%b)(?>%b*))" % (opened, quote, quote, inner)
-        before = b"(?>(?:%b%b)*)" % (field, re.escape(between))
-        self.record: Final = re.compile(b"%b%b(?:\\r\\n|\\n|\\r|\\Z)" % (before, field))
-        self.left_open: Final = re.compile(b"%b%b\\Z" % (before, opened))
-
-    def line(self) -> str:
-        """A line that is a record, to Polars."""
-        between, quote = (f"\\x{{{ord(each):x}}}" for each in (self.delimiter, self.quote or '"'))
-        field = f"(?:{quote}(?:[^{quote}]|{quote}{quote})*{quote}|(?:[^{quote}{between}][^{between}]*)?)"
-        return f"^{field}(?:{between}{field})*$"
-
-    def fields(self, record: str) -> list[str]:
-        """The fields of a record."""
-        if self.quote is None or self.quote not in record:
-            return record.split(self.delimiter)
-        text = io.StringIO(record, newline="")
-        return next(csv.reader(text, delimiter=self.delimiter, quotechar=self.quote, strict=True))
+    doubt: bool
 
 
 class Splitter:
@@ -99,17 +63,20 @@ class Splitter:
         self._names = [f"{at}" for at in self._fields]
         self._nulls = frozenset(("", *form.nulls))
         self._quote = form.quote
-        self._line = self._grammar.line()
+        self._lines = self._grammar.lines()
         self._fast = self._grammar.delimiter.isascii()
+        self._marks = [each.encode() for each in (form.quote, form.escape) if each is not None]
+        missing = [] if form.escape is None else [f"{form.escape}N"]
         self._options: dict[str, Any] = {
             "column_types": dict.fromkeys(self._names, pa.string()),
             "include_columns": self._names,
             "strings_can_be_null": True,
             "quoted_strings_can_be_null": True,
-            "null_values": list(self._nulls),
+            "null_values": [*self._nulls, *missing],
             "check_utf8": False,  # decoding has
         }
         self._columns = [f"{at}" for at in range(len(self._header))]
+        self._doubt = False  # whether the malformed records so far left a quote open, so that its end is still to come
 
     def split(self, block: bytes, line: int, *, final: bool, plain_lines: int | None) -> Block:
         """Take apart the lines of `block`, the first of which is physical line `line`.
@@ -117,15 +84,18 @@ class Splitter:
         final: no more lines follow, so an open quote stays open.
         plain_lines: how many lines the block has, if that is known and none of them is blank.
         """
-        if plain_lines is not None and self._fast and not self._has_quotes(block) and b"\0" not in block:
+        if plain_lines is not None and self._fast and not self._has_oddities(block):
             at = pl.int_range(line, line + plain_lines, dtype=pl.Int64, eager=True)
             bulk = self._bulk(block, at, quoted=False)
             if bulk is not None and not len(self._like_header(bulk[0])):
                 return Block(*bulk, len(block), plain_lines)
         return self._sifted(block, line, final=final)
 
-    def _has_quotes(self, block: bytes) -> bool:
+    def _is_quoted(self, block: bytes) -> bool:
         return self._quote is not None and self._quote.encode() in block
+
+    def _has_oddities(self, block: bytes) -> bool:
+        return any(mark in block for mark in (*self._marks, b"\0")) or _has_bom(block)
 
     def _bulk(self, block: bytes, at: pl.Series, *, quoted: bool) -> tuple[pl.DataFrame, pl.DataFrame] | None:
         """The records of a block of none but sound or ragged lines, which stand on the lines `at`; None where it
@@ -136,8 +106,8 @@ class Splitter:
             ragged.append((row.number - 1, row.text, row.actual_columns))
             return "skip"
 
-        if not len(at) or block.startswith(_BOM.encode()):  # which Arrow would drop
-            return None if len(at) else (self._frame([]), _malformed([]))
+        if not len(at):
+            return self._frame([]), _malformed([])
         try:
             table = arrow.read_csv(
                 pa.py_buffer(block),
@@ -184,90 +154,165 @@ class Splitter:
                 left &= pl.int_range(len(lines), eager=True) < exact.stop
             # What is left is copied only where something is missing.
             text = block if left.all() else lines.filter(left).str.join("\n").cast(pl.Binary).item()
-            bulk = self._bulk(text, left.arg_true().cast(pl.Int64) + line, quoted=self._has_quotes(text))
+            bulk = self._bulk(text, left.arg_true().cast(pl.Int64) + line, quoted=self._is_quoted(text))
             if bulk is None:
                 odd = ~blank
                 continue
             frame, malformed = bulk
-            if not len(again := self._like_header(frame)):
+            # A ragged line with a quote may be the first of a record that spans lines.
+            suspect = (
+                malformed.filter(pl.col("record").str.contains(self._quote, literal=True)) if self._quote else None
+            )
+            again = [self._like_header(frame), *([] if suspect is None else [suspect["_line"]])]
+            if not any(map(len, again)):
                 break
-            odd |= _mask(len(lines), (again - line).to_list())
+            odd |= _mask(len(lines), (pl.concat(again) - line).to_list())
         if exact.rows:
             frame = pl.concat([frame, self._frame(exact.rows)]).sort("_line")
         if exact.malformed:
             malformed = pl.concat([malformed, _malformed(exact.malformed)]).sort("_line")
+        self._doubt = exact.doubt
         consumed = int(ends[exact.stop - 1]) if exact.stop else 0
         return Block(frame, malformed, consumed, exact.stop)
 
     def _odd(self, block: bytes, lines: pl.Series) -> pl.Series:
-        """Which lines are not for Arrow's parser: a quote where none should be, a NUL, a mark it would drop."""
+        """Which lines are not for Arrow's parser: a quote where none should be, an escape, a NUL, a mark it drops."""
         if not self._fast:
             return lines != ""
-        odd = lines.str.starts_with(_BOM)
-        if b"\0" in block:
-            odd |= lines.str.contains("\0", literal=True)
-        if self._quote is not None:
-            quoted = lines.str.contains(self._quote, literal=True).arg_true()
-            misshapen = quoted.filter(~lines.gather(quoted).str.contains(self._line))
-            odd |= _mask(len(lines), misshapen.to_list())
+        odd = pl.repeat(value=False, n=len(lines), dtype=pl.Boolean, eager=True)
+        for sign, present in (("\0", b"\0" in block), (_BOM, _has_bom(block))):
+            if present:
+                odd |= lines.str.contains(sign, literal=True)
+        for mark in self._marks:
+            if mark in block:
+                marked = lines.str.contains(mark.decode(), literal=True).arg_true()
+                odd |= _mask(len(lines), self._misshapen(lines, marked).to_list())
         return odd
+
+    def _misshapen(self, lines: pl.Series, marked: pl.Series) -> pl.Series:
+        """Those of the lines `marked` (they have quotes or escapes) that may not be records by themselves."""
+        pure, nearly, closing = self._lines
+        impure = (~lines.gather(marked).str.contains(pure)).arg_true()
+        if not len(impure):
+            return marked.clear()
+        # A quote in an unquoted field may have lost the delimiter before it, if the next one ends a field.
+        following = lines.gather(marked.gather((impure + 1).clip(upper_bound=len(marked) - 1)))
+        opens = following.str.contains(closing) | (impure == len(marked) - 1)
+        return marked.gather(impure).filter(opens | ~lines.gather(marked.gather(impure)).str.contains(nearly))
 
     def _exactly(self, block: bytes, line_ends: pl.Series, odd: pl.Series, line: int, *, final: bool) -> _Exact:
         """The records that begin at the lines `odd`, or the rules they break."""
-        done = _Exact([], [], [], len(line_ends))
-        if not odd.any():
+        done = _Exact([], [], [], len(line_ends), self._doubt)
+        if not odd.any() and not self._doubt:
             return done
         ends = line_ends.to_list()
+        todo = odd.arg_true().to_list()
         free = 0
-        for at in odd.arg_true().to_list():
-            if at < free:
-                continue  # part of the record before
-            start = ends[at - 1] if at else 0
-            text = block[start : ends[at]].decode().rstrip("\r\n")
-            spans = self._spans(block, ends, at)
-            fields: list[str] | str
-            if spans:
-                record = block[start : ends[at + spans - 1]].decode().rstrip("\r\n")
-                fields = self._judged(record)
-                if fields == _HEADER_AGAIN:
-                    done.malformed.append((line + at, record, _HEADER_AGAIN))
-                    free = at + spans
-                    done.taken.extend(range(at, free))
-                    continue
-            elif self._grammar.left_open.match(block, start, ends[at]):
-                within_reach = not final and len(block) - start <= LONGEST_RECORD
-                if within_reach and self._grammar.left_open.match(block, start):
-                    return replace(done, stop=at)  # it may close in the next block
-                fields = "NUL byte" if "\0" in text else "quote never closed"
-            else:
-                fields = "NUL byte" if "\0" in text else "stray quote"
-            if isinstance(fields, str):
-                # What the quotes of this line mean is not sure, so its neighbours are judged on their own.
-                done.malformed.append((line + at, text, fields))
-                spans = 1
-            else:
-                done.rows.append((line + at, *(None if fields[n] in self._nulls else fields[n] for n in self._fields)))
+        while True:
+            at = min(
+                next(iter(todo[bisect_left(todo, free) :][:1]), len(ends)),
+                self._next_quote(block, ends, free) if done.doubt else len(ends),
+            )
+            if at >= len(ends):
+                return done
+            found = self._at(block, ends, at, final=final)
+            if found is None:
+                return replace(done, stop=at)  # it may go on in the next block
+            fields, spans = found
             free = at + spans
             done.taken.extend(range(at, free))
-        return done
+            record = block[ends[at - 1] if at else 0 : ends[free - 1]].decode().rstrip("\r\n")
+            odd_quotes = self._grammar.quotes(record) % 2 == 1
+            if done.doubt and odd_quotes and not isinstance(fields, str) and self._grammar.closing.match(record):
+                fields = STRAY
+            if isinstance(fields, str):
+                done.malformed.append((line + at, record, fields))
+                done = replace(done, doubt=done.doubt != odd_quotes)
+            else:
+                done.rows.append((line + at, *(None if fields[n] in self._nulls else fields[n] for n in self._fields)))
+                done = replace(done, doubt=done.doubt and not (self._quote and self._quote in record))
 
-    def _spans(self, block: bytes, ends: Sequence[int], at: int) -> int:
-        """How many lines the record takes that begins at line `at`; 0 where none does, or a longer one than allowed."""
-        start = ends[at - 1] if at else 0
-        found = self._grammar.record.match(block, start, max(ends[at], min(start + LONGEST_RECORD, len(block))))
-        if found is None:
-            return 0
-        last = bisect_left(ends, found.end())
-        return last - at + 1 if ends[last] == found.end() else 0
+    def _next_quote(self, block: bytes, ends: Sequence[int], free: int) -> int:
+        """The next line from line `free` on that has a quote."""
+        quote = (self._quote or "").encode()
+        found = block.find(quote, ends[free - 1] if free else 0) if quote else -1
+        return bisect_right(ends, found) if found >= 0 else len(ends)
 
-    def _judged(self, record: str) -> list[str] | str:
-        """The fields of a well-formed record, or the rule it breaks."""
+    def _at(self, block: bytes, ends: Sequence[int], at: int, *, final: bool) -> tuple[Fields | str, int] | None:
+        """The record that begins at line `at`, or the rule it breaks, and how many lines it takes; None where the
+        next block tells."""
+        grammar = self._grammar
+        start, line_end = ends[at - 1] if at else 0, ends[at]
+        reach = max(line_end, min(start + LONGEST_RECORD, len(block)))
+        goes_on = not final and len(block) - start <= LONGEST_RECORD
+        found = grammar.record.match(block, start, reach)
+        if found and (spans := _lines_to(found.end(), ends, at)):
+            if goes_on and not found[1] and found.end() == len(block):
+                return None  # the last line end is escaped
+            record = found[0].removesuffix(found[1]).decode()
+            judged = self._judged(record, block[ends[at + spans - 2] : found.end()])
+            if not isinstance(judged, int):
+                if judged != _DOUBTFUL and not (isinstance(judged, list) and grammar.quotes(record) % 2):
+                    return judged, spans
+                torn = grammar.torn(block, start, reach, len(self._header))
+                if torn is None and goes_on:
+                    return None
+                if torn_lines := _lines_to(torn or start, ends, at):
+                    return _DOUBTFUL, torn_lines
+                return (_DOUBTFUL if self._is_closed_after(block, ends, at + spans) else judged), spans
+            if spans > 1:
+                # One delimiter short or over is a broken record of so many lines. Anything else is a quote that went
+                # astray: what it means is not sure, so that its neighbours are judged on their own.
+                return self._ragged(judged), spans if abs(judged - len(self._header)) == 1 else 1
+            rule = self._ragged(judged)
+        else:
+            rule = STRAY if self._is_quoted(block[start:line_end]) else UNKNOWN_ESCAPE
+            if grammar.left_open.match(block, start, line_end):
+                rule = "quote never closed"
+                if grammar.left_open.match(block, start, reach):
+                    if goes_on:
+                        return None
+                    if reach - start >= LONGEST_RECORD:
+                        rule = f"quote not closed within {LONGEST_RECORD >> 20} MB, the most for a record over lines"
+            rule = _NUL if b"\0" in block[start:line_end] else rule
+        torn = grammar.torn(block, start, reach, len(self._header))
+        if torn is None and goes_on:
+            return None
+        return rule, _lines_to(torn or start, ends, at) or 1
+
+    def _is_closed_after(self, block: bytes, ends: Sequence[int], at: int) -> bool:
+        """Whether the next line from `at` on with a quote is broken, but would close what an earlier quote opened."""
+        line = self._next_quote(block, ends, at)
+        if line == len(ends):
+            return False
+        found = self._grammar.record.match(block, ends[line - 1], ends[line])
+        text = block[ends[line - 1] : ends[line]].decode().rstrip("\r\n")
+        alone = found is not None and found.end() == ends[line] and len(self._grammar.parts(text)) == len(self._header)
+        return not alone and self._grammar.closing.match(text) is not None
+
+    def _judged(self, record: str, last_line: bytes) -> Fields | str | int:
+        """The fields of a well-formed record, or the rule it breaks; how many there are where that is wrong."""
         if "\0" in record:
-            return "NUL byte"
-        fields = self._grammar.fields(record)
+            return _NUL
+        text = record.removeprefix(_BOM)
+        try:
+            fields = self._grammar.fields(text)
+        except ValueError:
+            return UNKNOWN_ESCAPE
+        if fields == self._header:
+            return _HEADER_AGAIN
+        if text != record or (len(self._header) == 1 and _BOM in record):
+            return _BOM_WITHIN
         if len(fields) != len(self._header):
-            return self._ragged(len(fields))
-        return _HEADER_AGAIN if fields == self._header else fields
+            return len(fields)
+        strays = self._grammar.strays(record)
+        if len(strays) > 1 and any(count % 2 for count in strays):
+            return _DOUBTFUL
+        if strays and len(last_line) < len(record.encode()) and self._grammar.record.fullmatch(last_line):
+            alone = last_line.decode().rstrip("\r\n")
+            if len(self._grammar.parts(alone)) == len(fields) and len(self._grammar.strays(alone)) < 2:
+                return _DOUBTFUL
+        return fields
 
     def _ragged(self, width: int) -> str:
         return f"{width} fields instead of {len(self._header)}"
@@ -278,6 +323,17 @@ class Splitter:
 
 def _malformed(rows: Sequence[_Malformed]) -> pl.DataFrame:
     return pl.DataFrame(rows, MALFORMED_SCHEMA, orient="row")
+
+
+def _has_bom(block: bytes) -> bool:
+    # Its first byte is rare, and looking for one byte costs nothing.
+    return _BOM_BYTES[:1] in block and _BOM_BYTES in block
+
+
+def _lines_to(end: int, ends: Sequence[int], at: int) -> int:
+    """How many lines from line `at` on end at byte `end`; 0 where none does."""
+    last = bisect_left(ends, end)
+    return last - at + 1 if last < len(ends) and ends[last] == end else 0
 
 
 def _mask(length: int, at: Sequence[int]) -> pl.Series:

@@ -180,8 +180,12 @@ class _Sample:
 
     def _records(self, lines: Iterable[str], delimiter: str) -> Iterator[_Fields]:
         if self._form.quote is None:
-            return filter(None, csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_NONE))
-        return filter(None, csv.reader(lines, delimiter=delimiter, quotechar=self._form.quote))
+            return filter(
+                None, csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_NONE, escapechar=self._form.escape)
+            )
+        return filter(
+            None, csv.reader(lines, delimiter=delimiter, quotechar=self._form.quote, escapechar=self._form.escape)
+        )
 
 
 def _decoded(sample: bytes) -> tuple[str, bool]:
@@ -208,4 +212,5 @@ def _listed(delimiters: Sequence[str]) -> str:
 
 
 def _refused(what: str, declaration: str) -> DeliveryRefused:
-    return DeliveryRefused(what, remedy=f"Look at the file and declare what is right, such as {declaration}.")
+    remedy = f"Look at the file and declare what is right, such as {declaration}."
+    return DeliveryRefused(what, remedy=remedy, guess=True)

@@ -196,8 +196,10 @@ def local_name(name: str) -> str:
 
 
 def _attributes(given: dict[str, str]) -> dict[str, str]:
-    """By local name, but for those that say where names come from; by full name where two would be the same."""
+    """By local name, but for those that say where names come from; by full name where two would be the same, whichever
+    comes first."""
     found: dict[str, str] = {}
+    locals_ = [local_name(name) for name in given if not name.startswith("xmlns:")]
     for name, value in given.items():
         prefix, _, local = name.rpartition(":")
         if prefix == "xmlns" or name == "xmlns" or (prefix and local in _SAYS_NOTHING):
@@ -205,7 +207,7 @@ def _attributes(given: dict[str, str]) -> dict[str, str]:
         if prefix and local == "nil":
             found[_NIL] = value
         else:
-            found[name if local in found else local] = value
+            found[name if locals_.count(local) > 1 else local] = value
     return found
 
 

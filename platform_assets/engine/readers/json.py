@@ -91,6 +91,7 @@ class JsonReader(SpooledJson):
         self.dialect["layout"] = document.layout
         if form.records:
             self.dialect["records"] = form.records
+        self._refuse_all_malformed()
 
 
 class _Document:
@@ -322,6 +323,7 @@ class _Document:
             problem,
             remedy="Compare the file with format=Json(records=…); if the JSON is broken, ask for the file again.",
             line=self._line,
+            guess=True,
         )
 
 

@@ -15,6 +15,7 @@ from platform_assets.engine.readers import MALFORMED_SCHEMA, Batch, Part, refuse
 from platform_assets.engine.readers.objects import NOT_JSON, Broken, Objects, Taken, elements
 from platform_assets.engine.readers.spool import Spool
 from platform_assets.engine.readers.text import Text
+from platform_assets.errors import DeliveryRefused
 
 _BLANKS: Final = " \t\r\n\x0b\x0c"
 
@@ -85,6 +86,19 @@ class SpooledJson:
     def reconcile(self, read: int) -> None:
         """See `Reader`; records, and elements, were counted when they were told apart, before they were read."""
         refuse_unreconciled(self._counted, read)
+
+    def _refuse_all_malformed(self) -> None:
+        """Raise DeliveryRefused where there are records but none that has a field: that is no empty delivery."""
+        if self._counted and not self._columns():
+            first = next(
+                ((line, rule) for frame in self._spool for line, rule in _malformed_in(frame)), (1, "no field in it")
+            )
+            raise DeliveryRefused(
+                f"no object with fields in {self._counted} record{'s' * (self._counted > 1)}: {first[1]}",
+                remedy="Compare the file with format=Json(…); if the JSON is broken, ask for the file again.",
+                line=first[0],
+                guess=True,
+            )
 
     def _add(self, block: pl.DataFrame, *, escapes: bool, lines: pl.Series | None = None) -> Iterator[pl.DataFrame]:
         """Take a block of records apart, into the spool; gives what is malformed.
@@ -164,6 +178,8 @@ class NdjsonReader(SpooledJson):
                 last = block["text"][-1]
         if last:
             self.looks_cut_off = self._is_broken(last)
+        if not self.looks_cut_off or self._counted > 1:
+            self._refuse_all_malformed()
 
     def _is_broken(self, text: str) -> bool:
         try:
@@ -171,6 +187,10 @@ class NdjsonReader(SpooledJson):
         except Broken as broken:
             return str(broken) == NOT_JSON
         return False
+
+
+def _malformed_in(frame: pl.DataFrame) -> Iterator[tuple[int, str]]:
+    return frame.select("_line", "rule").iter_rows() if "rule" in frame.columns else iter(())
 
 
 def _is_within(name: str, path: str) -> bool:

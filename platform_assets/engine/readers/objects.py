@@ -149,7 +149,11 @@ class Objects:
                 at = end
         except Broken:
             raise
-        except (ValueError, StopIteration, RecursionError):
+        except UnicodeEncodeError:
+            raise Broken("half of a surrogate pair, which is no character") from None
+        except RecursionError:
+            raise Broken("nested too deep") from None
+        except (ValueError, StopIteration):
             raise Broken(NOT_JSON) from None
         if _after_blanks(text, at) != len(text):
             raise Broken(NOT_JSON)

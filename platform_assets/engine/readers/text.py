@@ -94,7 +94,8 @@ class Text:
     def _not_encoded(self, offset: int) -> DeliveryRefused:
         return DeliveryRefused(
             f"byte {offset} is not {self.encoding}",
-            remedy='Declare the encoding it has, such as Files(…, format=Csv(encoding="latin-1")) or "utf-16".',
+            remedy='Declare the encoding that it has, encoding="…" of the format, or ask the producer for UTF-8.',
+            guess=True,
         )
 
 

@@ -112,6 +112,16 @@ def unpacked(packed: Path, name: str, room: Room) -> PlainCopy:
     return room.copy_of(_UNPACKED[suffix](packed), name.lower().removesuffix(suffix))
 
 
+def blocks_of(copy: Path, suffix: str) -> Iterator[bytes]:
+    """The content of a file, unpacked where `suffix` says that it is packed; raises as `unpacked` does."""
+    if suffix:
+        yield from _UNPACKED[suffix](copy)
+        return
+    with copy.open("rb") as file:
+        while block := file.read(_BLOCK):
+            yield block
+
+
 def _ungzipped(packed: Path) -> Iterator[bytes]:
     import gzip
     import zlib
