@@ -75,7 +75,7 @@ class ExcelReader:
         unseen = dict(self._look.broken)
         with self._stream() as stream:
             for arrow in stream:
-                rows = self._ruled(pl.DataFrame(arrow))
+                rows = self._ruled(self._exact(pl.DataFrame(arrow)))
                 for line in rows["_line"].to_list() if unseen else ():
                     unseen.pop(line, None)
                 malformed = self._malformed(rows.filter(pl.col("rule").is_not_null()))
@@ -97,6 +97,20 @@ class ExcelReader:
         self._parsed.seek(0)
         with pa.ipc.open_stream(self._parsed) as stream:
             yield stream
+
+    def _exact(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """The rows with the numbers that no double holds as they are written in the file."""
+        for column, at in self._columns.values():
+            written = [(row, text) for (row, place), text in self._look.exact.items() if place == column]
+            if written:
+                exact = pl.DataFrame(written, schema={"_line": pl.Int64, "exact": pl.String}, orient="row")
+                text = pl.col(f"text{at}")
+                rows = rows.join(exact, on="_line", how="left", maintain_order="left")
+                rows = rows.with_columns(
+                    pl.when(text.is_not_null()).then(pl.coalesce("exact", text)).alias(f"text{at}")
+                )
+                rows = rows.drop("exact")
+        return rows
 
     def _ruled(self, rows: pl.DataFrame) -> pl.DataFrame:
         """The rows with the `rule` that they break as rows: an error cell, a value that is not there, a merge."""

@@ -7,6 +7,7 @@ itself (isolated.py), with nothing of ours to import. What it found out stands i
 import json
 import re
 import sys
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,6 +19,7 @@ _ROWS: Final = 50_000
 _DATE: Final = r"^[0-9]{4,}-[0-9]{2}-[0-9]{2}([ T][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?)?$"
 # Days from which a date is one; what is below is a time of day or a length of time.
 _FIRST_DAY: Final = 60
+_ESCAPE: Final = re.compile("_x([0-9a-fA-F]{4})_")
 _BLANKS: Final = " \t\r\n\x0b\x0c"
 _MILLISECONDS: Final = 86_400_000
 _AGAIN: Final = "Open the workbook, save it anew and deliver it again."
@@ -54,12 +56,17 @@ def _parsed(
     what is text and, where there are any, `date0`, … its dates."""
     content = path.read_bytes()
     book = fastexcel.read_excel(content)
+    # Of the kinds of workbook this one is packed XML, and its first member lists the others.
+    escaped = content.startswith(b"PK") and b"opendocument" not in content[:200]
     sheet = _chosen(book.sheet_names, sheet)
     loaded = book.load_sheet(sheet, header_row=None, skip_rows=0, dtypes="string", schema_sample_rows=None)
     batch, said = loaded.to_arrow_with_errors()
     text = pl.DataFrame(batch)
+    if escaped:
+        text = text.select(_unescaped(column) for column in text.get_columns())
     # An .ods says what it is in the first, unpacked, of its members, and writes its dates as text.
     texts, dates = _cells(book, sheet, text, iso=b"opendocument.spreadsheet" in content[:200])
+    texts = _to_the_last_bit(texts, _loaded(book, sheet, "float"))
     places = {at: column.absolute_index + 1 for at, column in enumerate(loaded.selected_columns)}
     places = {at: column for at, column in places.items() if left <= column <= right}
     errors = _errors(said.errors if said else [], places)
@@ -148,15 +155,11 @@ def _cells(
     suspects = [at for at, column in enumerate(texts) if iso or column.str.contains(_DATE).any()]
     if not suspects:
         return texts, dates
-
-    def as_type(kind: Any) -> pl.DataFrame:  # noqa: ANN401 - fastexcel's DType, a literal
-        return pl.DataFrame(
-            book.load_sheet(sheet, header_row=None, skip_rows=0, dtypes=kind, schema_sample_rows=None).to_arrow()
-        )
-
-    lengths = as_type("duration")
+    lengths = _loaded(book, sheet, "duration")
     # To fastexcel a number is a moment too, but a moment is no number.
-    moments, days, numbers = (as_type(kind) for kind in ("datetime", "date", "float")) if iso else (lengths,) * 3
+    moments, days, numbers = (
+        (_loaded(book, sheet, kind) for kind in ("datetime", "date", "float")) if iso else (lengths,) * 3
+    )
     for at in suspects:
         length = lengths.to_series(at).dt.total_milliseconds()
         if iso:
@@ -176,6 +179,45 @@ def _cells(
                 dates[at].is_null(), pl.repeat(None, len(moment), dtype=pl.String, eager=True)
             )
     return texts, dates
+
+
+def _loaded(book: fastexcel.ExcelReader, sheet: str, kind: Any) -> pl.DataFrame:  # noqa: ANN401 - a literal
+    """All cells of a sheet as one of fastexcel's types; NULL where that cannot be."""
+    return pl.DataFrame(
+        book.load_sheet(sheet, header_row=None, skip_rows=0, dtypes=kind, schema_sample_rows=None).to_arrow()
+    )
+
+
+def _to_the_last_bit(texts: list[pl.Series], numbers: pl.DataFrame) -> list[pl.Series]:
+    """The texts; where fastexcel rounded a number to make one of it (it keeps 9 decimals), the number's own.
+
+    What was text is the same number when it is read as one, so it stays as it is.
+    """
+    exact = []
+    for text, number in zip(texts, numbers.get_columns(), strict=True):
+        rounded = (text.cast(pl.Float64, strict=False) != number).fill_null(value=False)
+        exact.append(text.zip_with(~rounded, _written(number)) if rounded.any() else text)
+    return exact
+
+
+def _written(numbers: pl.Series) -> pl.Series:
+    """The shortest texts that mean the numbers, without exponents."""
+    written = numbers.cast(pl.String).str.strip_suffix(".0")
+    powers = written.str.contains("e").fill_null(value=False)
+    spelled = [f"{Decimal(text):f}" for text in written.filter(powers)]
+    return written.scatter(powers.arg_true(), spelled) if spelled else written
+
+
+def _unescaped(text: pl.Series) -> pl.Series:
+    """The texts with the characters that XML has no place for, such as _x000D_, as they are."""
+    escaped = text.str.contains(_ESCAPE.pattern).fill_null(value=False)
+    said = [_ESCAPE.sub(_character, each) for each in text.filter(escaped)]
+    return text.scatter(escaped.arg_true(), said) if said else text
+
+
+def _character(escape: re.Match[str]) -> str:
+    character = chr(int(escape[1], 16))
+    return escape[0] if character == "\0" or "\ud800" <= character <= "\udfff" else character
 
 
 def _clock(milliseconds: pl.Series) -> pl.Series:
