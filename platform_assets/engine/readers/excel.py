@@ -46,6 +46,10 @@ class ExcelReader:
         if refused := self._found.get("refused"):
             raise DeliveryRefused(refused["problem"], remedy=refused["remedy"], line=refused["line"])
         self._look = look(copy, kind, self._found["sheet"], window)
+        for line, rule in self._look.broken.items() if not self._found["header"] else ():
+            raise DeliveryRefused(
+                f"no header: {rule}", remedy="Open the workbook, save it anew and deliver it again.", line=line
+            )
         self._columns = {name: (column, at) for name, column, at in self._found["header"]}
         self._covered = self._merged()
 
@@ -99,17 +103,16 @@ class ExcelReader:
             yield stream
 
     def _exact(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """The rows with the numbers that no double holds as they are written in the file."""
+        """The rows with the numbers that no double holds, and lengths of time, as they are written in the file."""
         for column, at in self._columns.values():
             written = [(row, text) for (row, place), text in self._look.exact.items() if place == column]
             if written:
                 exact = pl.DataFrame(written, schema={"_line": pl.Int64, "exact": pl.String}, orient="row")
-                text = pl.col(f"text{at}")
                 rows = rows.join(exact, on="_line", how="left", maintain_order="left")
+                undated = pl.col(f"date{at}").is_null() if f"date{at}" in rows.columns else pl.lit(value=True)
                 rows = rows.with_columns(
-                    pl.when(text.is_not_null()).then(pl.coalesce("exact", text)).alias(f"text{at}")
-                )
-                rows = rows.drop("exact")
+                    pl.when(undated).then(pl.coalesce("exact", f"text{at}")).alias(f"text{at}")
+                ).drop("exact")
         return rows
 
     def _ruled(self, rows: pl.DataFrame) -> pl.DataFrame:

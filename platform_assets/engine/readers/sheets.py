@@ -21,6 +21,7 @@ from platform_assets.engine.readers.magic import ENOUGH, container_of
 from platform_assets.engine.readers.records import (
     Encrypted,
     xls_cells,
+    xls_charted,
     xls_stream,
     xlsb_cells,
     xlsb_sheets,
@@ -100,7 +101,13 @@ def look(copy: Path, kind: str, sheet: str, window: Window) -> Look:
     """Count the rows of `sheet` that show something in `window`, and see what is merged."""
     with _sound():
         if kind == "xls":
-            return _seen(xls_cells(xls_stream(copy), sheet), window)
+            stream = xls_stream(copy)
+            if xls_charted(stream, sheet):
+                raise DeliveryRefused(
+                    "the sheet holds a chart, whose numbers the parser takes for the sheet's",
+                    remedy="Save the workbook as .xlsx, or have the chart on a sheet of its own, and deliver it again.",
+                )
+            return _seen(xls_cells(stream, sheet), window)
         with zipfile.ZipFile(copy) as archive:
             if kind == "ods":
                 return _ods(archive, sheet, window)
@@ -370,6 +377,10 @@ def _rewritten(chunks: Iterator[bytes]) -> Iterator[bytes]:
     yield "".join(out).encode()
 
 
+_LENGTH: Final = re.compile(r"(-?)PT([0-9]+)H([0-9]+)M([0-9]+)(\.[0-9]+)?S")
+_HOURS: Final = 24
+
+
 class _Ods:
     """Handlers of expat for an .ods: its rows as they pass."""
 
@@ -379,7 +390,7 @@ class _Ods:
         self._inside = self._noted = self._shows = False
         self._row = self._column = 0
         self._rows = self._columns = 1
-        self._kind, self._text, self._number = "", False, ""
+        self._kind, self._text, self._number, self._time = "", False, "", ""
 
     def start(self, tag: str, given: dict[str, str]) -> None:
         name = tag.rpartition(":")[2]
@@ -395,12 +406,30 @@ class _Ods:
             self._kind = given.get("calcext:value-type") or given.get("office:value-type", "")
             self._text = self._kind not in ("", "string")
             self._number = given.get("office:value", "")
+            self._time = given.get("office:time-value", "") if self._kind == "time" else ""
             tall, wide = (int(given.get(f"table:number-{of}-spanned", "1")) for of in ("rows", "columns"))
             if tall * wide > 1:
                 top, left = self._row + 1, self._column + 1
                 self.seen.merged.append(Window(top, top + tall - 1, left, left + wide - 1))
         elif name == "annotation":
             self._noted = True
+
+    def _note(self, first: int, last: int) -> None:
+        """Keep what fastexcel does not give: errors, long numbers, times of a day or more."""
+        length = _LENGTH.fullmatch(self._time)
+        wrong = (
+            "is an error" if self._kind == "error" else f"is {self._time}, no time" if self._time and not length else ""
+        )
+        exact = self._number if _beyond(self._number) else ""
+        if length and (length[1] or int(length[2]) >= _HOURS):
+            exact = f"{length[1]}{length[2]:0>2}:{length[3]:0>2}:{length[4]:0>2}{(length[5] or '').rstrip('.0')}"
+        if not wrong and not exact:
+            return
+        for row in range(self._row + 1, self._row + 1 + self._rows):
+            if wrong:
+                self.seen.broken.setdefault(row, f"cell {cell_name(row, first)} {wrong}")
+            else:
+                self.seen.exact |= dict.fromkeys(((row, column) for column in range(first, last + 1)), exact)
 
     def text(self, text: str) -> None:
         if self._inside and not self._noted and text.strip(_BLANKS):
@@ -415,15 +444,7 @@ class _Ods:
             self._column = last
             if self._text and self._kind and first <= self._window.right and last >= self._window.left:
                 self._shows = True
-                for row in range(self._row + 1, self._row + 1 + self._rows):
-                    if self._kind == "error":
-                        self.seen.broken.setdefault(row, f"cell {cell_name(row, first)} is an error")
-                    elif not _beyond(self._number):
-                        break
-                    else:
-                        self.seen.exact |= dict.fromkeys(
-                            ((row, column) for column in range(first, last + 1)), self._number
-                        )
+                self._note(first, last)
             self._kind, self._text = "", False
         elif name == "table-row":
             first, last = max(self._row + 1, self._window.top), min(self._row + self._rows, self._window.bottom)
