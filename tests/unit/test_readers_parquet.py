@@ -95,7 +95,7 @@ WHOLE = parquet(ROWS, compression="none", use_dictionary=False)
 
 
 def test_rows_are_read_in_batches_with_their_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("platform_assets.engine.readers.parquet._ROWS", 700)
+    monkeypatch.setattr("platform_assets.engine.readers.parquet._BATCH", 20_000)
     (tmp_path / "copy").write_bytes(WHOLE)
     reader = open_reader(tmp_path / "copy", "a.parquet", Files("*"))
     frames = [batch.frame for batch in reader.batches({"q": "quantity"})]
@@ -242,7 +242,7 @@ def test_repeated_text_is_read_as_it_was_written(tmp_path: Path, fallback: bool)
 
 
 def test_wide_rows_come_in_smaller_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("platform_assets.engine.readers.parquet._BYTES", 64 << 10)
+    monkeypatch.setattr("platform_assets.engine.readers.parquet._BATCH", 64 << 10)
     table = pa.table({"a": [f"{at:0500d}" for at in range(3000)]})
     (tmp_path / "copy").write_bytes(parquet(table, use_dictionary=False))
     reader = open_reader(tmp_path / "copy", "a.parquet", Files("*"))
@@ -253,7 +253,7 @@ def test_wide_rows_come_in_smaller_batches(tmp_path: Path, monkeypatch: pytest.M
 
 def test_what_is_no_parquet_is_refused(tmp_path: Path) -> None:
     (tmp_path / "copy").write_bytes(b"sku,quantity\nS1,1\n")
-    with pytest.raises(DeliveryRefused, match="damaged Parquet"):
+    with pytest.raises(DeliveryRefused, match="no Parquet by its content"):
         open_reader(tmp_path / "copy", "a.parquet", Files("*"))
 
 
@@ -263,7 +263,7 @@ def test_text_that_is_not_utf8_quarantines_the_delivery_and_lets_others_load(sho
     shop.deliver("b.csv", "sku,quantity,price,sold_at,email\nS1,1,,,\n")
     damaged, sound = shop.ingest().receipts
     assert (damaged.status, damaged.read) == ("quarantined", 0)
-    assert "Invalid UTF8" in str(damaged.problem)
+    assert "column 'sku' holds bytes that are no UTF-8 text" in str(damaged.problem)
     assert sound.accepted == 1
 
 

@@ -3,10 +3,11 @@
 Belongs here: choosing the reader; what every reader offers. Does not: contracts, or what becomes of a record.
 """
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 import polars as pl
 
@@ -89,7 +90,39 @@ def open_reader(
     scratch: where a plain copy of a packed file may lie for as long as the reader is used; beside `copy` if None.
     Raises DeliveryRefused (or its half-written kin, DeliveryUnfinished) where it cannot be read as a whole.
     """
-    return open_within(Room(copy, scratch or copy.parent), copy, slot, files, wanted)
+    with _panics():
+        return _Shielded(open_within(Room(copy, scratch or copy.parent), copy, slot, files, wanted))
+
+
+@contextlib.contextmanager
+def _panics() -> Iterator[None]:
+    """Polars ends some things that it has not learned by a panic, which is no Exception and would take all along."""
+    try:
+        yield
+    except pl.exceptions.PanicException as panic:
+        raise DeliveryRefused(
+            f"cannot be read: {panic}", remedy="Ask the producer for usual types of columns, or deliver it as CSV."
+        ) from panic
+
+
+class _Shielded:
+    """A reader whose parser may panic; see `Reader`."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - the reader's
+        return getattr(self._reader, name)
+
+    def batches(self, columns: Mapping[str, str]) -> Iterator[Batch]:
+        """See `Reader`."""
+        batches = self._reader.batches(columns)
+        while True:
+            with _panics():
+                batch = next(batches, None)
+            if batch is None:
+                return
+            yield batch
 
 
 def open_within(room: Room, copy: Path, slot: str, files: Files, wanted: Sequence[str]) -> Reader:

@@ -46,6 +46,10 @@ class ExcelReader:
         if refused := self._found.get("refused"):
             raise DeliveryRefused(refused["problem"], remedy=refused["remedy"], line=refused["line"])
         self._look = look(copy, kind, self._found["sheet"], window)
+        for line, rule in self._look.broken.items() if not self._found["header"] else ():
+            raise DeliveryRefused(
+                f"no header: {rule}", remedy="Open the workbook, save it anew and deliver it again.", line=line
+            )
         self._columns = {name: (column, at) for name, column, at in self._found["header"]}
         self._covered = self._merged()
 
@@ -75,7 +79,7 @@ class ExcelReader:
         unseen = dict(self._look.broken)
         with self._stream() as stream:
             for arrow in stream:
-                rows = self._ruled(pl.DataFrame(arrow))
+                rows = self._ruled(self._exact(pl.DataFrame(arrow)))
                 for line in rows["_line"].to_list() if unseen else ():
                     unseen.pop(line, None)
                 malformed = self._malformed(rows.filter(pl.col("rule").is_not_null()))
@@ -97,6 +101,19 @@ class ExcelReader:
         self._parsed.seek(0)
         with pa.ipc.open_stream(self._parsed) as stream:
             yield stream
+
+    def _exact(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """The rows with the numbers that no double holds, and lengths of time, as they are written in the file."""
+        for column, at in self._columns.values():
+            written = [(row, text) for (row, place), text in self._look.exact.items() if place == column]
+            if written:
+                exact = pl.DataFrame(written, schema={"_line": pl.Int64, "exact": pl.String}, orient="row")
+                rows = rows.join(exact, on="_line", how="left", maintain_order="left")
+                undated = pl.col(f"date{at}").is_null() if f"date{at}" in rows.columns else pl.lit(value=True)
+                rows = rows.with_columns(
+                    pl.when(undated).then(pl.coalesce("exact", f"text{at}")).alias(f"text{at}")
+                ).drop("exact")
+        return rows
 
     def _ruled(self, rows: pl.DataFrame) -> pl.DataFrame:
         """The rows with the `rule` that they break as rows: an error cell, a value that is not there, a merge."""

@@ -110,14 +110,24 @@ def _xls_place(stream: bytes, sheet: str) -> int:
     raise LookupError(sheet)
 
 
+def xls_charted(stream: bytes, sheet: str) -> bool:
+    """Whether a chart within a sheet holds cells of its own: the numbers that it was drawn from."""
+    inner = _xls_nested(stream, _xls_place(stream, sheet))
+    return any(depth > 1 and kind in (_NUMBER, _RK, _MULRK, _LABEL, _LABELSST) for depth, kind, _ in inner)
+
+
 def _xls_records(stream: bytes, place: int) -> Iterator[tuple[int, bytes]]:
     """The records from `place` to the end of that sheet; what lies within it (charts) is left out."""
+    return ((kind, record) for depth, kind, record in _xls_nested(stream, place) if depth == 1)
+
+
+def _xls_nested(stream: bytes, place: int) -> Iterator[tuple[int, int, bytes]]:
+    """The records from `place` to the end of that sheet, each with how deep it lies."""
     depth = 0
     while place + 4 <= len(stream):
         kind, length = struct.unpack_from("<HH", stream, place)
         depth += (kind == _START) - (kind == _END)
-        if depth == 1:
-            yield kind, stream[place + 4 : place + 4 + length]
+        yield depth, kind, stream[place + 4 : place + 4 + length]
         if depth <= 0:
             return
         place += 4 + length

@@ -11,13 +11,17 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path, PurePosixPath
 from typing import Final
 from xml.parsers import expat
+from xml.sax.saxutils import escape
 
+from platform_assets.engine.readers.magic import ENOUGH, container_of
 from platform_assets.engine.readers.records import (
     Encrypted,
     xls_cells,
+    xls_charted,
     xls_stream,
     xlsb_cells,
     xlsb_sheets,
@@ -63,24 +67,30 @@ class Look:
     """What was seen of a sheet. rows: how many show something. merged: windows of cells that are one.
 
     broken: by row, what is wrong with a cell of it whose value is not in the file: a formula never computed.
+    exact: by row and column, numbers as they are written that say more than a double can.
     """
 
     rows: int = 0
     merged: list[Window] = field(default_factory=list)
     broken: dict[int, str] = field(default_factory=dict)
+    exact: dict[tuple[int, int], str] = field(default_factory=dict)
 
 
 def survey(copy: Path) -> str:
     """The kind of workbook, by its content. Raises DeliveryUnfinished or DeliveryRefused where it is none, is
     encrypted, cut off or absurdly packed."""
     with copy.open("rb") as stream:
-        start = stream.read(8)
-    if start == _COMPOUND:
+        start = stream.read(ENOUGH)
+    if start.startswith(_COMPOUND):
         with _sound():
             xls_stream(copy)
         return "xls"
     if not start.startswith(b"PK"):
-        raise DeliveryRefused("no workbook by its content", remedy="Deliver what a spreadsheet saved as .xlsx or .ods.")
+        what = container_of(start)
+        raise DeliveryRefused(
+            "no workbook by its content" + (f": it is {what}" if what else ""),
+            remedy="Deliver what a spreadsheet saved as .xlsx or .ods, or name the file by what it is.",
+        )
     names = _members(copy)
     if "content.xml" in names:
         return "ods"
@@ -91,7 +101,13 @@ def look(copy: Path, kind: str, sheet: str, window: Window) -> Look:
     """Count the rows of `sheet` that show something in `window`, and see what is merged."""
     with _sound():
         if kind == "xls":
-            return _seen(xls_cells(xls_stream(copy), sheet), window)
+            stream = xls_stream(copy)
+            if xls_charted(stream, sheet):
+                raise DeliveryRefused(
+                    "the sheet holds a chart, whose numbers the parser takes for the sheet's",
+                    remedy="Save the workbook as .xlsx, or have the chart on a sheet of its own, and deliver it again.",
+                )
+            return _seen(xls_cells(stream, sheet), window)
         with zipfile.ZipFile(copy) as archive:
             if kind == "ods":
                 return _ods(archive, sheet, window)
@@ -214,74 +230,71 @@ def _seen(cells: Iterator[tuple[int, int, int, int]], window: Window) -> Look:
     return seen
 
 
-class _Xlsx:
-    """The patterns of an .xlsx's tags, whose prefix its first tag gives."""
-
-    def __init__(self, prefix: bytes) -> None:
-        p = re.escape(prefix)
-        self.row = b"<" + prefix + b"row"
-        self.end = b"</" + prefix + b"sheetData"
-        self.number = re.compile(b"<" + p + rb"row[^>]*?\sr=\"([0-9]+)\"")
-        self.shows = re.compile(b"<" + p + rb"(?:v|t)(?:\s[^>]*)?>\s*[^<\s]")
-        self.formula = re.compile(b"<" + p + rb"f[\s/>]")
-        self.cell = re.compile(b"<" + p + rb"c(?=[\s/>])([^>]*?)(?:/>|>(.*?)</" + p + b"c>)", re.DOTALL)
-        self.shared = re.compile(b"<" + p + rb"v>\s*([0-9]+)")
-        self.merge = re.compile(b"<" + p + rb"mergeCell\s[^>]*?ref=\"([^\"]+)\"")
-
-
+_ROW: Final = b"<row"
+_ROWS_END: Final = b"</sheetData"
+_NUMBER: Final = re.compile(rb"<row[^>]*?\sr=\"([0-9]+)\"")
+# A character that XML has no place for is written as _x000D_.
+_SHOWS: Final = re.compile(rb"<(?:v|t)(?:\s[^>]*)?>(?:\s|_x00(?:0[9A-Da-d]|20)_)*+[^<\s]")
+_FORMULA: Final = re.compile(rb"<f[\s/>]")
+_CELL: Final = re.compile(rb"<c(?=[\s/>])([^>]*?)(?:/>|>(.*?)</c>)", re.DOTALL)
+_VALUE: Final = re.compile(rb"<v(?:\s[^>]*)?>\s*([^<\s]+)")
+_LONG: Final = re.compile(rb"<v(?:\s[^>]*)?>\s*([-+]?(?:[0-9.]{16,}[-+0-9.eE]*|[0-9.]+[eE][-+]?[0-9]{3,}))")
+_MERGE: Final = re.compile(rb"<mergeCell\s[^>]*?ref=\"([^\"]+)\"")
 _PLACE: Final = re.compile(rb"\sr=\"([A-Z]+)[0-9]+\"")
 _KIND: Final = re.compile(rb"\st=\"(\w+)\"")
-_TAG: Final = re.compile(rb"<([\w.-]+:)?(?:worksheet|sst)[\s>]")
+# What XML may be written with that the patterns do not know: other quotes, comments, character references, prefixes …
+_ODD: Final = re.compile(
+    rb"<!|&#|\x00|=\s*'|\s=\s*\"|=\s+\"|<\?(?!xml )|<[\w.-]+:(?:worksheet|sst|row|c|v|si)\b|<rPh\b"
+)
+_LONGEST_MARK: Final = 256
 
 
 def _xlsx(archive: zipfile.ZipFile, part: str, strings: str | None, window: Window) -> Look:
     blank = _blank_strings(archive, strings) if strings else frozenset()
-    tags: _Xlsx | None = None
     seen = Look()
     number, buffer, inside = 0, b"", True
-    for chunk in _read(archive, part):
+    for chunk in _plain(archive, part):
         buffer += chunk
-        if tags is None and (first := _TAG.search(buffer)):
-            tags = _Xlsx(first[1] or b"")
-        if tags is not None and inside:
-            end = buffer.find(tags.end)
+        if inside:
+            end = buffer.find(_ROWS_END)
             inside = end < 0
-            cut = max(buffer.rfind(tags.row) if inside else end, 0)
-            for row in buffer[:cut].split(tags.row)[1:]:
-                number = _row(seen, tags, tags.row + row, number, window, blank)
+            cut = max(buffer.rfind(_ROW) if inside else end, 0)
+            for row in buffer[:cut].split(_ROW)[1:]:
+                number = _row(seen, _ROW + row, number, window, blank)
             buffer = buffer[cut:]
         # What follows the rows is short: merges, print settings.
         if len(buffer) > _LONGEST_ROW:
             raise DeliveryRefused(f"a row is longer than {_LONGEST_ROW >> 20} MB", remedy=_AGAIN)
-    if tags is not None:
-        seen.merged = [Window.of(ref.decode()) for ref in tags.merge.findall(buffer)]
+    seen.merged = [Window.of(ref.decode()) for ref in _MERGE.findall(buffer)]
     return seen
 
 
-def _row(seen: Look, tags: _Xlsx, row: bytes, before: int, window: Window, blank: frozenset[int]) -> int:
+def _row(seen: Look, row: bytes, before: int, window: Window, blank: frozenset[int]) -> int:
     """Note what a row shows; its number."""
-    given = tags.number.match(row)
+    given = _NUMBER.match(row)
     number = int(given[1]) if given else before + 1
     if not window.top <= number <= window.bottom:
         return number
-    formula = tags.formula.search(row) is not None
-    if not formula and not blank and (window.left, window.right) == (1, _LAST):
-        seen.rows += tags.shows.search(row) is not None
+    exact = any(map(_beyond, _LONG.findall(row)))
+    if not (exact or blank or _FORMULA.search(row)) and (window.left, window.right) == (1, _LAST):
+        seen.rows += _SHOWS.search(row) is not None
         return number
     shows = False
     column = 0
-    for attributes, body in tags.cell.findall(row):
+    for attributes, body in _CELL.findall(row):
         place = _PLACE.search(attributes)
         column = column_number(place[1].decode()) if place else column + 1
         if not window.left <= column <= window.right:
             continue
         kind = _KIND.search(attributes)
-        filled = tags.shows.search(body) is not None
+        filled = _SHOWS.search(body) is not None
+        value = _VALUE.search(body)
         if filled and kind is not None and kind[1] == b"s":
-            index = tags.shared.search(body)
-            filled = index is None or int(index[1]) not in blank
+            filled = value is None or int(value[1]) not in blank
+        if exact and value is not None and (kind is None or kind[1] == b"n") and _beyond(value[1]):
+            seen.exact[number, column] = value[1].decode()
         # A formula that gives an empty text says so (t="str"); without a value it was never computed.
-        if not filled and tags.formula.search(body) and (kind is None or kind[1] != b"str"):
+        if not filled and _FORMULA.search(body) and (kind is None or kind[1] != b"str"):
             seen.broken.setdefault(number, f"cell {cell_name(number, column)} has a formula but no value")
             filled = True
         shows = shows or filled
@@ -289,25 +302,83 @@ def _row(seen: Look, tags: _Xlsx, row: bytes, before: int, window: Window, blank
     return number
 
 
+def _beyond(number: bytes | str) -> bool:
+    """Whether a number as it is written says more than the double does that a spreadsheet makes of it.
+
+    A spreadsheet writes a double by its first 17 digits, which say no more: 0.10000000000000001 is 0.1.
+    """
+    text = number.decode() if isinstance(number, bytes) else number
+    try:
+        said, double = Decimal(text), float(text)
+    except (ArithmeticError, ValueError):
+        return False
+    return said not in (Decimal(repr(double)), Decimal(f"{double:.17g}"))
+
+
 def _blank_strings(archive: zipfile.ZipFile, strings: str) -> frozenset[int]:
     """The shared strings that show nothing, by number."""
     blank = []
-    tags: _Xlsx | None = None
-    end, at, buffer = b"", 0, b""
-    for chunk in _read(archive, strings):
-        buffer += chunk
-        if tags is None:
-            first = _TAG.search(buffer)
-            if first is None:
-                continue
-            tags = _Xlsx(first[1] or b"")
-            end = b"</" + (first[1] or b"") + b"si>"
-        *whole, buffer = buffer.replace(b"<si/>", b"<si></si>").split(end)
+    at, buffer = 0, b""
+    for chunk in _plain(archive, strings):
+        *whole, buffer = (buffer + chunk).replace(b"<si/>", b"<si></si>").split(b"</si>")
         for one in whole:
-            if tags.shows.search(one) is None:
+            if _SHOWS.search(one) is None:
                 blank.append(at)
             at += 1
     return frozenset(blank)
+
+
+def _plain(archive: zipfile.ZipFile, part: str) -> Iterator[bytes]:
+    """A part's XML in the one way that the patterns know, whichever of XML's ways it is written in."""
+    before = b""
+    for chunk in _read(archive, part):
+        if _ODD.search(before + chunk):
+            return _rewritten(_read(archive, part))
+        before = chunk[-_LONGEST_MARK:]
+    return _read(archive, part)
+
+
+def _quoted(value: str) -> str:
+    return '"' + escape(value, {'"': "&quot;"}) + '"'
+
+
+def _rewritten(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """XML without prefixes, comments, character references and how text is pronounced; its quotes are double."""
+    out: list[str] = []
+    spoken = 0
+
+    def start(tag: str, given: dict[str, str]) -> None:
+        nonlocal spoken
+        name = tag.rpartition(":")[2]
+        spoken += name == "rPh"
+        if not spoken:
+            out.append(f"<{name}{''.join(f' {key}={_quoted(value)}' for key, value in given.items())}>")
+
+    def end(tag: str) -> None:
+        nonlocal spoken
+        name = tag.rpartition(":")[2]
+        if not spoken:
+            out.append(f"</{name}>")
+        spoken -= name == "rPh"
+
+    def text(said: str) -> None:
+        if not spoken:
+            out.append(escape(said))
+
+    parser = expat.ParserCreate()
+    parser.buffer_text = True
+    parser.StartDoctypeDeclHandler = _no_dtd
+    parser.StartElementHandler, parser.EndElementHandler, parser.CharacterDataHandler = start, end, text
+    for chunk in chunks:
+        parser.Parse(chunk)
+        yield "".join(out).encode()
+        out.clear()
+    parser.Parse(b"", True)
+    yield "".join(out).encode()
+
+
+_LENGTH: Final = re.compile(r"(-?)PT([0-9]+)H([0-9]+)M([0-9]+)(\.[0-9]+)?S")
+_HOURS: Final = 24
 
 
 class _Ods:
@@ -319,7 +390,7 @@ class _Ods:
         self._inside = self._noted = self._shows = False
         self._row = self._column = 0
         self._rows = self._columns = 1
-        self._kind, self._text = "", False
+        self._kind, self._text, self._number, self._time = "", False, "", ""
 
     def start(self, tag: str, given: dict[str, str]) -> None:
         name = tag.rpartition(":")[2]
@@ -334,12 +405,31 @@ class _Ods:
             self._columns = int(given.get("table:number-columns-repeated", "1"))
             self._kind = given.get("calcext:value-type") or given.get("office:value-type", "")
             self._text = self._kind not in ("", "string")
+            self._number = given.get("office:value", "")
+            self._time = given.get("office:time-value", "") if self._kind == "time" else ""
             tall, wide = (int(given.get(f"table:number-{of}-spanned", "1")) for of in ("rows", "columns"))
             if tall * wide > 1:
                 top, left = self._row + 1, self._column + 1
                 self.seen.merged.append(Window(top, top + tall - 1, left, left + wide - 1))
         elif name == "annotation":
             self._noted = True
+
+    def _note(self, first: int, last: int) -> None:
+        """Keep what fastexcel does not give: errors, long numbers, times of a day or more."""
+        length = _LENGTH.fullmatch(self._time)
+        wrong = (
+            "is an error" if self._kind == "error" else f"is {self._time}, no time" if self._time and not length else ""
+        )
+        exact = self._number if _beyond(self._number) else ""
+        if length and (length[1] or int(length[2]) >= _HOURS):
+            exact = f"{length[1]}{length[2]:0>2}:{length[3]:0>2}:{length[4]:0>2}{(length[5] or '').rstrip('.0')}"
+        if not wrong and not exact:
+            return
+        for row in range(self._row + 1, self._row + 1 + self._rows):
+            if wrong:
+                self.seen.broken.setdefault(row, f"cell {cell_name(row, first)} {wrong}")
+            else:
+                self.seen.exact |= dict.fromkeys(((row, column) for column in range(first, last + 1)), exact)
 
     def text(self, text: str) -> None:
         if self._inside and not self._noted and text.strip(_BLANKS):
@@ -354,9 +444,7 @@ class _Ods:
             self._column = last
             if self._text and self._kind and first <= self._window.right and last >= self._window.left:
                 self._shows = True
-                if self._kind == "error":
-                    for row in range(self._row + 1, self._row + 1 + self._rows):
-                        self.seen.broken.setdefault(row, f"cell {cell_name(row, first)} is an error")
+                self._note(first, last)
             self._kind, self._text = "", False
         elif name == "table-row":
             first, last = max(self._row + 1, self._window.top), min(self._row + self._rows, self._window.bottom)

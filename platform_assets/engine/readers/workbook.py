@@ -7,6 +7,7 @@ itself (isolated.py), with nothing of ours to import. What it found out stands i
 import json
 import re
 import sys
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,6 +19,9 @@ _ROWS: Final = 50_000
 _DATE: Final = r"^[0-9]{4,}-[0-9]{2}-[0-9]{2}([ T][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?)?$"
 # Days from which a date is one; what is below is a time of day or a length of time.
 _FIRST_DAY: Final = 60
+_ERRORS_SCHEMA: Final = {"row": pl.UInt32, "at": pl.Int64, "shown": pl.String, "error": pl.String}
+_COMPOUND: Final = b"\xd0\xcf\x11\xe0"
+_ESCAPE: Final = re.compile("_x([0-9a-fA-F]{4})_")
 _BLANKS: Final = " \t\r\n\x0b\x0c"
 _MILLISECONDS: Final = 86_400_000
 _AGAIN: Final = "Open the workbook, save it anew and deliver it again."
@@ -42,6 +46,11 @@ def _main(path: str, sheet: str, window: str) -> None:
         said = str(error).splitlines()[0].removeprefix("calamine error: ")
         found = {"refused": _Refused(f"damaged workbook: {said}", _AGAIN).said}
         rows = pl.DataFrame()
+    except BaseException as panic:
+        if type(panic).__name__ != "PanicException":
+            raise
+        found = {"refused": _Refused(f"the workbook cannot be parsed: {panic}", f"{_AGAIN[:-1]}, or as CSV.").said}
+        rows = pl.DataFrame()
     table = rows.to_arrow().replace_schema_metadata({"found": json.dumps(found)})
     with pa.ipc.new_stream(sys.stdout.buffer, table.schema) as out:
         out.write_table(table, max_chunksize=_ROWS)
@@ -54,15 +63,22 @@ def _parsed(
     what is text and, where there are any, `date0`, … its dates."""
     content = path.read_bytes()
     book = fastexcel.read_excel(content)
+    # Of the kinds of workbook this one is packed XML, and its first member lists the others.
+    escaped = content.startswith(b"PK") and b"opendocument" not in content[:200]
     sheet = _chosen(book.sheet_names, sheet)
     loaded = book.load_sheet(sheet, header_row=None, skip_rows=0, dtypes="string", schema_sample_rows=None)
     batch, said = loaded.to_arrow_with_errors()
     text = pl.DataFrame(batch)
+    if escaped:
+        text = text.select(_unescaped(column) for column in text.get_columns())
     # An .ods says what it is in the first, unpacked, of its members, and writes its dates as text.
-    texts, dates = _cells(book, sheet, text, iso=b"opendocument.spreadsheet" in content[:200])
-    places = {at: column.absolute_index + 1 for at, column in enumerate(loaded.selected_columns)}
-    places = {at: column for at, column in places.items() if left <= column <= right}
+    absolute = [column.absolute_index for column in loaded.selected_columns]
+    texts, dates = _cells(book, sheet, text, absolute, iso=b"opendocument.spreadsheet" in content[:200])
+    texts = _to_the_last_bit(texts, _loaded(book, sheet, "float"))
+    places = {at: column + 1 for at, column in enumerate(absolute) if left <= column + 1 <= right}
     errors = _errors(said.errors if said else [], places)
+    if content.startswith(_COMPOUND):
+        errors = pl.concat([errors, _undecoded(texts, places)]).sort("row", maintain_order=True)
     for (at,), those in errors.partition_by("at", as_dict=True).items():
         texts[at] = texts[at].scatter(those["row"], those["shown"])
     rows = pl.DataFrame(
@@ -120,8 +136,18 @@ def _errors(said: list[Any], places: dict[int, int]) -> pl.DataFrame:
             continue  # without a code it is a time in an .ods: no text to fastexcel, but to us
         shown = _ERRORS.get(code[1], f"#{code[1].upper()}!")
         found.append((row, at, shown, f"cell {cell_name(row + 1, places[at])} is {shown}"))
-    schema = {"row": pl.UInt32, "at": pl.Int64, "shown": pl.String, "error": pl.String}
-    return pl.DataFrame(found, schema=schema, orient="row")
+    return pl.DataFrame(found, schema=_ERRORS_SCHEMA, orient="row")
+
+
+def _undecoded(texts: list[pl.Series], places: dict[int, int]) -> pl.DataFrame:
+    """The cells, as `_errors` gives them, of an .xls whose text was written in an encoding that fastexcel missed:
+    it has characters that nobody types."""
+    found = [
+        (row, at, texts[at][row], f"cell {cell_name(row + 1, places[at])} holds text in an unknown encoding")
+        for at in places
+        for row in texts[at].str.contains("[\\x00\\x80-\\x9f]").fill_null(value=False).arg_true()
+    ]
+    return pl.DataFrame(found, schema=_ERRORS_SCHEMA, orient="row")
 
 
 def _chosen(names: list[str], sheet: str | None) -> str:
@@ -137,32 +163,34 @@ def _chosen(names: list[str], sheet: str | None) -> str:
 
 
 def _cells(
-    book: fastexcel.ExcelReader, sheet: str, text: pl.DataFrame, iso: bool
+    book: fastexcel.ExcelReader, sheet: str, text: pl.DataFrame, absolute: list[int], *, iso: bool
 ) -> tuple[list[pl.Series], dict[int, pl.Series]]:
     """Of each column its cells as text, and those that are dates; times and lengths of time are text (h:mm:ss).
 
-    A number is the shortest text that means it: 17850, 0.1. iso: the workbook writes its dates as text.
+    A number is the shortest text that means it: 17850, 0.1. absolute: where the columns are in the sheet.
+    iso: the workbook writes its dates as text.
     """
     texts = text.get_columns()
     dates: dict[int, pl.Series] = {}
-    suspects = [at for at, column in enumerate(texts) if iso or column.str.contains(_DATE).any()]
-    if not suspects:
+    dated = [at for at, column in enumerate(texts) if column.str.contains(_DATE).any()]
+    if not (iso or dated):
         return texts, dates
-
-    def as_type(kind: Any) -> pl.DataFrame:  # noqa: ANN401 - fastexcel's DType, a literal
-        return pl.DataFrame(
-            book.load_sheet(sheet, header_row=None, skip_rows=0, dtypes=kind, schema_sample_rows=None).to_arrow()
+    lengths = _loaded(book, sheet, "duration")
+    moments = {}
+    if iso and dated:
+        # To fastexcel a number is a moment too (and one too large the end), but a moment is no number.
+        days, times, numbers = (
+            _loaded(book, sheet, kind, [absolute[at] for at in dated]) for kind in ("date", "datetime", "float")
         )
-
-    lengths = as_type("duration")
-    # To fastexcel a number is a moment too, but a moment is no number.
-    moments, days, numbers = (as_type(kind) for kind in ("datetime", "date", "float")) if iso else (lengths,) * 3
-    for at in suspects:
+        for place, at in enumerate(dated):
+            is_moment = times.to_series(place).is_not_null() | days.to_series(place).is_not_null()
+            moments[at] = is_moment & numbers.to_series(place).is_null()
+    no = pl.repeat(value=False, n=text.height, eager=True)
+    for at in range(len(texts)) if iso else dated:
         length = lengths.to_series(at).dt.total_milliseconds()
         if iso:
             is_time = length.is_not_null()
-            is_moment = moments.to_series(at).is_not_null() | days.to_series(at).is_not_null()
-            is_date = is_moment & numbers.to_series(at).is_null() & ~is_time
+            is_date = moments.get(at, no) & ~is_time
         else:
             is_time = (length < _FIRST_DAY * _MILLISECONDS).fill_null(value=False)
             is_date = length.is_not_null() & ~is_time
@@ -176,6 +204,52 @@ def _cells(
                 dates[at].is_null(), pl.repeat(None, len(moment), dtype=pl.String, eager=True)
             )
     return texts, dates
+
+
+def _loaded(
+    book: fastexcel.ExcelReader,
+    sheet: str,
+    kind: Any,  # noqa: ANN401 - a literal
+    columns: list[int] | None = None,
+) -> pl.DataFrame:
+    """The cells of a sheet (or some of its columns) as one of fastexcel's types; NULL where that cannot be."""
+    return pl.DataFrame(
+        book.load_sheet(
+            sheet, header_row=None, skip_rows=0, dtypes=kind, schema_sample_rows=None, use_columns=columns
+        ).to_arrow()
+    )
+
+
+def _to_the_last_bit(texts: list[pl.Series], numbers: pl.DataFrame) -> list[pl.Series]:
+    """The texts; where fastexcel rounded a number to make one of it (it keeps 9 decimals), the number's own.
+
+    What was text is the same number when it is read as one, so it stays as it is.
+    """
+    exact = []
+    for text, number in zip(texts, numbers.get_columns(), strict=True):
+        rounded = (text.cast(pl.Float64, strict=False) != number).fill_null(value=False)
+        exact.append(text.zip_with(~rounded, _written(number)) if rounded.any() else text)
+    return exact
+
+
+def _written(numbers: pl.Series) -> pl.Series:
+    """The shortest texts that mean the numbers, without exponents."""
+    written = numbers.cast(pl.String).str.strip_suffix(".0")
+    powers = written.str.contains("e").fill_null(value=False)
+    spelled = [f"{Decimal(text):f}" for text in written.filter(powers)]
+    return written.scatter(powers.arg_true(), spelled) if spelled else written
+
+
+def _unescaped(text: pl.Series) -> pl.Series:
+    """The texts with the characters that XML has no place for, such as _x000D_, as they are."""
+    escaped = text.str.contains(_ESCAPE.pattern).fill_null(value=False)
+    said = [_ESCAPE.sub(_character, each) for each in text.filter(escaped)]
+    return text.scatter(escaped.arg_true(), said) if said else text
+
+
+def _character(escape: re.Match[str]) -> str:
+    character = chr(int(escape[1], 16))
+    return escape[0] if character == "\0" or "\ud800" <= character <= "\udfff" else character
 
 
 def _clock(milliseconds: pl.Series) -> pl.Series:
