@@ -148,6 +148,8 @@ class Observed:
         return {state.name: self._sensor(state) for state in self._states() if state.instigator_data is not None}
 
     def _states(self) -> Iterable[InstigatorState]:
+        if self.instance.schedule_storage is None:  # nothing is driven by sensors here
+            return ()
         return self.instance.all_instigator_state(instigator_type=InstigatorType.SENSOR)
 
     def _sensor(self, state: InstigatorState) -> SensorSeen:
