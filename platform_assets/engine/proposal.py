@@ -24,6 +24,9 @@ from platform_assets.engine.feed import Files
 from platform_assets.engine.formats import Csv, Excel, Format, Json, Parquet, Xml
 from platform_assets.engine.infer import UNREADABLE, Columns, Profile, name_for
 from platform_assets.engine.readers import Reader, open_reader
+from platform_assets.engine.readers.encodings import FAR, likely_encodings
+from platform_assets.engine.readers.kinds import kind_of
+from platform_assets.engine.readers.unpack import blocks_of, packing
 from platform_assets.errors import ConfigurationError, DeliveryRefused, DeliveryUnfinished
 
 _NAME: Final = re.compile(r"(?P<stem>.*?)(?P<kind>\.[a-z]+)(?P<packed>\.(gz|zst|zip))?", re.IGNORECASE)
@@ -37,7 +40,6 @@ _FORMS: Final[dict[str, type[Format]]] = {
 _DIGITS: Final = re.compile(r"\d([-_.:T\d]*\d)?")
 _DATED: Final = re.compile(r"(?<!\d)(\d{4})[-_.]?(\d{2})[-_.]?(\d{2})(?!\d{3})")
 _DELIMITERS: Final = (",", ";", "\t", "|", "^", "\x01", "\x1f")
-_ENCODINGS: Final = (None, "cp1252", "latin-1")
 _HEAD: Final = 1 << 20
 _RECORDS: Final = 300
 _EVEN: Final = 0.95
@@ -116,6 +118,8 @@ def propose(
     folder = [*map(glob.escape, below)] if place.is_relative_to(landing) else [origin, name]
     with tempfile.TemporaryDirectory(prefix="proposal-") as scratch:
         opened = _Opened(file, Path(scratch))
+        if kind in (Csv, Json, Xml) and not suffix.lower().endswith(".zip"):
+            _refuse_another_kind(opened)
         form, remarks = _form(opened, kind, given)
         try:
             reader = opened.by(form)
@@ -152,6 +156,25 @@ class _Opened:
     def by(self, form: Format | None) -> Reader:
         """Its reader, if it is of the form."""
         return open_reader(self.path, self.path.name, Files("*", format=form), scratch=self.scratch)
+
+    def beginning(self, most: int) -> bytes:
+        """Its first bytes, unpacked."""
+        begin = b""
+        for block in blocks_of(self.path, packing(self.path.name)):
+            begin += block
+            if len(begin) >= most:
+                break
+        return begin[:most]
+
+
+def _refuse_another_kind(file: _Opened) -> None:
+    """Raise DeliveryRefused for what is not what its name says."""
+    if (found := kind_of(file.beginning(_HEAD))) is not None:
+        what, ends = found
+        remedy = (
+            f"Give it a name that ends in {ends}." if ends else "Ask for the data in the format that the name says."
+        )
+        raise DeliveryRefused(f"by its content the file is {what}", remedy=remedy)
 
 
 def _parts(file: Path) -> tuple[str, str, type[Format]]:
@@ -203,12 +226,15 @@ def _option(kind: type[Format], given: str) -> tuple[str, Any]:
 
 
 def _encoding(file: _Opened) -> str | None:
-    """The first of the usual encodings in which the whole file is text; None for what the reader takes it for."""
-    for encoding in _ENCODINGS[:-1]:
-        with suppress(DeliveryRefused):
-            file.by(Csv(delimiter=",", encoding=encoding))
-            return encoding
-    return _ENCODINGS[-1]
+    """The encoding to declare; None for what the reader takes the file for, and where none of the usual reads it."""
+    if file.path.name.lower().endswith(".zip"):
+        for encoding in (None, "cp1252"):
+            with suppress(DeliveryRefused):
+                file.by(Csv(delimiter=",", encoding=encoding))
+                return encoding
+        return None
+    likely = likely_encodings(file.beginning(FAR), "utf-8")
+    return likely[0] if likely and likely[0] not in ("utf-8", "utf-16") else None
 
 
 def _layout(file: _Opened, encoding: str | None) -> dict[str, Any]:

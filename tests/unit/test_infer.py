@@ -265,6 +265,27 @@ def test_a_file_that_cannot_be_read_proposes_nothing(tmp_path: Path, content: by
         propose(tmp_path / "x.parquet", landing=tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"PK\x03\x04\x14\x00 xl/workbook.xml \x81", "an Excel workbook"),
+        (b"<!doctype html><p>Log in", "a web page"),
+        ("name,city\nJosé,Köln\nAnn,".encode() + b"\xe9\n", "byte 26 is not utf-8"),
+    ],
+    ids=["workbook", "page", "UTF-8 with a byte that is not"],
+)
+def test_what_is_no_delimited_text_is_not_guessed_to_be_some(tmp_path: Path, content: bytes, problem: str) -> None:
+    (tmp_path / "x.csv").write_bytes(content)
+    with pytest.raises(DeliveryRefused, match=problem):
+        propose(tmp_path / "x.csv", landing=tmp_path)
+
+
+def test_text_of_two_bytes_a_character_is_declared_so(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes("sku,units\nA,1\nB,2\n".encode("utf-16-le"))
+    feed, receipt, _ = tried(tmp_path / "a.csv")
+    assert (feed.source.format, receipt.accepted) == (Csv(encoding="utf-16-le"), 2)
+
+
 def test_a_file_without_a_known_name_proposes_nothing(tmp_path: Path) -> None:
     (tmp_path / "x.pdf").write_text("a")
     with pytest.raises(ConfigurationError, match="known format"):
