@@ -188,8 +188,10 @@ def test_a_number_beyond_doubles_stays_as_it_is_written(tmp_path: Path, stored: 
         ("<is/>", "inlineStr", None),
         ("<!-- <v>2</v> --><v>7</v>", "n", "7"),
         ("<v>a_x000D_b_x0041_</v>", "str", "a\rbA"),
-        ("<v>_x000D_</v>", "str", None),
+        ("<v>A_x005F_x0030_B &lt;</v>", "str", "A_x0030_B <"),
         ("<v>_xD800_ _x00</v>", "str", "_xD800_ _x00"),
+        ("<is><t>A_x005F_x0030_B</t></is>", "inlineStr", "A_x0030_B"),
+        ("<is><t>_x000D_</t></is>", "inlineStr", None),
     ],
 )
 def test_the_count_knows_every_way_of_writing_a_cell(tmp_path: Path, stored: str, kind: str, value: str | None) -> None:

@@ -1,15 +1,19 @@
 """Parquet deliveries: values keep their types where the contract's fit, and damage is noticed."""
 
+import base64
 import io
+import json
 import random
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pyarrow.parquet.encryption as pe
 import pytest
 from shop import Shop
 
@@ -17,6 +21,8 @@ from platform_assets.engine.contract import Contract, Field
 from platform_assets.engine.feed import Files, seconds
 from platform_assets.engine.formats import Parquet
 from platform_assets.engine.readers import open_reader
+from platform_assets.engine.readers import parquet as parquet_reader
+from platform_assets.engine.readers.magic import container_of
 from platform_assets.engine.validate import judge
 from platform_assets.errors import DeliveryRefused, DeliveryUnfinished
 
@@ -249,6 +255,213 @@ def test_wide_rows_come_in_smaller_batches(tmp_path: Path, monkeypatch: pytest.M
     frames = [batch.frame for batch in reader.batches({"a": "a"})]
     assert max(frame.height for frame in frames) <= 140
     assert pl.concat(frames)["a"].to_list() == table["a"].to_pylist()
+
+
+def raw(folder: Path, content: bytes, **asked: Any) -> tuple[list[Any], list[tuple[int, str, str]]]:
+    """The sound rows of a file and the malformed ones, reconciled."""
+    copy = folder / "copy"
+    copy.write_bytes(content)
+    reader = open_reader(copy, "a.parquet", Files("**"), **asked)
+    batches = list(reader.batches({name: name for name in reader.header}))
+    rows = [row for batch in batches for row in batch.frame.rows()]
+    malformed = [row for batch in batches for row in batch.malformed.rows()]
+    reader.reconcile(len(rows) + len(malformed))
+    return rows, malformed
+
+
+def encrypted(*, plaintext_footer: bool) -> bytes:
+    content = io.BytesIO()
+
+    class Keys(pe.KmsClient):  # type: ignore[misc]
+        def wrap_key(self, key_bytes: bytes, _: str) -> bytes:
+            return base64.b64encode(key_bytes)
+
+    factory = pe.CryptoFactory(lambda _: Keys())
+    how = pe.EncryptionConfiguration("footer", column_keys={"k": ["b"]}, plaintext_footer=plaintext_footer)
+    properties = factory.file_encryption_properties(pe.KmsConnectionConfig(), how)
+    table = pa.table({"a": [1], "b": [2]})
+    with pq.ParquetWriter(content, table.schema, encryption_properties=properties) as writer:
+        writer.write_table(table)
+    return content.getvalue()
+
+
+@pytest.mark.parametrize("plaintext_footer", [True, False])
+def test_an_encrypted_file_is_refused_as_one(tmp_path: Path, plaintext_footer: bool) -> None:
+    with pytest.raises(DeliveryRefused, match="is encrypted"):
+        raw(tmp_path, encrypted(plaintext_footer=plaintext_footer))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pa.array([b"\xff\xfe"]),
+        pa.array([b"\xff"], pa.binary(1)),
+        pa.array([[b"\xff"]]),
+        pa.array([{"x": [b"\xff"]}]),
+        pa.array([[("k", b"\xff")]], pa.map_(pa.string(), pa.binary())),
+    ],
+    ids=["binary", "fixed", "list", "struct", "map"],
+)
+def test_bytes_are_refused_by_the_name_of_their_column(tmp_path: Path, values: pa.Array) -> None:
+    with pytest.raises(DeliveryRefused, match="column 'pic' holds bytes that are no UTF-8 text") as refused:
+        raw(tmp_path, parquet(pa.table({"pic": values})))
+    assert refused.value.column == "pic"
+
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("values", "kept"),
+    [
+        (pa.array([[1.5], [NAN], None, [2.0, float("-inf")], []]), ["[1.5]", None, "[]"]),
+        (pa.array([{"x": NAN}, {"x": 1.0}, None]), ['{"x":1.0}', None]),
+        (pa.array([[{"x": 1.0}, {"x": NAN}], [{"x": 2.0}]]), ['[{"x":2.0}]']),
+        (pa.array([[("k", NAN)], [("k", 2.0)]], pa.map_(pa.string(), pa.float64())), ['{"k":2.0}']),
+        (pa.array([[NAN], [0.5]], pa.list_(pa.float32(), 1)), ["[0.5]"]),
+    ],
+    ids=["list", "struct", "list of structs", "map", "fixed list"],
+)
+def test_what_json_has_no_words_for_rejects_its_row(tmp_path: Path, values: pa.Array, kept: list[Any]) -> None:
+    rows, malformed = raw(tmp_path, parquet(pa.table({"v": values})))
+    assert [value for _, value in rows] == kept
+    assert len(rows) + len(malformed) == len(values)
+    assert {rule for *_, rule in malformed} == {"v holds NaN or infinity, which JSON has no words for"}
+    assert all("NaN" in record or "Infinity" in record for _, record, _ in malformed)
+
+
+def uuids(*ids: UUID | None) -> pa.Array:
+    return pa.ExtensionArray.from_storage(pa.uuid(), pa.array([one and one.bytes for one in ids], pa.binary(16)))
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (pa.array([[(7, "a")]], pa.map_(pa.int64(), pa.string())), '{"7":"a"}'),
+        (pa.array([[(date(2026, 1, 31), 1)]], pa.map_(pa.date32(), pa.int64())), '{"2026-01-31":1}'),
+        (pa.array([[Decimal("1.50")]], pa.list_(pa.decimal256(60, 2))), '["1.50"]'),
+        (pa.array([{"d": Decimal("2.50")}], pa.struct({"d": pa.decimal128(5, 2)})), '{"d":"2.50"}'),
+        (pa.array([[time(1, 2, 3, 4)]]), '["01:02:03.000004"]'),
+        (pa.array([[["x"], None]]), '[["x"],null]'),
+        (pa.ListArray.from_arrays([0, 1], uuids(UUID(int=1))), f'["{UUID(int=1)}"]'),
+    ],
+)
+def test_nested_values_of_every_kind_are_json(tmp_path: Path, values: pa.Array, said: str) -> None:
+    assert raw(tmp_path, parquet(pa.table({"v": values}))) == ([(1, said)], [])
+
+
+def test_identifiers_of_sixteen_bytes_are_text(tmp_path: Path) -> None:
+    ids = [UUID(int=5 << 90 | at) for at in range(9)]
+    rows, _ = raw(tmp_path, parquet(pa.table({"id": uuids(None, *ids)})))
+    assert [text for _, text in rows] == [None, *map(str, ids)]
+
+
+def test_numbers_of_256_bits_that_fit_load_and_others_reject_their_row(tmp_path: Path) -> None:
+    wide = pa.array([Decimal("1.50"), None, Decimal(10) ** 40, Decimal("-0.01")], pa.decimal256(60, 2))
+    rows, malformed = raw(tmp_path, parquet(pa.table({"n": wide})))
+    assert rows == [(1, Decimal("1.50")), (2, None), (4, Decimal("-0.01"))]
+    assert malformed == [(3, f'{{"n": "{10**40}.00"}}', "n holds a number of more than 38 digits")]
+    assert judged(tmp_path, "money", pa.array([Decimal("1.50")], pa.decimal256(60, 2))) == [Decimal("1.50")]
+
+
+def test_times_of_96_bits_are_exact_or_reject_their_row(tmp_path: Path) -> None:
+    moments = [datetime(1, 1, 1), datetime(1677, 1, 1), datetime(2026, 1, 31, 1, 2, 3, 4), None, datetime(9999, 12, 31)]  # noqa: DTZ001
+    times = pa.array(moments, pa.timestamp("us"))
+    content = parquet(pa.table({"t": times}), use_deprecated_int96_timestamps=True)
+    assert raw(tmp_path, content) == ([(at, moment) for at, moment in enumerate(moments, 1)], [])
+    finer = pa.array([1_000, 1_001, -1], pa.timestamp("ns"))
+    rows, malformed = raw(tmp_path, parquet(pa.table({"t": finer}), use_deprecated_int96_timestamps=True))
+    assert rows == [(1, datetime(1970, 1, 1, 0, 0, 0, 1))]  # noqa: DTZ001
+    assert [(line, rule) for line, _, rule in malformed] == [
+        (2, "t holds a time finer than a microsecond"),
+        (3, "t holds a time finer than a microsecond"),
+    ]
+    assert "1970-01-01 00:00:00.000001001" in malformed[0][1]
+
+
+def repeated(rows: int, text: str) -> bytes:
+    values = pa.DictionaryArray.from_arrays(pa.repeat(pa.scalar(0, pa.int32()), rows), pa.array([text]))
+    return parquet(pa.table({"s": values}), row_group_size=rows)
+
+
+def test_rows_that_hardly_take_room_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nothing = pa.nulls(20_000_000, pa.bool_())
+    with pytest.raises(DeliveryRefused, match="more than 300 times its size"):
+        raw(tmp_path, parquet(pa.table({f"c{at}": nothing for at in range(30)})))
+    monkeypatch.setattr(parquet_reader, "_BATCH", 1 << 20)
+    (tmp_path / "copy").write_bytes(repeated(3000, "x" * 4000))
+    frames = [batch.frame for batch in open_reader(tmp_path / "copy", "a.parquet", Files("*")).batches({"s": "s"})]
+    assert max(frame.height for frame in frames) <= 262
+    assert sum(frame.height for frame in frames) == 3000
+
+
+def test_a_row_larger_than_any_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DeliveryRefused, match="a row holds 70 MB"):
+        raw(tmp_path, parquet(pa.table({"s": ["x" * (70 << 20)]})))
+
+
+def test_too_many_columns_and_equal_names_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DeliveryRefused, match="10001 columns, more than 10000"):
+        raw(tmp_path, parquet(pa.table({f"c{at}": [1] for at in range(10_001)})))
+    with pytest.raises(DeliveryRefused, match="2 columns are called 'a'"):
+        raw(tmp_path, parquet(pa.Table.from_arrays([pa.array([1]), pa.array([2])], names=["a", "a"])))
+
+
+HEADERS = [[name, [name]] for name in ROWS.column_names]
+SURVEYED = f"print({json.dumps(json.dumps({'rows': 1, 'header': HEADERS}))}, flush=True)\n"
+
+
+@pytest.mark.parametrize("after", ["", SURVEYED], ids=["at once", "after the survey"])
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("import os; os.abort()", "its parser ended by SIGABRT"),
+        ("while True: pass", "its parser took longer than 1 s"),
+        ("b = bytearray(300 << 20); import time; time.sleep(60)", "its parser took more than 100 MB"),
+        ("raise SystemExit(3)", "its parser ended with status 3"),
+    ],
+)
+def test_whatever_the_parser_does_its_delivery_alone_is_quarantined(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, after: str, code: str, said: str
+) -> None:
+    program = shop.root / "parser.py"
+    program.write_text(after + code)
+    monkeypatch.setattr(parquet_reader, "_PARSER", program)
+    monkeypatch.setattr(parquet_reader, "_MEMORY", 100 << 20)
+    monkeypatch.setattr(parquet_reader, "_SECONDS", 1 if "longer" in said else 30)
+    shop.deliver("a.parquet", WHOLE)
+    shop.deliver("b.csv", "sku,quantity,price,sold_at,email\nS1,1,,,\n")
+    stopped, sound = shop.ingest().receipts
+    assert stopped.status == "quarantined"
+    assert said in str(stopped.problem)
+    assert sound.accepted == 1
+
+
+def test_a_panic_of_polars_quarantines_its_delivery_alone(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    def panics(*_: object) -> None:
+        pl.Series(pa.array([Decimal(1)], pa.decimal256(60, 0)))
+
+    monkeypatch.setattr(parquet_reader, "_series", panics)
+    shop.deliver("a.parquet", WHOLE)
+    shop.deliver("b.csv", "sku,quantity,price,sold_at,email\nS1,1,,,\n")
+    panicked, sound = shop.ingest().receipts
+    assert (panicked.status, sound.accepted) == ("quarantined", 1)
+    assert "Int256" in str(panicked.problem)
+
+
+@pytest.mark.parametrize(
+    ("head", "what"),
+    [
+        (b"sku,quantity\nS1,1\n", None),
+        (b"PK\x03\x04" + bytes(26) + b"[Content_Types].xml", "a workbook (.xlsx)"),
+        (b"PK\x03\x04" + bytes(26) + b"mimetypeapplication/vnd.oasis.opendocument.spreadsheet", "a workbook (.ods)"),
+        (b"PK\x03\x04" + bytes(26) + b"a.csv", "a zip archive (.zip)"),
+        (b"\x1f\x8b\x08", "packed with gzip (.gz)"),
+        (b"PAR1", "Parquet (.parquet)"),
+    ],
+)
+def test_a_file_is_known_by_its_first_bytes(head: bytes, what: str | None) -> None:
+    assert container_of(head) == what
 
 
 def test_what_is_no_parquet_is_refused(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from decimal import Decimal
 from pathlib import Path, PurePosixPath
 from typing import Final
 from xml.parsers import expat
-from xml.sax.saxutils import escape
+from xml.sax.saxutils import escape, unescape
 
 from platform_assets.engine.readers.magic import ENOUGH, container_of
 from platform_assets.engine.readers.records import (
@@ -237,7 +237,9 @@ _NUMBER: Final = re.compile(rb"<row[^>]*?\sr=\"([0-9]+)\"")
 _SHOWS: Final = re.compile(rb"<(?:v|t)(?:\s[^>]*)?>(?:\s|_x00(?:0[9A-Da-d]|20)_)*+[^<\s]")
 _FORMULA: Final = re.compile(rb"<f[\s/>]")
 _CELL: Final = re.compile(rb"<c(?=[\s/>])([^>]*?)(?:/>|>(.*?)</c>)", re.DOTALL)
-_VALUE: Final = re.compile(rb"<v(?:\s[^>]*)?>\s*([^<\s]+)")
+_VALUE: Final = re.compile(rb"<v(?:\s[^>]*)?>\s*([^<]*[^<\s])")
+_ESCAPE: Final = re.compile("_x([0-9a-fA-F]{4})_")
+_ESCAPED: Final = re.compile(rb"<v(?:\s[^>]*)?>[^<]*_x[0-9a-fA-F]{4}_")
 _LONG: Final = re.compile(rb"<v(?:\s[^>]*)?>\s*([-+]?(?:[0-9.]{16,}[-+0-9.eE]*|[0-9.]+[eE][-+]?[0-9]{3,}))")
 _MERGE: Final = re.compile(rb"<mergeCell\s[^>]*?ref=\"([^\"]+)\"")
 _PLACE: Final = re.compile(rb"\sr=\"([A-Z]+)[0-9]+\"")
@@ -275,7 +277,7 @@ def _row(seen: Look, row: bytes, before: int, window: Window, blank: frozenset[i
     number = int(given[1]) if given else before + 1
     if not window.top <= number <= window.bottom:
         return number
-    exact = any(map(_beyond, _LONG.findall(row)))
+    exact = any(map(_beyond, _LONG.findall(row))) or _ESCAPED.search(row) is not None
     if not (exact or blank or _FORMULA.search(row)) and (window.left, window.right) == (1, _LAST):
         seen.rows += _SHOWS.search(row) is not None
         return number
@@ -293,6 +295,10 @@ def _row(seen: Look, row: bytes, before: int, window: Window, blank: frozenset[i
             filled = value is None or int(value[1]) not in blank
         if exact and value is not None and (kind is None or kind[1] == b"n") and _beyond(value[1]):
             seen.exact[number, column] = value[1].decode()
+        if exact and value is not None and kind is not None and kind[1] == b"str" and _ESCAPED.search(body):
+            # Of all texts fastexcel leaves the escapes in those that formulas gave.
+            seen.exact[number, column] = _ESCAPE.sub(_character, unescape(value[1].decode()))
+            filled = True
         # A formula that gives an empty text says so (t="str"); without a value it was never computed.
         if not filled and _FORMULA.search(body) and (kind is None or kind[1] != b"str"):
             seen.broken.setdefault(number, f"cell {cell_name(number, column)} has a formula but no value")
@@ -300,6 +306,11 @@ def _row(seen: Look, row: bytes, before: int, window: Window, blank: frozenset[i
         shows = shows or filled
     seen.rows += shows
     return number
+
+
+def _character(escape: re.Match[str]) -> str:
+    character = chr(int(escape[1], 16))
+    return escape[0] if "\ud800" <= character <= "\udfff" else character
 
 
 def _beyond(number: bytes | str) -> bool:

@@ -21,7 +21,6 @@ _DATE: Final = r"^[0-9]{4,}-[0-9]{2}-[0-9]{2}([ T][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[
 _FIRST_DAY: Final = 60
 _ERRORS_SCHEMA: Final = {"row": pl.UInt32, "at": pl.Int64, "shown": pl.String, "error": pl.String}
 _COMPOUND: Final = b"\xd0\xcf\x11\xe0"
-_ESCAPE: Final = re.compile("_x([0-9a-fA-F]{4})_")
 _BLANKS: Final = " \t\r\n\x0b\x0c"
 _MILLISECONDS: Final = 86_400_000
 _AGAIN: Final = "Open the workbook, save it anew and deliver it again."
@@ -63,14 +62,10 @@ def _parsed(
     what is text and, where there are any, `date0`, … its dates."""
     content = path.read_bytes()
     book = fastexcel.read_excel(content)
-    # Of the kinds of workbook this one is packed XML, and its first member lists the others.
-    escaped = content.startswith(b"PK") and b"opendocument" not in content[:200]
     sheet = _chosen(book.sheet_names, sheet)
     loaded = book.load_sheet(sheet, header_row=None, skip_rows=0, dtypes="string", schema_sample_rows=None)
     batch, said = loaded.to_arrow_with_errors()
     text = pl.DataFrame(batch)
-    if escaped:
-        text = text.select(_unescaped(column) for column in text.get_columns())
     # An .ods says what it is in the first, unpacked, of its members, and writes its dates as text.
     absolute = [column.absolute_index for column in loaded.selected_columns]
     texts, dates = _cells(book, sheet, text, absolute, iso=b"opendocument.spreadsheet" in content[:200])
@@ -238,18 +233,6 @@ def _written(numbers: pl.Series) -> pl.Series:
     powers = written.str.contains("e").fill_null(value=False)
     spelled = [f"{Decimal(text):f}" for text in written.filter(powers)]
     return written.scatter(powers.arg_true(), spelled) if spelled else written
-
-
-def _unescaped(text: pl.Series) -> pl.Series:
-    """The texts with the characters that XML has no place for, such as _x000D_, as they are."""
-    escaped = text.str.contains(_ESCAPE.pattern).fill_null(value=False)
-    said = [_ESCAPE.sub(_character, each) for each in text.filter(escaped)]
-    return text.scatter(escaped.arg_true(), said) if said else text
-
-
-def _character(escape: re.Match[str]) -> str:
-    character = chr(int(escape[1], 16))
-    return escape[0] if character == "\0" or "\ud800" <= character <= "\udfff" else character
 
 
 def _clock(milliseconds: pl.Series) -> pl.Series:
