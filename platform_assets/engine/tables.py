@@ -12,7 +12,7 @@ from typing import Any, Final
 import duckdb
 import polars as pl
 
-from platform_assets.engine.contract import columns_of
+from platform_assets.engine.contract import columns_of, folded
 from platform_assets.engine.feed import Feed
 from platform_assets.engine.warehouse import execute_over, quote
 from platform_assets.errors import ContractError
@@ -84,14 +84,14 @@ class FeedTables:
         declared = ", ".join(f"{quote(name)} {sql_type}" for name, sql_type in columns.items())
         self._connection.execute(f"CREATE TABLE IF NOT EXISTS {self.raw} ({declared})")
         there = self.types()
-        # What arrived undeclared is spelled as it was delivered; to SQL its case makes no difference.
-        spelled = {name.lower(): name for name in there}
+        # What arrived undeclared is spelled as it was delivered first.
+        spelled = {folded(name): name for name in there}
         for name, sql_type in columns.items():
-            if name not in spelled:
+            if folded(name) not in spelled:
                 self.add_column(name, sql_type)
             elif name not in there:
                 self._connection.execute(
-                    f"ALTER TABLE {self.raw} RENAME COLUMN {quote(spelled[name])} TO {quote(name)}"
+                    f"ALTER TABLE {self.raw} RENAME COLUMN {quote(spelled[folded(name)])} TO {quote(name)}"
                 )
         for name, was, is_now in self.retyped():
             raise ContractError(

@@ -75,7 +75,7 @@ class Deliveries(RuleBasedStateMachine):
 
     @rule()
     def lose_what_was_published(self) -> None:
-        (self.shop.root / "home/seen/sales.parquet").unlink(missing_ok=True)
+        (self.shop.root / "home/seen/sales.sqlite").unlink(missing_ok=True)
 
     @rule(point=st.sampled_from(["claim", "mid-read", "before-commit", "after-commit"]))
     def ingest_and_be_killed(self, point: str) -> None:
