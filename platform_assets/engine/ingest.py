@@ -145,39 +145,39 @@ class Intake:
         feed, archive, now = self.feed, self.archive, self.clock()
         ledger = Ledger(connection)
         _, revision = ledger.next_ids()
-        waiting = [*take_out(connection, feed, archive, again, anew=anew, revision=revision), *offers]
+        waiting = self._rounds(
+            ledger, [*take_out(connection, feed, archive, again, anew=anew, revision=revision), *offers]
+        )
         unfinished: dict[str, str] = {}
         written: set[int] = set()
-        changed: set[int] = set()
         while waiting:
-            unsettled: set[int] = set()
-            taken: set[int] = set()
-            for each in _rounds(waiting, self._known(ledger, waiting)):
-                load = Load(connection, feed, archive, now, offers=each, revision=revision)
-                taken |= set(load.run())
-                unfinished |= load.unfinished
-                unsettled |= load.removed | load.reranked
+            load = Load(connection, feed, archive, now, offers=waiting.pop(0), revision=revision)
+            taken = load.run()
+            written |= set(taken)
+            unfinished |= load.unfinished
             # Rows that had given way to rows that are gone, or come elsewhere in the order, have their say again.
+            unsettled = load.removed | load.reranked
             back = ledger.take_back(sorted(unsettled))
             revived = ledger.by_id(back)
             outdated = set(stale(feed, revived))
             for receipt in revived:
                 if receipt.delivery_id not in outdated:
                     come_back(connection, feed, archive, receipt, back[receipt.delivery_id], revision)
-            hanging = linked(ledger, feed.name, outdated) if outdated else []
-            waiting = take_out(connection, feed, archive, hanging, anew=False, revision=revision) if hanging else []
-            contending = sorted(taken | unsettled | set(back))
-            changed |= taken | set(back) | set(give_way(connection, feed, contending, revision))
-            written |= taken
-        if feed.event_time is not None:
-            in_force = {r.delivery_id: r.committed_at for r in ledger.by_id(changed) if r.status == "accepted"}
-            bounds = FeedTables(connection, feed).bounds(in_force)
-            ledger.note_bounds({delivery: bounds.get(delivery) for delivery in in_force}, revision)
+            if outdated:
+                hanging = linked(ledger, feed.name, outdated)
+                offered = take_out(connection, feed, archive, hanging, anew=False, revision=revision)
+                waiting = [*self._rounds(ledger, offered), *waiting]
+            changed = {*taken, *back, *give_way(connection, feed, sorted({*taken, *unsettled, *back}), revision)}
+            if feed.event_time is not None:
+                in_force = {r.delivery_id: r.committed_at for r in ledger.by_id(changed) if r.status == "accepted"}
+                bounds = FeedTables(connection, feed).bounds(in_force)
+                ledger.note_bounds({delivery: bounds.get(delivery) for delivery in in_force}, revision)
         return Outcome(ledger.by_id(written), unfinished)
 
-    def _known(self, ledger: Ledger, offers: Sequence[Offer]) -> set[str]:
+    def _rounds(self, ledger: Ledger, offers: Sequence[Offer]) -> list[list[Offer]]:
+        """The offers by what is taken in at once."""
         contents = {offer.fingerprint for offer in offers if offer.fingerprint is not None}
-        return ledger.known(self.feed.name, {offer.slot for offer in offers}, contents)
+        return list(_rounds(offers, ledger.known(self.feed.name, {offer.slot for offer in offers}, contents)))
 
     # ---- what arrives
 

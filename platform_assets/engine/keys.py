@@ -29,7 +29,7 @@ WITH new AS (
 ), held AS (
     SELECT {key}, _delivery_id, _line FROM {raw} SEMI JOIN new USING ({key})
 ), places AS (
-    SELECT stands_for AS _delivery_id, {pick}(place) AS place FROM ledger.slots WHERE feed = $feed GROUP BY ALL
+    SELECT stands_for AS _delivery_id, min(place) AS place FROM ledger.slots WHERE feed = $feed GROUP BY ALL
 )
 SELECT _delivery_id, _line, first_value(_delivery_id) OVER ranked AS of, first_value(_line) OVER ranked AS of_line
 FROM held LEFT JOIN places USING (_delivery_id)
@@ -90,12 +90,10 @@ def _rivals(
 
     Only keys that `deliveries` hold are looked at. A key with a NULL in it is no key.
     """
-    first = feed.on_known_key == "reject"
     sql = _RIVALS.format(
         key=", ".join(quote(name) for name in feed.key),
         raw=tables.raw,
-        pick="min" if first else "max",
-        order="ASC" if first else "DESC",
+        order="ASC" if feed.on_known_key == "reject" else "DESC",
     )
     chosen = {"first": min(deliveries), "last": max(deliveries), "deliveries": list(deliveries), "feed": feed.name}
     found: pl.DataFrame = connection.sql(sql, params=chosen).pl()

@@ -462,8 +462,7 @@ class Load:
         self.removed = set(by)
         self._tables.remove(sorted(by))
         self._ledger.supersede(by, self._revision)
-        first = self._feed.on_known_key == "reject"
-        was, ranked = ranks({**before, **self._before}, first=first), ranks(now, first=first)
+        was, ranked = ranks({**before, **self._before}.values()), ranks(now.values())
         self.reranked = {each for each in was.keys() | ranked.keys() if was.get(each, each) != ranked.get(each, each)}
         self.reranked -= self.removed
 

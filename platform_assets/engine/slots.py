@@ -4,7 +4,7 @@ Belongs here: the table with one row per slot, and finding in it. Does not: what
 looking at files (landing.py). Sightings only save hashing what has not changed; what is new is decided by content.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -122,13 +122,13 @@ class Slots:
         return [_slot(row) for row in rows]
 
 
-def ranks(slots: Mapping[str, Slot], *, first: bool) -> dict[int, int]:
-    """Delivery -> its place in the order, by the `first` or the last of the slots that stand for it."""
+def ranks(slots: Iterable[Slot]) -> dict[int, int]:
+    """Delivery -> its place in the order: that of the first of the slots that stand for it, as if the others had come
+    later with what was there already."""
     found: dict[int, int] = {}
-    for slot in slots.values():
+    for slot in slots:
         if slot.stands_for is not None and slot.place is not None:
-            known = found.setdefault(slot.stands_for, slot.place)
-            found[slot.stands_for] = min(known, slot.place) if first else max(known, slot.place)
+            found[slot.stands_for] = min(found.get(slot.stands_for, slot.place), slot.place)
     return found
 
 
