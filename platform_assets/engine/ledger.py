@@ -47,7 +47,8 @@ CREATE TABLE IF NOT EXISTS ledger.profiles (
 
 @dataclass(frozen=True)
 class Totals:
-    """A feed's receipts added up. `rows` are in raw now; `waiting` deliveries are quarantined as a whole."""
+    """A feed's receipts added up. `rows` are in raw now; `waiting` deliveries are quarantined as a whole,
+    `in_force` ones have a say."""
 
     deliveries: int = 0
     read: int = 0
@@ -56,6 +57,7 @@ class Totals:
     duplicate: int = 0
     rows: int = 0
     waiting: int = 0
+    in_force: int = 0
     newest: datetime | None = None
     arrived: datetime | None = None
 
@@ -313,6 +315,18 @@ class Ledger:
             raise ConfigurationError(f"delivery {delivery_id}", "is not in the ledger", "See `platform feed status`.")
         return found[0]
 
+    def unsound(self, feed: str, rate: float, rows: int) -> tuple[list[Receipt], list[Receipt]]:
+        """Receipts that do not add up; and of deliveries in force with more rejected rows than both `rate` of those
+        read and `rows`. Newest first."""
+        return (
+            self._many("feed = $1 AND read <> accepted + rejected + duplicate ORDER BY delivery_id DESC", [feed]),
+            self._many(
+                "feed = $1 AND status = 'accepted' AND rejected > greatest($2::DOUBLE * read, $3) "
+                "ORDER BY delivery_id DESC",
+                [feed, rate, rows],
+            ),
+        )
+
     def waiting(self, feed: str) -> list[Receipt]:
         """Deliveries of the feed that are quarantined as a whole."""
         return self._many("feed = $1 AND status = 'quarantined' ORDER BY delivery_id", [feed])
@@ -323,7 +337,7 @@ class Ledger:
             "SELECT count(*), coalesce(sum(read), 0)::BIGINT, coalesce(sum(accepted), 0)::BIGINT, "
             "coalesce(sum(rejected), 0)::BIGINT, coalesce(sum(duplicate), 0)::BIGINT, "
             "coalesce(sum(accepted) FILTER (status = 'accepted'), 0)::BIGINT, "
-            "count(*) FILTER (status = 'quarantined'), "
+            "count(*) FILTER (status = 'quarantined'), count(*) FILTER (status = 'accepted'), "
             # A row dated later than its arrival proves nothing about the time after it.
             "max(least(coalesce(covers_to, event_max), committed_at)) "
             "FILTER (status = 'accepted' AND event_max IS NOT NULL), "

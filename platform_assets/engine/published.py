@@ -19,7 +19,7 @@ from platform_assets.engine.landing import State
 from platform_assets.engine.receipts import RECEIPT_COLUMNS, RECEIPT_SCHEMA, Receipt, receipt_of
 from platform_assets.errors import StorageError
 
-_NEWEST: Final = 5_000
+NEWEST: Final = 5_000
 _WAIT_S: Final = 30
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS files (slot TEXT PRIMARY KEY, size INTEGER, mtime_ns INTEGER, ctime_ns INTEGER, inode TEXT,
@@ -112,7 +112,7 @@ class Published:
             database.executemany("INSERT OR REPLACE INTO receipts VALUES (?, ?)", _newest(connection, self._feed, upto))
             database.execute(
                 "DELETE FROM receipts WHERE delivery_id <= "
-                f"(SELECT delivery_id FROM receipts ORDER BY delivery_id DESC LIMIT 1 OFFSET {_NEWEST})"
+                f"(SELECT delivery_id FROM receipts ORDER BY delivery_id DESC LIMIT 1 OFFSET {NEWEST})"
             )
             database.execute("UPDATE state SET upto = ?, revision = ?, changing = 0", [now, revision])
 
@@ -197,7 +197,7 @@ def _newest(connection: duckdb.DuckDBPyConnection, feed: str, after: int) -> Ite
     """The newest receipts that have changed since revision `after`."""
     rows = connection.execute(
         f"SELECT {', '.join(RECEIPT_COLUMNS)} FROM ledger.deliveries WHERE changed > $2 AND delivery_id IN "
-        f"(SELECT delivery_id FROM ledger.deliveries WHERE feed = $1 ORDER BY 1 DESC LIMIT {_NEWEST})",
+        f"(SELECT delivery_id FROM ledger.deliveries WHERE feed = $1 ORDER BY 1 DESC LIMIT {NEWEST})",
         [feed, after],
     ).fetchall()
     for row in rows:

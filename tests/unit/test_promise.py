@@ -462,7 +462,7 @@ def test_receipts_can_be_read_while_another_holds_the_warehouse(shop: Shop) -> N
 
 
 def test_only_the_newest_receipts_are_published(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("platform_assets.engine.published._NEWEST", 2)
+    monkeypatch.setattr("platform_assets.engine.published.NEWEST", 2)
     for name in "abc":
         shop.load(f"{name}.csv", sales(f"S1{ord(name)},1"))
     assert [receipt.delivery_id for receipt in shop.deployment.receipts_published(shop.feed)] == [3, 2]
