@@ -240,6 +240,12 @@ class Deployment:
             self.warehouse.sweep(connection, leftovers)
             Ledger(connection).begin_build(feeds, code)
 
+    def why_waiting(self, feed: Feed, arrival: Arrival) -> str:
+        """Why a file that may be new is not in the warehouse."""
+        if settled(arrival, feed, self.clock()):
+            return "was not taken in; it is offered again"
+        return arrival.unfinished
+
     def receipts_published(self, feed: Feed) -> list[Receipt]:
         """The feed's newest receipts by what was published of the ledger, newest first; takes no lock."""
         return self._published(feed).receipts()
