@@ -1,7 +1,7 @@
 """The path of deliveries: claim, load, commit, note, a group of them at a time.
 
 Belongs here: groups, their transactions and what a failure leaves; bringing back what the warehouse has lost. Does
-not: what becomes of a delivery in its transaction (load.py), which deliveries to bring in again (replay.py).
+not: what becomes of deliveries that are taken in at once (round.py), which deliveries to bring in again (replay.py).
 """
 
 import contextlib
@@ -21,10 +21,11 @@ from platform_assets.engine.journal import Entry, Extent
 from platform_assets.engine.keys import come_back, give_way
 from platform_assets.engine.landing import Arrival, Sighting
 from platform_assets.engine.ledger import Ledger
-from platform_assets.engine.load import Known, Load, Offer
+from platform_assets.engine.offer import Known, Offer
 from platform_assets.engine.published import Published
 from platform_assets.engine.receipts import Receipt
 from platform_assets.engine.replay import altered, linked, stale, take_out
+from platform_assets.engine.round import Round
 from platform_assets.engine.slots import Slot, Slots, recalled
 from platform_assets.engine.tables import FeedTables
 from platform_assets.engine.warehouse import Warehouse
@@ -151,12 +152,12 @@ class Intake:
         unfinished: dict[str, str] = {}
         written: set[int] = set()
         while waiting:
-            load = Load(connection, feed, archive, now, offers=waiting.pop(0), revision=revision)
-            taken = load.run()
+            each = Round(connection, feed, archive, now, offers=waiting.pop(0), revision=revision)
+            taken = each.run()
             written |= set(taken)
-            unfinished |= load.unfinished
+            unfinished |= each.unfinished
             # Rows that had given way to rows that are gone, or come elsewhere in the order, have their say again.
-            unsettled = load.removed | load.reranked
+            unsettled = each.removed | each.reranked
             back = ledger.take_back(sorted(unsettled))
             revived = ledger.by_id(back)
             outdated = set(stale(feed, revived))
@@ -252,14 +253,14 @@ class Intake:
         if ids != sorted({*ids}) or min(ids, default=0) <= last or ledger.by_id(ids):
             first, _ = ledger.next_ids()
             ids = list(range(first, first + len(lost)))
-        batches: dict[int, int] = {}
+        firsts: dict[int, int] = {}
         offers = []
         for delivery_id, entry in zip(ids, lost, strict=True):
-            batch = batches.setdefault(entry.batch, delivery_id)
+            came_with = firsts.setdefault(entry.came_with, delivery_id)
             copy = self.archive.root / entry.archived
             arrival = Arrival(entry.slot, copy, entry.seen, expects=entry.expects)
             at = datetime.fromisoformat(entry.committed_at)
-            known_as = Known(delivery_id, at, accepted_at=at, generation=entry.generation, batch=batch)
+            known_as = Known(delivery_id, at, accepted_at=at, generation=entry.generation, came_with=came_with)
             claim = Claim(arrival, entry.fingerprint, copy)
             offers.append(Offer(arrival, claim, known_as=known_as, moved_from=entry.moved_from))
         return offers
@@ -293,7 +294,7 @@ class Intake:
                 slot=receipt.slot,
                 fingerprint=receipt.fingerprint or "",
                 generation=receipt.generation,
-                batch=receipt.batch,
+                came_with=receipt.came_with,
                 archived=receipt.archived or "",
                 committed_at=receipt.committed_at.isoformat(),
                 seen=slot.seen if slot.delivery_id == receipt.delivery_id and slot.seen else recalled(receipt),
@@ -331,26 +332,30 @@ def _rounds(offers: Sequence[Offer], known: set[str]) -> Iterator[list[Offer]]:
     seen = set(known)
     each: list[Offer] = []
     leaving = False
-    for batch in _batches(offers):
-        slots = {offer.slot for offer in batch}
-        contents = {offer.fingerprint for offer in batch if offer.fingerprint is not None}
-        apart = bool(slots & seen) or any(offer.moved_from for offer in batch)
+    for together in _together(offers):
+        slots = {offer.slot for offer in together}
+        contents = {offer.fingerprint for offer in together if offer.fingerprint is not None}
+        apart = bool(slots & seen) or any(offer.moved_from for offer in together)
         if each and (apart or (leaving and contents & seen)):
             yield each
             each, leaving = [], False
-        each += batch
+        each += together
         leaving |= apart
         seen |= slots | contents
     if each:
         yield each
 
 
-def _batches(offers: Sequence[Offer]) -> Iterator[list[Offer]]:
+def _together(offers: Sequence[Offer]) -> Iterator[list[Offer]]:
     """The offers by what was taken in together; what is new was not taken in with anything before."""
-    for _, batch in itertools.groupby(
-        offers, lambda each: each.known_as.batch if each.known_as else each.stands.batch if each.stands else 0
-    ):
-        yield list(batch)
+
+    def first(offer: Offer) -> int:
+        if offer.known_as is not None:
+            return offer.known_as.came_with
+        return 0 if offer.stands is None else offer.stands.came_with
+
+    for _, together in itertools.groupby(offers, first):
+        yield list(together)
 
 
 def _alike(one: Sighting | None, other: Sighting) -> bool:

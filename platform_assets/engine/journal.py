@@ -27,14 +27,14 @@ Name = tuple[str, str, int]
 class Entry:
     """A delivery that was committed with a copy in the archive (`archived`: its path there).
 
-    delivery_id, batch: as in the warehouse that noted it.
+    delivery_id, came_with: as in the warehouse that noted it.
     """
 
     delivery_id: int
     slot: str
     fingerprint: str
     generation: int
-    batch: int
+    came_with: int
     archived: str
     committed_at: str
     seen: Sighting

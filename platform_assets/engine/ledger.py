@@ -29,7 +29,7 @@ CREATE TABLE IF NOT EXISTS ledger.deliveries (
     revision BIGINT, supersedes BIGINT, superseded_by BIGINT, duplicate_of BIGINT,
     replayed_at TIMESTAMPTZ, expired BIGINT, expects JSON,
     covers_from TIMESTAMPTZ, covers_to TIMESTAMPTZ, accepted_at TIMESTAMPTZ,
-    generation BIGINT, batch BIGINT, moved_from VARCHAR[], changed BIGINT, mark UBIGINT
+    generation BIGINT, came_with BIGINT, moved_from VARCHAR[], changed BIGINT, mark UBIGINT
 );
 CREATE TABLE IF NOT EXISTS ledger.slots (
     feed VARCHAR, slot VARCHAR, place BIGINT, stands_for BIGINT, delivery_id BIGINT, fingerprint VARCHAR,

@@ -186,8 +186,9 @@ class _Files(Mapping[str, State]):
 def _standing(connection: duckdb.DuckDBPyConnection, feed: str) -> tuple[int, int]:
     """Under which revision the feed's ledger last changed in any way, and the revision of its rows."""
     (row,) = connection.execute(
-        "SELECT coalesce(max(changed), 0), coalesce(max(revision) FILTER (status IN ('accepted', 'superseded')), 0) "
-        "FROM ledger.deliveries WHERE feed = ?",
+        "SELECT greatest(max(changed), (SELECT max(changed) FROM ledger.slots WHERE feed = $1), 0), "
+        "coalesce(max(revision) FILTER (status IN ('accepted', 'superseded')), 0) "
+        "FROM ledger.deliveries WHERE feed = $1",
         [feed],
     ).fetchall()
     return int(row[0]), int(row[1])

@@ -30,7 +30,7 @@ class Receipt:
     dialect says how the file turned out to be written; parts are the files within it.
     expired rejected rows are no longer in quarantine, as the feed's retention has it. expects is what its sidecar said.
     covers_from and covers_to are event_min and event_max without stray rows. accepted_at: when its rows first counted.
-    generation: which of its slot's deliveries it is, from 1. batch: the first delivery that was taken in together with
+    generation: which of its slot's deliveries it is, from 1. came_with: the first delivery that was taken in together with
     it. moved_from: slots whose files had this content before and no longer did when it came: it was renamed.
     """
 
@@ -70,7 +70,7 @@ class Receipt:
     covers_to: datetime | None = None
     accepted_at: datetime | None = None
     generation: int = 1
-    batch: int = 0
+    came_with: int = 0
     moved_from: tuple[str, ...] = ()
 
     @property

@@ -18,7 +18,7 @@ from platform_assets.engine.archive import Archive, Claim
 from platform_assets.engine.feed import Feed
 from platform_assets.engine.landing import Arrival
 from platform_assets.engine.ledger import Ledger
-from platform_assets.engine.load import Known, Offer
+from platform_assets.engine.offer import Known, Offer
 from platform_assets.engine.receipts import Receipt
 from platform_assets.engine.slots import Slot, Slots, recalled
 from platform_assets.engine.tables import FeedTables
@@ -136,7 +136,7 @@ def take_out(
 def _offer(receipt: Receipt, archive: Archive) -> Offer:
     """The delivery as it was offered; as one that stands, where retention has taken a copy that no longer counts."""
     accepted_at = receipt.accepted_at or (receipt.committed_at if receipt.problem is None else None)
-    known_as = Known(receipt.delivery_id, receipt.committed_at, accepted_at, receipt.generation, receipt.batch)
+    known_as = Known(receipt.delivery_id, receipt.committed_at, accepted_at, receipt.generation, receipt.came_with)
     seen = recalled(receipt)
     arrival = Arrival(receipt.slot, archive.root, seen, expects=receipt.expects)
     problem = DeliveryRefused(
