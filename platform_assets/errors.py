@@ -57,6 +57,10 @@ class DeliveryRefused(PlatformError):
         self.guess = guess
 
 
+class DeliveryUnreadable(DeliveryRefused):
+    """A delivery whose file could not be read this time, with nothing wrong that it tells of: it is offered again."""
+
+
 class DeliveryUnfinished(PlatformError):
     """A delivery that looks half-written: it is left alone and offered again."""
 

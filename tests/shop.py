@@ -149,7 +149,7 @@ class Shop:
         told = {
             r.delivery_id: [r.accepted, r.rejected]
             for r in self.receipts()
-            if r.status == "accepted" and r.accepted + r.rejected
+            if r.feed == self.feed.name and r.status == "accepted" and r.accepted + r.rejected
         }
         return held == told and all(receipt.reconciles for receipt in self.receipts())
 

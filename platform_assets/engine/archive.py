@@ -5,6 +5,7 @@ After a claim only the copy is read, so a producer who writes on cannot mix two 
 """
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import os
@@ -18,9 +19,10 @@ from platform_assets.engine import failpoint
 from platform_assets.engine.disk import sync_all
 from platform_assets.engine.journal import Journal
 from platform_assets.engine.landing import Arrival
-from platform_assets.errors import DeliveryRefused, DeliveryUnfinished, StorageError
+from platform_assets.errors import DeliveryRefused, DeliveryUnfinished, DeliveryUnreadable, StorageError
 
 _CHUNK: Final = 1 << 20
+_MENDED_BY_A_PERSON: Final = (errno.EACCES, errno.EPERM, errno.ELOOP)
 
 
 @dataclass(frozen=True)
@@ -50,18 +52,7 @@ class Archive:
     def _claim(self, feed: str, arrival: Arrival) -> Claim:
         folder = self.root / feed
         suffix = "".join(Path(arrival.slot).suffixes[-2:])[-24:]
-        try:
-            source = os.open(arrival.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        except FileNotFoundError as error:
-            raise DeliveryUnfinished("was taken away before it could be claimed") from error
-        except OSError as error:
-            raise DeliveryRefused(
-                f"cannot be read: {error.strerror}",
-                remedy=f"Let this user read {arrival.path}; it is then offered again.",
-            ) from error
-        with os.fdopen(source, "rb", buffering=0) as stream:
-            if not arrival.unchanged(os.fstat(source)):  # it may not even be a file any more
-                raise DeliveryUnfinished("changed while it was being claimed")
+        with _source(arrival) as source:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
                 descriptor, partial = tempfile.mkstemp(prefix=".claiming-", dir=folder)
@@ -71,13 +62,12 @@ class Archive:
                 # Buffered, because an unbuffered write to a disk that is nearly full stops short without an error.
                 with os.fdopen(descriptor, "wb") as copy:
                     digest = hashlib.sha256()
-                    while chunk := stream.read(_CHUNK):
+                    while chunk := source.read():
                         digest.update(chunk)
                         copy.write(chunk)
                         failpoint.reached("mid-archive")
                     copy.flush()
-                if not arrival.unchanged(os.fstat(source)):
-                    raise DeliveryUnfinished("changed while it was being claimed")
+                source.hold()
                 fingerprint = digest.hexdigest()
                 target = self.path(feed, fingerprint, suffix)
                 target.parent.mkdir(exist_ok=True)
@@ -141,3 +131,52 @@ class Archive:
         with lock:
             fcntl.flock(lock, how)
             yield
+
+
+class _Source:
+    """A file being claimed. What goes wrong here is its own: the archive and other deliveries have no part in it."""
+
+    def __init__(self, arrival: Arrival, descriptor: int) -> None:
+        self._arrival = arrival
+        self._descriptor = descriptor
+
+    def read(self) -> bytes:
+        """Some more of its bytes; none at its end."""
+        try:
+            return os.read(self._descriptor, _CHUNK)
+        except OSError as error:
+            raise _cannot_be_read(self._arrival, error) from error
+
+    def hold(self) -> None:
+        """Raise DeliveryUnfinished unless it is still as it was seen; it may not even be a file any more."""
+        try:
+            status = os.fstat(self._descriptor)
+        except OSError as error:
+            raise _cannot_be_read(self._arrival, error) from error
+        if not self._arrival.unchanged(status):
+            raise DeliveryUnfinished("changed while it was being claimed")
+
+
+@contextlib.contextmanager
+def _source(arrival: Arrival) -> Iterator[_Source]:
+    try:
+        descriptor = os.open(arrival.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError as error:
+        raise DeliveryUnfinished("was taken away before it could be claimed") from error
+    except OSError as error:
+        raise _cannot_be_read(arrival, error) from error
+    try:
+        source = _Source(arrival, descriptor)
+        source.hold()
+        yield source
+    finally:
+        os.close(descriptor)
+
+
+def _cannot_be_read(arrival: Arrival, error: OSError) -> DeliveryRefused:
+    # What a person mends shows in the file's state; of anything else only another try can tell.
+    kind = DeliveryRefused if error.errno in _MENDED_BY_A_PERSON else DeliveryUnreadable
+    return kind(
+        f"cannot be read: {error.strerror}",
+        remedy=f"Let this user read {arrival.path}; it is then offered again.",
+    )

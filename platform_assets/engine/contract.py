@@ -43,6 +43,7 @@ __all__ = [
     "Since",
     "columns_of",
     "describe",
+    "folded",
     "listed",
     "match_header",
     "version_of",
@@ -125,11 +126,11 @@ def match_header(contract: type[Contract], header: Sequence[str]) -> Header:
     Raises DeliveryRefused with the difference when a column is missing or named twice.
     """
     _refuse_repeated(header)
-    left = {_folded(name): name for name in header}
+    left = {folded(name): name for name in header}
     found: dict[str, str] = {}
     missing: list[Column] = []
     for column in columns_of(contract):
-        delivered = [left.pop(folded) for folded in dict.fromkeys(map(_folded, column.headers)) if folded in left]
+        delivered = [left.pop(name) for name in dict.fromkeys(map(folded, column.headers)) if name in left]
         if len(delivered) > 1:
             raise DeliveryRefused(
                 f"columns {listed([repr(name) for name in delivered])} are both declared to be {column.name}",
@@ -145,9 +146,9 @@ def match_header(contract: type[Contract], header: Sequence[str]) -> Header:
     if missing:
         _refuse_missing(contract, missing, tuple(left.values()))
     unknown = tuple(left.values())
-    taken = {column.name for column in columns_of(contract)} | set(LINEAGE)
+    taken = {folded(column.name) for column in columns_of(contract)} | set(LINEAGE)
     for name in unknown:
-        if _folded(name) in taken:
+        if folded(name) in taken:
             raise DeliveryRefused(
                 f"unknown column {name!r} has the name of a column of raw",
                 remedy=f"Declare it in {contract.__name__} under another name.",
@@ -187,7 +188,7 @@ def _columns(contract: type[Contract]) -> tuple[Column, ...]:
             raise ContractError(f"{owner}.{name}", "alias renames a column", "Declare the header with source=.")
         column = read_column(owner, name, contract.__kinds__[name], field)
         for header in column.headers:
-            if (other := taken.setdefault(_folded(header), name)) != name:
+            if (other := taken.setdefault(folded(header), name)) != name:
                 raise ContractError(
                     f"{owner}.{name}", f"header {header!r} is that of {other} too", "Name a header for one column only."
                 )
@@ -220,7 +221,8 @@ def letters(name: str) -> str:
     return re.sub(r"[\W_]", "", name.casefold())[:_LONGEST_SHOWN]
 
 
-def _folded(name: str) -> str:
+def folded(name: str) -> str:
+    """A column's name as names are compared: case and surrounding blanks make no difference."""
     return name.strip().casefold()
 
 
@@ -233,11 +235,11 @@ def _refuse_repeated(header: Sequence[str]) -> None:
                 remedy="Ask the producer for a header that names every column.",
                 line=1,
             )
-        if _folded(name) in seen:
+        if folded(name) in seen:
             raise DeliveryRefused(
-                f"columns {seen[_folded(name)]!r} and {name!r} cannot be told apart",
+                f"columns {seen[folded(name)]!r} and {name!r} cannot be told apart",
                 remedy="Ask the producer for a header that names every column once.",
                 line=1,
                 column=name,
             )
-        seen[_folded(name)] = name
+        seen[folded(name)] = name

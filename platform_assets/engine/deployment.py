@@ -16,18 +16,19 @@ import duckdb
 from platform_assets.engine.archive import Archive
 from platform_assets.engine.builds import Builds
 from platform_assets.engine.feed import Feed, Retention, feed_named
-from platform_assets.engine.ingest import Outcome, commit, grouped, ingest, restore
-from platform_assets.engine.landing import Arrival, Look, State, look, look_again, settled
+from platform_assets.engine.ingest import Intake, Outcome, grouped
+from platform_assets.engine.landing import Arrival, Look, look, look_again, settled
 from platform_assets.engine.ledger import Ledger, Totals
 from platform_assets.engine.promise import fresh
-from platform_assets.engine.receipts import Receipt, publish_receipts, published_receipts
+from platform_assets.engine.published import Published
+from platform_assets.engine.receipts import Receipt
 from platform_assets.engine.release import Releases
 from platform_assets.engine.replay import components, stale
 from platform_assets.engine.retention import expire
-from platform_assets.engine.sightings import Seen, Sightings, published
 from platform_assets.engine.tables import FeedTables
 from platform_assets.engine.tally import Freshness
 from platform_assets.engine.warehouse import Warehouse
+from platform_assets.errors import PlatformError
 
 _A_MOMENT: Final = timedelta(seconds=3)
 _JUDGED: Final = 5_000  # receipts, the newest
@@ -98,6 +99,8 @@ class Deployment:
             for feed in self.feeds:
                 if feed != but:
                     FeedTables(connection, feed).prepare()
+                if not (published := self._published(feed)).exists:
+                    published.publish(connection)
 
     def _revisions_told(self) -> Iterator[int]:
         """Revisions that others know of: those of a warehouse that was lost must not be given out again."""
@@ -111,15 +114,16 @@ class Deployment:
 
         By what was published of the ledger; takes no lock.
         """
-        known = {feed.name: _settled_as(feed, published(self._sightings_file(feed))) for feed in self.feeds}
-        return look(self.landing, self.feeds, known, strays=True)
+        with contextlib.ExitStack() as stack:
+            known = {feed.name: stack.enter_context(self._published(feed).files(feed.version())) for feed in self.feeds}
+            return look(self.landing, self.feeds, known, strays=True)
 
     def pending(self, feed: Feed, *, wait: bool = False) -> Sequence[Arrival]:
         """Files of the feed that may be new, by what was published of the ledger; takes no lock.
 
         wait: for those that only have to rest a moment longer, at most as long as the feed's files have to settle.
         """
-        unseen = self._unseen(feed, published(self._sightings_file(feed)))
+        unseen = self._unseen(feed)
         now = self.clock()
         young = [each for each in unseen if each.waits_for is None and not settled(each, feed, now)]
         if not wait or not young or feed.source.settle > _A_MOMENT:
@@ -133,38 +137,25 @@ class Deployment:
         most_files: leave the rest for the next time. Raises ContractError where a column has another type than raw
         holds.
         """
+        intake = self._intake(feed)
         with self.warehouse.open("see what is known", self.notify) as connection:
             FeedTables(connection, feed).refuse_retyped()
-            # All feeds, so that none gives an id away that another's archive knows.
-            lost = [
-                receipt
-                for each in self.feeds
-                if not FeedTables(connection, each).retyped()
-                for receipt in restore(connection, each, self.archive, self.clock, self.notify)
-            ]
-            seen = Sightings(connection, feed.name).all()
-        waiting, unsettled = self._settle(feed, seen)
+            restored = self._restore(connection, feed)
+            intake.published.publish(connection)
+        waiting, unsettled = self._settle(feed)
         waiting = waiting[:most_files]
-        outcome = Outcome(
-            receipts=[receipt for receipt in lost if receipt.feed == feed.name],
-            unfinished={arrival.slot: arrival.unfinished for arrival in unsettled},
-        )
-        if waiting:
-            taken = ingest(
-                feed,
-                waiting,
-                archive=self.archive,
-                warehouse=self.warehouse,
-                clock=self.clock,
-                notify=self.notify,
-            )
-            outcome.receipts += taken.receipts
-            outcome.unfinished |= taken.unfinished
-        outdated = published(self._sightings_file(feed)) != seen or not self._receipts_file(feed).exists()
-        if outcome.receipts or feed.keep != Retention() or outdated:
-            with self.warehouse.open(f"publish what was seen of {feed.name}", self.notify) as connection:
-                expire(connection, feed, self.archive, self.clock())
-                self._publish(connection, feed)
+        outcome = Outcome(restored, {arrival.slot: arrival.unfinished for arrival in unsettled})
+        try:
+            if waiting:
+                taken = intake.ingest(waiting)
+                outcome.receipts += taken.receipts
+                outcome.unfinished |= taken.unfinished
+        finally:
+            # What stops half-way has committed something all the same.
+            if intake.published.is_stale or feed.keep != Retention():
+                with self.warehouse.open(f"publish what was seen of {feed.name}", self.notify) as connection:
+                    expire(connection, feed, self.archive, self.clock())
+                    intake.published.publish(connection)
         return outcome
 
     def replay(
@@ -176,7 +167,9 @@ class Deployment:
         committed one by one; what is killed goes on where it stopped. Raises ReplayRefused where a copy is gone.
         """
         receipts: list[Receipt] = []
+        intake = self._intake(feed)
         with self.warehouse.open(f"replay {feed.name}", self.notify) as connection:
+            intake.published.publish(connection)
             ledger, tables = Ledger(connection), FeedTables(connection, feed)
             known = ledger.receipts(feed.name)
             if anew := bool(tables.retyped()):
@@ -190,11 +183,9 @@ class Deployment:
                 )
                 groups = [[receipt for component in group for receipt in component] for group in hanging]
             for group in groups:
-                receipts += commit(
-                    connection, feed, self.archive, [], self.clock, unfinished={}, again=group, anew=anew
-                )
+                receipts += intake.commit(connection, [], again=group, anew=anew).receipts
                 self.notify(f"{feed.name}: {len(receipts)} of {sum(map(len, groups))} deliveries replayed")
-            self._publish(connection, feed)
+            intake.published.publish(connection)
         return receipts
 
     def status(self, feeds: Sequence[Feed] | None = None) -> list[FeedStatus]:
@@ -224,38 +215,61 @@ class Deployment:
                 self.warehouse.sweep(connection, leftovers)
             yield
 
-    def revision_published(self, feed: Feed) -> int:
-        """The newest revision of the feed's rows by what was published of the ledger; 0 before the first delivery."""
-        return max(
-            (r.revision for r in self.receipts_published(feed) if r.status in ("accepted", "superseded")), default=0
-        )
-
-    def unpublished(self, feed: Feed) -> bool:
-        """Whether a process that changed the feed's rows died before it could tell."""
-        return False
+    def why_waiting(self, feed: Feed, arrival: Arrival) -> str:
+        """Why a file that may be new is not in the warehouse."""
+        if settled(arrival, feed, self.clock()):
+            return "was not taken in; it is offered again"
+        return arrival.unfinished
 
     def receipts_published(self, feed: Feed) -> list[Receipt]:
         """The feed's newest receipts by what was published of the ledger, newest first; takes no lock."""
-        return published_receipts(self._receipts_file(feed))
+        return self._published(feed).receipts()
 
-    def _publish(self, connection: duckdb.DuckDBPyConnection, feed: Feed) -> None:
-        Sightings(connection, feed.name).publish(self._sightings_file(feed))
-        publish_receipts(connection, feed.name, self._receipts_file(feed))
+    def revision_published(self, feed: Feed) -> int:
+        """The feed's revision by what was published of the ledger, 0 before its first delivery; takes no lock."""
+        return self._published(feed).revision
 
-    def _sightings_file(self, feed: Feed) -> Path:
-        return self.home / "seen" / f"{feed.name}.parquet"
+    def unpublished(self, feed: Feed) -> bool:
+        """Whether the feed's ledger may say more than what was published of it: a run is changing it, or one that did
+        was killed before it said so; or the copy is lost. Takes no lock; the next ingest of the feed makes it good."""
+        return self._published(feed).is_stale
 
-    def _receipts_file(self, feed: Feed) -> Path:
-        return self.home / "seen" / f"{feed.name}.receipts.parquet"
+    def _published(self, feed: Feed) -> Published:
+        return Published(self.home / "seen" / f"{feed.name}.sqlite", feed.name)
 
-    def _unseen(self, feed: Feed, seen: Seen) -> Sequence[Arrival]:
-        return look(self.landing, [feed], {feed.name: _settled_as(feed, seen)}).arrivals[feed.name]
+    def _intake(self, feed: Feed) -> Intake:
+        return Intake(feed, self.landing, self.archive, self.warehouse, self._published(feed), self.clock, self.notify)
 
-    def _settle(self, feed: Feed, seen: Seen) -> tuple[list[Arrival], list[Arrival]]:
+    def _restore(self, connection: duckdb.DuckDBPyConnection, feed: Feed) -> list[Receipt]:
+        """Bring back what the warehouse has lost of any feed, for none may wait for files of its own; what came back of
+        `feed`. Trouble with another feed is told, and is that feed's."""
+        receipts: list[Receipt] = []
+        for each in self.feeds:
+            if FeedTables(connection, each).retyped():
+                continue  # its own ingest says so
+            intake = self._intake(each)
+            try:
+                intake.published.publish(connection)
+                restored = intake.restore(connection)
+                intake.published.publish(connection)
+            except PlatformError as error:
+                if each == feed:
+                    raise
+                self.notify(f"{each.name}: what the warehouse lacks did not come back: {error.what}")
+                continue
+            if each == feed:
+                receipts = restored
+        return receipts
+
+    def _unseen(self, feed: Feed) -> Sequence[Arrival]:
+        with self._published(feed).files(feed.version()) as known:
+            return look(self.landing, [feed], {feed.name: known}).arrivals[feed.name]
+
+    def _settle(self, feed: Feed) -> tuple[list[Arrival], list[Arrival]]:
         """Arrivals that are new and at rest, and those still changing after a reasonable wait."""
         patience = time.monotonic() + 3 * feed.source.settle.total_seconds() + 1
         ready: list[Arrival] = []
-        left: Sequence[Arrival] = self._unseen(feed, seen)
+        left: Sequence[Arrival] = self._unseen(feed)
         while True:
             now = self.clock()
             ready += [arrival for arrival in left if settled(arrival, feed, now)]
@@ -265,10 +279,3 @@ class Deployment:
                 return sorted(ready, key=lambda arrival: arrival.slot), left
             time.sleep(min(0.2, feed.source.settle.total_seconds()))
             left = [now_seen for arrival in left if (now_seen := look_again(arrival, feed)) is not None]
-
-
-def _settled_as(feed: Feed, seen: Seen) -> dict[str, State]:
-    """The state in which each file was settled for good: what was quarantined as a whole gets a new chance when its
-    contract changes."""
-    version = feed.version()
-    return {slot: state for slot, (state, judged_by) in seen.items() if judged_by is None or judged_by == version}

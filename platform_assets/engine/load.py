@@ -1,154 +1,99 @@
-"""One transaction's worth of deliveries of a feed: from claimed bytes to rows and receipts.
+"""Deliveries of a feed that are taken in together: from claimed bytes to judged rows, and what their receipts say.
 
-Belongs here: what becomes of each delivery. Does not: the transaction's borders and what a failure does to the
-group (ingest.py), parsing (readers), what becomes of each row (rows.py), storing (tables.py, ledger.py).
+Belongs here: what becomes of each delivery, by what is known before any of them comes. Does not: storing (round.py),
+what it does to its slot (standing.py), parsing (readers), what becomes of each row (rows.py). Nothing here knows a
+connection: a thread of its own runs it.
 """
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, NamedTuple
-
-import duckdb
+from pathlib import Path
+from typing import Any
 
 from platform_assets.engine import failpoint
 from platform_assets.engine.archive import Archive, Claim
 from platform_assets.engine.contract import Header, headers_of, listed, match_header
 from platform_assets.engine.feed import Feed
 from platform_assets.engine.landing import Arrival
-from platform_assets.engine.ledger import Ledger
-from platform_assets.engine.readers import Reader, open_reader
+from platform_assets.engine.offer import Offer
+from platform_assets.engine.readers import Batch, Reader, open_reader
 from platform_assets.engine.receipts import Receipt
 from platform_assets.engine.remedies import advised
-from platform_assets.engine.rows import Rows
-from platform_assets.engine.sightings import Sightings
-from platform_assets.engine.tables import FeedTables
-from platform_assets.errors import DeliveryRefused, DeliveryUnfinished
-
-
-class Known(NamedTuple):
-    """What a delivery that is brought in again keeps of its receipt; `accepted_at`: where it was ever accepted."""
-
-    delivery_id: int
-    committed_at: datetime
-    accepted_at: datetime | None
+from platform_assets.engine.rows import Judged, Judging
+from platform_assets.engine.standing import Standing
+from platform_assets.errors import DeliveryRefused, DeliveryUnfinished, StorageError
 
 
 @dataclass(frozen=True)
-class Offer:
-    """A delivery to be taken in: an arrival, claimed into the archive or `refused`; `known_as`: if it came before."""
+class Knowledge:
+    """What the ledger knows when deliveries come: of their slots, which content is in force, the last receipts of their
+    slots by id, the columns that raw has, and the next id and revision."""
 
-    arrival: Arrival
-    claim: Claim | None
-    refused: DeliveryRefused | None = None
-    known_as: Known | None = None
-
-    def but(self, refused: DeliveryRefused) -> "Offer":
-        """The same delivery, to be quarantined as a whole."""
-        return replace(self, refused=refused)
-
-
-class Poisoned(Exception):
-    """A delivery turned out bad when rows of it were already in the transaction."""
-
-    def __init__(self, offer: Offer, cause: DeliveryRefused) -> None:
-        super().__init__(str(cause))
-        self.offer = offer
-        self.cause = cause
+    standing: Standing
+    in_force: Mapping[str, Receipt]
+    last: Mapping[int, Receipt]
+    types: Mapping[str, str]
+    next_id: int
+    revision: int
 
 
 @dataclass
-class _Delivery:
-    """A delivery under way: what its receipt will say."""
+class Delivery:
+    """A delivery under way: what its receipt will say. copy_of: the delivery that has its content already."""
 
     offer: Offer
     receipt: Receipt
-    header: Header
+    copy_of: int | None = None
 
 
 class Load:
-    """One transaction's worth of deliveries of a feed, no two of the same slot."""
+    """Deliveries of a feed that are taken in at once, no two of the same slot.
 
-    def __init__(
-        self,
-        connection: duckdb.DuckDBPyConnection,
-        feed: Feed,
-        archive: Archive,
-        now: datetime,
-        *,
-        offers: Sequence[Offer],
-        revision: int | None = None,
-    ) -> None:
-        """`offers` are those to come: the ledger is asked once which of their slots and contents it knows, so
-        that what is new costs no further question."""
-        self._connection = connection
+    deliveries: what came, by id, once `judged` is exhausted; fresh: of these, whose content is new; stand: receipts
+    that stay as they are; unfinished: what is left alone, and why.
+    """
+
+    def __init__(self, feed: Feed, archive: Archive, now: datetime, offers: Sequence[Offer], known: Knowledge) -> None:
         self._feed = feed
         self._archive = archive
         self._now = now
-        self._ledger = Ledger(connection)
-        self._tables = FeedTables(connection, feed)
-        slots = [offer.arrival.slot for offer in offers]
-        contents = [offer.claim.fingerprint for offer in offers if offer.claim is not None]
-        self._known_slots, self._known_content = self._ledger.known(feed.name, slots, contents)
-        self._next_id, next_revision = self._ledger.next_ids()
-        self._revision = next_revision if revision is None else revision
+        self._offers = offers
+        self._known = known
+        self._next_id = known.next_id
         self._version = feed.version()
-        self._rows = Rows(connection, feed, self._tables)
-        self._under_way: dict[int, _Delivery] = {}
-        self._receipts: list[Receipt] = []
-        self._seen: list[tuple[Arrival, int]] = []
-        self._fingerprints: dict[str, _Delivery] = {}  # content accepted in this very transaction
-        self._words: dict[str, Receipt] = {}  # restatements of this very transaction, by slot
-        self.removed: list[int] = []
+        self._judging = Judging(feed, known.types)
+        self.fresh: dict[str, Delivery] = {}
+        self.deliveries: dict[int, Delivery] = {}
+        self.stand: list[Receipt] = []
+        self.unfinished: dict[str, str] = {}
 
-    def close(self) -> None:
-        """Leave the connection alone from now on, whatever has happened."""
-        self._rows.close()
+    def judged(self) -> Generator[Judged, None, None]:
+        """Take the deliveries, one after the other; their rows, judged."""
+        for offer in self._offers:
+            try:
+                yield from self._take(offer)
+            except DeliveryUnfinished as error:
+                self.unfinished[offer.slot] = error.what
+        yield from self._judging.finish()
 
-    def take(self, offer: Offer) -> None:
-        """Read a delivery, or recognise it as a duplicate, or quarantine it as a whole.
-
-        Raises DeliveryUnfinished, before anything is written, where it looks half-written and is young.
-        """
+    def _take(self, offer: Offer) -> Generator[Judged, None, None]:
+        """Read a delivery, or recognise it as a duplicate, or quarantine it as a whole."""
+        if offer.stands is not None:
+            self.stand.append(offer.stands)
+            return
         if offer.refused is not None or offer.claim is None:
             assert offer.refused is not None
-            self._quarantine(offer, offer.refused)
+            self._refuse(offer, offer.refused)
             return
-        self._take(offer, offer.claim)
-
-    def _quarantine(self, offer: Offer, problem: DeliveryRefused) -> None:
-        """Write the receipt of a delivery that is not trusted as a whole. What it might replace stays."""
-        receipt = self._receipt(
-            offer,
-            status="quarantined",
-            problem=problem.what,
-            problem_line=problem.line,
-            problem_column=problem.column,
-            remedy=problem.remedy,
-        )
-        self._settle_quarantined(receipt)
-        self._receipts.append(receipt)
-
-    def _take(self, offer: Offer, claim: Claim) -> None:
-        arrival = claim.arrival
-        same = self._same_content(claim)
+        same = self._same_content(offer.slot, offer.claim.fingerprint)
         try:
-            arrival.expects.hold(fingerprint=claim.fingerprint, read=same.read if same else None)
-        except DeliveryRefused as mismatch:
-            self._quarantine(offer, mismatch)
-            return
-        known = arrival.slot in self._known_slots
-        replaced = self._ledger.in_force(self._feed.name, arrival.slot) if known else None
-        if replaced and self._feed.on_restatement == "refuse" and replaced.fingerprint != claim.fingerprint:
-            problem = DeliveryRefused(
-                f"new content under the name of delivery {replaced.delivery_id}, and the feed refuses restatements",
-                remedy='Deliver it under another name, or declare on_restatement="replace".',
-            )
+            offer.arrival.expects.hold(fingerprint=offer.claim.fingerprint, read=same.read if same else None)
+            self._hold_to_restatements(offer.slot, offer.claim.fingerprint)
+        except DeliveryRefused as problem:
             self._quarantine(offer, problem)
             return
         if same is not None:
-            if replaced is not None and replaced.delivery_id == same.delivery_id:
-                replaced = None  # the file was touched, not changed
             receipt = self._receipt(
                 offer,
                 status="duplicate",
@@ -160,13 +105,16 @@ class Load:
                 header=same.header,
                 duplicate_of=same.delivery_id,
             )
-            self._receipts.append(self._replacing(receipt, replaced))
+            self.deliveries[receipt.delivery_id] = Delivery(offer, receipt, copy_of=same.stands_for)
             return
         try:
-            reader, header = self._opened(claim, young=offer.known_as is None and self._is_young(arrival))
+            reader, header = self._opened(offer.claim, young=offer.known_as is None and self._is_young(offer.arrival))
         except DeliveryRefused as problem:
-            self._quarantine(offer, advised(problem, claim.copy, arrival.slot, self._feed))
+            self._quarantine(offer, advised(problem, offer.claim.copy, offer.slot, self._feed))
             return
+        yield from self._read(offer, offer.claim, reader, header)
+
+    def _read(self, offer: Offer, claim: Claim, reader: Reader, header: Header) -> Generator[Judged, None, None]:
         receipt = self._receipt(
             offer,
             status="accepted",
@@ -176,78 +124,65 @@ class Load:
             header=reader.header,
             unknown_columns=header.unknown,
         )
-        receipt = self._replacing(receipt, replaced)
-        delivery = self._under_way[receipt.delivery_id] = _Delivery(offer, receipt, header)
-        self._fingerprints[claim.fingerprint] = delivery
+        delivery = self.deliveries[receipt.delivery_id] = Delivery(offer, receipt)
+        read = 0
         try:
-            self._read(delivery, reader)
+            columns = self._judging.begin(receipt.delivery_id, header, receipt.arrived_at.date())
+            if reader.header:
+                for batch in _readable(claim.copy, reader.batches(columns)):
+                    read += batch.frame.height + batch.malformed.height
+                    failpoint.reached("mid-read")
+                    yield from self._judging.add(receipt.delivery_id, batch)
+            reader.reconcile(read)
+            offer.arrival.expects.hold(read=read)
+            if read == 0 and reader.header and self._feed.on_empty == "quarantine":
+                raise _empty("a header and no row")
         except DeliveryRefused as problem:
-            raise Poisoned(offer, problem) from problem
+            yield from self._judging.drop(receipt.delivery_id)
+            delivery.receipt = refused(receipt, problem)
+            return
+        except DeliveryUnfinished:
+            yield from self._judging.drop(receipt.delivery_id)
+            del self.deliveries[receipt.delivery_id]
+            raise
+        yield from self._judging.end(receipt.delivery_id)
+        delivery.receipt = replace(receipt, read=read, parts=tuple(reader.parts))
+        self.fresh[claim.fingerprint] = delivery
 
-    def _same_content(self, claim: Claim) -> Receipt | None:
-        """The delivery that had these bytes already, if its rows are here or the file was merely touched."""
-        if (twin := self._fingerprints.get(claim.fingerprint)) is not None:
-            return twin.receipt
-        if claim.fingerprint not in self._known_content:
-            return None
-        return self._ledger.accepted_content(self._feed.name, claim.fingerprint) or self._ledger.said_before(
-            self._feed.name, claim.arrival.slot, claim.fingerprint
-        )
-
-    def _settle_quarantined(self, receipt: Receipt) -> None:
-        if receipt.slot in self._known_slots:
-            self._ledger.settle_quarantined(self._feed.name, receipt.slot, receipt.delivery_id)
-
-    def finish(self) -> list[Receipt]:
-        """Store what is still waiting, and write the receipts."""
-        self._rows.finish()
-        bounds = self._tables.bounds({known: each.receipt.committed_at for known, each in self._under_way.items()})
-        for delivery_id, delivery in self._under_way.items():
-            times = asdict(bounds[delivery_id]) if delivery_id in bounds else {}
-            receipt = replace(delivery.receipt, **asdict(self._rows.figures[delivery_id]), **times)
-            if not receipt.reconciles:
-                raise AssertionError(f"a receipt that does not reconcile: {receipt}")
-            self._hold_to_tolerance(delivery.offer, receipt)
-            self._receipts.append(receipt)
-        self._receipts.sort(key=lambda receipt: receipt.delivery_id)
-        self._ledger.add(self._receipts)
-        Sightings(self._connection, self._feed.name).remember(self._seen)
-        return self._receipts
-
-    def _hold_to_tolerance(self, offer: Offer, receipt: Receipt) -> None:
-        tolerate = self._feed.tolerate
-        if tolerate.beyond == "quarantine" and not tolerate.allows(receipt.rejected, receipt.read):
-            problem = DeliveryRefused(
-                f"{receipt.rejected} of {receipt.read} rows break the contract, more than the feed tolerates",
-                remedy="Look at them with `platform feed check`; mend contract or file, or tolerate more.",
-            )
-            raise Poisoned(offer, problem)
-
-    def _receipt(self, offer: Offer, **outcome: Any) -> Receipt:  # noqa: ANN401 - of Receipt
-        arrival, claim = offer.arrival, offer.claim
-        if offer.known_as is None:
-            known, self._next_id = Known(self._next_id, self._now, self._now), self._next_id + 1
-            replayed_at: datetime | None = None
+    def _refuse(self, offer: Offer, problem: DeliveryRefused) -> None:
+        """Quarantine what has no copy; a file that cannot be read again is not told of again."""
+        last = self._known.last.get(self._known.standing.before[offer.slot].delivery_id or 0)
+        if not offer.settles and last is not None and last.fingerprint is None and last.problem == problem.what:
+            self.unfinished[offer.slot] = problem.what
         else:
-            known, replayed_at = offer.known_as, self._now
-        if arrival.seen.ctime_ns:  # else nobody has looked at the file again
-            self._seen.append((arrival, known.delivery_id))
-        return Receipt(
-            delivery_id=known.delivery_id,
-            feed=self._feed.name,
-            slot=arrival.slot,
-            bytes=max(arrival.seen.size, 0),
-            contract=self._version,
-            arrived_at=arrival.arrived_at,
-            revision=self._revision,
-            fingerprint=claim.fingerprint if claim else None,
-            archived=claim.copy.relative_to(self._archive.root).as_posix() if claim else None,
-            committed_at=known.committed_at,
-            accepted_at=(known.accepted_at or self._now) if outcome["status"] == "accepted" else None,
-            replayed_at=replayed_at,
-            expects=arrival.expects,
-            **outcome,
-        )
+            self._quarantine(offer, problem)
+
+    def _quarantine(self, offer: Offer, problem: DeliveryRefused) -> None:
+        """Write the receipt of a delivery that is not trusted as a whole. What it might replace stays."""
+        receipt = refused(self._receipt(offer, status="quarantined"), problem)
+        self.deliveries[receipt.delivery_id] = Delivery(offer, receipt)
+
+    def _same_content(self, slot: str, fingerprint: str) -> Receipt | None:
+        """The delivery that had these bytes already, if its rows are here or the file was merely touched."""
+        if (twin := self.fresh.get(fingerprint)) is not None:
+            return twin.receipt
+        if (there := self._known.in_force.get(fingerprint)) is not None:
+            return there
+        before = self._known.standing.before[slot]
+        last = self._known.last.get(before.delivery_id or 0)
+        touched = before.fingerprint == fingerprint and last is not None and last.problem is None
+        return last if touched else None
+
+    def _hold_to_restatements(self, slot: str, fingerprint: str) -> None:
+        stands_for = self._known.standing.own(slot).stands_for
+        if stands_for is None or self._feed.on_restatement != "refuse":
+            return
+        there = self._known.in_force.get(fingerprint)
+        if there is None or there.delivery_id != stands_for:
+            raise DeliveryRefused(
+                f"new content under the name of delivery {stands_for}, and the feed refuses restatements",
+                remedy='Deliver it under another name, or declare on_restatement="replace".',
+            )
 
     def _is_young(self, arrival: Arrival) -> bool:
         return arrival.age_s(self._now) < self._feed.source.patience.total_seconds()
@@ -263,6 +198,8 @@ class Load:
             if young:
                 raise
             raise DeliveryRefused(error.what, remedy="Ask the producer to deliver the whole file again.") from error
+        except OSError as error:
+            raise _unreadable(claim.copy, error) from error
         if reader.looks_cut_off and young:
             raise DeliveryUnfinished("ends in the middle of a record")
         if not reader.header:
@@ -285,35 +222,68 @@ class Load:
             )
         return reader, header
 
-    def _replacing(self, receipt: Receipt, replaced: Receipt | None) -> Receipt:
-        """Take the rows of what the slot held before out, unless the feed keeps both."""
-        self._settle_quarantined(receipt)
-        if replaced is None or self._feed.on_restatement == "append":
-            return receipt
-        receipt = self._words[receipt.slot] = replace(receipt, supersedes=replaced.delivery_id)
-        others = [word.stands_for for word in self._words.values()]
-        if replaced.delivery_id not in others and not self._ledger.held(replaced, besides=list(self._words)):
-            self._tables.remove([replaced.delivery_id])
-            self.removed.append(replaced.delivery_id)
-            self._ledger.supersede(replaced.delivery_id, receipt.delivery_id, self._revision)
-        return receipt
+    def _receipt(self, offer: Offer, **outcome: Any) -> Receipt:  # noqa: ANN401 - of Receipt
+        arrival, claim = offer.arrival, offer.claim
+        known = offer.known_as
+        if known is None:
+            delivery_id, self._next_id = self._next_id, self._next_id + 1
+        else:
+            delivery_id = known.delivery_id
+        accepted_at = None if known is None else known.accepted_at
+        return Receipt(
+            delivery_id=delivery_id,
+            feed=self._feed.name,
+            slot=arrival.slot,
+            bytes=max(arrival.seen.size, 0),
+            contract=self._version,
+            arrived_at=arrival.arrived_at,
+            revision=self._known.revision,
+            fingerprint=claim.fingerprint if claim else None,
+            archived=claim.copy.relative_to(self._archive.root).as_posix() if claim else None,
+            committed_at=self._now if known is None else known.committed_at,
+            accepted_at=(accepted_at or self._now) if outcome["status"] == "accepted" else None,
+            replayed_at=None if known is None else self._now,
+            expects=arrival.expects,
+            generation=self._known.standing.before[arrival.slot].generation + 1 if known is None else known.generation,
+            came_with=0 if known is None else known.came_with,
+            moved_from=offer.moved_from,
+            **outcome,
+        )
 
-    def _read(self, delivery: _Delivery, reader: Reader) -> None:
-        delivery_id = delivery.receipt.delivery_id
-        names = {**delivery.header.columns, **{name: name for name in delivery.header.unknown}}
-        self._rows.begin(delivery_id, delivery.header, delivery.receipt.arrived_at.date())
-        read = 0
-        if reader.header:
-            for batch in reader.batches(names):
-                read += batch.frame.height + batch.malformed.height
-                failpoint.reached("mid-read")
-                self._rows.add(delivery_id, batch)
-        reader.reconcile(read)
-        delivery.offer.arrival.expects.hold(read=read)
-        self._rows.end(delivery_id)
-        if read == 0 and reader.header and self._feed.on_empty == "quarantine":
-            raise _empty("a header and no row")
-        delivery.receipt = replace(delivery.receipt, read=read, parts=tuple(reader.parts))
+
+def refused(receipt: Receipt, problem: DeliveryRefused) -> Receipt:
+    """The receipt of a delivery that is quarantined as a whole after all."""
+    return replace(
+        receipt,
+        status="quarantined",
+        accepted_at=None,
+        read=0,
+        accepted=0,
+        rejected=0,
+        duplicate=0,
+        format=None,
+        dialect={},
+        parts=(),
+        header=(),
+        unknown_columns=(),
+        problem=problem.what,
+        problem_line=problem.line,
+        problem_column=problem.column,
+        remedy=problem.remedy,
+    )
+
+
+def _readable(copy: Path, batches: Iterable[Batch]) -> Iterator[Batch]:
+    """The batches; raises StorageError where the archive's copy stops being readable."""
+    try:
+        yield from batches
+    except OSError as error:
+        raise _unreadable(copy, error) from error
+
+
+def _unreadable(copy: Path, error: OSError) -> Exception:
+    # Libraries tell of damaged content by this class, too, without the number of an error of the system.
+    return error if error.errno is None else StorageError(copy, f"cannot be read: {error.strerror}")
 
 
 def _empty(what: str) -> DeliveryRefused:

@@ -1,7 +1,6 @@
-"""Receipts: one delivery's account, as a value, as the database holds it, and as a copy that needs no lock.
+"""Receipts: one delivery's account, as a value and as the database holds it.
 
-Belongs here: what a receipt is, and its copies. Does not: the ledger itself (ledger.py), which is right where a copy
-differs: promises are judged by copies while a long load holds the file.
+Belongs here: what a receipt is. Does not: the ledger (ledger.py) and its copy that needs no lock (published.py).
 """
 
 import json
@@ -9,21 +8,16 @@ import typing
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
-from pathlib import Path
 from typing import Any, Final, Literal
 
-import duckdb
 import polars as pl
 
 from platform_assets.engine.readers import Part
-from platform_assets.engine.remembered import remembered
 from platform_assets.engine.sidecar import NOTHING, Expected
-from platform_assets.errors import StorageError
 
 Status = Literal["accepted", "duplicate", "quarantined", "superseded"]
 
-_ARRAYS: Final = ("header", "unknown_columns")
-_NEWEST: Final = 5_000
+_ARRAYS: Final = ("header", "unknown_columns", "moved_from")
 
 
 @dataclass(frozen=True)
@@ -35,7 +29,10 @@ class Receipt:
     problem, problem_line, problem_column and remedy say why a delivery is quarantined as a whole.
     dialect says how the file turned out to be written; parts are the files within it.
     expired rejected rows are no longer in quarantine, as the feed's retention has it. expects is what its sidecar said.
-    covers_from and covers_to are event_min and event_max without stray rows. accepted_at: when its rows first counted.
+    event_min and event_max are of its rows in raw now; covers_from and covers_to of what it brought on its day, without
+    stray rows. accepted_at: when its rows first counted. generation: which of its slot's deliveries it is, from 1.
+    came_with: the first delivery that was taken in together with it. moved_from: slots whose files had this content
+    before and no longer did when it came: it was renamed.
     """
 
     delivery_id: int
@@ -73,6 +70,9 @@ class Receipt:
     covers_from: datetime | None = None
     covers_to: datetime | None = None
     accepted_at: datetime | None = None
+    generation: int = 1
+    came_with: int = 0
+    moved_from: tuple[str, ...] = ()
 
     @property
     def stands_for(self) -> int:
@@ -115,31 +115,3 @@ def stored_as(column: str, value: Any) -> object:  # noqa: ANN401 - of any of a 
     if column == "expects":
         return json.dumps(asdict(value)) if value != NOTHING else None
     return json.dumps(value) if column == "dialect" else value
-
-
-def publish_receipts(connection: duckdb.DuckDBPyConnection, feed: str, path: Path) -> None:
-    """Write the feed's newest receipts to `path`, in one step. Grain: delivery."""
-    # Sorting whole receipts would take DuckDB megabytes; their ids alone do not.
-    beyond = connection.execute(
-        f"SELECT delivery_id FROM ledger.deliveries WHERE feed = ? ORDER BY 1 DESC LIMIT 1 OFFSET {_NEWEST}", [feed]
-    ).fetchall()
-    rows: pl.DataFrame = connection.sql(
-        f"SELECT {', '.join(RECEIPT_COLUMNS)} FROM ledger.deliveries WHERE feed = ? AND delivery_id > ?",
-        params=[feed, beyond[0][0] if beyond else 0],
-    ).pl()
-    partial = path.with_suffix(".partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        rows.sort("delivery_id", descending=True).write_parquet(partial)
-        partial.replace(path)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise StorageError(path, str(error).splitlines()[0]) from error
-
-
-@remembered(most=64)
-def published_receipts(path: Path) -> list[Receipt]:
-    """What `publish_receipts` wrote, newest first; none where it has not, or the copy is damaged."""
-    try:
-        return [receipt_of(row) for row in pl.read_parquet(path, columns=list(RECEIPT_COLUMNS)).iter_rows(named=True)]
-    except (OSError, ValueError, TypeError, pl.exceptions.PolarsError):
-        return []

@@ -6,10 +6,11 @@ how any delivery comes in (ingest.py), so that a replay equals a clean first loa
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from itertools import chain
+from pathlib import Path
 
 import duckdb
 
@@ -17,9 +18,9 @@ from platform_assets.engine.archive import Archive, Claim
 from platform_assets.engine.feed import Feed
 from platform_assets.engine.landing import Arrival
 from platform_assets.engine.ledger import Ledger
-from platform_assets.engine.load import Known, Offer
+from platform_assets.engine.offer import Known, Offer
 from platform_assets.engine.receipts import Receipt
-from platform_assets.engine.sightings import recalled
+from platform_assets.engine.slots import Slot, Slots, recalled
 from platform_assets.engine.tables import FeedTables
 from platform_assets.errors import DeliveryRefused, ReplayRefused
 
@@ -104,13 +105,20 @@ def stale(feed: Feed, receipts: Iterable[Receipt]) -> list[int]:
 
 
 def take_out(
-    connection: duckdb.DuckDBPyConnection, feed: Feed, archive: Archive, receipts: Sequence[Receipt], *, anew: bool
+    connection: duckdb.DuckDBPyConnection,
+    feed: Feed,
+    archive: Archive,
+    receipts: Sequence[Receipt],
+    *,
+    anew: bool,
+    revision: int,
 ) -> list[Offer]:
     """Remove the deliveries' rows and receipts, in the open transaction, and offer them again under their ids.
 
-    Raises ReplayRefused, before anything is removed, where a copy is missing or damaged that rows stand on.
+    With a slot's deliveries goes what stands in it, but for what is known of its file. Raises ReplayRefused, before
+    anything is removed, where a copy is missing or damaged that rows stand on.
     """
-    offers = [offer for receipt in sorted(receipts, key=_by_id) if (offer := _offer(receipt, archive)) is not None]
+    offers = [_offer(receipt, archive) for receipt in sorted(receipts, key=_by_id)]
     deliveries = [offer.known_as.delivery_id for offer in offers if offer.known_as is not None]
     tables = FeedTables(connection, feed)
     if anew:
@@ -119,35 +127,49 @@ def take_out(
     else:
         tables.remove(deliveries)
     Ledger(connection).forget(deliveries)
+    slots = Slots(connection, feed.name)
+    emptied = slots.named(offer.slot for offer in offers).values()
+    slots.write([Slot(slot.slot, seen=slot.seen) for slot in emptied], revision)
     return offers
 
 
-def _offer(receipt: Receipt, archive: Archive) -> Offer | None:
-    """The delivery as it was offered; None where retention has taken the copy of what no longer counts."""
+def _offer(receipt: Receipt, archive: Archive) -> Offer:
+    """The delivery as it was offered; as one that stands, where retention has taken a copy that no longer counts."""
     accepted_at = receipt.accepted_at or (receipt.committed_at if receipt.problem is None else None)
-    known_as = Known(receipt.delivery_id, receipt.committed_at, accepted_at)
+    known_as = Known(receipt.delivery_id, receipt.committed_at, accepted_at, receipt.generation, receipt.came_with)
     seen = recalled(receipt)
+    arrival = Arrival(receipt.slot, archive.root, seen, expects=receipt.expects)
+    problem = DeliveryRefused(
+        receipt.problem or "",
+        remedy=receipt.remedy or "",
+        line=receipt.problem_line,
+        column=receipt.problem_column,
+    )
     if receipt.archived is None or receipt.fingerprint is None:
         if receipt.problem is None:
-            return None
-        arrival = Arrival(receipt.slot, archive.root, seen, expects=receipt.expects)
-        problem = DeliveryRefused(
-            receipt.problem,
-            remedy=receipt.remedy or "",
-            line=receipt.problem_line,
-            column=receipt.problem_column,
-        )
+            return Offer(arrival, None, stands=receipt)
         return Offer(arrival, None, problem, known_as=known_as)
     copy = archive.root / receipt.archived
-    arrival = Arrival(receipt.slot, copy, seen, expects=receipt.expects)
+    claim = Claim(replace(arrival, path=copy), receipt.fingerprint, copy)
     if not archive.holds(copy, receipt.fingerprint):
         if receipt.status in ("superseded", "duplicate"):
-            return None
+            return Offer(arrival, None, stands=receipt)
+        if receipt.status == "quarantined":
+            return Offer(claim.arrival, claim, altered(copy, receipt.fingerprint), known_as, receipt.moved_from)
         raise ReplayRefused(
             f"delivery {receipt.delivery_id} ({receipt.slot}): its copy {copy} is missing or damaged",
             remedy=f"Put the file with SHA-256 {receipt.fingerprint} back there, or deliver it anew.",
         )
-    return Offer(arrival, Claim(arrival, receipt.fingerprint, copy), known_as=known_as)
+    return Offer(claim.arrival, claim, known_as=known_as, moved_from=receipt.moved_from)
+
+
+def altered(copy: Path, fingerprint: str) -> DeliveryRefused:
+    """Why a delivery is not brought in again whose copy in the archive is not what was delivered."""
+    what = "no longer has the bytes that were delivered" if copy.exists() else "is missing"
+    return DeliveryRefused(
+        f"its copy in the archive {what}",
+        remedy=f"Put the file with SHA-256 {fingerprint} back at {copy} and replay it, or deliver it anew.",
+    )
 
 
 def _by_id(receipt: Receipt) -> int:

@@ -4,12 +4,15 @@ Belongs here: removing copies and rejected rows by the feed's declaration. Does 
 """
 
 from datetime import datetime
+from typing import Final
 
 import duckdb
 
 from platform_assets.engine.archive import Archive
 from platform_assets.engine.feed import Feed
 from platform_assets.engine.tables import FeedTables
+
+_CHANGED: Final = "(SELECT max(changed) + 1 FROM ledger.deliveries)"
 
 
 def expire(connection: duckdb.DuckDBPyConnection, feed: Feed, archive: Archive, now: datetime) -> None:
@@ -32,7 +35,8 @@ def _expire_copies(connection: duckdb.DuckDBPyConnection, feed: Feed, archive: A
     for (archived,) in copies:
         (archive.root / archived).unlink(missing_ok=True)
         connection.execute(
-            "UPDATE ledger.deliveries SET archived = NULL WHERE feed = ? AND archived = ?", [feed.name, archived]
+            f"UPDATE ledger.deliveries SET archived = NULL, changed = {_CHANGED} WHERE feed = ? AND archived = ?",
+            [feed.name, archived],
         )
 
 
@@ -41,7 +45,7 @@ def _expire_rejected(connection: duckdb.DuckDBPyConnection, feed: Feed, before: 
     old = "_delivery_id IN (SELECT delivery_id FROM ledger.deliveries WHERE feed = $1 AND committed_at < $2)"
     connection.begin()
     connection.execute(
-        "UPDATE ledger.deliveries SET expired = expired + gone.rows "
+        f"UPDATE ledger.deliveries SET expired = expired + gone.rows, changed = {_CHANGED} "
         f"FROM (SELECT _delivery_id, count(*) AS rows FROM {table} WHERE {old} GROUP BY ALL) gone "
         "WHERE delivery_id = gone._delivery_id",
         [feed.name, before],

@@ -59,7 +59,10 @@ def read_sidecar(path: Path) -> Expected:
     with os.fdopen(source, "rb", buffering=0) as stream:
         if not stat.S_ISREG(os.fstat(source).st_mode):
             return Expected(problem=f"its sidecar {path.name} is not a regular file")
-        content = stream.read(_LARGEST) or b""
+        try:
+            content = stream.read(_LARGEST) or b""
+        except OSError as error:
+            return Expected(problem=f"its sidecar {path.name} cannot be read: {error.strerror}")
     return parsed(content.decode("utf-8-sig", "replace"), path.name)
 
 

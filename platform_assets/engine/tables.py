@@ -12,7 +12,7 @@ from typing import Any, Final
 import duckdb
 import polars as pl
 
-from platform_assets.engine.contract import columns_of
+from platform_assets.engine.contract import columns_of, folded
 from platform_assets.engine.feed import Feed
 from platform_assets.engine.warehouse import execute_over, quote
 from platform_assets.errors import ContractError
@@ -45,6 +45,19 @@ WITH hours AS (
 )
 SELECT id, min(earliest), max(latest), any_value(covers_from), any_value(covers_to)
 FROM hours JOIN arrived USING (id) LEFT JOIN covered USING (id) GROUP BY id
+"""
+_UNACCOUNTED: Final = """
+WITH stored AS (
+    SELECT _delivery_id AS id, sum(r) AS r, sum(q) AS q FROM (
+        SELECT _delivery_id, count(*) AS r, 0 AS q FROM {raw} WHERE _delivery_id > $2 GROUP BY ALL
+        UNION ALL SELECT _delivery_id, 0, count(*) FROM {quarantine} WHERE _delivery_id > $2 GROUP BY ALL
+    ) GROUP BY ALL
+), told AS (
+    SELECT delivery_id AS id, accepted AS r, rejected - expired AS q FROM ledger.deliveries
+    WHERE feed = $1 AND delivery_id > $2 AND status = 'accepted'
+)
+SELECT id FROM stored FULL JOIN told USING (id)
+WHERE coalesce(stored.r, 0) <> coalesce(told.r, 0) OR coalesce(stored.q, 0) <> coalesce(told.q, 0) ORDER BY id DESC
 """
 
 
@@ -84,14 +97,14 @@ class FeedTables:
         declared = ", ".join(f"{quote(name)} {sql_type}" for name, sql_type in columns.items())
         self._connection.execute(f"CREATE TABLE IF NOT EXISTS {self.raw} ({declared})")
         there = self.types()
-        # What arrived undeclared is spelled as it was delivered; to SQL its case makes no difference.
-        spelled = {name.lower(): name for name in there}
+        # What arrived undeclared is spelled as it was delivered first.
+        spelled = {folded(name): name for name in there}
         for name, sql_type in columns.items():
-            if name not in spelled:
+            if folded(name) not in spelled:
                 self.add_column(name, sql_type)
             elif name not in there:
                 self._connection.execute(
-                    f"ALTER TABLE {self.raw} RENAME COLUMN {quote(spelled[name])} TO {quote(name)}"
+                    f"ALTER TABLE {self.raw} RENAME COLUMN {quote(spelled[folded(name)])} TO {quote(name)}"
                 )
 
     def refuse_retyped(self) -> None:
@@ -189,6 +202,30 @@ class FeedTables:
             f"SELECT _delivery_id, 0, count(*) FROM {self.quarantine} GROUP BY ALL) GROUP BY ALL"
         ).fetchall()
         return {delivery: (raw, quarantined) for delivery, raw, quarantined in rows}
+
+    def unaccounted(self, newest: int) -> list[int]:
+        """Deliveries of which raw and quarantine do not hold just the rows that the ledger tells of, newest first.
+
+        The `newest` deliveries are counted one by one, all that came before them together; only where that does not add
+        up is everything counted.
+        """
+        (row,) = self._connection.execute(
+            f"SELECT (SELECT count(*) FROM {self.raw}), (SELECT count(*) FROM {self.quarantine}), "
+            "coalesce(sum(accepted), 0), coalesce(sum(rejected - expired), 0), "
+            "coalesce((SELECT delivery_id FROM ledger.deliveries WHERE feed = $1 ORDER BY 1 DESC LIMIT 1 OFFSET $2), "
+            "-1) "
+            "FROM ledger.deliveries WHERE feed = $1 AND status = 'accepted'",
+            [self._feed.name, newest],
+        ).fetchall()
+        after = row[4] if row[:2] == row[2:4] else -1
+        rows = self._connection.execute(
+            _UNACCOUNTED.format(raw=self.raw, quarantine=self.quarantine),
+            [
+                self._feed.name,
+                after,
+            ],
+        ).fetchall()
+        return [delivery for (delivery,) in rows]
 
     def rejected(self, limit: int) -> list[dict[str, Any]]:
         """Rejected rows, newest delivery first: delivery, file, line and reasons (PII masked)."""

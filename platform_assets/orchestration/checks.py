@@ -17,6 +17,7 @@ from platform_assets.engine.ledger import Ledger
 from platform_assets.engine.profile import Profiles
 from platform_assets.engine.profile import judge as judge_values
 from platform_assets.engine.promise import fresh
+from platform_assets.engine.published import NEWEST
 from platform_assets.engine.quarantine import RejectedRow, rejected_samples
 from platform_assets.engine.receipts import Receipt
 from platform_assets.engine.tables import FeedTables
@@ -29,6 +30,7 @@ from platform_assets.orchestration.runbooks import of_check, shown
 _SHOWN: Final = 20
 _SAMPLES: Final = 10
 _CELL: Final = 200
+_COUNTED: Final = 1_000
 
 
 def check_specs(feed: Feed) -> list[dg.AssetCheckSpec]:
@@ -62,17 +64,22 @@ def evaluated(deployment: Deployment, feed: Feed, wanted: AbstractSet[str]) -> I
     if not wanted:
         return
     with deployment.warehouse.open(f"check {feed.name}", deployment.notify) as connection:
-        FeedTables(connection, feed).refuse_retyped()
-        receipts = Ledger(connection).receipts(feed.name)
+        ledger, tables = Ledger(connection), FeedTables(connection, feed)
+        receipts = ledger.newest(feed.name, NEWEST)
+        tables.refuse_retyped()
         in_force = [receipt for receipt in receipts if receipt.status == "accepted"]
-        intolerable = [r for r in in_force if not feed.tolerate.allows(r.rejected, r.read)]
-        stored = FeedTables(connection, feed).row_counts()
+        deliveries = ledger.totals(feed.name).in_force
+        unreconciled, intolerable = ledger.unsound(feed.name, feed.tolerate.rate, feed.tolerate.rows)
+        unaccounted = tables.unaccounted(_COUNTED)
+        known = ledger.by_id(unaccounted)
         samples = list(rejected_samples(connection, feed, [r.delivery_id for r in intolerable], _SAMPLES))
         profiles = Profiles(connection, feed).refresh(receipts)
-    waiting = [receipt for receipt in receipts if receipt.status == "quarantined"]
+        waiting = ledger.waiting(feed.name)[::-1]
+    if strangers := sorted({*unaccounted} - {receipt.delivery_id for receipt in known}):
+        raise dg.Failure(f"rows of deliveries without a receipt: {strangers[:_SHOWN]}")
     usual = judge(feed, receipts)
     failing = {
-        "receipts_reconcile": _unreconciled(receipts, stored),
+        "receipts_reconcile": list({r.delivery_id: r for r in (*unreconciled, *known[::-1])}.values()),
         "rejects_within_tolerance": intolerable,
         "volume_as_usual": [unusual.receipt for unusual in usual.unusual],
         "no_drift": [receipt for receipt in in_force[:_SHOWN] if receipt.unknown_columns],
@@ -95,20 +102,9 @@ def evaluated(deployment: Deployment, feed: Feed, wanted: AbstractSet[str]) -> I
                 check_name=spec.name,
                 passed=not wrong,
                 severity=dg.AssetCheckSeverity.ERROR if spec.blocking else dg.AssetCheckSeverity.WARN,
-                description=said.get(spec.name) or _summary(wrong, len(in_force)),
+                description=said.get(spec.name) or _summary(wrong, deliveries),
                 metadata=_failing_metadata(wrong, samples_of.get(spec.name, ""), spec.name),
             )
-
-
-def _unreconciled(receipts: Sequence[Receipt], stored: Mapping[int, tuple[int, int]]) -> list[Receipt]:
-    def held(receipt: Receipt) -> tuple[int, int]:
-        return (receipt.accepted, receipt.rejected) if receipt.status == "accepted" else (0, 0)
-
-    wrong = [r for r in receipts if not r.reconciles or stored.get(r.delivery_id, (0, 0)) != held(r)]
-    known = {receipt.delivery_id for receipt in receipts}
-    if strangers := sorted(set(stored) - known):
-        raise dg.Failure(f"rows of deliveries without a receipt: {strangers[:_SHOWN]}")
-    return wrong
 
 
 def _summary(failing: Sequence[Receipt], deliveries: int) -> str:

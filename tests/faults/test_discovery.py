@@ -20,7 +20,8 @@ from platform_assets.engine import failpoint
 from platform_assets.engine.archive import Archive
 from platform_assets.engine.feed import Files, seconds
 from platform_assets.engine.landing import arrivals
-from platform_assets.engine.sightings import Sightings
+from platform_assets.engine.published import Published
+from platform_assets.engine.slots import Slot, Slots
 from platform_assets.errors import ConfigurationError, DeliveryUnfinished
 from platform_assets.orchestration.sensors import feed_sensor
 
@@ -158,9 +159,9 @@ def known(shop: Shop, files: int, new: int) -> None:
     for number in range(files):
         os.close(os.open(folder / f"{number:06}.csv", os.O_CREAT | os.O_WRONLY))
     with shop.deployment.warehouse.open("remember") as connection:
-        sightings = Sightings(connection, shop.feed.name)
-        sightings.remember([(arrival, 1) for arrival in arrivals(shop.feed, shop.landing)[: files - new]])
-        sightings.publish(shop.root / "home" / "seen" / f"{shop.feed.name}.parquet")
+        taken_in = arrivals(shop.feed, shop.landing)[: files - new]
+        Slots(connection, shop.feed.name).write([Slot(each.slot, seen=each.seen) for each in taken_in], 1)
+        Published(shop.root / "home" / "seen" / f"{shop.feed.name}.sqlite", shop.feed.name).publish(connection)
 
 
 def tick(shop: Shop, monkeypatch: pytest.MonkeyPatch, cursor: str | None = None) -> dg.SensorResult | dg.SkipReason:

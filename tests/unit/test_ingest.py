@@ -57,8 +57,8 @@ def test_a_touched_file_is_a_duplicate_of_itself(shop: Shop) -> None:
 
 def test_what_was_published_of_the_ledger_may_be_lost_or_damaged(shop: Shop) -> None:
     shop.load("a.csv", sales("S1,1"))
-    seen = shop.root / "home" / "seen" / "sales.parquet"
-    for damage in (lambda: seen.write_bytes(b"PAR1 not"), seen.unlink):
+    seen = shop.root / "home" / "seen" / "sales.sqlite"
+    for damage in (lambda: seen.write_bytes(b"not SQLite"), seen.unlink):
         damage()
         assert [arrival.slot for arrival in shop.deployment.pending(shop.feed)] == ["sales/a.csv"]
         assert shop.ingest().receipts == []

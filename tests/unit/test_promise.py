@@ -672,7 +672,7 @@ def test_receipts_can_be_read_while_another_holds_the_warehouse(shop: Shop) -> N
     assert [receipt.status for receipt in told] == ["quarantined", "accepted"]
     with shop.deployment.warehouse.open("hold it"):
         assert shop.deployment.receipts_published(shop.feed) == told
-    copy = shop.root / "home/seen/sales.receipts.parquet"
+    copy = shop.root / "home/seen/sales.sqlite"
     copy.write_bytes(copy.read_bytes()[:100])
     assert shop.deployment.receipts_published(shop.feed) == []
     copy.unlink()
@@ -681,18 +681,8 @@ def test_receipts_can_be_read_while_another_holds_the_warehouse(shop: Shop) -> N
     assert shop.deployment.receipts_published(shop.feed) == told
 
 
-def test_a_ledger_from_before_gains_the_figures(shop: Shop) -> None:
-    shop.load("a.csv", sales("S1,1,1,2026-11-18T10:00:00Z"))
-    for column in ("covers_from", "covers_to", "accepted_at"):
-        shop.query(f"ALTER TABLE ledger.deliveries DROP COLUMN {column}")
-    shop.deployment.prepare()
-    (receipt,) = shop.receipts()
-    assert (receipt.covers_to, receipt.accepted_at, receipt.event_max) == (None, None, at(18, 10))
-    assert Deliveries(shop.feed, [receipt]).newest_data == at(18, 10)
-
-
 def test_only_the_newest_receipts_are_published(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("platform_assets.engine.receipts._NEWEST", 2)
+    monkeypatch.setattr("platform_assets.engine.published.NEWEST", 2)
     for name in "abc":
         shop.load(f"{name}.csv", sales(f"S1{ord(name)},1"))
     assert [receipt.delivery_id for receipt in shop.deployment.receipts_published(shop.feed)] == [3, 2]

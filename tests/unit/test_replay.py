@@ -123,14 +123,13 @@ def test_a_hundred_replays_equal_a_clean_first_load(
 
 
 class KeyModel:
-    """Of all rows in force with one sku, the first or the last delivered is in raw."""
+    """Of all rows in force with one sku, that of the first or the last file is in raw; a correction keeps its place."""
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
         self.in_force: dict[str, list[tuple[str, int]]] = {}
 
     def deliver(self, name: str, rows: list[tuple[str, int]]) -> None:
-        self.in_force.pop(name, None)
         self.in_force[name] = rows
 
     def raw(self) -> list[tuple[str, int]]:
