@@ -144,6 +144,7 @@ class Copy(Tree):
 
     def incidents(self) -> set[str]:
         """Keys of the open incidents, but that the sample's deliveries are of long ago."""
+        time.sleep(2)  # asking costs a process
         told = self.world.platform("alerts", "--json").answer["incidents"]
         return {each["key"] for each in told if not each["key"].startswith(("missing:", "budget:"))}
 

@@ -253,6 +253,69 @@ FAULTS: Final[dict[int, tuple[str, str]]] = {
         "test_a_parser_that_hangs_bloats_or_crashes_is_stopped_and_the_delivery_refused "
         "test_a_workbook_that_hangs_its_parser_lets_others_load",
     ),
+    60: (
+        "restated files of a feed whose headers differ",
+        "unit/test_slots: test_restated_files_with_other_headers_load_each_once",
+    ),
+    61: (
+        "log rotation",
+        "unit/test_slots: test_rotation_loses_no_row_whatever_the_names_sort_as "
+        "test_rotation_into_packed_files_loses_no_row test_names_that_are_swapped_keep_their_rows_and_places",
+    ),
+    62: (
+        "changes without an event, runs that came to nothing, storage lost",
+        "faults/test_level: test_what_was_missed_cancelled_killed_broken_changed_or_lost_is_made_good "
+        "test_whatever_happens_in_the_end_all_is_released_or_one_incident_says_why; "
+        "unit/test_automation: test_a_model_whose_code_changed_is_made_and_released_without_a_delivery "
+        "test_a_check_that_passes_at_last_lets_through_what_it_held "
+        "test_what_a_person_cancelled_waits_for_a_person_or_for_new_data test_dagsters_storage_lost_costs_nothing",
+    ),
+    63: (
+        "accepted data in no release",
+        "unit/test_problems: test_accepted_rows_that_a_cancelled_run_left_are_told_after_half_an_hour "
+        "test_where_something_else_says_why_nothing_more_is_told",
+    ),
+    64: (
+        "a run that built nothing; Re-execute of one that was cancelled",
+        "unit/test_problems: test_a_copy_that_builds_nothing_ends_no_incident; "
+        "unit/test_failures: test_a_run_that_was_to_make_a_failed_asset_and_made_nothing_mends_nothing; "
+        "unit/test_sensors: test_a_run_that_is_executed_again_does_what_the_one_before_had_left",
+    ),
+    65: (
+        "a stray quarantined file beside a missing delivery",
+        "unit/test_problems: test_a_missing_delivery_is_told_unless_the_very_file_is_quarantined; "
+        "unit/test_promise: test_only_the_very_file_stands_for_a_missing_delivery",
+    ),
+    66: (
+        "numbers in workbooks",
+        "unit/test_readers_excel: test_a_number_is_what_the_file_says_to_the_last_bit "
+        "test_a_number_beyond_doubles_stays_as_it_is_written",
+    ),
+    67: (
+        "Parquet that ends or fills a process",
+        "unit/test_readers_parquet: test_whatever_the_parser_does_its_delivery_alone_is_quarantined "
+        "test_a_panic_of_polars_quarantines_its_delivery_alone test_an_encrypted_file_is_refused_as_one "
+        "test_rows_that_hardly_take_room_are_bounded",
+    ),
+    68: (
+        "a record that lost a delimiter, a byte-order mark in the middle",
+        "unit/test_readers_text: test_with_a_delimiter_lost_or_too_many_every_row_that_loads_was_written_so "
+        "test_csv_records_keep_their_fields_and_lines",
+    ),
+    69: (
+        "a remedy that loads damaged rows",
+        "unit/test_remedies: test_a_remedy_that_is_followed_loads_what_was_delivered "
+        "test_what_does_not_help_is_not_told",
+    ),
+    76: (
+        "a live run of another namespace or host",
+        "unit/test_process: test_a_run_in_another_namespace_is_unknown_and_left_alone "
+        "test_seen_from_another_namespace_our_run_is_left_alone",
+    ),
+    79: (
+        "an altered copy in the archive",
+        "unit/test_slots: test_a_damaged_copy_is_not_restored_and_stops_no_other",
+    ),
     77: (
         "retyped feeds, times beyond the calendar, torn manifests",
         "unit/test_retyped: test_columns_of_other_types_are_the_affair_of_their_feeds "
