@@ -197,7 +197,11 @@ class Splitter:
             return marked.clear()
         # A quote in an unquoted field may have lost the delimiter before it, if the next one ends a field.
         following = lines.gather(marked.gather((impure + 1).clip(upper_bound=len(marked) - 1)))
-        opens = following.str.contains(closing) | (impure == len(marked) - 1)
+        quote = self._quote or ""
+        opens = following.str.ends_with(quote) | following.str.contains(quote + self._grammar.delimiter, literal=True)
+        if opens.any():  # which an expression would tell at a higher cost
+            opens &= following.str.contains(closing)
+        opens |= impure == len(marked) - 1
         return marked.gather(impure).filter(opens | ~lines.gather(marked.gather(impure)).str.contains(nearly))
 
     def _exactly(self, block: bytes, line_ends: pl.Series, odd: pl.Series, line: int, *, final: bool) -> _Exact:
