@@ -92,9 +92,9 @@ class Parser:
         return blocks[0] if len(blocks) == 1 else b"".join(blocks)
 
     def line(self) -> bytes:
-        """The next line of what it says."""
+        """A line, after which it says nothing until it is asked."""
         line = b""
-        while not line.endswith(b"\n") and (block := self._next(1)):
+        while not line.endswith(b"\n") and (block := self._next(_BLOCK)):
             line += block
         return line
 
