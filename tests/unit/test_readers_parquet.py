@@ -7,6 +7,7 @@ import random
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path
+from time import process_time
 from typing import Any
 from uuid import UUID
 
@@ -398,6 +399,13 @@ def test_rows_that_hardly_take_room_are_bounded(tmp_path: Path, monkeypatch: pyt
 def test_a_row_larger_than_any_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DeliveryRefused, match="a row holds 70 MB"):
         raw(tmp_path, parquet(pa.table({"s": ["x" * (70 << 20)]})))
+
+
+def test_thousands_of_columns_take_seconds(tmp_path: Path) -> None:
+    begun = process_time()
+    rows, _ = raw(tmp_path, parquet(pa.table({f"c{at}": [at] for at in range(4000)})))
+    assert rows == [(1, *range(4000))]
+    assert process_time() - begun < 15  # where it is quadratic, it takes far more
 
 
 def test_too_many_columns_and_equal_names_are_refused(tmp_path: Path) -> None:

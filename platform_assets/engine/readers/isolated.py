@@ -6,6 +6,7 @@ parses. This file is also what the process starts as: it caps itself before the 
 
 import contextlib
 import ctypes
+import fcntl
 import os
 import resource
 import runpy
@@ -66,7 +67,10 @@ class Parser:
             cwd=tempfile.gettempdir(),
             env=environment,
         )
-        self.close = weakref.finalize(self, _end, self._process, self._said)
+        assert self._process.stdout is not None
+        with contextlib.suppress(AttributeError, OSError):  # where pipes are of one size only
+            fcntl.fcntl(self._process.stdout, fcntl.F_SETPIPE_SZ, _BLOCK)
+        self.close = weakref.finalize(self, _end, os.getpid(), self._process, self._said)
 
     @property
     def closed(self) -> bool:
@@ -88,9 +92,9 @@ class Parser:
         return blocks[0] if len(blocks) == 1 else b"".join(blocks)
 
     def line(self) -> bytes:
-        """The next line of what it says."""
+        """A line, after which it says nothing until it is asked."""
         line = b""
-        while not line.endswith(b"\n") and (block := self._next(1)):
+        while not line.endswith(b"\n") and (block := self._next(_BLOCK)):
             line += block
         return line
 
@@ -146,7 +150,9 @@ class Parser:
         return Stopped(f"took more than {self._memory >> 20} MB of memory")
 
 
-def _end(process: "subprocess.Popen[bytes]", said: IO[bytes]) -> None:
+def _end(parent: int, process: "subprocess.Popen[bytes]", said: IO[bytes]) -> None:
+    if os.getpid() != parent:  # a fork of ours ends; the parser is not its own
+        return
     process.kill()
     process.wait()
     for pipe in (process.stdin, process.stdout, said):

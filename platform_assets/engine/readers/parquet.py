@@ -77,6 +77,7 @@ class ParquetReader:
         """See `Reader`."""
         own = {header for header, _ in self._found["header"]}
         asked = list(dict.fromkeys(header for header in columns.values() if header in own))
+        places = {header: f"{at}" for at, header in enumerate(asked)}
         before = 0
         with _refusing(), contextlib.closing(self._surveyed.pop() if self._surveyed else self._parser()) as parser:
             parser.ask(json.dumps(asked).encode())
@@ -85,10 +86,9 @@ class ParquetReader:
                     rows = pl.DataFrame([_series(name, arrow.column(name)) for name in arrow.schema.names])
                     rows = rows.select(pl.int_range(before + 1, before + arrow.num_rows + 1).alias("line"), pl.all())
                     before += arrow.num_rows
+                    schema = rows.schema
                     values = (
-                        _value(rows.schema, f"{asked.index(header)}")
-                        if header in own
-                        else pl.lit(self._folders[header], pl.String)
+                        _value(schema, places[header]) if header in own else pl.lit(self._folders[header], pl.String)
                         for header in columns.values()
                     )
                     sound, malformed = _apart(rows)
