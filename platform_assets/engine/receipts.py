@@ -30,8 +30,8 @@ class Receipt:
     dialect says how the file turned out to be written; parts are the files within it.
     expired rejected rows are no longer in quarantine, as the feed's retention has it. expects is what its sidecar said.
     covers_from and covers_to are event_min and event_max without stray rows. accepted_at: when its rows first counted.
-    generation: which of its slot's deliveries it is, from 1. came_with: the first delivery that was taken in together with
-    it. moved_from: slots whose files had this content before and no longer did when it came: it was renamed.
+    generation: which of its slot's deliveries it is, from 1. came_with: the first delivery that was taken in with it.
+    moved_from: slots whose files had this content before and no longer did when it came: it was renamed.
     """
 
     delivery_id: int
@@ -101,9 +101,11 @@ RECEIPT_COLUMNS: Final = tuple(RECEIPT_SCHEMA)
 def receipt_of(stored: dict[str, Any]) -> Receipt:
     """The receipt that a row of ledger.deliveries holds."""
     stored.update({key: tuple(stored[key] or ()) for key in _ARRAYS})
-    stored["expects"] = Expected(**json.loads(stored["expects"] or "{}"))
+    stored["expects"] = Expected(**json.loads(stored["expects"])) if stored["expects"] else NOTHING
     stored["dialect"] = json.loads(stored["dialect"] or "{}")
-    stored["parts"] = tuple(Part(**part) for part in json.loads(stored["parts"] or "[]"))
+    stored["parts"] = (
+        tuple(Part(**part) for part in json.loads(stored["parts"])) if stored["parts"] not in (None, "[]") else ()
+    )
     return Receipt(**stored)
 
 
