@@ -150,13 +150,20 @@ class Deployment:
                 taken = intake.ingest(waiting)
                 outcome.receipts += taken.receipts
                 outcome.unfinished |= taken.unfinished
-        finally:
-            # What stops half-way has committed something all the same.
-            if intake.published.is_stale or feed.keep != Retention():
-                with self.warehouse.open(f"publish what was seen of {feed.name}", self.notify) as connection:
-                    expire(connection, feed, self.archive, self.clock())
-                    intake.published.publish(connection)
+        except Exception:
+            # What stops half-way has committed something all the same; what is not published is seen to be so.
+            with contextlib.suppress(PlatformError, duckdb.Error):
+                self._conclude(intake)
+            raise
+        self._conclude(intake)
         return outcome
+
+    def _conclude(self, intake: Intake) -> None:
+        """Let go of what is not kept for ever, and publish what has changed."""
+        if intake.published.is_stale or intake.feed.keep != Retention():
+            with self.warehouse.open(f"publish what was seen of {intake.feed.name}", self.notify) as connection:
+                expire(connection, intake.feed, self.archive, self.clock())
+                intake.published.publish(connection)
 
     def replay(
         self, feed: Feed, chosen: Callable[[Receipt], bool] = lambda _: True, *, again: bool = False

@@ -35,7 +35,7 @@ _FILES: Final = """
 SELECT s.slot, s.size, s.mtime_ns, s.ctime_ns, s.inode, CASE WHEN d.status = 'quarantined' THEN d.contract END
 FROM ledger.slots s LEFT JOIN ledger.deliveries d USING (delivery_id) WHERE s.feed = $1 AND s.changed > $2
 """
-_TIMES: Final = tuple(name for name, kind in RECEIPT_SCHEMA.items() if isinstance(kind, pl.Datetime))
+_TIMES: Final = tuple(at for at, kind in enumerate(RECEIPT_SCHEMA.values()) if isinstance(kind, pl.Datetime))
 
 
 class Published:
@@ -203,13 +203,13 @@ def _newest(connection: duckdb.DuckDBPyConnection, feed: str, after: int) -> Ite
         [feed, after],
     ).fetchall()
     for row in rows:
-        yield row[0], json.dumps(dict(zip(RECEIPT_COLUMNS, row, strict=True)), default=datetime.isoformat)
+        yield row[0], json.dumps(row, default=datetime.isoformat)
 
 
 @functools.lru_cache(maxsize=20_000)
 def _receipt(text: str) -> Receipt:
-    stored = json.loads(text)
-    for name in _TIMES:
-        if stored[name] is not None:
-            stored[name] = datetime.fromisoformat(stored[name])
-    return receipt_of(stored)
+    values = json.loads(text)
+    for at in _TIMES:
+        if values[at] is not None:
+            values[at] = datetime.fromisoformat(values[at])
+    return receipt_of(dict(zip(RECEIPT_COLUMNS, values, strict=True)))

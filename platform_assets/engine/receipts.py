@@ -102,9 +102,11 @@ RECEIPT_COLUMNS: Final = tuple(RECEIPT_SCHEMA)
 def receipt_of(stored: dict[str, Any]) -> Receipt:
     """The receipt that a row of ledger.deliveries holds."""
     stored.update({key: tuple(stored[key] or ()) for key in _ARRAYS})
-    stored["expects"] = Expected(**json.loads(stored["expects"] or "{}"))
+    stored["expects"] = Expected(**json.loads(stored["expects"])) if stored["expects"] else NOTHING
     stored["dialect"] = json.loads(stored["dialect"] or "{}")
-    stored["parts"] = tuple(Part(**part) for part in json.loads(stored["parts"] or "[]"))
+    stored["parts"] = (
+        tuple(Part(**part) for part in json.loads(stored["parts"])) if stored["parts"] not in (None, "[]") else ()
+    )
     return Receipt(**stored)
 
 

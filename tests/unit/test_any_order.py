@@ -179,7 +179,9 @@ class Deliveries(RuleBasedStateMachine):
 
     @rule()
     def replay(self) -> None:
+        before = self.told()
         self.deployment().replay(self.shop.feed, again=True)
+        assert self.told() == before
         self.holds()
 
     @rule(away=st.booleans())
@@ -206,6 +208,14 @@ class Deliveries(RuleBasedStateMachine):
         self.holds()
         assert not deployment.unpublished(self.shop.feed)
         assert deployment.revision_published(self.shop.feed) == self.shop.status().revision
+
+    def told(self) -> list[tuple[Any, ...]]:
+        """All that receipts and notes say, but for times and revisions."""
+        return self.shop.query(
+            "SELECT delivery_id, slot, status, accepted, rejected, duplicate, supersedes, superseded_by, duplicate_of, "
+            "(SELECT list((line, of_delivery, of_line) ORDER BY line) FROM ledger.duplicates n "
+            "WHERE n.delivery_id = d.delivery_id) FROM ledger.deliveries d WHERE feed = 'sales' ORDER BY 1"
+        )
 
     def holds(self) -> None:
         assert self.shop.rows() == self.model.raw()

@@ -17,6 +17,7 @@ from platform_assets.engine import rows as engine
 from platform_assets.engine.archive import Archive
 from platform_assets.engine.feed import Rejects
 from platform_assets.engine.ledger import Ledger
+from platform_assets.engine.tables import FeedTables
 
 
 def moved(shop: Shop, *moves: tuple[str, str]) -> None:
@@ -289,3 +290,14 @@ def test_what_is_published_follows_an_older_warehouse(shop: Shop) -> None:
     assert shop.deployment.receipts_published(shop.feed) == shop.receipts()[::-1]
     assert shop.deployment.revision_published(shop.feed) == shop.status().revision
     assert shop.deployment.pending(shop.feed) == []
+
+
+def test_rows_that_vanish_are_found_however_old_their_delivery(shop: Shop) -> None:
+    for number in range(4):
+        shop.load(f"{number}.csv", sales(f"S{number},1", "bad"))
+    with shop.deployment.warehouse.open("count") as connection:
+        tables = FeedTables(connection, shop.feed)
+        assert tables.unaccounted(1) == []
+        connection.execute("DELETE FROM quarantine.sales WHERE _delivery_id = 1")
+        connection.execute("INSERT INTO raw.sales BY NAME SELECT 9 AS _delivery_id")
+        assert tables.unaccounted(1) == [9, 1]
