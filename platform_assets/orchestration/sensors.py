@@ -75,8 +75,7 @@ def feed_sensor(feed: Feed, project: Project) -> dg.SensorDefinition:
         failpoint.reached("mid-tick")
         wanted = [raw_key(feed), quarantine_key(feed)]
         if len(portion) == len(ready):
-            below = set(project.below([raw]))
-            wanted += keys_of([n for n in asked_for(state, opened, context.instance, [raw]) if n in below])
+            wanted += keys_of(_following(project, raw, asked_for(state, opened, context.instance, [raw])))
         request = dg.RunRequest(
             asset_selection=wanted,
             tags={feed_tag(feed): "true", BY_ITSELF_TAG: "true"},
@@ -86,6 +85,16 @@ def feed_sensor(feed: Feed, project: Project) -> dg.SensorDefinition:
         return dg.SensorResult(run_requests=[request], cursor=cursor)
 
     return files_sensor
+
+
+def _following(project: Project, raw: str, asked: Sequence[str]) -> list[str]:
+    """Of what is to be made now, what is made from the feed's rows and from nothing that has to be made besides."""
+    below = set(project.below([raw]))
+    others = {name for name in asked if name not in below}
+    for name in asked:
+        if others.intersection(project.nodes[name].inputs):
+            others.add(name)
+    return [name for name in asked if name not in others]
 
 
 def _portion(ready: Sequence[Arrival]) -> Sequence[Arrival]:
