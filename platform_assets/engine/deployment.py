@@ -144,7 +144,7 @@ class Deployment:
         intake = self._intake(feed)
         with self.warehouse.open("see what is known", self.notify) as connection:
             restored = self._restore(connection, feed)
-            intake.published.publish(connection)
+            intake.published.publish(connection)  # what is looked up below is what the ledger knows
         waiting, unsettled = self._settle(feed)
         waiting = waiting[:most_files]
         outcome = Outcome(restored, {arrival.slot: arrival.unfinished for arrival in unsettled})
@@ -279,9 +279,7 @@ class Deployment:
         for each in self.feeds:
             intake = self._intake(each)
             try:
-                intake.published.publish(connection)
                 restored = intake.restore(connection)
-                intake.published.publish(connection)
             except PlatformError as error:
                 if each == feed:
                     raise

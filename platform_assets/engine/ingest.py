@@ -85,6 +85,7 @@ class Intake:
         ledger, journal = Ledger(connection), self.archive.journal(self.feed.name)
         if journal.extent() == Extent(*ledger.archived(self.feed.name)):
             return []
+        self.published.publish(connection)
         known = ledger.names(self.feed.name)
         entries = journal.entries()
         noted = {entry.name for entry in entries}
@@ -106,6 +107,7 @@ class Intake:
                 self.notify(f"{receipt.slot}: {receipt.problem}")
         if journal.extent() != Extent(*ledger.archived(self.feed.name)):
             journal.mend(expired)
+        self.published.publish(connection)
         return receipts
 
     def commit(
