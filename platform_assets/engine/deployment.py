@@ -163,7 +163,9 @@ class Deployment:
 
     def _conclude(self, intake: Intake) -> None:
         """Let go of what is not kept for ever, and publish what has changed."""
-        if intake.published.is_stale or intake.feed.keep != Retention():
+        if intake.feed.keep != Retention():
+            intake.published.changing()
+        if intake.published.is_stale:
             with self.warehouse.open(f"publish what was seen of {intake.feed.name}", self.notify) as connection:
                 expire(connection, intake.feed, self.archive, self.clock())
                 intake.published.publish(connection)

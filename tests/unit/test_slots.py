@@ -65,6 +65,16 @@ def test_rotation_into_packed_files_loses_no_row(shop: Shop, packed: str) -> Non
     assert shop.skus() == ["S1", "S2"]
 
 
+def test_rows_outlive_their_rotated_files_where_the_feed_appends(shop: Shop) -> None:
+    shop.declare(on_restatement="append")
+    for number in range(4):
+        if number:
+            moved(shop, ("m.csv", "m.1.csv"))
+        shop.deliver("m.csv", sales(f"S{number},1"))
+        shop.ingest()
+    assert shop.skus() == ["S0", "S1", "S2", "S3"]
+
+
 def test_a_log_that_is_copied_and_cut_keeps_its_rows(shop: Shop) -> None:
     shop.load("m.csv", sales("S1,1"))
     shop.deliver("a.csv", sales("S1,1"))
