@@ -146,11 +146,10 @@ class Deployment:
             restored = self._restore(connection, feed)
             intake.published.publish(connection)  # what is looked up below is what the ledger knows
         waiting, unsettled = self._settle(feed)
-        waiting = waiting[:most_files]
         outcome = Outcome(restored, {arrival.slot: arrival.unfinished for arrival in unsettled})
         try:
             if waiting:
-                taken = intake.ingest(waiting)
+                taken = intake.ingest(waiting, most_files=most_files)
                 outcome.receipts += taken.receipts
                 outcome.unfinished |= taken.unfinished
         except Exception:
