@@ -26,7 +26,7 @@ from platform_assets.engine.replay import components, stale
 from platform_assets.engine.retention import expire
 from platform_assets.engine.tables import FeedTables
 from platform_assets.engine.warehouse import Warehouse
-from platform_assets.errors import PlatformError
+from platform_assets.errors import PlatformError, ReplayRefused
 
 _A_MOMENT: Final = timedelta(seconds=3)
 
@@ -193,9 +193,13 @@ class Deployment:
                     lambda group: sum(receipt.bytes for receipt in group),
                 )
                 groups = [[receipt for component in group for receipt in component] for group in hanging]
-            for group in groups:
-                receipts += intake.commit(connection, [], again=group, anew=anew).receipts
-                self.notify(f"{feed.name}: {len(receipts)} of {sum(map(len, groups))} deliveries replayed")
+            try:
+                for group in groups:
+                    receipts += intake.commit(connection, [], again=group, anew=anew).receipts
+                    self.notify(f"{feed.name}: {len(receipts)} of {sum(map(len, groups))} deliveries replayed")
+            except ReplayRefused:
+                intake.published.publish(connection)  # the groups before it
+                raise
             intake.published.publish(connection)
         return receipts
 

@@ -210,6 +210,7 @@ def test_a_replay_that_lacks_a_copy_changes_nothing(tmp_path: Path) -> None:
     with pytest.raises(ReplayRefused, match="missing or damaged"):
         shop.deployment.replay(shop.feed, again=True)
     assert content(shop) == before
+    assert not shop.deployment.unpublished(shop.feed)
 
 
 @pytest.mark.parametrize("landing", ["still there", "emptied"])
