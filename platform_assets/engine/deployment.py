@@ -28,7 +28,7 @@ from platform_assets.engine.retention import expire
 from platform_assets.engine.tables import FeedTables
 from platform_assets.engine.tally import Freshness
 from platform_assets.engine.warehouse import Warehouse
-from platform_assets.errors import PlatformError
+from platform_assets.errors import PlatformError, ReplayRefused
 
 _A_MOMENT: Final = timedelta(seconds=3)
 _JUDGED: Final = 5_000  # receipts, the newest
@@ -141,13 +141,12 @@ class Deployment:
         with self.warehouse.open("see what is known", self.notify) as connection:
             FeedTables(connection, feed).refuse_retyped()
             restored = self._restore(connection, feed)
-            intake.published.publish(connection)
+            intake.published.publish(connection)  # what is looked up below is what the ledger knows
         waiting, unsettled = self._settle(feed)
-        waiting = waiting[:most_files]
         outcome = Outcome(restored, {arrival.slot: arrival.unfinished for arrival in unsettled})
         try:
             if waiting:
-                taken = intake.ingest(waiting)
+                taken = intake.ingest(waiting, most_files=most_files)
                 outcome.receipts += taken.receipts
                 outcome.unfinished |= taken.unfinished
         except Exception:
@@ -160,7 +159,9 @@ class Deployment:
 
     def _conclude(self, intake: Intake) -> None:
         """Let go of what is not kept for ever, and publish what has changed."""
-        if intake.published.is_stale or intake.feed.keep != Retention():
+        if intake.feed.keep != Retention():
+            intake.published.changing()
+        if intake.published.is_stale:
             with self.warehouse.open(f"publish what was seen of {intake.feed.name}", self.notify) as connection:
                 expire(connection, intake.feed, self.archive, self.clock())
                 intake.published.publish(connection)
@@ -189,9 +190,13 @@ class Deployment:
                     lambda group: sum(receipt.bytes for receipt in group),
                 )
                 groups = [[receipt for component in group for receipt in component] for group in hanging]
-            for group in groups:
-                receipts += intake.commit(connection, [], again=group, anew=anew).receipts
-                self.notify(f"{feed.name}: {len(receipts)} of {sum(map(len, groups))} deliveries replayed")
+            try:
+                for group in groups:
+                    receipts += intake.commit(connection, [], again=group, anew=anew).receipts
+                    self.notify(f"{feed.name}: {len(receipts)} of {sum(map(len, groups))} deliveries replayed")
+            except ReplayRefused:
+                intake.published.publish(connection)  # the groups before it
+                raise
             intake.published.publish(connection)
         return receipts
 
@@ -256,9 +261,7 @@ class Deployment:
                 continue  # its own ingest says so
             intake = self._intake(each)
             try:
-                intake.published.publish(connection)
                 restored = intake.restore(connection)
-                intake.published.publish(connection)
             except PlatformError as error:
                 if each == feed:
                     raise

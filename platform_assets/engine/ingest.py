@@ -55,8 +55,8 @@ class Intake:
     clock: Callable[[], datetime]
     notify: Callable[[str], None]
 
-    def ingest(self, arrivals: Sequence[Arrival]) -> Outcome:
-        """Take `arrivals` in, each exactly once, and account for them.
+    def ingest(self, arrivals: Sequence[Arrival], *, most_files: int | None = None) -> Outcome:
+        """Take `arrivals` in, each exactly once, and account for them; of more than `most_files` new ones, the first.
 
         A delivery that cannot be trusted as a whole gets a receipt that says why; the others go on. What stops
         the process, or raises, leaves the groups already committed and nothing of the one under way.
@@ -64,7 +64,7 @@ class Intake:
         outcome = Outcome()
         self.archive.sweep()
         done = 0
-        for group in self._groups(arrivals):
+        for group in self._groups(arrivals, most_files):
             offers = list(self._offers(group, outcome.unfinished))
             self.archive.secure(offer.claim.copy for offer in offers if offer.claim is not None)
             with self.warehouse.open(f"load {self.feed.name}", self.notify) as connection:
@@ -85,6 +85,7 @@ class Intake:
         ledger, journal = Ledger(connection), self.archive.journal(self.feed.name)
         if journal.extent() == Extent(*ledger.archived(self.feed.name)):
             return []
+        self.published.publish(connection)
         known = ledger.names(self.feed.name)
         entries = journal.entries()
         noted = {entry.name for entry in entries}
@@ -106,6 +107,7 @@ class Intake:
                 self.notify(f"{receipt.slot}: {receipt.problem}")
         if journal.extent() != Extent(*ledger.archived(self.feed.name)):
             journal.mend(expired)
+        self.published.publish(connection)
         return receipts
 
     def commit(
@@ -182,11 +184,11 @@ class Intake:
 
     # ---- what arrives
 
-    def _groups(self, arrivals: Sequence[Arrival]) -> Iterator[list[Arrival]]:
+    def _groups(self, arrivals: Sequence[Arrival], most_files: int | None) -> Iterator[list[Arrival]]:
         """The arrivals in groups. Files that look renamed are one group, and the first: where several names change
         hands, what each file was is known only while none of them has been taken in."""
-        groups = list(grouped(arrivals, lambda arrival: arrival.seen.size))
-        if len(groups) > 1:
+        groups = list(grouped(arrivals[:most_files], lambda arrival: arrival.seen.size))
+        if len(groups) > 1 or len(arrivals[:most_files]) < len(arrivals):
             with self.warehouse.open("see what was renamed", self.notify) as connection:
                 seen = Slots(connection, self.feed.name).seen_as(arrival.seen for arrival in arrivals)
             moved: list[Arrival] = []
@@ -194,6 +196,8 @@ class Intake:
             for arrival in arrivals:
                 others = seen.get(arrival.seen[:2], set()) - {arrival.slot}
                 (moved if others else rest).append(arrival)
+            if most_files is not None:
+                rest = rest[: max(most_files - len(moved), 0)]
             groups = [*([moved] if moved else []), *grouped(rest, lambda arrival: arrival.seen.size)]
         yield from groups
 

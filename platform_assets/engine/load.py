@@ -15,7 +15,6 @@ from platform_assets.engine import failpoint
 from platform_assets.engine.archive import Archive, Claim
 from platform_assets.engine.contract import Header, headers_of, listed, match_header
 from platform_assets.engine.feed import Feed
-from platform_assets.engine.landing import Arrival
 from platform_assets.engine.offer import Offer
 from platform_assets.engine.readers import Batch, Reader, open_reader
 from platform_assets.engine.receipts import Receipt
@@ -108,7 +107,7 @@ class Load:
             self.deliveries[receipt.delivery_id] = Delivery(offer, receipt, copy_of=same.stands_for)
             return
         try:
-            reader, header = self._opened(offer.claim, young=offer.known_as is None and self._is_young(offer.arrival))
+            reader, header = self._opened(offer.claim, young=self._may_grow(offer))
         except DeliveryRefused as problem:
             self._quarantine(offer, advised(problem, offer.claim.copy, offer.slot, self._feed))
             return
@@ -141,10 +140,13 @@ class Load:
             yield from self._judging.drop(receipt.delivery_id)
             delivery.receipt = refused(receipt, problem)
             return
-        except DeliveryUnfinished:
+        except DeliveryUnfinished as error:
             yield from self._judging.drop(receipt.delivery_id)
-            del self.deliveries[receipt.delivery_id]
-            raise
+            if self._may_grow(offer):
+                del self.deliveries[receipt.delivery_id]
+                raise
+            delivery.receipt = refused(receipt, _cut_off(error))
+            return
         yield from self._judging.end(receipt.delivery_id)
         delivery.receipt = replace(receipt, read=read, parts=tuple(reader.parts))
         self.fresh[claim.fingerprint] = delivery
@@ -184,8 +186,9 @@ class Load:
                 remedy='Deliver it under another name, or declare on_restatement="replace".',
             )
 
-    def _is_young(self, arrival: Arrival) -> bool:
-        return arrival.age_s(self._now) < self._feed.source.patience.total_seconds()
+    def _may_grow(self, offer: Offer) -> bool:
+        """Whether its file, where it looks cut off, may still be being written."""
+        return offer.known_as is None and offer.arrival.age_s(self._now) < self._feed.source.patience.total_seconds()
 
     def _opened(self, claim: Claim, *, young: bool) -> tuple[Reader, Header]:
         """The delivery's reader and matched header, or DeliveryRefused before any row."""
@@ -197,7 +200,7 @@ class Load:
         except DeliveryUnfinished as error:
             if young:
                 raise
-            raise DeliveryRefused(error.what, remedy="Ask the producer to deliver the whole file again.") from error
+            raise _cut_off(error) from error
         except OSError as error:
             raise _unreadable(claim.copy, error) from error
         if reader.looks_cut_off and young:
@@ -284,6 +287,10 @@ def _readable(copy: Path, batches: Iterable[Batch]) -> Iterator[Batch]:
 def _unreadable(copy: Path, error: OSError) -> Exception:
     # Libraries tell of damaged content by this class, too, without the number of an error of the system.
     return error if error.errno is None else StorageError(copy, f"cannot be read: {error.strerror}")
+
+
+def _cut_off(error: DeliveryUnfinished) -> DeliveryRefused:
+    return DeliveryRefused(error.what, remedy="Ask the producer to deliver the whole file again.")
 
 
 def _empty(what: str) -> DeliveryRefused:

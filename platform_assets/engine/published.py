@@ -95,11 +95,11 @@ class Published:
             self._publish(connection)
 
     def _publish(self, connection: duckdb.DuckDBPyConnection) -> None:
+        now, revision = _standing(connection, self._feed)
+        if self._read("SELECT upto, changing FROM state") == [(now, 0)]:
+            return
         with self._writing() as database:
-            upto, changing = database.execute("SELECT upto, changing FROM state").fetchone()
-            now, revision = _standing(connection, self._feed)
-            if upto == now and not changing:
-                return
+            ((upto,),) = database.execute("SELECT upto FROM state").fetchall()
             if upto > now:  # the warehouse was lost, or is an older one
                 upto = -1
                 database.execute("DELETE FROM files")

@@ -111,15 +111,10 @@ class Round:
 
     def _forget_refused(self) -> None:
         """Take the rows out again that deliveries had in raw and quarantine before they turned out to be refused."""
-        refused = [
-            delivery_id
-            for delivery_id in self._rows.figures
-            if delivery_id not in self._load.deliveries
-            or self._load.deliveries[delivery_id].receipt.status != "accepted"
-        ]
-        if refused:
-            self._tables.remove(refused)
-            self._ledger.forget_duplicates(refused)
+        accepted = {each for each, of in self._load.deliveries.items() if of.receipt.status == "accepted"}
+        if gone := sorted(self._rows.figures.keys() - accepted):
+            self._tables.remove(gone)
+            self._ledger.forget_duplicates(gone)
 
     def _fill_slots(self, receipts: Mapping[int, Receipt]) -> dict[int, int]:
         """Note what stands in the slots now; take out what stands in none any more. Delivery -> what it replaces."""

@@ -29,6 +29,7 @@ _SCHEMA: Final = {
     "inode": pl.UInt64,
 }
 _COLUMNS: Final = ", ".join(_SCHEMA)
+_FEW: Final = 20
 
 
 @dataclass(frozen=True)
@@ -69,8 +70,13 @@ class Slots:
         return self._over(list(deliveries), pl.Int64, "s.stands_for IN (SELECT value FROM arrived)")
 
     def brought(self, fingerprints: Iterable[str]) -> list[Slot]:
-        """Those whose last delivery brought any of these contents, by name."""
-        return self._over(list(fingerprints), pl.String, "s.fingerprint IN (SELECT value FROM arrived)")
+        """Those whose last delivery brought any of these contents, by name; of many copies of one content, only some,
+        and first what stands for it."""
+        few = (
+            f"s.fingerprint IN (SELECT value FROM arrived) QUALIFY {_FEW} >= "
+            "row_number() OVER (PARTITION BY s.fingerprint ORDER BY s.stands_for IS NULL, s.slot)"
+        )
+        return self._over(list(fingerprints), pl.String, few)
 
     def seen_as(self, states: Iterable[Sighting]) -> dict[tuple[int, int], set[str]]:
         """Size and time of last change -> names of those whose files were last seen with them, of these."""

@@ -106,6 +106,12 @@ SCENARIOS = {
 @example(  # the restatement that today's contract refuses had replaced what it accepts
     deliveries=[[("a.csv", CONTENTS[0])], [("a.csv", CONTENTS[3])]], before="sales", after="renamed", policy="allow"
 )
+@example(  # a slot is restated to what stands in another, after a row of it had given way to that
+    deliveries=[[("b.csv", CONTENTS[0])], [("a.csv", CONTENTS[1])], [("a.csv", CONTENTS[0])]],
+    before="renamed",
+    after="sales",
+    policy="reject",
+)
 def test_a_replay_equals_a_clean_first_load(
     deliveries: list[list[tuple[str, str]]], before: str, after: str, policy: Policy
 ) -> None:
@@ -187,6 +193,7 @@ def test_a_replay_that_lacks_a_copy_changes_nothing(tmp_path: Path) -> None:
     with pytest.raises(ReplayRefused, match="missing or damaged"):
         shop.deployment.replay(shop.feed, again=True)
     assert content(shop) == before
+    assert not shop.deployment.unpublished(shop.feed)
 
 
 @pytest.mark.parametrize("landing", ["still there", "emptied"])

@@ -32,9 +32,12 @@ def moved(shop: Shop, *moves: tuple[str, str]) -> None:
 # ---- rotation, renaming, swaps
 
 
-@pytest.mark.parametrize("names", list(itertools.permutations("amz")), ids="".join)
 @pytest.mark.parametrize(
-    ("between", "together"), [(False, 100), (False, 1), (True, 100)], ids=["at once", "one by one", "seen in between"]
+    ("names", "between", "together"),
+    [
+        *((names, False, 100) for names in map("".join, itertools.permutations("amz"))),
+        *((names, between, together) for names in ("amz", "zma") for between, together in ((False, 1), (True, 100))),
+    ],
 )
 def test_rotation_loses_no_row_whatever_the_names_sort_as(
     shop: Shop, monkeypatch: pytest.MonkeyPatch, names: Sequence[str], between: bool, together: int
@@ -65,6 +68,16 @@ def test_rotation_into_packed_files_loses_no_row(shop: Shop, packed: str) -> Non
     assert shop.skus() == ["S1", "S2"]
 
 
+def test_rows_outlive_their_rotated_files_where_the_feed_appends(shop: Shop) -> None:
+    shop.declare(on_restatement="append")
+    for number in range(4):
+        if number:
+            moved(shop, ("m.csv", "m.1.csv"))
+        shop.deliver("m.csv", sales(f"S{number},1"))
+        shop.ingest()
+    assert shop.skus() == ["S0", "S1", "S2", "S3"]
+
+
 def test_a_log_that_is_copied_and_cut_keeps_its_rows(shop: Shop) -> None:
     shop.load("m.csv", sales("S1,1"))
     shop.deliver("a.csv", sales("S1,1"))
@@ -73,14 +86,16 @@ def test_a_log_that_is_copied_and_cut_keeps_its_rows(shop: Shop) -> None:
     assert shop.skus() == ["S1", "S2"]
 
 
-def test_names_that_are_swapped_keep_their_rows_and_places(tmp_path: Path) -> None:
+@pytest.mark.parametrize("most_files", [None, 1])
+def test_names_that_are_swapped_keep_their_rows_and_places(tmp_path: Path, most_files: int | None) -> None:
     shop = Shop(tmp_path, replace(SALES, key=("sku",), on_known_key="latest"))
     shop.landing.mkdir()
     shop.deployment.prepare()
     shop.load("a.csv", sales("S1,1", "S2,1"))
     shop.load("b.csv", sales("S1,2"))
     moved(shop, ("a.csv", "b.csv"), ("b.csv", "a.csv"))
-    assert [receipt.status for receipt in shop.ingest().receipts] == ["duplicate", "duplicate"]
+    told = shop.deployment.ingest(shop.feed, most_files=most_files).receipts
+    assert [receipt.status for receipt in told] == ["duplicate", "duplicate"]
     assert shop.rows() == [("S1", 2), ("S2", 1)]
     shop.load("a.csv", sales("S1,3"))  # what b.csv was
     assert shop.rows() == [("S1", 3), ("S2", 1)]
