@@ -24,7 +24,7 @@ from shop import Shop
 
 from platform_assets.engine.feed import Files, seconds
 from platform_assets.engine.formats import Excel
-from platform_assets.engine.readers import excel, isolated, open_reader, sheets
+from platform_assets.engine.readers import excel, grid, isolated, open_reader, sheets
 from platform_assets.errors import DeliveryRefused, DeliveryUnfinished
 
 Row = tuple[Any, ...]
@@ -394,7 +394,7 @@ def test_rows_that_cross_the_borders_of_chunks(tmp_path: Path, monkeypatch: pyte
         ["id", "n"], *([f"a{at}", at] for at in range(300)), then=lambda _, s: s.merge_range("A9:A10", "m")
     )
     for size in (64, 1000):
-        monkeypatch.setattr(sheets, "_CHUNK", size)
+        monkeypatch.setattr(grid, "_CHUNK", size)
         _, rows, malformed = read(tmp_path, content)
         assert (len(rows), [line for line, *_ in malformed]) == (299, [10])
 
