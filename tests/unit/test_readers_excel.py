@@ -532,6 +532,11 @@ def test_binary_workbooks_of_old(tmp_path: Path) -> None:
     assert [(line, rule) for line, _, rule in malformed] == [(4, "cell B4 is #REF!"), (5, "cells A5:B5 are merged")]
 
 
+def test_names_within_a_compound_file_are_alike_in_upper_and_lower_case(tmp_path: Path) -> None:
+    workbook, shouted = ("Workbook".encode("utf-16-le"), "WORKBOOK".encode("utf-16-le"))
+    assert read(tmp_path, XLS.replace(workbook, shouted)) == read(tmp_path, XLS)
+
+
 def brt(kind: int, form: str = "", *values: Any) -> bytes:
     data = struct.pack(f"<{form}", *values)
     assert len(data) < 0x80
