@@ -24,7 +24,7 @@ from shop import Shop
 
 from platform_assets.engine.feed import Files, seconds
 from platform_assets.engine.formats import Excel
-from platform_assets.engine.readers import excel, isolated, open_reader, sheets
+from platform_assets.engine.readers import excel, grid, isolated, open_reader, sheets
 from platform_assets.errors import DeliveryRefused, DeliveryUnfinished
 
 Row = tuple[Any, ...]
@@ -394,7 +394,7 @@ def test_rows_that_cross_the_borders_of_chunks(tmp_path: Path, monkeypatch: pyte
         ["id", "n"], *([f"a{at}", at] for at in range(300)), then=lambda _, s: s.merge_range("A9:A10", "m")
     )
     for size in (64, 1000):
-        monkeypatch.setattr(sheets, "_CHUNK", size)
+        monkeypatch.setattr(grid, "_CHUNK", size)
         _, rows, malformed = read(tmp_path, content)
         assert (len(rows), [line for line, *_ in malformed]) == (299, [10])
 
@@ -530,6 +530,11 @@ def test_binary_workbooks_of_old(tmp_path: Path) -> None:
     assert header == ("id", "n")
     assert rows == [(2, "a", "17850"), (6, "4", "5")]
     assert [(line, rule) for line, _, rule in malformed] == [(4, "cell B4 is #REF!"), (5, "cells A5:B5 are merged")]
+
+
+def test_names_within_a_compound_file_are_alike_in_upper_and_lower_case(tmp_path: Path) -> None:
+    workbook, shouted = ("Workbook".encode("utf-16-le"), "WORKBOOK".encode("utf-16-le"))
+    assert read(tmp_path, XLS.replace(workbook, shouted)) == read(tmp_path, XLS)
 
 
 def brt(kind: int, form: str = "", *values: Any) -> bytes:

@@ -309,6 +309,26 @@ def test_bytes_are_refused_by_the_name_of_their_column(tmp_path: Path, values: p
     assert refused.value.column == "pic"
 
 
+def as_variant(content: bytes) -> bytes:
+    """The file with its group "v" of two columns annotated as VARIANT in the footer, which pyarrow cannot write."""
+    before, name, after = content.rpartition(b"\x18\x01v\x15\x04")
+    assert name, "the group's name and how many columns it has, as Thrift spells them"
+    length = int.from_bytes(after[-8:-4], "little") + 5
+    return before + name + b"\x5c\x0c\x20\x00\x00" + after[:-8] + length.to_bytes(4, "little") + b"PAR1"
+
+
+def test_a_variant_is_refused_and_never_read_as_its_encoded_bytes(tmp_path: Path) -> None:
+    v = pa.array([{"metadata": b"\x01\x00\x00", "value": b"\x0c\x22"}])
+    table = pa.table({"id": [7], "v": v})
+    content = as_variant(parquet(table, store_schema=False))
+    assert "(Variant" in str(pq.ParquetFile(io.BytesIO(content)).schema)
+    with pytest.raises(DeliveryRefused, match="column 'v' holds VARIANT, which cannot be read") as refused:
+        raw(tmp_path, content)
+    assert refused.value.column == "v"
+    reader = open_reader(tmp_path / "copy", "a.parquet", Files("*"))
+    assert [batch.frame.rows() for batch in reader.batches({"id": "id"})] == [[(1, 7)]]
+
+
 NAN = float("nan")
 
 

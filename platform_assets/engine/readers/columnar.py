@@ -43,6 +43,20 @@ class _Refused(Exception):
         self.said = json.dumps({"problem": problem, "remedy": remedy, "column": column})
 
 
+class _Variant(pa.ExtensionType):  # type: ignore[misc]  # pyarrow is not annotated
+    """VARIANT, by the name that pyarrow asks for; without it such a column passes for a struct of its encoded bytes."""
+
+    def __init__(self, storage: pa.DataType) -> None:
+        super().__init__(storage, "arrow.parquet.variant")
+
+    def __arrow_ext_serialize__(self) -> bytes:
+        return b""
+
+    @classmethod
+    def __arrow_ext_deserialize__(cls, storage: pa.DataType, _: bytes) -> "_Variant":
+        return cls(storage)
+
+
 @dataclass(frozen=True)
 class _File:
     """What the footer says.
@@ -338,6 +352,8 @@ def _decimals(values: pa.Array, header: str, rules: _Rules) -> pa.Array:
 def _leaf(values: pa.Array, header: str) -> pa.Array:
     """Values that hold no others."""
     kind = values.type
+    if isinstance(kind, _Variant):
+        raise _Refused(f"column {header!r} holds VARIANT, which cannot be read", _USUAL, header)
     if isinstance(kind, pa.BaseExtensionType):
         uuid = kind.extension_name == "arrow.uuid"
         return _uuids(values.storage) if uuid else _leaf(values.storage, header)
@@ -418,4 +434,5 @@ def _not_finite(values: pa.Array) -> pa.Array | None:
 
 
 if __name__ == "__main__":
+    pa.register_extension_type(_Variant(pa.struct({})))
     _main(*sys.argv[1:])

@@ -17,7 +17,8 @@ import pyarrow as pa
 
 from platform_assets.engine.formats import Excel
 from platform_assets.engine.readers import MALFORMED_SCHEMA, Batch, Part, isolated, refuse_unreconciled
-from platform_assets.engine.readers.sheets import Look, Window, cell_name, look, survey
+from platform_assets.engine.readers.grid import Look, Window, cell_name
+from platform_assets.engine.readers.sheets import look, survey
 from platform_assets.errors import DeliveryRefused
 
 _PARSER: Final = Path(__file__).with_name("workbook.py")

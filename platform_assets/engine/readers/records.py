@@ -58,13 +58,14 @@ def xls_stream(copy: Path) -> bytes:
     root = b""
     for at in range(0, len(entries) - 127, 128):
         (length,) = struct.unpack_from("<H", entries, at + 64)
-        name = entries[at : at + max(length - 2, 0)].decode("utf-16-le", "replace")
+        # Of these names, upper and lower case are one.
+        name = entries[at : at + max(length - 2, 0)].decode("utf-16-le", "replace").casefold()
         start, total = struct.unpack_from("<II", entries, at + 116)
         if at == 0:
             root = b"".join(sector(number) for number in chain(start, fat))
-        if name in ("EncryptedPackage", "EncryptionInfo"):
+        if name in ("encryptedpackage", "encryptioninfo"):
             raise Encrypted
-        if name in ("Workbook", "Book"):
+        if name in ("workbook", "book"):
             if total < cutoff:
                 places = chain(start, table(b"".join(sector(number) for number in chain(small_fat, fat))))
                 stream = b"".join(root[number * small : (number + 1) * small] for number in places)
