@@ -101,7 +101,7 @@ class Tree:
         """Ctrl-C, after which nothing is left."""
         os.killpg(self._process.pid, signal.SIGINT)
         self._process.wait(60)
-        self.until(lambda: not self.processes(), 30, "end of every process")
+        self.until(lambda: not self.processes(), 90, "end of every process")
 
     def until(self, happens: Callable[[], bool], within_s: float, what: str) -> None:
         """Wait until `happens()`; fail with what the UI has said last if it does not."""
