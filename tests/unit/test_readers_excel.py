@@ -590,6 +590,31 @@ def test_binary_workbooks_of_today(tmp_path: Path) -> None:
     assert [(line, rule) for line, _, rule in malformed] == [(4, "cell B4 is #REF!"), (5, "cells A5:B5 are merged")]
 
 
+@pytest.mark.parametrize("form", ["BHI", ""], ids=["formula", "cut short"])
+def test_a_formula_of_a_binary_workbook_that_gives_an_error_rejects_its_row(tmp_path: Path, form: str) -> None:
+    def row(number: int) -> bytes:
+        return brt(0, "IIHHBI", number, 0, 300, 0, 0, 0)
+
+    def failed(column: int, code: int) -> bytes:
+        return brt(11, "IIB" + form, column, 0, code, *[0] * len(form))
+
+    content = xlsb(
+        *(row(0), text_cell(0, "id"), text_cell(1, "n")),
+        *(row(1), text_cell(0, "a"), failed(1, 0x07)),
+        *(row(2), failed(0, 0x2A), failed(1, 0x0F)),
+        *(row(3), text_cell(0, "b"), failed(1, 0x99)),
+        *(row(4), text_cell(0, "c"), failed(9, 0x07)),
+        *(row(5), text_cell(0, "d"), brt(5, "IId", 1, 0, 1.0), brt(146)),
+    )
+    _, rows, malformed = read(tmp_path, content, range="A:B")
+    assert rows == [(5, "c", None), (6, "d", "1")]
+    assert sorted((line, rule) for line, _, rule in malformed) == [
+        (2, "cell B2 is #DIV/0!"),
+        (3, "cell A3 is #N/A"),
+        (4, "cell B4 is error 153"),
+    ]
+
+
 # What is no sound workbook
 
 

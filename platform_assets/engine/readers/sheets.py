@@ -14,10 +14,11 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 from xml.parsers import expat
 
-from platform_assets.engine.readers.grid import SAVE_ANEW, Look, Window, no_document_type, read_part
+from platform_assets.engine.readers.grid import SAVE_ANEW, Look, Window, cell_name, no_document_type, read_part
 from platform_assets.engine.readers.magic import ENOUGH, container_of
 from platform_assets.engine.readers.opendocument import ods_look
 from platform_assets.engine.readers.records import (
+    Cells,
     Encrypted,
     xls_cells,
     xls_charted,
@@ -156,14 +157,16 @@ def _parts(archive: zipfile.ZipFile, sheet: str) -> tuple[str, str | None]:
     return part(related[sheets[sheet]][1]), strings if strings in names else None
 
 
-def _seen(cells: Iterator[tuple[int, int, int, int]], window: Window) -> Look:
-    """What records say: (top, left, bottom, right) of each cell that shows something and of each merge."""
+def _seen(cells: Cells, window: Window) -> Look:
+    """What records say of each cell that shows something and of each merge."""
     seen = Look()
     last = 0
-    for top, left, bottom, right in cells:
+    for top, left, bottom, right, error in cells:
         if (top, left) != (bottom, right):
             seen.merged.append(Window(top, bottom, left, right))
-        elif top != last and window.has(top, left):
-            seen.rows += 1
+        elif window.has(top, left):
+            seen.rows += top != last
             last = top
+            if error:
+                seen.broken.setdefault(top, f"cell {cell_name(top, left)} is {error}")
     return seen
