@@ -532,6 +532,16 @@ def test_binary_workbooks_of_old(tmp_path: Path) -> None:
     assert [(line, rule) for line, _, rule in malformed] == [(4, "cell B4 is #REF!"), (5, "cells A5:B5 are merged")]
 
 
+def test_cells_of_an_old_workbook_lie_in_any_order(tmp_path: Path) -> None:
+    cells = [
+        label(row, column, text) for row, line in enumerate(["ij", "ab", "cd"]) for column, text in enumerate(line)
+    ]
+    told = read(tmp_path, xls(*cells))
+    assert told == (("i", "j"), [(2, "a", "b"), (3, "c", "d")], [])
+    assert read(tmp_path, xls(*cells[::2], *cells[1::2])) == told
+    assert read(tmp_path, xls(*cells[::-1])) == told
+
+
 def test_names_within_a_compound_file_are_alike_in_upper_and_lower_case(tmp_path: Path) -> None:
     workbook, shouted = ("Workbook".encode("utf-16-le"), "WORKBOOK".encode("utf-16-le"))
     assert read(tmp_path, XLS.replace(workbook, shouted)) == read(tmp_path, XLS)

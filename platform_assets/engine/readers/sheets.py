@@ -160,13 +160,13 @@ def _parts(archive: zipfile.ZipFile, sheet: str) -> tuple[str, str | None]:
 def _seen(cells: Cells, window: Window) -> Look:
     """What records say of each cell that shows something and of each merge."""
     seen = Look()
-    last = 0
+    rows = set()  # cells may lie in any order
     for top, left, bottom, right, error in cells:
         if (top, left) != (bottom, right):
             seen.merged.append(Window(top, bottom, left, right))
         elif window.has(top, left):
-            seen.rows += top != last
-            last = top
+            rows.add(top)
             if error:
                 seen.broken.setdefault(top, f"cell {cell_name(top, left)} is {error}")
+    seen.rows = len(rows)
     return seen
