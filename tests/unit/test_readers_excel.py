@@ -414,6 +414,13 @@ def repacked(content: bytes, part: str, old: bytes, new: bytes) -> bytes:
     return packed(**{**parts, part: parts[part].replace(old, new)})
 
 
+def test_a_workbook_may_lie_at_the_top_of_its_package(tmp_path: Path) -> None:
+    flat = {name.removeprefix("xl/"): part.replace(b"/xl/", b"/") for name, part in parts_of(SOUND).items()}
+    flat["_rels/.rels"] = flat["_rels/.rels"].replace(b"xl/workbook.xml", b"workbook.xml")
+    assert "workbook.xml" in flat
+    assert read(tmp_path, packed(**flat)) == read(tmp_path, SOUND)
+
+
 def packed(**parts: bytes) -> bytes:
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:

@@ -5,6 +5,7 @@ one kind (sheetml.py, opendocument.py, records.py), or values; those are fastexc
 """
 
 import contextlib
+import posixpath
 import re
 import struct
 import zipfile
@@ -139,9 +140,13 @@ def _parts(archive: zipfile.ZipFile, sheet: str) -> tuple[str, str | None]:
     """The parts that hold a sheet and the strings that its cells refer to."""
     names = archive.namelist()
     book = PurePosixPath(next(name for name in names if re.search(r"(^|/)workbook\d*\.(xml|bin)$", name)))
+
+    def part(target: str) -> str:
+        return posixpath.normpath(book.parent / target).lstrip("/")
+
     related = {
         given["Id"]: (given.get("Type", ""), given.get("Target", ""))
-        for tag, given in _elements(read_part(archive, f"{book.parent}/_rels/{book.name}.rels"))
+        for tag, given in _elements(read_part(archive, part(f"_rels/{book.name}.rels")))
         if tag == "Relationship"
     }
     if book.suffix == ".bin":
@@ -149,9 +154,6 @@ def _parts(archive: zipfile.ZipFile, sheet: str) -> tuple[str, str | None]:
     else:
         found = (given for tag, given in _elements(read_part(archive, str(book))) if tag == "sheet")
         sheets = {given["name"]: given["id"] for given in found}
-
-    def part(target: str) -> str:
-        return target.lstrip("/") if target.startswith("/") else f"{book.parent}/{target}"
 
     strings = next((part(target) for kind, target in related.values() if kind.endswith("/sharedStrings")), None)
     return part(related[sheets[sheet]][1]), strings if strings in names else None
