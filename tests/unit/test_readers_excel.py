@@ -414,6 +414,13 @@ def repacked(content: bytes, part: str, old: bytes, new: bytes) -> bytes:
     return packed(**{**parts, part: parts[part].replace(old, new)})
 
 
+def test_a_workbook_may_lie_at_the_top_of_its_package(tmp_path: Path) -> None:
+    flat = {name.removeprefix("xl/"): part.replace(b"/xl/", b"/") for name, part in parts_of(SOUND).items()}
+    flat["_rels/.rels"] = flat["_rels/.rels"].replace(b"xl/workbook.xml", b"workbook.xml")
+    assert "workbook.xml" in flat
+    assert read(tmp_path, packed(**flat)) == read(tmp_path, SOUND)
+
+
 def packed(**parts: bytes) -> bytes:
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -532,6 +539,16 @@ def test_binary_workbooks_of_old(tmp_path: Path) -> None:
     assert [(line, rule) for line, _, rule in malformed] == [(4, "cell B4 is #REF!"), (5, "cells A5:B5 are merged")]
 
 
+def test_cells_of_an_old_workbook_lie_in_any_order(tmp_path: Path) -> None:
+    cells = [
+        label(row, column, text) for row, line in enumerate(["ij", "ab", "cd"]) for column, text in enumerate(line)
+    ]
+    told = read(tmp_path, xls(*cells))
+    assert told == (("i", "j"), [(2, "a", "b"), (3, "c", "d")], [])
+    assert read(tmp_path, xls(*cells[::2], *cells[1::2])) == told
+    assert read(tmp_path, xls(*cells[::-1])) == told
+
+
 def test_names_within_a_compound_file_are_alike_in_upper_and_lower_case(tmp_path: Path) -> None:
     workbook, shouted = ("Workbook".encode("utf-16-le"), "WORKBOOK".encode("utf-16-le"))
     assert read(tmp_path, XLS.replace(workbook, shouted)) == read(tmp_path, XLS)
@@ -588,6 +605,31 @@ def test_binary_workbooks_of_today(tmp_path: Path) -> None:
     assert header == ("id", "n")
     assert rows == [(2, "a", "17850")]
     assert [(line, rule) for line, _, rule in malformed] == [(4, "cell B4 is #REF!"), (5, "cells A5:B5 are merged")]
+
+
+@pytest.mark.parametrize("form", ["BHI", ""], ids=["formula", "cut short"])
+def test_a_formula_of_a_binary_workbook_that_gives_an_error_rejects_its_row(tmp_path: Path, form: str) -> None:
+    def row(number: int) -> bytes:
+        return brt(0, "IIHHBI", number, 0, 300, 0, 0, 0)
+
+    def failed(column: int, code: int) -> bytes:
+        return brt(11, "IIB" + form, column, 0, code, *[0] * len(form))
+
+    content = xlsb(
+        *(row(0), text_cell(0, "id"), text_cell(1, "n")),
+        *(row(1), text_cell(0, "a"), failed(1, 0x07)),
+        *(row(2), failed(0, 0x2A), failed(1, 0x0F)),
+        *(row(3), text_cell(0, "b"), failed(1, 0x99)),
+        *(row(4), text_cell(0, "c"), failed(9, 0x07)),
+        *(row(5), text_cell(0, "d"), brt(5, "IId", 1, 0, 1.0), brt(146)),
+    )
+    _, rows, malformed = read(tmp_path, content, range="A:B")
+    assert rows == [(5, "c", None), (6, "d", "1")]
+    assert sorted((line, rule) for line, _, rule in malformed) == [
+        (2, "cell B2 is #DIV/0!"),
+        (3, "cell A3 is #N/A"),
+        (4, "cell B4 is error 153"),
+    ]
 
 
 # What is no sound workbook

@@ -1,6 +1,7 @@
 """Binary workbooks: .xlsb (records in zip members) and .xls (records in a compound file), taken apart by hand.
 
-Belongs here: which cells show something and which are merged, as (top, left, bottom, right) from 1. Does not: values.
+Belongs here: which cells show something and which are merged, as (top, left, bottom, right) from 1, and which of them
+are errors that fastexcel takes for nothing. Does not: values.
 Bytes that are not as they should be raise struct.error or LookupError, too few of them EOFError.
 """
 
@@ -9,7 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-Cells = Iterator[tuple[int, int, int, int]]
+# The last is the error that a cell is, or "".
+Cells = Iterator[tuple[int, int, int, int, str]]
 
 _FREE: Final = 0xFFFFFFFA  # sectors from here on are marks, not places
 _NUMBER, _RK, _MULRK, _LABELSST, _LABEL, _RSTRING, _BOOLERR = 0x203, 0x27E, 0xBD, 0xFD, 0x204, 0xD6, 0x205
@@ -87,14 +89,14 @@ def xls_cells(stream: bytes, sheet: str) -> Cells:
             kind in _FORMULAS and not (record[12:14] == b"\xff\xff" and record[6] == 3)
         ):
             row, column = struct.unpack_from("<HH", record)
-            yield row + 1, column + 1, row + 1, column + 1
+            yield row + 1, column + 1, row + 1, column + 1, ""
         elif kind == _MULRK:
             row, column = struct.unpack_from("<HH", record)
             for at in range(column, struct.unpack_from("<H", record, len(record) - 2)[0] + 1):
-                yield row + 1, at + 1, row + 1, at + 1
+                yield row + 1, at + 1, row + 1, at + 1, ""
         elif kind == _MERGED:
             for top, bottom, left, right in struct.iter_unpack("<HHHH", record[2:]):
-                yield top + 1, left + 1, bottom + 1, right + 1
+                yield top + 1, left + 1, bottom + 1, right + 1, ""
 
 
 def _xls_place(stream: bytes, sheet: str) -> int:
@@ -135,6 +137,17 @@ def _xls_nested(stream: bytes, place: int) -> Iterator[tuple[int, int, bytes]]:
 
 
 _BLANK, _SHORT, _FMLA_STRING, _SHARED, _TEXT = 1, 12, 8, 7, 6
+_ERROR, _FMLA_ERROR = 3, 11
+_ERRORS: Final = {
+    0x00: "#NULL!",
+    0x07: "#DIV/0!",
+    0x0F: "#VALUE!",
+    0x17: "#REF!",
+    0x1D: "#NAME?",
+    0x24: "#NUM!",
+    0x2A: "#N/A",
+    0x2B: "#GETTING_DATA",
+}
 _ROW, _STRING_ITEM, _BUNDLE, _MERGE, _LAST_CELL = 0, 19, 156, 176, 18
 
 
@@ -172,10 +185,13 @@ def xlsb_cells(chunks: Iterator[bytes], blank: frozenset[int]) -> Cells:
                     continue
             elif kind in (_TEXT, _FMLA_STRING, _SHORT + _TEXT - 1) and not _wide(record, value)[0].strip():
                 continue
-            yield row, column, row, column
+            error = ""
+            if kind in (_ERROR, _FMLA_ERROR, _SHORT + _ERROR - 1):
+                error = _ERRORS.get(record[value], f"error {record[value]}")
+            yield row, column, row, column, error
         elif kind == _MERGE:
             top, bottom, left, right = struct.unpack_from("<IIII", record)
-            yield top + 1, left + 1, bottom + 1, right + 1
+            yield top + 1, left + 1, bottom + 1, right + 1, ""
 
 
 def _wide(record: bytes, at: int) -> tuple[str, int]:

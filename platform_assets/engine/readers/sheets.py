@@ -5,6 +5,7 @@ one kind (sheetml.py, opendocument.py, records.py), or values; those are fastexc
 """
 
 import contextlib
+import posixpath
 import re
 import struct
 import zipfile
@@ -14,10 +15,11 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 from xml.parsers import expat
 
-from platform_assets.engine.readers.grid import SAVE_ANEW, Look, Window, no_document_type, read_part
+from platform_assets.engine.readers.grid import SAVE_ANEW, Look, Window, cell_name, no_document_type, read_part
 from platform_assets.engine.readers.magic import ENOUGH, container_of
 from platform_assets.engine.readers.opendocument import ods_look
 from platform_assets.engine.readers.records import (
+    Cells,
     Encrypted,
     xls_cells,
     xls_charted,
@@ -138,9 +140,13 @@ def _parts(archive: zipfile.ZipFile, sheet: str) -> tuple[str, str | None]:
     """The parts that hold a sheet and the strings that its cells refer to."""
     names = archive.namelist()
     book = PurePosixPath(next(name for name in names if re.search(r"(^|/)workbook\d*\.(xml|bin)$", name)))
+
+    def part(target: str) -> str:
+        return posixpath.normpath(book.parent / target).lstrip("/")
+
     related = {
         given["Id"]: (given.get("Type", ""), given.get("Target", ""))
-        for tag, given in _elements(read_part(archive, f"{book.parent}/_rels/{book.name}.rels"))
+        for tag, given in _elements(read_part(archive, part(f"_rels/{book.name}.rels")))
         if tag == "Relationship"
     }
     if book.suffix == ".bin":
@@ -149,21 +155,20 @@ def _parts(archive: zipfile.ZipFile, sheet: str) -> tuple[str, str | None]:
         found = (given for tag, given in _elements(read_part(archive, str(book))) if tag == "sheet")
         sheets = {given["name"]: given["id"] for given in found}
 
-    def part(target: str) -> str:
-        return target.lstrip("/") if target.startswith("/") else f"{book.parent}/{target}"
-
     strings = next((part(target) for kind, target in related.values() if kind.endswith("/sharedStrings")), None)
     return part(related[sheets[sheet]][1]), strings if strings in names else None
 
 
-def _seen(cells: Iterator[tuple[int, int, int, int]], window: Window) -> Look:
-    """What records say: (top, left, bottom, right) of each cell that shows something and of each merge."""
+def _seen(cells: Cells, window: Window) -> Look:
+    """What records say of each cell that shows something and of each merge."""
     seen = Look()
-    last = 0
-    for top, left, bottom, right in cells:
+    rows = set()  # cells may lie in any order
+    for top, left, bottom, right, error in cells:
         if (top, left) != (bottom, right):
             seen.merged.append(Window(top, bottom, left, right))
-        elif top != last and window.has(top, left):
-            seen.rows += 1
-            last = top
+        elif window.has(top, left):
+            rows.add(top)
+            if error:
+                seen.broken.setdefault(top, f"cell {cell_name(top, left)} is {error}")
+    seen.rows = len(rows)
     return seen
