@@ -108,11 +108,11 @@ class Releases:
                 raise StorageError(self.folder, error.strerror or str(error)) from error
         return release
 
-    def _free_id(self, stem: str) -> str:
-        number = 1
-        while any((self.folder / f"{stem}-{number}{suffix}").exists() for suffix in (".duckdb", ".json")):
-            number += 1
-        return f"{stem}-{number}"
+    def _free_id(self, stamp: str) -> str:
+        """One that sorts behind all there are, though a kill may have left gaps, or the clock was set back since."""
+        there = [(ids[1], int(ids[2])) for path in self.folder.iterdir() if (ids := _ID.fullmatch(path.stem))]
+        newest, number = max(there, default=("", 0))
+        return f"{newest}-{number + 1}" if newest >= stamp else f"{stamp}-1"
 
     def _place(self, release: Release, marts: Path, target: Path) -> None:
         """Put both files where they belong, the manifest first: without its copy it says nothing."""

@@ -243,3 +243,13 @@ def test_what_is_renamed_is_on_the_disk_before_anything_relies_on_it(
         ("renamed", home / "releases/current.duckdb"),
         ("synced", home / "releases"),
     ]
+
+
+def test_a_clock_that_is_set_back_changes_no_order(shop: Shop) -> None:
+    made = []
+    for rows, hours_ahead in enumerate((0, 24, -24, 0, 24), start=1):
+        shop.clock.at = NOON + timedelta(hours=hours_ahead)
+        build(shop, rows)
+        made.append(publish(shop))
+    assert whole(shop.deployment.releases) == [1, 2, 3, 4, 5]
+    assert shop.deployment.releases.current() == made[-1]
