@@ -9,9 +9,10 @@ import contextlib
 import io
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import dagster as dg
 import duckdb
@@ -46,6 +47,7 @@ from platform_assets.orchestration.state import State
 
 _LEDGER_SOURCE: Final = "platform"
 _LEFTOVERS: Final = ("__dbt_tmp", "__dbt_backup")
+_CheckEvent: TypeAlias = dg.AssetCheckResult | dg.AssetCheckEvaluation
 _RESULTS: Final = ("LogModelResult", "LogSnapshotResult", "LogTestResult")
 
 
@@ -102,7 +104,7 @@ def models(project: Project, condition: dg.AutomationCondition[Any] | None) -> d
             state = State.of(project, opened)
             with opened.begin_build(names, context.run.run_id, leftovers=_LEFTOVERS):
                 done = _build(context, opened, manifest_path)
-                _note(context, opened, state, done.events)
+                _note(context, opened, state, done)
             note_wanted(State.of(project, opened), opened)
             yield from done.events
             if done.failure is not None:
@@ -111,12 +113,12 @@ def models(project: Project, condition: dg.AutomationCondition[Any] | None) -> d
     return dbt_models
 
 
-def _note(context: dg.AssetExecutionContext, deployment: Deployment, state: State, events: Sequence[Any]) -> None:
+def _note(context: dg.AssetExecutionContext, deployment: Deployment, state: State, done: "_Done") -> None:
     """Note which models have been made, from what, and what their blocking tests said of them."""
     now = deployment.clock()
     there = {
         name
-        for event in events
+        for event in done.events
         if isinstance(event, dg.Output | dg.MaterializeResult | dg.AssetMaterialization)
         and (name := _name_of(context, event)) is not None
     }
@@ -128,12 +130,12 @@ def _note(context: dg.AssetExecutionContext, deployment: Deployment, state: Stat
         made[name] = replace(each, checks=[*tests, *([CONTRACT] if name in contracts else [])])
     versions = {name: each.version for name, each in {**deployment.builds.read().made, **made}.items()}
     judged = []
-    for event in events:
-        if not isinstance(event, dg.AssetCheckResult | dg.AssetCheckEvaluation):
+    for event in done.events:
+        if not isinstance(event, _CheckEvent):
             continue
         check = _check_of(event)
         name = str(check.asset_key.to_user_string())
-        if check in blocking and name in versions:
+        if check in blocking and check not in done.open_checks and name in versions:
             # dbt's tests of severity `warn` fail without holding anything back.
             passed = event.passed or event.severity == dg.AssetCheckSeverity.WARN
             said = event.description or f"dbt's test {check.name} found rows"
@@ -147,7 +149,7 @@ def _name_of(context: dg.AssetExecutionContext, event: Any) -> str | None:  # no
     return event.asset_key.to_user_string() if event.asset_key is not None else None
 
 
-def _check_of(result: dg.AssetCheckResult | dg.AssetCheckEvaluation) -> dg.AssetCheckKey:
+def _check_of(result: _CheckEvent) -> dg.AssetCheckKey:
     assert result.asset_key is not None
     assert result.check_name is not None
     return dg.AssetCheckKey(result.asset_key, result.check_name)
@@ -155,9 +157,11 @@ def _check_of(result: dg.AssetCheckResult | dg.AssetCheckEvaluation) -> dg.Asset
 
 @dataclass(frozen=True)
 class _Done:
-    """What an invocation of dbt came to: events for Dagster, and why it failed, if it did."""
+    """What an invocation of dbt came to: events for Dagster, tests that came to no answer, and why it failed, if it
+    did."""
 
     events: Sequence[Any]
+    open_checks: AbstractSet[dg.AssetCheckKey]
     failure: dg.Failure | None
 
 
@@ -201,7 +205,11 @@ def _build(context: dg.AssetExecutionContext, deployment: Deployment, manifest_p
     deployment.notify(f"dbt: {built} models built, {tested} tests run")
     figures = _figures(deployment, chosen.manifest, chosen.dagster_dbt_translator, target)
     events: list[Any] = []
+    open_checks: set[dg.AssetCheckKey] = set()
     for event in messages:
+        unanswered = _is_unanswered(event)
+        if unanswered and result.exception is not None:
+            continue  # dbt itself was stopped; nothing is wrong with the test
         message = DbtCoreCliEventMessage(raw_event=event, event_history_metadata={})
         for dagster_event in message.to_default_asset_events(
             manifest=chosen.manifest,
@@ -213,11 +221,21 @@ def _build(context: dg.AssetExecutionContext, deployment: Deployment, manifest_p
                 mine = figures.get(event["data"]["node_info"]["unique_id"], {})
                 dagster_event = dagster_event.with_metadata({**dagster_event.metadata, **mine})
             events.append(dagster_event)
+            if unanswered and isinstance(dagster_event, _CheckEvent):
+                open_checks.add(_check_of(dagster_event))
     if result.success:
-        return _Done(events, None)
+        return _Done(events, open_checks, None)
     failed = _failed_models(result, chosen.manifest, chosen.dagster_dbt_translator)
     what = _what_failed(result, messages)
-    return _Done(events, dg.Failure(what, metadata={"models": dg.MetadataValue.json(failed)}, allow_retries=False))
+    return _Done(
+        events, open_checks, dg.Failure(what, metadata={"models": dg.MetadataValue.json(failed)}, allow_retries=False)
+    )
+
+
+def _is_unanswered(event: Mapping[str, Any]) -> bool:
+    """Whether a test did not come to an answer: its SQL is broken, or dbt was stopped. It is then asked again."""
+    of_test = event["info"]["name"] == "LogTestResult"
+    return of_test and "error" in (event["data"].get("status"), event["data"]["node_info"].get("node_status"))
 
 
 def _selected(context: dg.AssetExecutionContext, chosen: Any) -> list[str]:  # noqa: ANN401 - of dagster-dbt
