@@ -12,9 +12,7 @@ from dagster._cli.api import _execute_run_command_body as execute_run
 from dagster._cli.utils import get_instance_for_cli
 from dagster._core.code_pointer import ModuleCodePointer
 from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
-from dagster._core.definitions.assets.graph.base_asset_graph import BaseAssetGraph
 from dagster._core.definitions.data_version import DATA_VERSION_TAG
-from dagster._core.definitions.declarative_automation.serialized_objects import AutomationConditionEvaluation
 from dagster._core.definitions.run_request import InstigatorType
 from dagster._core.events import RunFailureReason
 from dagster._core.instance import InstanceRef
@@ -43,8 +41,6 @@ __all__ = [
     "AssetCheckExecutionRecordStatus",
     "AssetGraph",
     "AssetRecord",
-    "AutomationConditionEvaluation",
-    "BaseAssetGraph",
     "CheckRunHealthResult",
     "ConfigurableClassData",
     "InstanceRef",
