@@ -171,7 +171,7 @@ class Builds:
                             db.execute(statement)
                     yield db
                 except BaseException:
-                    with contextlib.suppress(sqlite3.Error):
+                    with contextlib.suppress(sqlite3.Error):  # what stopped us is told, not what it made impossible
                         db.execute("ROLLBACK")
                     raise
                 db.execute("COMMIT")
@@ -179,7 +179,7 @@ class Builds:
             raise StorageError(self._path, str(error)) from error
         except sqlite3.DatabaseError as error:
             # Damaged notes are worth as much as none; what they said is found out again.
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError):  # another process was first
                 self._path.replace(self._path.with_name(f"{self._path.name}.damaged"))
             raise StorageError(self._path, f"{error}; moved away, everything is built again") from error
 

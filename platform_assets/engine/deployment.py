@@ -104,8 +104,8 @@ class Deployment:
 
     def _revisions_told(self) -> Iterator[int]:
         """Revisions that others know of: those of a warehouse that was lost must not be given out again."""
-        for released in self.releases.all()[:1]:
-            yield from released.built_from.values()
+        released = self.releases.current() or next(iter(self.releases.all()), None)
+        yield from released.built_from.values() if released is not None else ()
         for made in self.builds.read().made.values():
             yield from made.revisions.values()
 

@@ -13,7 +13,7 @@ from typing import Final
 import dagster as dg
 
 from platform_assets.engine.deployment import Deployment
-from platform_assets.orchestration.keys import BY_ITSELF_TAG
+from platform_assets.orchestration.keys import BY_ITSELF_TAG, targets_of
 from platform_assets.orchestration.process import DIED_TAG
 from platform_assets.orchestration.project import Project
 from platform_assets.orchestration.state import State
@@ -36,11 +36,9 @@ _INTERVAL_S: Final = 5
 
 @dataclass(frozen=True)
 class Barred:
-    """Why an asset that is out of date is not asked for now. until: when it will be, if that is known; person: whether
-    somebody has to say so."""
+    """Why an asset that is out of date is not asked for now. person: whether somebody has to say so."""
 
     said: str
-    until: datetime | None = None
     person: bool = False
 
 
@@ -65,9 +63,8 @@ class Runs:
 
     def targets(self, run: dg.DagsterRun) -> frozenset[str]:
         """The assets that a run is to make; a whole job's are all."""
-        if run.asset_selection is None and run.asset_check_selection is None:
-            return self.everything
-        return frozenset(key.to_user_string() for key in run.asset_selection or ())
+        asked = targets_of(run)
+        return self.everything if asked is None else frozenset(key.to_user_string() for key in asked)
 
     def making(self, name: str) -> dg.DagsterRun | None:
         """The run under way that is to make the asset, the oldest if there are several."""
@@ -101,7 +98,7 @@ class Runs:
         if now >= until:
             return None
         what = "died" if died else "failed" if failed else "did not make it"
-        return Barred(f"run {last.run_id[:8]} {what}; the next try is at {until:%H:%M:%S} UTC", until)
+        return Barred(f"run {last.run_id[:8]} {what}; the next try is at {until:%H:%M:%S} UTC")
 
 
 def _ended_at(record: dg.RunRecord) -> datetime:

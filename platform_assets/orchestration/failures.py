@@ -19,6 +19,7 @@ from platform_assets.orchestration.dagster_internals import (
     AssetRecord,
     SerializableErrorInfo,
 )
+from platform_assets.orchestration.keys import targets_of
 from platform_assets.orchestration.process import DIED_TAG
 
 Thing = dg.AssetKey | dg.AssetCheckKey
@@ -110,10 +111,9 @@ class Failures:
 
     def targets(self, run: dg.DagsterRun) -> frozenset[dg.AssetKey]:
         """The assets of today that a run is to make; a whole job's are all."""
-        everything = self.graph.materializable_asset_keys
-        if not run.asset_selection and not run.asset_check_selection:
-            return frozenset(everything)
-        return frozenset(run.asset_selection or ()) & everything
+        everything = frozenset(self.graph.materializable_asset_keys)
+        asked = targets_of(run)
+        return everything if asked is None else asked & everything
 
     @cached_property
     def _made(self) -> Mapping[Thing, datetime]:

@@ -41,6 +41,13 @@ def feed_tag(feed: Feed) -> str:
     return f"platform/feed.{feed.name}"
 
 
+def targets_of(run: dg.DagsterRun) -> frozenset[dg.AssetKey] | None:
+    """The assets that a run names to be made; None where it names nothing, which means all."""
+    if not run.asset_selection and not run.asset_check_selection:
+        return None
+    return frozenset(run.asset_selection or ())
+
+
 def mart_key(mart: str) -> dg.AssetKey:
     """The key of the table of the mart that is called so."""
     return dg.AssetKey(["marts", mart])

@@ -6,7 +6,8 @@ ask it. Does not: runs under way or failed (automation.py), storing (engine/buil
 seen, and no Dagster here, so that asking costs nothing.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+import functools
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
@@ -33,7 +34,8 @@ class Held:
 @dataclass(frozen=True)
 class State:
     """What is stored, at one moment. revisions: of the feeds' rows, 0 before the first delivery. unpublished: feeds
-    that were changed by a process that could not tell; arriving: feeds whose first files are about to come in."""
+    that were changed by a process that could not tell; arrives: says of a feed without rows whether its first files are
+    about to come in, looked at only where that is asked."""
 
     project: Project
     built: Built
@@ -41,7 +43,7 @@ class State:
     release: Release | None
     now: datetime
     unpublished: Collection[str] = ()
-    arriving: Collection[str] = ()
+    arrives: Callable[[str], bool] = lambda _: False
     _wanted: dict[str, str] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -49,7 +51,12 @@ class State:
         """As it is now; takes no lock of the warehouse."""
         now = deployment.clock()
         revisions = {feed.name: deployment.revision_published(feed) for feed in deployment.feeds}
-        new = [feed for feed in deployment.feeds if not revisions[feed.name]]
+
+        @functools.cache
+        def arrives(feed: str) -> bool:
+            of = deployment.feed(feed)
+            return any(settled(each, of, now) for each in deployment.pending(of))
+
         return cls(
             project=project,
             built=deployment.builds.read(),
@@ -57,7 +64,7 @@ class State:
             release=deployment.releases.current(),
             now=now,
             unpublished=[feed.name for feed in deployment.feeds if deployment.unpublished(feed)],
-            arriving=[feed.name for feed in new if any(settled(each, feed, now) for each in deployment.pending(feed))],
+            arrives=arrives,
         )
 
     @cached_property
@@ -105,7 +112,7 @@ class State:
                 return "its code has changed since it was made"
             newer = [each for each in node.inputs if made.inputs.get(each) != self.aimed_at(each)]
             return f"{_listed(newer)} changed since it was made" if newer else "it was made while an input had failed"
-        open_checks = [check for check in made.checks if self.verdict(name, check) is None]
+        open_checks = self._unanswered(made)
         return f"{_listed(open_checks)} did not run on it" if open_checks else None
 
     def _unaudited(self, node: Node, feed: Feed) -> str | None:
@@ -120,7 +127,7 @@ class State:
             return "its newest rows are not checked"
         if made.code != node.code:
             return "what it is held to has changed since it was checked"
-        open_checks = [check for check in made.checks if self.verdict(node.name, check) is None]
+        open_checks = self._unanswered(made)
         return f"{_listed(open_checks)} did not run on its newest rows" if open_checks else None
 
     def _unreleased(self) -> str | None:
@@ -139,6 +146,10 @@ class State:
         made = self.built.made.get(name)
         return judged if judged is not None and made is not None and judged.version == made.version else None
 
+    def _unanswered(self, made: Made) -> list[str]:
+        """Blocking checks that have said nothing of the asset as it is now."""
+        return [check for check in made.checks if self.verdict(made.asset, check) is None]
+
     def failing(self, name: str) -> list[Judged]:
         """Blocking checks that failed on the asset as it is now."""
         made = self.built.made.get(name)
@@ -154,7 +165,7 @@ class State:
         if (why := self.outdated(name)) is not None:
             return Held(f"{name} is out of date: {why}", name)
         feed = self.project.nodes[name].feed
-        if feed is not None and feed.name in self.arriving:
+        if feed is not None and not self.revisions.get(feed.name, 0) and self.arrives(feed.name):
             return Held(f"the first files of {feed.name} are about to come in", name)
         return None
 
@@ -223,8 +234,8 @@ class State:
             made = self.built.made.get(name)
             if made is None:
                 return Held(f"{name} is not there, or was made by a run that did not end", name)
-            if (open_check := next((c for c in made.checks if self.verdict(name, c) is None), None)) is not None:
-                return Held(f"{name}:{open_check} did not run on it", name, open_check)
+            if open_checks := self._unanswered(made):
+                return Held(f"{name}:{open_checks[0]} did not run on it", name, open_checks[0])
             inputs = {
                 each: made.inputs.get(each, "") if self.project.nodes[each].feed is not None else self._version(each)
                 for each in node.inputs
