@@ -101,8 +101,9 @@ class Deliveries:
     def missing(self, now: datetime) -> list[Due]:
         """The deliveries that should be there now and are not, the oldest first.
 
-        Those due since the feed began, and the last due even before that. Three months (or two of the cadence's
-        longest gaps) back: what has not come by then is past mending; closed days may be declared.
+        Those due since the feed began; of those before, only the last, and only while nothing newer has come. Three
+        months (or two of the cadence's longest gaps) back: what has not come by then is past mending; closed days may
+        be declared.
         """
         first = self.begun
         if first is None:
@@ -111,7 +112,12 @@ class Deliveries:
         late_since = now - self.feed.delivered.within
         every = self.due(late_since - back, now)
         every = every[: bisect_left(every, late_since, key=lambda each: each.tick)]
-        return [each for each in every if each.met_at is None and (each.late_since >= first or each is every[-1])]
+        newest = self.newest_data or datetime.min.replace(tzinfo=UTC)
+        return [
+            each
+            for each in every
+            if each.met_at is None and (each.late_since >= first or (each is every[-1] and newest <= each.tick))
+        ]
 
     def trailing(self, now: datetime) -> Due | None:
         """The first of the deliveries that are missing up to now; None where the last one due is there."""

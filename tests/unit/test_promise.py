@@ -163,6 +163,19 @@ def test_a_delivery_of_three_days_meets_all_three() -> None:
     assert days_missing([delivery(1, 16), delivery(2, 17, to_day=19)], at(20, 10)) == []
 
 
+@pytest.mark.parametrize("event_time", ["sold_at", None])
+def test_a_feeds_first_delivery_is_fresh_at_any_hour_that_it_comes_at(event_time: str | None) -> None:
+    """What was due before it, and is older than what it brings, is nobody's fault."""
+    feed = replace(DAILY, event_time=event_time)
+    for hour in range(24):
+        came = at(18, hour)
+        first = delivery(1, 18, came=came, covers_from=came, covers_to=came)
+        assert days_missing([first], came + timedelta(minutes=1), feed) == []
+        assert fresh(feed, [first], came + timedelta(minutes=1)).is_fresh
+    old = delivery(1, 10, came=at(18, 12))
+    assert days_missing([old], at(18, 13), DAILY) == [17]
+
+
 def test_a_later_delivery_does_not_stand_in_for_one_that_is_missing() -> None:
     assert days_missing([delivery(1, 16), delivery(2, 18), delivery(3, 19)], at(20, 10)) == [17]
 

@@ -730,6 +730,17 @@ def test_a_parser_that_hangs_bloats_or_crashes_is_stopped_and_the_delivery_refus
     assert set(psutil.Process().children()) <= before
 
 
+def test_a_parser_that_computes_for_too_long_while_we_are_busy_is_said_to_have(tmp_path: Path) -> None:
+    before = set(psutil.Process().children())
+    parser = isolated.Parser(script(tmp_path, "while True: pass"), [], seconds=1, memory=1 << 30)
+    (child,) = set(psutil.Process().children()) - before
+    until = time.monotonic() + 60
+    while child.status() != psutil.STATUS_ZOMBIE and time.monotonic() < until:
+        time.sleep(0.02)
+    with pytest.raises(isolated.Stopped, match="took longer than 1 s"):
+        parser.read(1)
+
+
 def test_the_parser_sees_nothing_of_our_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WAREHOUSE_PASSWORD", "canary")
     code = "import os, sys; sys.stdout.write(repr(sorted(os.environ)))"

@@ -185,13 +185,14 @@ def _confined(parent: int, seconds: int, memory: int) -> None:
     if os.getppid() != parent:  # it died before we asked to be told
         os._exit(1)
     for what, cap in (
-        # Where nothing tells of the parent's death, its processor time ends a parser that hangs.
-        (resource.RLIMIT_CPU, seconds),
         (resource.RLIMIT_AS, memory * _RESERVED),
         (resource.RLIMIT_FSIZE, _BLOCK),  # of what it says when it dies
         (resource.RLIMIT_CORE, 0),
     ):
         resource.setrlimit(what, (cap, cap))
+    # Where nothing tells of the parent's death, its processor time ends a parser that hangs. First by a signal that
+    # says so: where both limits are one, the kernel sends SIGKILL, which may as well be another's.
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
 
 
 if __name__ == "__main__":
