@@ -168,7 +168,7 @@ def test_a_feeds_first_delivery_is_fresh_at_any_hour_that_it_comes_at(event_time
     """What was due before it, and is older than what it brings, is nobody's fault."""
     feed = replace(DAILY, event_time=event_time)
     for hour in range(24):
-        came = at(18, hour)
+        came = at(18, hour + 0.5)
         first = delivery(1, 18, came=came, covers_from=came, covers_to=came)
         assert days_missing([first], came + timedelta(minutes=1), feed) == []
         assert fresh(feed, [first], came + timedelta(minutes=1)).is_fresh
