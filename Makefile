@@ -5,7 +5,7 @@ READY := .venv/.ready
 PEERS := .venv-bench/.ready
 BENCH ?= --write
 
-.PHONY: help setup run ui test test-slow bench lint clean
+.PHONY: help setup run ui test test-slow bench map lint clean
 .DEFAULT_GOAL := help
 
 help: ## Say what there is
@@ -44,6 +44,9 @@ $(PEERS): benchmarks/requirements.txt | $(READY)
 	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-bench
 	@$(BIN)/uv pip install --quiet --python .venv-bench/bin/python -r benchmarks/requirements.txt
 	@touch $(PEERS)
+
+map: $(READY) ## Draw the rooms of the code into docs/architecture.md
+	@$(BIN)/python tests/rooms.py --write
 
 lint: $(READY) ## Format and mend what can be mended
 	@$(BIN)/ruff format .

@@ -26,7 +26,7 @@ import psutil
 from benchmarks.child import cpu_s
 from benchmarks.harness import PROJECT, Failed
 from benchmarks.worlds import BIN, Delivery, Ours, Stock, World, delivery_like, run_command
-from platform_assets.orchestration.automation import UNDER_WAY
+from platform_assets.orchestration.runs.automation import UNDER_WAY
 
 _CYCLE_S: Final = 5.0
 _LOOK_S: Final = 0.02

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.child import Measured
-from platform_assets.engine.contract import Contract, Field
+from platform_assets.engine.contract.model import Contract, Field
 from platform_assets.engine.deployment import Deployment
-from platform_assets.engine.feed import Cadence, Feed, Files, Rejects, hours, seconds
-from platform_assets.engine.ingest import Outcome
+from platform_assets.engine.feed.feed import Cadence, Feed, Files, Rejects, hours, seconds
+from platform_assets.engine.load.ingest import Outcome
 
 _COUNTRIES: Final = ("United Kingdom", "Germany", "France", "EIRE", "Spain", "Norway", "Portugal", "Italy")
 

@@ -2,18 +2,18 @@
 
 import dagster as dg
 
-from platform_assets.orchestration.alerts import alerts_sensor
-from platform_assets.orchestration.automation import automation_sensor, out_of_date
-from platform_assets.orchestration.configured import declared_feeds, declared_marts
 from platform_assets.orchestration.dbt import models
 from platform_assets.orchestration.feeds import delivered, feed_assets
-from platform_assets.orchestration.freshness import mart_freshness_checks
-from platform_assets.orchestration.manifest import current_manifest
 from platform_assets.orchestration.marts import mart_checks
-from platform_assets.orchestration.project import project_of
 from platform_assets.orchestration.release import release_asset
-from platform_assets.orchestration.resources import OpensDeployment
+from platform_assets.orchestration.runs.automation import automation_sensor, out_of_date
+from platform_assets.orchestration.runs.resources import OpensDeployment
 from platform_assets.orchestration.sensors import feed_sensor
+from platform_assets.orchestration.watch.alerts import alerts_sensor
+from platform_assets.orchestration.watch.freshness import mart_freshness_checks
+from platform_assets.project.configured import declared_feeds, declared_marts
+from platform_assets.project.graph import project_of
+from platform_assets.project.manifest import current_manifest
 
 
 def build_definitions(deployment: OpensDeployment | None = None) -> dg.Definitions:

@@ -14,17 +14,17 @@ import duckdb
 import pytest
 from shop import Shop
 
-from platform_assets.engine.builds import Judged
 from platform_assets.engine.deployment import Deployment
-from platform_assets.engine.feed import Cadence, Feed
-from platform_assets.orchestration.automation import automation_sensor, out_of_date
+from platform_assets.engine.feed.feed import Cadence, Feed
+from platform_assets.engine.store.builds import Judged
 from platform_assets.orchestration.feeds import feed_assets
-from platform_assets.orchestration.keys import BY_ITSELF_TAG, raw_key
-from platform_assets.orchestration.project import RELEASE, Node, Project, raw_name
 from platform_assets.orchestration.release import release_asset
-from platform_assets.orchestration.resources import OpensDeployment
+from platform_assets.orchestration.runs.automation import automation_sensor, out_of_date
+from platform_assets.orchestration.runs.keys import BY_ITSELF_TAG, raw_key
+from platform_assets.orchestration.runs.resources import OpensDeployment
 from platform_assets.orchestration.sensors import feed_sensor
-from platform_assets.orchestration.state import State
+from platform_assets.project.graph import RELEASE, Node, Project, raw_name
+from platform_assets.project.state import State
 
 SILENT: Final = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 MODEL: Final = "marts/revenue"

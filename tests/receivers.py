@@ -26,8 +26,8 @@ from typing import Any, Final
 
 from shop import Clock, child, ended
 
-from platform_assets.engine.alerts import Alerts, Problem
-from platform_assets.engine.channels import Routes
+from platform_assets.alerts.channels import Routes
+from platform_assets.alerts.incidents import Alerts, Problem
 
 SOON: Final = timedelta(seconds=20)
 START: Final = datetime(2026, 3, 16, 9, tzinfo=UTC)

@@ -12,14 +12,14 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Final
 
-from platform_assets.engine import failpoint
-from platform_assets.engine.contract import Contract, Field
+from platform_assets.engine.contract.model import Contract, Field
 from platform_assets.engine.deployment import Deployment, FeedStatus
-from platform_assets.engine.feed import Cadence, Feed, Files, hours, seconds
-from platform_assets.engine.ingest import Outcome
-from platform_assets.engine.ledger import Ledger
-from platform_assets.engine.receipts import Receipt
-from platform_assets.engine.warehouse import quote
+from platform_assets.engine.durable import failpoint
+from platform_assets.engine.feed.feed import Cadence, Feed, Files, hours, seconds
+from platform_assets.engine.load.ingest import Outcome
+from platform_assets.engine.store.ledger import Ledger
+from platform_assets.engine.store.receipts import Receipt
+from platform_assets.engine.store.warehouse import quote
 
 HEADER: Final = "sku,quantity,price,sold_at,email"
 
@@ -161,7 +161,7 @@ class Shop:
 
 # A process per fault, forked from one that has already imported the engine but done nothing with it.
 _children = multiprocessing.get_context("forkserver")
-_children.set_forkserver_preload(["shop", "receivers", "platform_assets.engine.readers.csv"])
+_children.set_forkserver_preload(["shop", "receivers", "platform_assets.engine.readers.csv.reader"])
 
 
 def child(act: Callable[..., None], *arguments: object) -> BaseProcess:

@@ -20,9 +20,9 @@ import duckdb
 import psutil
 from deployed import Deployed
 
-from platform_assets.orchestration.automation import UNDER_WAY
-from platform_assets.orchestration.keys import WRITER_POOL
-from platform_assets.orchestration.process import DIED_TAG, PROCESS_TAG, process_is_alive
+from platform_assets.orchestration.runs.automation import UNDER_WAY
+from platform_assets.orchestration.runs.keys import WRITER_POOL
+from platform_assets.orchestration.runs.process import DIED_TAG, PROCESS_TAG, process_is_alive
 
 ROWS: Final = 40
 AWAKE_S: Final = 120

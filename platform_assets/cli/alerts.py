@@ -9,12 +9,12 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from platform_assets.alerts.channels import DEFAULT, moment, variable_of
+from platform_assets.alerts.heartbeat import Heartbeat
+from platform_assets.alerts.incidents import Incident, Telling
 from platform_assets.cli.common import Json, answer, line, show
-from platform_assets.engine.alerts import Incident, Telling
-from platform_assets.engine.channels import DEFAULT, moment, variable_of
-from platform_assets.engine.heartbeat import Heartbeat
 from platform_assets.errors import ConfigurationError
-from platform_assets.orchestration.configured import configured_alerts
+from platform_assets.project.configured import configured_alerts
 
 alerts_app = typer.Typer(help="What is wrong now, and who has been told.\n\nExample: platform alerts --all")
 _FIRST_ASSETS: Final = 3

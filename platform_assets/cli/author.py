@@ -14,16 +14,16 @@ import typer
 
 from platform_assets.cli.common import FIGURES, Json, answer, configured, line, say, show
 from platform_assets.cli.show import feed_app
-from platform_assets.engine.contract import listed
-from platform_assets.engine.draft import draft
-from platform_assets.engine.drift import Drift, compare
-from platform_assets.engine.feed import Feed
-from platform_assets.engine.headers import HeaderSeen, headers
-from platform_assets.engine.proposal import Proposal, propose
-from platform_assets.engine.rehearsal import Rehearsal, rehearse
+from platform_assets.engine.author.draft import draft
+from platform_assets.engine.author.drift import Drift, compare
+from platform_assets.engine.author.headers import HeaderSeen, headers
+from platform_assets.engine.author.proposal import Proposal, propose
+from platform_assets.engine.author.rehearsal import Rehearsal, rehearse
+from platform_assets.engine.contract.model import listed
+from platform_assets.engine.feed.feed import Feed
 from platform_assets.errors import ConfigurationError
-from platform_assets.orchestration.configured import FEEDS_PACKAGE, declared_feeds
-from platform_assets.orchestration.sources import SOURCES_FILE, gained_columns, write_sources
+from platform_assets.project.configured import FEEDS_PACKAGE, declared_feeds
+from platform_assets.project.dbt_sources import SOURCES_FILE, gained_columns, write_sources
 
 contract_app = typer.Typer(no_args_is_help=True, help="Contracts: what feeds promise, against what came.")
 _SHOWN = 5

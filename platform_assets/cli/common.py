@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from platform_assets.engine.deployment import Deployment, FeedStatus
-from platform_assets.orchestration.configured import configured_deployment
+from platform_assets.project.configured import configured_deployment
 from platform_assets.settings import Settings
 
 Json = Annotated[bool, typer.Option("--json", help="Print one line of JSON instead of tables.")]

@@ -1,6 +1,6 @@
 """The verb `promises`: how promises stand this month, and who is to blame.
 
-Belongs here: reading and showing. Does not: judging (engine/promise.py).
+Belongs here: reading and showing. Does not: judging (engine/promises/promise.py).
 """
 
 from datetime import date, datetime, timedelta
@@ -9,14 +9,14 @@ from typing import Annotated, Any
 import typer
 
 from platform_assets.cli.common import Json, answer, line, open_deployment, show
-from platform_assets.engine.ledger import Ledger
-from platform_assets.engine.promise import deliveries
-from platform_assets.engine.promise import promises as judged
-from platform_assets.engine.served import served
-from platform_assets.engine.tally import Promise, long
+from platform_assets.engine.promises.promise import deliveries
+from platform_assets.engine.promises.promise import promises as judged
+from platform_assets.engine.promises.served import served
+from platform_assets.engine.promises.tally import Promise, long
+from platform_assets.engine.store.ledger import Ledger
 from platform_assets.errors import ConfigurationError
-from platform_assets.orchestration.configured import declared_marts
-from platform_assets.orchestration.manifest import mart_needs, mart_owners
+from platform_assets.project.configured import declared_marts
+from platform_assets.project.manifest import mart_needs, mart_owners
 
 
 def promises(

@@ -12,11 +12,11 @@ import typer
 
 from platform_assets.cli.common import FIGURES, Json, answer, configured, line, open_deployment, show
 from platform_assets.engine.deployment import Deployment
-from platform_assets.engine.feed import Feed
-from platform_assets.engine.quarantine import RejectedRow, explain, export, rejected_rows
-from platform_assets.engine.receipts import Receipt
-from platform_assets.engine.replay import Chosen
-from platform_assets.engine.trace import trace as traced
+from platform_assets.engine.feed.feed import Feed
+from platform_assets.engine.load.replay import Chosen
+from platform_assets.engine.load.trace import trace as traced
+from platform_assets.engine.store.quarantine import RejectedRow, explain, export, rejected_rows
+from platform_assets.engine.store.receipts import Receipt
 from platform_assets.errors import ConfigurationError
 
 quarantine_app = typer.Typer(no_args_is_help=True, help="Rows and deliveries that broke their contract.")

@@ -17,19 +17,19 @@ import typer
 
 from platform_assets.cli.common import FIGURES, Json, answer, feed_json, line, newest, open_deployment, say, show
 from platform_assets.engine.deployment import Deployment
-from platform_assets.engine.ledger import Ledger
-from platform_assets.engine.receipts import Receipt
-from platform_assets.engine.release import Release
-from platform_assets.engine.warehouse import quote
+from platform_assets.engine.store.ledger import Ledger
+from platform_assets.engine.store.receipts import Receipt
+from platform_assets.engine.store.release import Release
+from platform_assets.engine.store.warehouse import quote
 from platform_assets.errors import ConfigurationError
-from platform_assets.orchestration.configured import declared_marts
-from platform_assets.orchestration.manifest import current_manifest
-from platform_assets.orchestration.project import project_of, raw_name
-from platform_assets.orchestration.state import State
+from platform_assets.project.configured import declared_marts
+from platform_assets.project.graph import project_of, raw_name
+from platform_assets.project.manifest import current_manifest
+from platform_assets.project.state import State
 from platform_assets.settings import PROJECT, Settings
 
 if TYPE_CHECKING:
-    from platform_assets.orchestration.run import RunOutcome
+    from platform_assets.commands.run import RunOutcome
 
 _PREVIEW_ROWS = 5
 _SHOWN = 10
@@ -55,7 +55,7 @@ def run(as_json: Json = False) -> None:
     if wanted:
         waiting = ", ".join(f"{count} of {name}" for name, count in pending.items() if count)
         say(f"pending files: {waiting}" if waiting else f"to make: {_shortened(wanted)}")
-        from platform_assets.orchestration.run import run_assets
+        from platform_assets.commands.run import run_assets
 
         outcome = run_assets(settings, say, wanted)
     _report(deployment, outcome, before, last, as_json=as_json, took_s=time.monotonic() - began)
@@ -76,7 +76,7 @@ def check(
     Example: platform check "key:marts/*"
     """
     settings, _ = open_deployment()
-    from platform_assets.orchestration.run import run_checks
+    from platform_assets.commands.run import run_checks
 
     outcome = run_checks(settings, selection, say)
     if not outcome.checks and not outcome.failures:
@@ -97,7 +97,7 @@ def ci(
 
     Example: platform ci --junit report.xml
     """
-    from platform_assets.orchestration.ci import run_ci, write_junit
+    from platform_assets.commands.ci import run_ci, write_junit
 
     cases = run_ci(days, say)
     write_junit(cases, junit)
@@ -187,7 +187,7 @@ def ui(
     Example: platform ui --port 3001
     """
     settings = _prepared()
-    from platform_assets.orchestration.instance import open_instance
+    from platform_assets.orchestration.runs.instance import open_instance
 
     open_instance(settings).dispose()  # rid of runs that died with their machine, before anything new is asked for
     say(f"http://127.0.0.1:{port}  (Ctrl-C ends it; copy a file into {settings.landing} and watch)")
@@ -197,7 +197,7 @@ def ui(
 
 
 def _prepared() -> Settings:
-    from platform_assets.orchestration.instance import prepare_dagster_home
+    from platform_assets.orchestration.runs.instance import prepare_dagster_home
 
     settings, _ = open_deployment()
     settings.landing.mkdir(parents=True, exist_ok=True)

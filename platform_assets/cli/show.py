@@ -10,11 +10,11 @@ from typing import Annotated
 import typer
 
 from platform_assets.cli.common import FIGURES, Json, answer, configured, feed_json, line, newest, open_deployment, show
-from platform_assets.engine.contract import columns_of, listed
-from platform_assets.engine.feed import feed_named
-from platform_assets.engine.rehearsal import feed_of, rehearse
-from platform_assets.orchestration.configured import declared_feeds
-from platform_assets.orchestration.sources import SOURCES_FILE, gained_columns, sources_agree, write_sources
+from platform_assets.engine.author.rehearsal import feed_of, rehearse
+from platform_assets.engine.contract.model import columns_of, listed
+from platform_assets.engine.feed.feed import feed_named
+from platform_assets.project.configured import declared_feeds
+from platform_assets.project.dbt_sources import SOURCES_FILE, gained_columns, sources_agree, write_sources
 
 _SHOWN = 10
 
@@ -174,7 +174,7 @@ def why(
     Example: platform why marts/daily_sales
     """
     settings, deployment = configured()
-    from platform_assets.orchestration.run import ask_why
+    from platform_assets.commands.run import ask_why
 
     key, reasons = ask_why(settings, deployment, asset)
     first, *others = reasons

@@ -13,21 +13,21 @@ from typing import Final
 
 import duckdb
 
-from platform_assets.engine.archive import Archive
-from platform_assets.engine.builds import Builds
-from platform_assets.engine.feed import Feed, Retention, feed_named
-from platform_assets.engine.ingest import Intake, Outcome, grouped
-from platform_assets.engine.landing import Arrival, Look, look, look_again, settled
-from platform_assets.engine.ledger import Ledger, Totals
-from platform_assets.engine.promise import fresh
-from platform_assets.engine.published import Published
-from platform_assets.engine.receipts import Receipt
-from platform_assets.engine.release import Releases
-from platform_assets.engine.replay import components, stale
-from platform_assets.engine.retention import expire
-from platform_assets.engine.tables import FeedTables
-from platform_assets.engine.tally import Freshness
-from platform_assets.engine.warehouse import Warehouse
+from platform_assets.engine.archive.archive import Archive
+from platform_assets.engine.feed.feed import Feed, Retention, feed_named
+from platform_assets.engine.load.ingest import Intake, Outcome, grouped
+from platform_assets.engine.load.replay import components, stale
+from platform_assets.engine.load.retention import expire
+from platform_assets.engine.promises.promise import fresh
+from platform_assets.engine.promises.tally import Freshness
+from platform_assets.engine.sources.landing import Arrival, Look, look, look_again, settled
+from platform_assets.engine.store.builds import Builds
+from platform_assets.engine.store.ledger import Ledger, Totals
+from platform_assets.engine.store.published import Published
+from platform_assets.engine.store.receipts import Receipt
+from platform_assets.engine.store.release import Releases
+from platform_assets.engine.store.tables import FeedTables
+from platform_assets.engine.store.warehouse import Warehouse
 from platform_assets.errors import PlatformError, ReplayRefused
 
 _A_MOMENT: Final = timedelta(seconds=3)

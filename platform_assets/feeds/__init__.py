@@ -1,1 +1,4 @@
-"""What this deployment ingests: one file per source system. Delete a file to remove its feeds, add one to add them."""
+"""What this deployment ingests: one file per source system.
+
+Belongs here: declarations, made of `platform_assets` alone. Deleting a file removes its feeds, adding one adds them.
+"""

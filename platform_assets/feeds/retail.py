@@ -6,8 +6,7 @@ Belongs here: what the retailer delivers and promises. Does not: how it is inges
 from datetime import date, datetime
 from decimal import Decimal
 
-from platform_assets.engine.contract import Contract, Field
-from platform_assets.engine.feed import Cadence, Feed, Files, Rejects, hours
+from platform_assets import Cadence, Contract, Feed, Field, Files, Rejects, hours
 
 
 class OrderLines(Contract):

@@ -6,8 +6,7 @@ Belongs here: contracts of marts. Does not: how they are computed (dbt_project/m
 from datetime import date, datetime
 from decimal import Decimal
 
-from platform_assets.engine.contract import Contract, Field
-from platform_assets.engine.mart import Mart
+from platform_assets import Contract, Field, Mart
 
 _LINE_KINDS = ["sale", "return", "cancellation", "adjustment", "write_off"]
 

@@ -10,10 +10,10 @@ from typing import Any, Final
 import dagster as dg
 
 from platform_assets.engine.deployment import Deployment, FeedStatus
-from platform_assets.engine.feed import Feed
-from platform_assets.engine.receipts import Receipt
-from platform_assets.engine.tables import FeedTables
-from platform_assets.orchestration.keys import quarantine_key
+from platform_assets.engine.feed.feed import Feed
+from platform_assets.engine.store.receipts import Receipt
+from platform_assets.engine.store.tables import FeedTables
+from platform_assets.orchestration.runs.keys import quarantine_key
 
 _SHOWN: Final = 20
 _BARS: Final = "▁▂▃▄▅▆▇█"

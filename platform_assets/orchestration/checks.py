@@ -10,22 +10,22 @@ from typing import Any, Final
 
 import dagster as dg
 
-from platform_assets.engine.contract import listed
+from platform_assets.engine.anomalies.profile import Profiles
+from platform_assets.engine.anomalies.profile import judge as judge_values
+from platform_assets.engine.anomalies.volume import judge
+from platform_assets.engine.contract.model import listed
 from platform_assets.engine.deployment import Deployment
-from platform_assets.engine.feed import Feed
-from platform_assets.engine.ledger import Ledger
-from platform_assets.engine.profile import Profiles
-from platform_assets.engine.profile import judge as judge_values
-from platform_assets.engine.promise import fresh
-from platform_assets.engine.published import NEWEST
-from platform_assets.engine.quarantine import RejectedRow, rejected_samples
-from platform_assets.engine.receipts import Receipt
-from platform_assets.engine.tables import FeedTables
-from platform_assets.engine.volume import judge
+from platform_assets.engine.feed.feed import Feed
+from platform_assets.engine.promises.promise import fresh
+from platform_assets.engine.store.ledger import Ledger
+from platform_assets.engine.store.published import NEWEST
+from platform_assets.engine.store.quarantine import RejectedRow, rejected_samples
+from platform_assets.engine.store.receipts import Receipt
+from platform_assets.engine.store.tables import FeedTables
 from platform_assets.orchestration.account import inert, receipts_table
-from platform_assets.orchestration.freshness import FRESH, freshness_result
-from platform_assets.orchestration.keys import raw_key
-from platform_assets.orchestration.runbooks import of_check, shown
+from platform_assets.orchestration.runs.keys import raw_key
+from platform_assets.orchestration.watch.freshness import FRESH, freshness_result
+from platform_assets.orchestration.watch.runbooks import of_check, shown
 
 _SHOWN: Final = 20
 _SAMPLES: Final = 10

@@ -15,7 +15,7 @@ import dagster as dg
 import duckdb
 from dagster_dbt import DagsterDbtTranslator
 
-from platform_assets.orchestration.dbt_internals import EventHistoryMetadata, traced_columns
+from platform_assets.orchestration.runs.dbt_internals import EventHistoryMetadata, traced_columns
 
 _KEPT: Final = "lineage.json"
 # Table -> column -> type, in the table's order; tables by (schema, name).

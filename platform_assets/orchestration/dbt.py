@@ -19,20 +19,23 @@ import duckdb
 import orjson
 from dagster_dbt import DagsterDbtTranslator, DbtProject, dbt_assets
 
-from platform_assets.engine.builds import Judged
 from platform_assets.engine.deployment import Deployment
-from platform_assets.engine.promise import fresh
-from platform_assets.engine.warehouse import attach, quote
-from platform_assets.orchestration.automation import note_wanted
+from platform_assets.engine.promises.promise import fresh
+from platform_assets.engine.store.builds import Judged
+from platform_assets.engine.store.warehouse import attach, quote
 from platform_assets.orchestration.columns import Columns, built_tables
-from platform_assets.orchestration.configured import declared_marts
-from platform_assets.orchestration.dbt_internals import (
+from platform_assets.orchestration.marts import CONTRACT
+from platform_assets.orchestration.runs.automation import note_wanted
+from platform_assets.orchestration.runs.dbt_internals import (
     DbtCoreCliEventMessage,
     get_asset_check_key_for_test,
     get_updated_cli_invocation_params_for_context,
 )
-from platform_assets.orchestration.keys import WRITER_POOL, mart_key, raw_key
-from platform_assets.orchestration.manifest import (
+from platform_assets.orchestration.runs.keys import WRITER_POOL, mart_key, raw_key
+from platform_assets.orchestration.runs.resources import DeploymentResource
+from platform_assets.project.configured import declared_marts
+from platform_assets.project.graph import Project
+from platform_assets.project.manifest import (
     asset_name,
     current_manifest,
     dbt_places,
@@ -40,10 +43,7 @@ from platform_assets.orchestration.manifest import (
     parsed_manifest,
     reached,
 )
-from platform_assets.orchestration.marts import CONTRACT
-from platform_assets.orchestration.project import Project
-from platform_assets.orchestration.resources import DeploymentResource
-from platform_assets.orchestration.state import State
+from platform_assets.project.state import State
 
 _LEDGER_SOURCE: Final = "platform"
 _LEFTOVERS: Final = ("__dbt_tmp", "__dbt_backup")

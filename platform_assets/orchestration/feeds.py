@@ -10,18 +10,17 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from platform_assets.engine.builds import Judged, Made
-from platform_assets.engine.contract import columns_of, listed
+from platform_assets.engine.contract.model import columns_of, listed
 from platform_assets.engine.deployment import Deployment, FeedStatus
-from platform_assets.engine.feed import Feed
-from platform_assets.engine.replay import Chosen
+from platform_assets.engine.feed.feed import Feed
+from platform_assets.engine.load.replay import Chosen
+from platform_assets.engine.store.builds import Judged, Made
 from platform_assets.errors import ConfigurationError
 from platform_assets.orchestration.account import Account
-from platform_assets.orchestration.automation import note_wanted
 from platform_assets.orchestration.checks import check_specs, evaluated
-from platform_assets.orchestration.dagster_internals import DATA_VERSION_TAG
-from platform_assets.orchestration.delivered import newest_delivered, policy_of
-from platform_assets.orchestration.keys import (
+from platform_assets.orchestration.runs.automation import note_wanted
+from platform_assets.orchestration.runs.dagster_internals import DATA_VERSION_TAG
+from platform_assets.orchestration.runs.keys import (
     BY_ITSELF_TAG,
     WRITER_POOL,
     deliveries_key,
@@ -29,9 +28,10 @@ from platform_assets.orchestration.keys import (
     quarantine_key,
     raw_key,
 )
-from platform_assets.orchestration.project import Project, raw_name
-from platform_assets.orchestration.resources import DeploymentResource
-from platform_assets.orchestration.state import State
+from platform_assets.orchestration.runs.resources import DeploymentResource
+from platform_assets.orchestration.watch.delivered import newest_delivered, policy_of
+from platform_assets.project.graph import Project, raw_name
+from platform_assets.project.state import State
 
 
 class Intake(dg.Config):

@@ -8,12 +8,13 @@ from typing import Any, Final
 
 import dagster as dg
 
-from platform_assets.engine.builds import Judged
-from platform_assets.engine.contract import columns_of, describe
-from platform_assets.engine.mart import Mart, MartReport, check_marts
-from platform_assets.orchestration.keys import WRITER_POOL, mart_key
-from platform_assets.orchestration.resources import DeploymentResource
-from platform_assets.orchestration.runbooks import of_check, shown
+from platform_assets.engine.contract.model import columns_of, describe
+from platform_assets.engine.feed.mart import Mart
+from platform_assets.engine.store.builds import Judged
+from platform_assets.engine.store.marts import MartReport, check_marts
+from platform_assets.orchestration.runs.keys import WRITER_POOL, mart_key
+from platform_assets.orchestration.runs.resources import DeploymentResource
+from platform_assets.orchestration.watch.runbooks import of_check, shown
 
 CONTRACT: Final = "contract"
 

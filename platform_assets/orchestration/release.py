@@ -1,7 +1,7 @@
 """The release in Dagster: made when every mart is built and every blocking check above it has passed.
 
 Belongs here: making one in a run, and what Dagster hears of it. Does not: whether the marts are fit (state.py), making
-a release (engine/release.py).
+a release (engine/store/release.py).
 """
 
 from collections.abc import Iterator
@@ -9,13 +9,13 @@ from typing import Any
 
 import dagster as dg
 
-from platform_assets.engine.release import Label
+from platform_assets.engine.store.release import Label
 from platform_assets.errors import ReleaseRefused
-from platform_assets.orchestration.automation import Runs
-from platform_assets.orchestration.keys import BY_ITSELF_TAG, RELEASE_KEY, WRITER_POOL
-from platform_assets.orchestration.project import RELEASE, Project
-from platform_assets.orchestration.resources import DeploymentResource
-from platform_assets.orchestration.state import Held, State
+from platform_assets.orchestration.runs.automation import Runs
+from platform_assets.orchestration.runs.keys import BY_ITSELF_TAG, RELEASE_KEY, WRITER_POOL
+from platform_assets.orchestration.runs.resources import DeploymentResource
+from platform_assets.project.graph import RELEASE, Project
+from platform_assets.project.state import Held, State
 
 
 def release_asset(project: Project, condition: dg.AutomationCondition[Any] | None) -> dg.AssetsDefinition:

@@ -10,15 +10,15 @@ from typing import Any, Final
 
 import dagster as dg
 
-from platform_assets.engine import failpoint
-from platform_assets.engine.feed import Feed
-from platform_assets.engine.landing import Arrival, settled
-from platform_assets.orchestration.automation import UNDER_WAY, asked_for, barred, keys_of
-from platform_assets.orchestration.keys import BY_ITSELF_TAG, feed_tag, quarantine_key, raw_key, sensor_name
-from platform_assets.orchestration.process import DIED_TAG
-from platform_assets.orchestration.project import Project, raw_name
-from platform_assets.orchestration.resources import OpensDeployment
-from platform_assets.orchestration.state import State
+from platform_assets.engine.durable import failpoint
+from platform_assets.engine.feed.feed import Feed
+from platform_assets.engine.sources.landing import Arrival, settled
+from platform_assets.orchestration.runs.automation import UNDER_WAY, asked_for, barred, keys_of
+from platform_assets.orchestration.runs.keys import BY_ITSELF_TAG, feed_tag, quarantine_key, raw_key, sensor_name
+from platform_assets.orchestration.runs.process import DIED_TAG
+from platform_assets.orchestration.runs.resources import OpensDeployment
+from platform_assets.project.graph import Project, raw_name
+from platform_assets.project.state import State
 
 _SENSOR_INTERVAL_S: Final = 5
 _MOST_FILES: Final = 1_000

@@ -14,8 +14,8 @@ from test_tutorial import PROJECT, blocks
 from typer.testing import CliRunner
 
 from platform_assets.cli import app
-from platform_assets.engine.failpoint import POINTS
-from platform_assets.engine.receipts import Receipt
+from platform_assets.engine.durable.failpoint import POINTS
+from platform_assets.engine.store.receipts import Receipt
 
 PAGES: Final = (PROJECT / "README.md", PROJECT / "CHANGELOG.md", *sorted((PROJECT / "docs").rglob("*.md")))
 _NAMES: Final = [page.relative_to(PROJECT).as_posix() for page in PAGES]

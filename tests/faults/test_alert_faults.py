@@ -33,7 +33,7 @@ from receivers import (
 )
 from shop import child, ended
 
-from platform_assets.engine import wire
+from platform_assets.alerts import wire
 from platform_assets.errors import AlertsUnreadable, StorageError
 
 OPENED = f"opened {PROBLEM.key}"

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from shop import HEADER, SALES, Shop, child, ended, ingest_in_child, numbered, sales
 
-from platform_assets.engine.contract import Contract, Field
-from platform_assets.engine.feed import Files, seconds
-from platform_assets.engine.formats import Csv
-from platform_assets.engine.warehouse import quote
+from platform_assets.engine.contract.model import Contract, Field
+from platform_assets.engine.feed.feed import Files, seconds
+from platform_assets.engine.feed.formats import Csv
+from platform_assets.engine.store.warehouse import quote
 
 MOST_RSS_MB = 500
 

@@ -16,12 +16,12 @@ import pytest
 from modelled import project_of_shop
 from shop import SALES, Shop, child, ended, numbered, sales
 
-from platform_assets.engine import failpoint
-from platform_assets.engine.archive import Archive
-from platform_assets.engine.feed import Files, seconds
-from platform_assets.engine.landing import arrivals
-from platform_assets.engine.published import Published
-from platform_assets.engine.slots import Slot, Slots
+from platform_assets.engine.archive.archive import Archive
+from platform_assets.engine.durable import failpoint
+from platform_assets.engine.feed.feed import Files, seconds
+from platform_assets.engine.sources.landing import arrivals
+from platform_assets.engine.store.published import Published
+from platform_assets.engine.store.slots import Slot, Slots
 from platform_assets.errors import ConfigurationError, DeliveryUnfinished
 from platform_assets.orchestration.sensors import feed_sensor
 
@@ -166,7 +166,7 @@ def known(shop: Shop, files: int, new: int) -> None:
 
 def tick(shop: Shop, monkeypatch: pytest.MonkeyPatch, cursor: str | None = None) -> dg.SensorResult | dg.SkipReason:
     """What the feed's sensor says now."""
-    monkeypatch.setattr("platform_assets.orchestration.resources.OpensDeployment.look", lambda _: shop.deployment)
+    monkeypatch.setattr("platform_assets.orchestration.runs.resources.OpensDeployment.look", lambda _: shop.deployment)
     with dg.DagsterInstance.ephemeral() as instance:
         sensor = feed_sensor(shop.feed, project_of_shop(shop.feed))
         said = sensor(dg.build_sensor_context(instance=instance, cursor=cursor))

@@ -12,7 +12,7 @@ import pytest
 from machine import rounds
 from shop import Shop, child, ended, ingest_in_child, numbered
 
-from platform_assets.engine.failpoint import POINTS
+from platform_assets.engine.durable.failpoint import POINTS
 from platform_assets.errors import ReleaseRefused
 
 FILES = 6

@@ -20,8 +20,8 @@ import pytest
 from deployed import PROJECT
 from tree import BUILT_S, Tree
 
-from platform_assets.orchestration.automation import UNDER_WAY
-from platform_assets.orchestration.process import PROCESS_TAG
+from platform_assets.orchestration.runs.automation import UNDER_WAY
+from platform_assets.orchestration.runs.process import PROCESS_TAG
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 ADDED: Final = "select stock_code, count(*) as lines from {{ ref('fct_order_lines') }} group by stock_code"

@@ -14,8 +14,8 @@ import duckdb
 import pytest
 from shop import Shop, child, ended, ingest_in_child, numbered, sales
 
-from platform_assets.engine.archive import Archive
-from platform_assets.engine.landing import arrivals
+from platform_assets.engine.archive.archive import Archive
+from platform_assets.engine.sources.landing import arrivals
 from platform_assets.errors import DeliveryUnfinished, StorageError, WarehouseBusy, WarehouseUnreadable
 
 STORAGE_ERROR, REFUSED = 3, 4

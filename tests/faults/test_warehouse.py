@@ -13,12 +13,12 @@ import pytest
 from modelled import project_of_shop
 from shop import SALES, Shop, child, ended, ingest_in_child, numbered, sales
 
-from platform_assets.engine import warehouse
 from platform_assets.engine.deployment import Deployment
-from platform_assets.engine.feed import Files, Volume, seconds
+from platform_assets.engine.feed.feed import Files, Volume, seconds
+from platform_assets.engine.store import warehouse
 from platform_assets.errors import StorageError
 from platform_assets.orchestration.feeds import feed_assets
-from platform_assets.orchestration.resources import OpensDeployment
+from platform_assets.orchestration.runs.resources import OpensDeployment
 
 FAILED_AS_IT_SHOULD = 3
 

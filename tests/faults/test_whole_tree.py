@@ -16,7 +16,7 @@ import pytest
 from machine import rounds
 from tree import TAKEN_IN_S, Tree
 
-from platform_assets.orchestration.process import PROCESS_TAG
+from platform_assets.orchestration.runs.process import PROCESS_TAG
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

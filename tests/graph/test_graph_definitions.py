@@ -16,15 +16,15 @@ from dagster._core.definitions.freshness import CronFreshnessPolicy
 from deployed import PROJECT
 
 from platform_assets.definitions import build_definitions
-from platform_assets.engine.contract import LINEAGE, columns_of
+from platform_assets.engine.author.drift import compare
+from platform_assets.engine.contract.model import LINEAGE, columns_of
 from platform_assets.engine.deployment import Deployment
-from platform_assets.engine.drift import compare
-from platform_assets.engine.feed import Feed
-from platform_assets.engine.mart import Mart
-from platform_assets.engine.tables import FeedTables
-from platform_assets.orchestration.configured import declared_feeds, declared_marts
-from platform_assets.orchestration.keys import WRITER_POOL, deliveries_key, quarantine_key, raw_key
-from platform_assets.orchestration.sources import SOURCES_FILE, sources_agree
+from platform_assets.engine.feed.feed import Feed
+from platform_assets.engine.feed.mart import Mart
+from platform_assets.engine.store.tables import FeedTables
+from platform_assets.orchestration.runs.keys import WRITER_POOL, deliveries_key, quarantine_key, raw_key
+from platform_assets.project.configured import declared_feeds, declared_marts
+from platform_assets.project.dbt_sources import SOURCES_FILE, sources_agree
 
 FEEDS: Final = declared_feeds()
 MARTS: Final = declared_marts()
@@ -236,8 +236,8 @@ def test_one_contract_feeds_validation_raw_source_docs_and_drift_report(feed: Fe
 STOCK: Final = '''
 """Counts of a warehouse."""
 
-from platform_assets.engine.contract import Contract, Field
-from platform_assets.engine.feed import Cadence, Feed, Files, hours
+from platform_assets.engine.contract.model import Contract, Field
+from platform_assets.engine.feed.feed import Cadence, Feed, Files, hours
 
 
 class Stock(Contract):
@@ -270,7 +270,7 @@ def test_a_file_more_or_less_is_a_feed_more_or_less(tmp_path: Path, monkeypatch:
 
     def derived(package: str) -> tuple[set[str], set[str], set[str]]:
         """Assets that are made here, checks and sensors."""
-        monkeypatch.setattr("platform_assets.orchestration.configured.FEEDS_PACKAGE", package)
+        monkeypatch.setattr("platform_assets.project.configured.FEEDS_PACKAGE", package)
         made = build_definitions()
         graph = made.resolve_asset_graph()
         return (

@@ -7,7 +7,7 @@ import dagster as dg
 import pytest
 from deployed import Deployed
 
-from platform_assets.orchestration.keys import WRITER_POOL
+from platform_assets.orchestration.runs.keys import WRITER_POOL
 
 SILENCE_S = 100
 

@@ -26,11 +26,11 @@ from deployed import PROJECT, Deployed
 from machine import rounds
 
 from platform_assets.definitions import build_definitions
-from platform_assets.orchestration.instance import prepare_dagster_home, reconcile
-from platform_assets.orchestration.keys import WRITER_POOL
-from platform_assets.orchestration.launcher import WarmRunLauncher, code_digest
-from platform_assets.orchestration.process import DIED_TAG, PROCESS_TAG, process_is_alive, process_name
-from platform_assets.orchestration.warm import other_threads
+from platform_assets.orchestration.runs.instance import prepare_dagster_home, reconcile
+from platform_assets.orchestration.runs.keys import WRITER_POOL
+from platform_assets.orchestration.runs.launcher import WarmRunLauncher, code_digest
+from platform_assets.orchestration.runs.process import DIED_TAG, PROCESS_TAG, process_is_alive, process_name
+from platform_assets.orchestration.runs.warm import other_threads
 from platform_assets.settings import Settings
 
 CUSTOMERS: Final = dg.AssetKey(["raw", "retail", "customers"])

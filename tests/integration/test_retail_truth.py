@@ -13,8 +13,8 @@ import pytest
 from machine import RETAIL
 
 from platform_assets.engine.deployment import Deployment
-from platform_assets.engine.feed import with_files
-from platform_assets.engine.receipts import Receipt
+from platform_assets.engine.feed.feed import with_files
+from platform_assets.engine.store.receipts import Receipt
 from platform_assets.feeds.retail import ORDER_LINES
 
 pytestmark = [

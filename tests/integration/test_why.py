@@ -14,18 +14,18 @@ from deployed import Deployed
 from modelled import MODEL, Modelled, modelled
 from shop import Shop, sales
 
+from platform_assets.alerts.incidents import Problem
 from platform_assets.definitions import build_definitions
-from platform_assets.engine.alerts import Problem
 from platform_assets.engine.deployment import Deployment
-from platform_assets.orchestration.configured import declared_feeds, declared_marts
-from platform_assets.orchestration.freshness import Standing
-from platform_assets.orchestration.instance import reconcile
-from platform_assets.orchestration.manifest import current_manifest
-from platform_assets.orchestration.observed import Observed
-from platform_assets.orchestration.problems import everything
-from platform_assets.orchestration.project import RELEASE, project_of, raw_name
-from platform_assets.orchestration.state import State
-from platform_assets.orchestration.why import Reason, asset_named, why
+from platform_assets.orchestration.runs.instance import reconcile
+from platform_assets.orchestration.watch.freshness import Standing
+from platform_assets.orchestration.watch.observed import Observed
+from platform_assets.orchestration.watch.problems import everything
+from platform_assets.orchestration.watch.why import Reason, asset_named, why
+from platform_assets.project.configured import declared_feeds, declared_marts
+from platform_assets.project.graph import RELEASE, project_of, raw_name
+from platform_assets.project.manifest import current_manifest
+from platform_assets.project.state import State
 
 SALES = "retail/order_lines/2026-03-17.csv"
 

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from receivers import PROBLEM, SOON, START, Desk, Webhook, about, here, post_office, webhook
 
-from platform_assets.engine.alerts import KEPT, REMIND_AFTER, RUNBOOKS, Problem
-from platform_assets.engine.channels import Message, Routes, spoken, variable_of
+from platform_assets.alerts.channels import Message, Routes, spoken, variable_of
+from platform_assets.alerts.incidents import KEPT, REMIND_AFTER, RUNBOOKS, Problem
 from platform_assets.errors import ConfigurationError
 
 RUNBOOK_PAGES = Path(__file__).parents[2] / "docs" / "runbooks"

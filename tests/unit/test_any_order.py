@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from shop import SALES, Shop, child, ended, ingest_in_child, sales
 
 from platform_assets.engine.deployment import Deployment
-from platform_assets.engine.feed import Files, seconds
+from platform_assets.engine.feed.feed import Files, seconds
 
 Policy = Literal["reject", "latest", "allow"]
 

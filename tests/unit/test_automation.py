@@ -9,9 +9,9 @@ import pytest
 from modelled import MODEL, Modelled, modelled, storage
 from shop import Shop, sales
 
-from platform_assets.engine.feed import Cadence, Rejects, seconds
-from platform_assets.orchestration.process import DIED_TAG
-from platform_assets.orchestration.project import RELEASE, raw_name
+from platform_assets.engine.feed.feed import Cadence, Rejects, seconds
+from platform_assets.orchestration.runs.process import DIED_TAG
+from platform_assets.project.graph import RELEASE, raw_name
 
 SUCCESS, FAILURE, CANCELED = dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED
 

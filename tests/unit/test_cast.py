@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from platform_assets.engine.contract import ISO, Contract, Field, Since, columns_of
-from platform_assets.engine.validate import judge
+from platform_assets.engine.contract.model import ISO, Contract, Field, Since, columns_of
+from platform_assets.engine.contract.validate import judge
 
 
 class Strict(Contract):

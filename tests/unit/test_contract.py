@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from platform_assets.engine.contract import Contract, Field, Since, columns_of, match_header, version_of
+from platform_assets.engine.contract.model import Contract, Field, Since, columns_of, match_header, version_of
 from platform_assets.errors import ContractError, DeliveryRefused
 
 

@@ -17,12 +17,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from shop import SALES
 
-from platform_assets.engine.due import Deliveries
-from platform_assets.engine.feed import Cadence, Feed, hours
-from platform_assets.engine.receipts import Receipt
-from platform_assets.engine.ticks import later
-from platform_assets.orchestration.delivered import newest_delivered, policy_of, tell_delivered
+from platform_assets.engine.feed.feed import Cadence, Feed, hours
+from platform_assets.engine.feed.ticks import later
+from platform_assets.engine.promises.due import Deliveries
+from platform_assets.engine.store.receipts import Receipt
 from platform_assets.orchestration.feeds import delivered
+from platform_assets.orchestration.watch.delivered import newest_delivered, policy_of, tell_delivered
 
 # 2026-03-09 is a Monday; the 12th is closed.
 WORKING_DAYS: Final = replace(

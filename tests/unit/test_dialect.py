@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from platform_assets.engine.formats import Csv
-from platform_assets.engine.readers.dialect import SAMPLE, detect
+from platform_assets.engine.feed.formats import Csv
+from platform_assets.engine.readers.csv.dialect import SAMPLE, detect
 from platform_assets.errors import DeliveryRefused
 
 

@@ -9,12 +9,12 @@ import pytest
 import yaml
 from shop import SALES, Sales, Shop, sales
 
-from platform_assets.engine.contract import Contract, Field, columns_of
-from platform_assets.engine.drift import ColumnSeen, Drift, compare
-from platform_assets.engine.feed import Rejects
-from platform_assets.engine.headers import HeaderSeen, headers
+from platform_assets.engine.author.drift import ColumnSeen, Drift, compare
+from platform_assets.engine.author.headers import HeaderSeen, headers
+from platform_assets.engine.contract.model import Contract, Field, columns_of
+from platform_assets.engine.feed.feed import Rejects
 from platform_assets.errors import ContractError
-from platform_assets.orchestration.sources import gained_columns, sources_agree, sources_yaml, write_sources
+from platform_assets.project.dbt_sources import gained_columns, sources_agree, sources_yaml, write_sources
 
 WIDER: Final = "sku,quantity,price,sold_at,email,Channel"
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from platform_assets.orchestration.observed import Observed
-from platform_assets.orchestration.process import DIED_TAG
+from platform_assets.orchestration.runs.process import DIED_TAG
+from platform_assets.orchestration.watch.observed import Observed
 
 SILENT: Final = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 CHAIN: Final = ("a", "b", "c")

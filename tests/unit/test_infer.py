@@ -18,14 +18,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from machine import RETAIL
 
-from platform_assets.engine.contract import columns_of
-from platform_assets.engine.draft import draft, field_line
-from platform_assets.engine.feed import Feed
-from platform_assets.engine.formats import Csv
-from platform_assets.engine.infer import Profile, names_for, profile_of
-from platform_assets.engine.proposal import Proposal, propose
-from platform_assets.engine.receipts import Receipt
-from platform_assets.engine.rehearsal import rehearse
+from platform_assets.engine.author.draft import draft, field_line
+from platform_assets.engine.author.infer import Profile, names_for, profile_of
+from platform_assets.engine.author.proposal import Proposal, propose
+from platform_assets.engine.author.rehearsal import rehearse
+from platform_assets.engine.contract.model import columns_of
+from platform_assets.engine.feed.feed import Feed
+from platform_assets.engine.feed.formats import Csv
+from platform_assets.engine.store.receipts import Receipt
 from platform_assets.errors import ConfigurationError, DeliveryRefused
 
 PROJECT: Final = Path(__file__).parents[2]
@@ -306,8 +306,8 @@ def test_a_feed_is_added_behind_what_its_module_has(tmp_path: Path) -> None:
     second = propose(tmp_path / "b.csv", landing=tmp_path, name="shelf", origin="retail")
     both = draft(second, after)
     well_formed(both)
-    assert "from platform_assets.engine.formats import Csv\n" in both
-    assert both.replace("from platform_assets.engine.formats import Csv\n", "").startswith(after)
+    assert "from platform_assets.engine.feed.formats import Csv\n" in both
+    assert both.replace("from platform_assets.engine.feed.formats import Csv\n", "").startswith(after)
 
 
 @pytest.mark.parametrize(
@@ -330,7 +330,7 @@ def test_imports_find_their_place_in_any_module(tmp_path: Path) -> None:
     for module in (
         '"""Shop."""\n',
         '"""Shop."""\n\nfrom datetime import timedelta\n\nDAY = timedelta(1)\n',
-        '"""Shop."""\n\nfrom platform_assets.engine.feed import hours\n\nDAY = hours(24)\n',
+        '"""Shop."""\n\nfrom platform_assets.engine.feed.feed import hours\n\nDAY = hours(24)\n',
         '"""Shop."""\n\nimport json\n\nDAY = json.dumps(1)\n',
     ):
         well_formed(draft(proposed, module))

@@ -11,10 +11,10 @@ from zoneinfo import ZoneInfo
 import pytest
 from shop import HEADER, SALES, Clock, Sales, Shop, numbered, sales
 
-from platform_assets.engine import ingest
-from platform_assets.engine import rows as engine
-from platform_assets.engine.contract import Contract, Field
-from platform_assets.engine.feed import Cadence, Files, Rejects, hours, seconds
+from platform_assets.engine.contract.model import Contract, Field
+from platform_assets.engine.feed.feed import Cadence, Files, Rejects, hours, seconds
+from platform_assets.engine.load import ingest
+from platform_assets.engine.load import rows as engine
 
 
 def figures(receipt: Any) -> tuple[int, int, int, int]:

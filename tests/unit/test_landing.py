@@ -16,13 +16,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from shop import SALES, Shop, numbered, sales
 
-from platform_assets.engine.feed import Cadence, Feed, Files, hours, seconds
-from platform_assets.engine.landing import Look, Sighting, arrivals, look
-from platform_assets.engine.promise import deliveries, promises
-from platform_assets.engine.rehearsal import rehearse
-from platform_assets.engine.served import served
-from platform_assets.engine.sidecar import Expected, parsed
-from platform_assets.engine.volume import judge
+from platform_assets.engine.anomalies.volume import judge
+from platform_assets.engine.author.rehearsal import rehearse
+from platform_assets.engine.feed.feed import Cadence, Feed, Files, hours, seconds
+from platform_assets.engine.promises.promise import deliveries, promises
+from platform_assets.engine.promises.served import served
+from platform_assets.engine.sources.landing import Look, Sighting, arrivals, look
+from platform_assets.engine.sources.sidecar import Expected, parsed
 
 WITH_SIDECAR = Files("sales/**/*.csv", settle=seconds(0), sidecar=".done")
 

@@ -22,16 +22,16 @@ from dagster_shared.error import SerializableErrorInfo
 from modelled import MODEL, Modelled, modelled, project_of_shop, storage
 from shop import Shop, sales
 
-from platform_assets.engine.alerts import Problem
+from platform_assets.alerts.incidents import Problem
 from platform_assets.engine.deployment import Deployment
-from platform_assets.orchestration.configured import declared_feeds, declared_marts
 from platform_assets.orchestration.feeds import feed_assets
-from platform_assets.orchestration.freshness import Standing
-from platform_assets.orchestration.manifest import mart_owners
-from platform_assets.orchestration.observed import Observed
-from platform_assets.orchestration.problems import SECTIONS, everything
-from platform_assets.orchestration.project import RELEASE, raw_name
-from platform_assets.orchestration.resources import OpensDeployment
+from platform_assets.orchestration.runs.resources import OpensDeployment
+from platform_assets.orchestration.watch.freshness import Standing
+from platform_assets.orchestration.watch.observed import Observed
+from platform_assets.orchestration.watch.problems import SECTIONS, everything
+from platform_assets.project.configured import declared_feeds, declared_marts
+from platform_assets.project.graph import RELEASE, raw_name
+from platform_assets.project.manifest import mart_owners
 
 
 @pytest.fixture

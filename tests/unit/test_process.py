@@ -15,10 +15,10 @@ from dagster._core.events import EngineEventData
 from dagster._daemon.types import DaemonHeartbeat
 from deployed import PROJECT
 
-from platform_assets.orchestration.instance import reconcile
-from platform_assets.orchestration.keys import WRITER_POOL
-from platform_assets.orchestration.launcher import WarmRunLauncher
-from platform_assets.orchestration.process import (
+from platform_assets.orchestration.runs.instance import reconcile
+from platform_assets.orchestration.runs.keys import WRITER_POOL
+from platform_assets.orchestration.runs.launcher import WarmRunLauncher
+from platform_assets.orchestration.runs.process import (
     PLACE_TAG,
     PROCESS_TAG,
     ask_to_stop,
@@ -33,7 +33,7 @@ UNSHARE: Final = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--
 SETTINGS: Final = (
     "telemetry: {enabled: false}\n"
     "concurrency: {pools: {default_limit: 1, granularity: op}}\n"
-    "run_launcher: {module: platform_assets.orchestration.launcher, class: WarmRunLauncher}\n"
+    "run_launcher: {module: platform_assets.orchestration.runs.launcher, class: WarmRunLauncher}\n"
 )
 
 
@@ -50,7 +50,7 @@ elsewhere_only = pytest.mark.skipif(kernel_forbids(), reason="the kernel forbids
 @contextmanager
 def elsewhere() -> Iterator[str]:
     """A process that lives in a PID namespace of its own, by its name."""
-    say = "import os; from platform_assets.orchestration.process import process_name as name; "
+    say = "import os; from platform_assets.orchestration.runs.process import process_name as name; "
     say += "print(name(os.getpid()), flush=True); input()"
     command = [*UNSHARE, sys.executable, "-c", say]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=PROJECT) as process:
@@ -128,7 +128,7 @@ def test_seen_from_another_namespace_our_run_is_left_alone(instance: dg.DagsterI
         instance.report_engine_event(said, run, EngineEventData.in_process(os.getpid()))
     else:
         run = instance.create_run_for_job(writes, tags={PLACE_TAG: place()})
-    look = "import dagster as dg, sys; from platform_assets.orchestration.instance import reconcile\n"
+    look = "import dagster as dg, sys; from platform_assets.orchestration.runs.instance import reconcile\n"
     look += "with dg.DagsterInstance.from_config(sys.argv[1]) as instance: print(reconcile(instance))"
     done = subprocess.run(
         [*UNSHARE, sys.executable, "-c", look, instance.root_directory], capture_output=True, text=True, cwd=PROJECT

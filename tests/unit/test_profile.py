@@ -11,11 +11,11 @@ import pytest
 from machine import RETAIL
 from shop import SALES, Shop, sales
 
+from platform_assets.engine.anomalies.profile import Figure, Judgement, Profile, Profiles, judge
 from platform_assets.engine.deployment import Deployment
-from platform_assets.engine.feed import Feed, Files, seconds
-from platform_assets.engine.ledger import Ledger
-from platform_assets.engine.profile import Figure, Judgement, Profile, Profiles, judge
-from platform_assets.engine.receipts import Receipt
+from platform_assets.engine.feed.feed import Feed, Files, seconds
+from platform_assets.engine.store.ledger import Ledger
+from platform_assets.engine.store.receipts import Receipt
 from platform_assets.feeds.retail import ORDER_LINES
 
 MONDAY = date(2026, 1, 5)

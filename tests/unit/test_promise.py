@@ -14,14 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from shop import SALES, Sales, Shop, sales
 
-from platform_assets.engine.contract import Contract, Field
-from platform_assets.engine.due import Deliveries
-from platform_assets.engine.feed import Cadence, Feed, hours
-from platform_assets.engine.promise import breaks, deliveries, fresh, missing, promises
-from platform_assets.engine.receipts import Receipt
-from platform_assets.engine.release import Release
-from platform_assets.engine.served import fresh_mart, served
-from platform_assets.engine.tally import Break, Freshness, Promise
+from platform_assets.engine.contract.model import Contract, Field
+from platform_assets.engine.feed.feed import Cadence, Feed, hours
+from platform_assets.engine.promises.due import Deliveries
+from platform_assets.engine.promises.promise import breaks, deliveries, fresh, missing, promises
+from platform_assets.engine.promises.served import fresh_mart, served
+from platform_assets.engine.promises.tally import Break, Freshness, Promise
+from platform_assets.engine.store.receipts import Receipt
+from platform_assets.engine.store.release import Release
 from platform_assets.errors import ConfigurationError
 from platform_assets.orchestration.account import Account
 from platform_assets.orchestration.checks import evaluated
@@ -695,7 +695,7 @@ def test_receipts_can_be_read_while_another_holds_the_warehouse(shop: Shop) -> N
 
 
 def test_only_the_newest_receipts_are_published(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("platform_assets.engine.published.NEWEST", 2)
+    monkeypatch.setattr("platform_assets.engine.store.published.NEWEST", 2)
     for name in "abc":
         shop.load(f"{name}.csv", sales(f"S1{ord(name)},1"))
     assert [receipt.delivery_id for receipt in shop.deployment.receipts_published(shop.feed)] == [3, 2]

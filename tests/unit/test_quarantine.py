@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from shop import SALES, Shop, sales
 
-from platform_assets.engine.quarantine import explain, export, inert
-from platform_assets.engine.trace import Trace, trace
+from platform_assets.engine.load.trace import Trace, trace
+from platform_assets.engine.store.quarantine import explain, export, inert
 from platform_assets.errors import ConfigurationError
 
 

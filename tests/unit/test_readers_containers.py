@@ -25,11 +25,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from shop import Shop, sales
 
-from platform_assets.engine.archive import Archive
-from platform_assets.engine.feed import Files, seconds
-from platform_assets.engine.formats import Csv, Format
-from platform_assets.engine.readers import Reader, open_reader, text, unpack
-from platform_assets.engine.readers import zip as archives
+from platform_assets.engine.archive.archive import Archive
+from platform_assets.engine.feed.feed import Files, seconds
+from platform_assets.engine.feed.formats import Csv, Format
+from platform_assets.engine.readers import Reader, open_reader, text
+from platform_assets.engine.readers.packing import unpack
+from platform_assets.engine.readers.packing import zip as archives
 from platform_assets.errors import DeliveryRefused, DeliveryUnfinished, StorageError
 
 Row = tuple[Any, ...]
@@ -168,7 +169,7 @@ def bomb(suffix: str) -> bytes:
 _UNPACK_A_BOMB = """
 import sys
 from pathlib import Path
-from platform_assets.engine.feed import Files
+from platform_assets.engine.feed.feed import Files
 from platform_assets.engine.readers import open_reader
 from platform_assets.errors import DeliveryRefused
 try:
@@ -235,7 +236,7 @@ def test_the_plain_copy_is_gone_when_its_content_is_refused(tmp_path: Path, suff
 _DIE_READING = """
 import os, signal, sys
 from pathlib import Path
-from platform_assets.engine.feed import Files
+from platform_assets.engine.feed.feed import Files
 from platform_assets.engine.readers import open_reader
 reader = open_reader(Path(sys.argv[1]), "a.csv.gz", Files("*"), scratch=Path(sys.argv[2]))
 os.kill(os.getpid(), signal.SIGKILL)

@@ -22,9 +22,11 @@ import pytest
 import xlsxwriter
 from shop import Shop
 
-from platform_assets.engine.feed import Files, seconds
-from platform_assets.engine.formats import Excel
-from platform_assets.engine.readers import excel, grid, isolated, open_reader, sheets
+from platform_assets.engine.feed.feed import Files, seconds
+from platform_assets.engine.feed.formats import Excel
+from platform_assets.engine.readers import isolated, open_reader
+from platform_assets.engine.readers.excel import grid, sheets
+from platform_assets.engine.readers.excel import reader as excel
 from platform_assets.errors import DeliveryRefused, DeliveryUnfinished
 
 Row = tuple[Any, ...]

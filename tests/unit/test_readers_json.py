@@ -14,10 +14,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from shop import SALES, Shop
 
-from platform_assets.engine.contract import Contract, Field
-from platform_assets.engine.feed import Files, seconds
-from platform_assets.engine.formats import Json
-from platform_assets.engine.readers import Reader, objects, open_reader, text
+from platform_assets.engine.contract.model import Contract, Field
+from platform_assets.engine.feed.feed import Files, seconds
+from platform_assets.engine.feed.formats import Json
+from platform_assets.engine.readers import Reader, open_reader, text
+from platform_assets.engine.readers.json import objects
 from platform_assets.errors import DeliveryRefused, DeliveryUnfinished
 
 Fields = dict[str, str | None]
@@ -321,7 +322,7 @@ def test_a_large_array_in_one_line_is_read_block_by_block(tmp_path: Path, monkey
 
 def test_what_is_never_closed_does_not_fill_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(text, "CHUNK", 1 << 16)
-    monkeypatch.setattr("platform_assets.engine.readers.json.LONGEST_LINE", 1 << 20)
+    monkeypatch.setattr("platform_assets.engine.readers.json.document.LONGEST_LINE", 1 << 20)
     with pytest.raises(DeliveryRefused, match="a record is longer than 1 MB") as refused:
         opened(tmp_path, b'[{"a":1},\n{"a":[' + b'{"a":1},\n' * (1 << 18), "a.json")
     assert refused.value.line == 2

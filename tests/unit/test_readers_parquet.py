@@ -18,13 +18,13 @@ import pyarrow.parquet.encryption as pe
 import pytest
 from shop import Shop
 
-from platform_assets.engine.contract import Contract, Field
-from platform_assets.engine.feed import Files, seconds
-from platform_assets.engine.formats import Parquet
+from platform_assets.engine.contract.model import Contract, Field
+from platform_assets.engine.contract.validate import judge
+from platform_assets.engine.feed.feed import Files, seconds
+from platform_assets.engine.feed.formats import Parquet
 from platform_assets.engine.readers import open_reader
-from platform_assets.engine.readers import parquet as parquet_reader
 from platform_assets.engine.readers.magic import container_of
-from platform_assets.engine.validate import judge
+from platform_assets.engine.readers.parquet import reader as parquet_reader
 from platform_assets.errors import DeliveryRefused, DeliveryUnfinished
 
 
@@ -102,7 +102,7 @@ WHOLE = parquet(ROWS, compression="none", use_dictionary=False)
 
 
 def test_rows_are_read_in_batches_with_their_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("platform_assets.engine.readers.parquet._BATCH", 20_000)
+    monkeypatch.setattr("platform_assets.engine.readers.parquet.reader._BATCH", 20_000)
     (tmp_path / "copy").write_bytes(WHOLE)
     reader = open_reader(tmp_path / "copy", "a.parquet", Files("*"))
     frames = [batch.frame for batch in reader.batches({"q": "quantity"})]
@@ -249,7 +249,7 @@ def test_repeated_text_is_read_as_it_was_written(tmp_path: Path, fallback: bool)
 
 
 def test_wide_rows_come_in_smaller_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("platform_assets.engine.readers.parquet._BATCH", 64 << 10)
+    monkeypatch.setattr("platform_assets.engine.readers.parquet.reader._BATCH", 64 << 10)
     table = pa.table({"a": [f"{at:0500d}" for at in range(3000)]})
     (tmp_path / "copy").write_bytes(parquet(table, use_dictionary=False))
     reader = open_reader(tmp_path / "copy", "a.parquet", Files("*"))

@@ -13,9 +13,11 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from platform_assets.engine.feed import Files
-from platform_assets.engine.formats import Csv
-from platform_assets.engine.readers import Reader, delimited, open_reader, text, unpack
+from platform_assets.engine.feed.feed import Files
+from platform_assets.engine.feed.formats import Csv
+from platform_assets.engine.readers import Reader, open_reader, text
+from platform_assets.engine.readers.csv import delimited
+from platform_assets.engine.readers.packing import unpack
 from platform_assets.errors import ConfigurationError, DeliveryRefused, DeliveryUnfinished
 
 Row = tuple[int, list[str | None]]

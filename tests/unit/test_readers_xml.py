@@ -12,9 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from shop import Shop
 
-from platform_assets.engine.feed import Files, seconds
-from platform_assets.engine.formats import Xml
-from platform_assets.engine.readers import elements, open_reader, xml
+from platform_assets.engine.feed.feed import Files, seconds
+from platform_assets.engine.feed.formats import Xml
+from platform_assets.engine.readers import open_reader
+from platform_assets.engine.readers.xml import elements
+from platform_assets.engine.readers.xml import reader as xml
 from platform_assets.errors import DeliveryRefused, DeliveryUnfinished
 
 Row = dict[str, Any]

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from shop import SALES, Shop, sales
 
-from platform_assets.engine.feed import Files, Rejects
-from platform_assets.engine.rehearsal import feed_of, rehearse
+from platform_assets.engine.author.rehearsal import feed_of, rehearse
+from platform_assets.engine.feed.feed import Files, Rejects
 from platform_assets.errors import ConfigurationError
 
 MIXED = sales("S1,1", "S1,1", "bad,2", "S3,x")

@@ -17,7 +17,7 @@ import psutil
 import pytest
 from shop import Shop, child, ended, numbered, sales
 
-from platform_assets.engine.release import Release, Releases
+from platform_assets.engine.store.release import Release, Releases
 from platform_assets.errors import WarehouseBusy
 
 NOON: Final = datetime(2026, 3, 1, 12, tzinfo=UTC)

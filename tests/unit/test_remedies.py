@@ -11,9 +11,9 @@ import openpyxl
 import pytest
 from shop import HEADER, SALES, Shop
 
-from platform_assets.engine.contract import Contract, Field
-from platform_assets.engine.feed import Files, seconds
-from platform_assets.engine.formats import Csv, Format, Json, Xml
+from platform_assets.engine.contract.model import Contract, Field
+from platform_assets.engine.feed.feed import Files, seconds
+from platform_assets.engine.feed.formats import Csv, Format, Json, Xml
 
 ROWS = [
     {"sku": f"S{n}", "quantity": f"{n}", "price": f"{n}.25", "sold_at": "2026-03-01T10:00:00Z", "email": f"José, {n}@x"}

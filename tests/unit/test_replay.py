@@ -13,10 +13,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from shop import SALES, Clock, Sales, Shop, child, ended, sales
 
-from platform_assets.engine import failpoint, ingest
-from platform_assets.engine.contract import Contract, Field
-from platform_assets.engine.feed import Retention
-from platform_assets.engine.release import Label
+from platform_assets.engine.contract.model import Contract, Field
+from platform_assets.engine.durable import failpoint
+from platform_assets.engine.feed.feed import Retention
+from platform_assets.engine.load import ingest
+from platform_assets.engine.store.release import Label
 from platform_assets.errors import ReplayRefused
 
 

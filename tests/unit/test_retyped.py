@@ -6,7 +6,7 @@ from decimal import Decimal
 import pytest
 from shop import SALES, Sales, Shop, sales
 
-from platform_assets.engine.contract import Contract, Field
+from platform_assets.engine.contract.model import Contract, Field
 from platform_assets.engine.deployment import Deployment
 from platform_assets.errors import ContractError
 from platform_assets.orchestration.checks import evaluated

@@ -10,10 +10,10 @@ import pytest
 from modelled import MODEL, Modelled, modelled
 from shop import SALES, Shop, sales
 
-from platform_assets.engine.feed import seconds
+from platform_assets.engine.feed.feed import seconds
 from platform_assets.orchestration import sensors
-from platform_assets.orchestration.keys import feed_tag, quarantine_key, raw_key
-from platform_assets.orchestration.process import DIED_TAG
+from platform_assets.orchestration.runs.keys import feed_tag, quarantine_key, raw_key
+from platform_assets.orchestration.runs.process import DIED_TAG
 
 
 @pytest.fixture

@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 from shop import HEADER, SALES, Shop, child, ended, ingest_in_child, sales
 
-from platform_assets.engine import ingest, load
-from platform_assets.engine import rows as engine
-from platform_assets.engine.archive import Archive
-from platform_assets.engine.feed import Rejects
-from platform_assets.engine.ledger import Ledger
-from platform_assets.engine.tables import FeedTables
+from platform_assets.engine.archive.archive import Archive
+from platform_assets.engine.feed.feed import Rejects
+from platform_assets.engine.load import delivery as load
+from platform_assets.engine.load import ingest
+from platform_assets.engine.load import rows as engine
+from platform_assets.engine.store.ledger import Ledger
+from platform_assets.engine.store.tables import FeedTables
 
 
 def moved(shop: Shop, *moves: tuple[str, str]) -> None:

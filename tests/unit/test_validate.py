@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pandera.config import ValidationDepth, config_context
 
-from platform_assets.engine.cast import cast
-from platform_assets.engine.contract import Contract, Field, columns_of
-from platform_assets.engine.validate import judge
+from platform_assets.engine.contract.cast import cast
+from platform_assets.engine.contract.model import Contract, Field, columns_of
+from platform_assets.engine.contract.validate import judge
 from platform_assets.errors import ContractError
 
 

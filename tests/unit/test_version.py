@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from platform_assets.engine.version import digest
+from platform_assets.engine.contract.version import digest
 
 HEAD: Final = """
 import datetime, decimal, enum, functools, re, zoneinfo
@@ -20,7 +20,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 import pandera.polars as pa
 import polars as pl
-from platform_assets.engine.contract import Contract, Field
+from platform_assets.engine.contract.model import Contract, Field
 import helpers
 """
 BODY: Final = '''
@@ -45,8 +45,8 @@ def module(field: str = "", rule: str = "pl.col(data.key).is_not_null()", before
 def feed(*, files: str = "", more: str = "", rule: str = "pl.col(data.key).is_not_null()") -> str:
     """The text of a module that declares a feed."""
     declared = f"""
-from platform_assets.engine.feed import Cadence, Feed, Files, Rejects, Volume, hours
-from platform_assets.engine.formats import Csv, Json
+from platform_assets.engine.feed.feed import Cadence, Feed, Files, Rejects, Volume, hours
+from platform_assets.engine.feed.formats import Csv, Json
 DAILY = Cadence("0 6 * * *", hours(1))
 FEED = Feed(name="f", source=Files("*.csv"{files}), contract=C, delivered=DAILY, owner="o"{more})
 """
@@ -167,7 +167,7 @@ ALIKE: Final[dict[str, list[str]]] = {
 }
 PROGRAM: Final = """
 import importlib.util, json, sys
-from platform_assets.engine.contract import columns_of, version_of
+from platform_assets.engine.contract.model import columns_of, version_of
 found = {}
 for path in sys.argv[1:]:
     spec = importlib.util.spec_from_file_location("declared", path)

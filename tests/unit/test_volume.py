@@ -9,9 +9,9 @@ import pytest
 from machine import RETAIL
 from shop import SALES
 
-from platform_assets.engine.feed import Feed, Volume
-from platform_assets.engine.receipts import Receipt
-from platform_assets.engine.volume import Judgement, judge
+from platform_assets.engine.anomalies.volume import Judgement, judge
+from platform_assets.engine.feed.feed import Feed, Volume
+from platform_assets.engine.store.receipts import Receipt
 from platform_assets.errors import ConfigurationError
 from platform_assets.feeds.retail import ORDER_LINES
 

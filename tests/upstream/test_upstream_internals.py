@@ -7,7 +7,7 @@ import dagster as dg
 import dagster_dbt
 import pytest
 
-from platform_assets.orchestration import dagster_internals, dbt_internals
+from platform_assets.orchestration.runs import dagster_internals, dbt_internals
 
 
 @pytest.mark.parametrize("name", dagster_internals.__all__)

@@ -17,9 +17,9 @@ from dagster._core.launcher.base import LaunchRunContext
 from dagster._daemon.controller import create_daemon_of_type
 from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import QueuedRunCoordinatorDaemon
 
-from platform_assets.orchestration import instance as ours
-from platform_assets.orchestration.launcher import _NO_THREADS, WarmRunLauncher, WarmRunQueue
-from platform_assets.orchestration.warm import _PRELOADED
+from platform_assets.orchestration.runs import instance as ours
+from platform_assets.orchestration.runs.launcher import _NO_THREADS, WarmRunLauncher, WarmRunQueue
+from platform_assets.orchestration.runs.warm import _PRELOADED
 
 TEMPLATE = Path(ours.__file__).with_name("dagster.yaml").read_text()
 SILENT = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -60,7 +60,7 @@ def test_a_daemon_that_starts_takes_up_the_queue_once_and_nobody_else_begins_any
 ) -> None:
     """The moment at which the warm process is started and dead runs are found."""
     asked: list[dg.DagsterInstance] = []
-    monkeypatch.setattr("platform_assets.orchestration.launcher.reconcile", asked.append)
+    monkeypatch.setattr("platform_assets.orchestration.runs.launcher.reconcile", asked.append)
     monkeypatch.setattr(WarmRunLauncher, "get_ready", lambda self: asked.append(self._instance))
     monkeypatch.setattr(sys, "orig_argv", command)
     with opened(tmp_path, TEMPLATE) as instance:
@@ -116,7 +116,7 @@ def test_a_run_that_has_begun_or_is_over_is_not_executed_again(tmp_path: Path, s
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs Linux")
 def test_what_a_warm_process_imports_starts_no_thread() -> None:
     """But Polars' cleaner of spilled files; if this fails, runs fall back to Dagster's own launcher."""
-    look = "from platform_assets.orchestration.warm import _PRELOADED, other_threads\nimport importlib\n"
+    look = "from platform_assets.orchestration.runs.warm import _PRELOADED, other_threads\nimport importlib\n"
     look += "for module in _PRELOADED: importlib.import_module(module)\nprint(other_threads())"
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", look], env={**os.environ, **_NO_THREADS}, capture_output=True, text=True
@@ -126,7 +126,7 @@ def test_what_a_warm_process_imports_starts_no_thread() -> None:
 
 
 def test_the_launcher_is_light_enough_for_the_daemon() -> None:
-    look = "import sys, platform_assets.orchestration.launcher\n"
+    look = "import sys, platform_assets.orchestration.runs.launcher\n"
     look += "print(sorted({'polars', 'duckdb', 'pandera', 'dbt', 'dagster_dbt', 'pyarrow'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True)
     assert done.stdout.strip() == "[]", done.stderr

@@ -11,9 +11,9 @@ from typing import Any, Final, Protocol, TypeVar
 
 import polars as pl
 
-from platform_assets.engine.feed import Files
-from platform_assets.engine.formats import Csv, Excel, Json, Parquet, Xml
-from platform_assets.engine.readers.unpack import Room, packing, unpacked
+from platform_assets.engine.feed.feed import Files
+from platform_assets.engine.feed.formats import Csv, Excel, Json, Parquet, Xml
+from platform_assets.engine.readers.packing.unpack import Room, packing, unpacked
 from platform_assets.errors import DeliveryRefused
 
 MALFORMED_SCHEMA: Final = {"_line": pl.Int64(), "record": pl.String(), "rule": pl.String()}
@@ -132,7 +132,7 @@ def open_within(room: Room, copy: Path, slot: str, files: Files, wanted: Sequenc
         inner = slot[: -len(suffix)]
         return unpacked(copy, name, room).held_by(lambda plain: _open_plain(plain, inner, files, wanted))
     if name.endswith(".zip"):
-        from platform_assets.engine.readers.zip import ZipReader
+        from platform_assets.engine.readers.packing.zip import ZipReader
 
         return ZipReader(room, copy, slot, files, wanted)
     return _open_plain(copy, slot, files, wanted)
@@ -141,27 +141,27 @@ def open_within(room: Room, copy: Path, slot: str, files: Files, wanted: Sequenc
 def _open_plain(copy: Path, slot: str, files: Files, wanted: Sequence[str]) -> Reader:
     name = slot.lower()
     if name.endswith((".csv", ".tsv", ".txt")):
-        from platform_assets.engine.readers.csv import CsvReader
+        from platform_assets.engine.readers.csv.reader import CsvReader
 
         return CsvReader(copy, form=declared(files, Csv, slot), name=Path(slot).name, wanted=wanted)
     if name.endswith((".ndjson", ".jsonl")):
-        from platform_assets.engine.readers.ndjson import NdjsonReader
+        from platform_assets.engine.readers.json.lines import NdjsonReader
 
         return NdjsonReader(copy, form=declared(files, Json, slot), wanted=wanted)
     if name.endswith(".json"):
-        from platform_assets.engine.readers.json import open_json
+        from platform_assets.engine.readers.json.document import open_json
 
         return open_json(copy, form=declared(files, Json, slot), wanted=wanted)
     if name.endswith((".xlsx", ".xlsm", ".xlsb", ".xls", ".ods")):
-        from platform_assets.engine.readers.excel import ExcelReader
+        from platform_assets.engine.readers.excel.reader import ExcelReader
 
         return ExcelReader(copy, form=declared(files, Excel, slot))
     if name.endswith(".xml"):
-        from platform_assets.engine.readers.xml import XmlReader
+        from platform_assets.engine.readers.xml.reader import XmlReader
 
         return XmlReader(copy, form=declared(files, Xml, slot), wanted=wanted)
     if name.endswith(".parquet"):
-        from platform_assets.engine.readers.parquet import ParquetReader
+        from platform_assets.engine.readers.parquet.reader import ParquetReader
 
         return ParquetReader(copy, slot=slot, form=declared(files, Parquet, slot), wanted=wanted)
     raise DeliveryRefused(

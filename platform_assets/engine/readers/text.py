@@ -1,6 +1,6 @@
 """Text files as chunks of whole lines of UTF-8: decoded, without byte-order mark, bounded.
 
-Belongs here: what every line-based format needs. Does not: decompression (unpack.py), what a line means (csv.py …).
+Belongs here: what every line-based format needs. Does not: decompression (unpack.py), what a line means (csv/ …).
 """
 
 import codecs

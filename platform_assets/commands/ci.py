@@ -1,0 +1,118 @@
+"""`platform ci`: the whole deployment proved on the sample world, in a home that is thrown away.
+
+Belongs here: what is proved, and the report. Does not: the checks themselves.
+"""
+
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Final
+from xml.etree import ElementTree
+
+import dagster as dg
+
+from platform_assets import sample
+from platform_assets.commands.run import run_assets
+from platform_assets.definitions import build_definitions
+from platform_assets.project.configured import declared_feeds
+from platform_assets.project.dbt_sources import SOURCES_FILE, sources_agree
+from platform_assets.project.manifest import run_dbt
+from platform_assets.settings import Settings
+
+_ROWS_PER_DAY: Final = 500
+_DIRT: Final = 0.02
+_UNTIL: Final = date(2026, 3, 31)  # fixed, so that two runs prove the same
+
+
+@dataclass(frozen=True)
+class Case:
+    """One thing proved; `problem` says why it failed."""
+
+    group: str
+    name: str
+    took_s: float
+    problem: str | None
+
+
+def run_ci(days: int, tell: Callable[[str], None]) -> list[Case]:
+    """Prove definitions, dbt project, sources file, the sample world and every asset check."""
+    cases = [
+        _case("definitions", "load", lambda: dg.Definitions.validate_loadable(build_definitions())),
+        _case("dbt", "sources_follow_the_feeds", _sources_follow),
+    ]
+    with tempfile.TemporaryDirectory(prefix="platform-ci-") as folder, _environment(Path(folder)) as settings:
+        tell(f"{days} days of sample deliveries in {folder}")
+        sample.simulate(settings.landing, days=days, rows_per_day=_ROWS_PER_DAY, seed=1, dirt=_DIRT, until=_UNTIL)
+        began = time.monotonic()
+        outcome = run_assets(settings, tell)
+        took_s = time.monotonic() - began
+        cases.append(Case("run", "everything", took_s, None if outcome.success else "\n".join(outcome.failures)))
+        cases += [
+            Case(check.asset, check.name, 0.0, (check.description or "failed") if check.blocks else None)
+            for check in outcome.checks
+        ]
+        tell("dbt unit tests")
+        cases.append(_case("dbt", "unit_tests", lambda: _unit_tests(settings.home)))
+    return cases
+
+
+def write_junit(cases: Sequence[Case], path: Path) -> None:
+    """The cases as JUnit XML."""
+    failed = sum(case.problem is not None for case in cases)
+    suite = ElementTree.Element("testsuite", name="platform ci", tests=str(len(cases)), failures=str(failed))
+    for case in cases:
+        element = ElementTree.SubElement(
+            suite, "testcase", classname=case.group, name=case.name, time=f"{case.took_s:.3f}"
+        )
+        if case.problem is not None:
+            ElementTree.SubElement(element, "failure", message=case.problem.splitlines()[0]).text = case.problem
+    path.parent.mkdir(parents=True, exist_ok=True)
+    ElementTree.ElementTree(suite).write(path, encoding="utf-8", xml_declaration=True)
+
+
+def _case(group: str, name: str, prove: Callable[[], object]) -> Case:
+    began = time.monotonic()
+    problem = None
+    try:
+        prove()
+    except Exception as error:  # noqa: BLE001 - whatever it is, the report is where it belongs
+        problem = f"{type(error).__name__}: {error}"
+    return Case(group, name, time.monotonic() - began, problem)
+
+
+def _sources_follow() -> None:
+    if not sources_agree(declared_feeds()):
+        raise AssertionError(f"{SOURCES_FILE} has drifted from the feeds; run `platform feed sources`")
+
+
+def _unit_tests(home: Path) -> None:
+    if (problem := run_dbt(["build", "--select", "resource_type:unit_test"], home / "dbt")) is not None:
+        raise AssertionError(problem)
+
+
+@contextmanager
+def _environment(folder: Path) -> Iterator[Settings]:
+    """A throw-away home and landing folder, whatever the environment names."""
+    ours = {
+        "PLATFORM_HOME": str(folder / "home"),
+        "PLATFORM_LANDING": str(folder / "landing"),
+        "DAGSTER_HOME": str(folder / "home" / "dagster"),
+    }
+    others = [key for key in os.environ if key.startswith("PLATFORM_FEED_")]
+    before = {key: os.environ.get(key) for key in (*ours, *others)}
+    os.environ.update(ours)
+    for key in others:
+        del os.environ[key]
+    try:
+        yield Settings.from_environment()
+    finally:
+        for key, value in before.items():
+            if value is None:
+                os.environ.pop(key, None)
+            else:
+                os.environ[key] = value

@@ -1,0 +1,145 @@
+"""The journal: beside the archive's copies of a feed, which deliveries they were and in which order they came.
+
+Belongs here: writing it after a commit, and what it holds that a warehouse lacks. Does not: loading (ingest.py).
+With it the archive alone can bring back what a lost, damaged or older warehouse no longer knows. A delivery is known by
+its slot, content and generation: ids belong to a warehouse.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+from platform_assets.engine.durable.disk import sync
+from platform_assets.engine.sources.landing import Sighting
+from platform_assets.engine.sources.sidecar import NOTHING, Expected
+from platform_assets.errors import StorageError
+
+_TAIL: Final = 1 << 16
+
+Name = tuple[str, str, int]
+"""What names a delivery of a feed, whatever warehouse it is in: slot, fingerprint, generation."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A delivery that was committed with a copy in the archive (`archived`: its path there).
+
+    delivery_id, came_with: as in the warehouse that noted it.
+    """
+
+    delivery_id: int
+    slot: str
+    fingerprint: str
+    generation: int
+    came_with: int
+    archived: str
+    committed_at: str
+    seen: Sighting
+    expects: Expected = NOTHING
+    moved_from: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> Name:
+        """What names the delivery."""
+        return self.slot, self.fingerprint, self.generation
+
+
+@dataclass(frozen=True)
+class Extent:
+    """How many deliveries are noted, and a digest of which: equal to the ledger's where both know the same."""
+
+    entries: int = 0
+    digest: int = 0
+
+    def and_also(self, name: Name) -> "Extent":
+        """With one more."""
+        slot, fingerprint, generation = name
+        mark = hashlib.md5(f"{generation}{fingerprint}{slot}".encode(), usedforsecurity=False).digest()
+        return Extent(self.entries + 1, self.digest ^ int.from_bytes(mark[8:], "little"))
+
+
+class Journal:
+    """One line of JSON for each delivery, in the order of their commits, each with the extent up to there."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def append(self, entries: Sequence[Entry]) -> None:
+        """Add entries, safe on disk when this returns. Only who holds the warehouse does."""
+        if entries:
+            self._write(_lines(entries, self.extent()), "ab")
+
+    def extent(self) -> Extent:
+        """What is noted, by the last line alone."""
+        try:
+            with self._path.open("rb") as file:
+                file.seek(max(0, self._path.stat().st_size - _TAIL))
+                lines = list(_read(file))
+        except FileNotFoundError:
+            return Extent()
+        except OSError as error:
+            raise StorageError(self._path, error.strerror or str(error)) from error
+        return lines[-1][1] if lines else self._counted()
+
+    def entries(self) -> list[Entry]:
+        """All entries, in the order of their commits, each once."""
+        try:
+            with self._path.open("rb") as file:
+                return list({entry.name: entry for entry, _ in _read(file)}.values())
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise StorageError(self._path, error.strerror or str(error)) from error
+
+    def mend(self, but: Collection[Name]) -> None:
+        """Write the journal anew, without what was cut short or noted twice, and without those named."""
+        whole = self._path.with_name(f".claiming-{self._path.name}")  # swept with what claims leave
+        kept = [entry for entry in self.entries() if entry.name not in but]
+        Journal(whole)._write(_lines(kept, Extent()), "wb")
+        try:
+            whole.replace(self._path)
+        except OSError as error:
+            raise StorageError(self._path, error.strerror or str(error)) from error
+
+    def _counted(self) -> Extent:
+        extent = Extent()
+        for entry in self.entries():
+            extent = extent.and_also(entry.name)
+        return extent
+
+    def _write(self, text: str, mode: str) -> None:
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with self._path.open(mode) as file:
+                new = file.tell() == 0
+                # A line that a kill or a full disk cut short ends here, and is skipped when read.
+                file.write((text if new else "\n" + text).encode())
+                file.flush()
+                os.fsync(file.fileno())
+            if new:
+                sync(self._path.parent)
+        except OSError as error:
+            raise StorageError(self._path, error.strerror or str(error)) from error
+
+
+def _lines(entries: Iterable[Entry], extent: Extent) -> str:
+    lines = []
+    for entry in entries:
+        extent = extent.and_also(entry.name)
+        lines.append(json.dumps({**asdict(entry), "seen": entry.seen._asdict(), "extent": asdict(extent)}) + "\n")
+    return "".join(lines)
+
+
+def _read(lines: Iterable[bytes]) -> Iterator[tuple[Entry, Extent]]:
+    for line in lines:
+        try:
+            read = json.loads(line)
+            extent, seen, expects = Extent(**read.pop("extent")), Sighting(**read["seen"]), Expected(**read["expects"])
+            moved_from = tuple(read["moved_from"])
+            yield Entry(**{**read, "seen": seen, "expects": expects, "moved_from": moved_from}), extent
+        except (ValueError, KeyError, TypeError):
+            continue  # blank, or cut short

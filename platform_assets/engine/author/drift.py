@@ -1,0 +1,339 @@
+"""Drift: the contract compared with what deliveries really held.
+
+Belongs here: what ledger, raw, quarantine and the archive say of a contract. Does not: what happens to a delivery
+because of it (load/delivery.py), how it is shown. Values are looked at in a sample of bounded size.
+"""
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+
+import duckdb
+import polars as pl
+
+from platform_assets.engine.author.draft import field_line
+from platform_assets.engine.author.headers import HeaderSeen, Sight, changes, headers, matched, opened, waiting
+from platform_assets.engine.author.infer import Profile, profile_of
+from platform_assets.engine.author.readings import told
+from platform_assets.engine.contract.model import LINEAGE, Column, columns_of, listed
+from platform_assets.engine.contract.timestamps import days, instants
+from platform_assets.engine.feed.feed import Feed
+from platform_assets.engine.store.ledger import Ledger
+from platform_assets.engine.store.tables import FeedTables
+from platform_assets.engine.store.warehouse import quote
+
+SAMPLE: Final = 100_000  # rows of raw whose values are looked at
+_OPENED: Final = 3  # copies of deliveries in force that are opened, the newest
+_SAMPLES: Final = 3
+_WORDS: Final = 1_000
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A rule that rows broke: how many, their share of all that were read, some values (masked where PII)."""
+
+    rule: str
+    rows: int
+    share: float
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something about a contract that deliveries show. drift: they contradict it; else it is only a hint."""
+
+    column: str | None
+    says: str
+    drift: bool = False
+
+
+@dataclass
+class ColumnSeen:
+    """A column of the contract and what came for it. headers: those it came under, since when."""
+
+    column: Column
+    headers: dict[str, Sight] = field(default_factory=dict)
+    rows: int = 0
+    nulls: int = 0
+    lowest: str | None = None
+    highest: str | None = None
+    broken: tuple[Broken, ...] = ()
+
+
+@dataclass(frozen=True)
+class Unknown:
+    """A column that the contract does not know: where its values went, what they look like, how to declare it."""
+
+    header: str
+    first: Sight
+    deliveries: int
+    went: str
+    kind: str
+    declaration: str
+
+
+@dataclass(frozen=True)
+class Drift:
+    """A feed's contract against what came."""
+
+    feed: Feed
+    columns: tuple[ColumnSeen, ...]
+    unknown: tuple[Unknown, ...]
+    broken: tuple[Broken, ...]
+    findings: tuple[Finding, ...]
+    read: int
+
+    @property
+    def drifted(self) -> bool:
+        """Whether deliveries contradict the contract."""
+        return any(finding.drift for finding in self.findings)
+
+
+def compare(connection: duckdb.DuckDBPyConnection, feed: Feed, archive: Path) -> Drift:
+    """The feed's contract against all its deliveries that are in force or wait in quarantine."""
+    tables = FeedTables(connection, feed)
+    seen_headers = headers(connection, feed, archive)
+    # Columns that arrived undeclared are spelled as delivered; to SQL case makes no difference.
+    there = {name.lower(): sql_type for name, sql_type in tables.types().items()}
+    deliveries, read = _one(
+        connection,
+        "SELECT count(*), coalesce(sum(read), 0)::BIGINT FROM ledger.deliveries WHERE feed = ? AND status = 'accepted'",
+        feed.name,
+    )
+    broken = _broken(connection, tables, read) if there else {}
+    columns = [ColumnSeen(column, broken=tuple(broken.get(column.name, ()))) for column in columns_of(feed.contract)]
+    for seen in seen_headers:
+        for name, header in matched(feed, seen.header).items():
+            (column,) = (each for each in columns if each.column.name == name)
+            column.headers.setdefault(header, seen.first)
+    findings = []
+    if there:
+        _measure(connection, tables, columns, there)
+        sample = _sample(connection, tables, [each.column.name for each in columns if each.column.name in there])
+        findings += [
+            found for column in columns for found in _of_column(connection, feed, tables, column, sample, deliveries)
+        ]
+        findings += [
+            Finding(
+                name, f"is {now} by the contract, but raw holds {there[name]}: platform replay {feed.name}", drift=True
+            )
+            for name, now in ((each.column.name, each.column.sql_type) for each in columns)
+            if there.get(name, now) != now
+        ]
+    findings += _unused_formats(connection, feed, archive)
+    unknown = tuple(_unknown(connection, feed, archive, tables, there, seen_headers))
+    findings += [Finding(each.header, f"unknown column since {each.first.file}: {each.went}", True) for each in unknown]
+    findings += _of_waiting(seen_headers)
+    findings += _beyond_tolerance(connection, feed)
+    return Drift(feed, tuple(columns), unknown, tuple(broken.get(None, ())), tuple(findings), read)
+
+
+def _of_waiting(seen: Sequence[HeaderSeen]) -> Iterator[Finding]:
+    for each in seen:
+        if each.waiting and each.missing:
+            renamed = "".join(
+                f"; perhaps {new} is {old} renamed" for old, new in changes(each.missing, each.unknown)[2]
+            )
+            yield Finding(
+                each.missing[0],
+                f"missing in {each.last.file}, which waits in quarantine: {listed(each.missing)}{renamed}",
+                True,
+            )
+
+
+# ---- values
+
+
+def _one(connection: duckdb.DuckDBPyConnection, sql: str, *values: object) -> tuple[Any, ...]:
+    return tuple(connection.execute(sql, list(values)).fetchall()[0])
+
+
+def _broken(connection: duckdb.DuckDBPyConnection, tables: FeedTables, read: int) -> dict[str | None, list[Broken]]:
+    """Rules that rows in quarantine broke, by column."""
+    rows = connection.execute(
+        "SELECT reason['column'], reason['rule'], count(*), min(reason['value'], $1) FROM "
+        f"(SELECT unnest(list_distinct(reasons)) AS reason FROM {tables.quarantine}) GROUP BY ALL ORDER BY 3 DESC, 2",
+        [_SAMPLES],
+    ).fetchall()
+    found: dict[str | None, list[Broken]] = {}
+    for column, rule, count, values in rows:
+        found.setdefault(column, []).append(
+            Broken(rule, count, count / read if read else 1.0, tuple(dict.fromkeys(values or ())))
+        )
+    return found
+
+
+def _measure(
+    connection: duckdb.DuckDBPyConnection, tables: FeedTables, columns: Sequence[ColumnSeen], there: Mapping[str, str]
+) -> None:
+    """Rows, NULLs and bounds of every column that raw has, in one pass."""
+    measured = [each for each in columns if each.column.name in there]
+    asked = ["count(*)"]
+    for each in measured:
+        name = quote(each.column.name)
+        bounds = ("NULL", "NULL") if each.column.pii else (f"min({name})::VARCHAR", f"max({name})::VARCHAR")
+        asked += [f"count({name})", *bounds]
+    rows, *figures = _one(connection, f"SELECT {', '.join(asked)} FROM {tables.raw}")
+    for each, at in zip(measured, range(0, len(figures), 3), strict=True):
+        each.rows, each.nulls = rows, rows - figures[at]
+        each.lowest, each.highest = figures[at + 1 : at + 3]
+
+
+def _sample(connection: duckdb.DuckDBPyConnection, tables: FeedTables, names: Sequence[str]) -> pl.DataFrame:
+    """Rows spread over all of raw, the same each time."""
+    (rows,) = _one(connection, f"SELECT count(*) FROM {tables.raw}")
+    every = max(1, -(-rows // SAMPLE))
+    chosen = ", ".join(map(quote, names))
+    sample: pl.DataFrame = connection.sql(
+        f"SELECT {chosen} FROM {tables.raw} WHERE hash(_delivery_id, _line) % {every} = 0 LIMIT {SAMPLE}"
+    ).pl()
+    return sample
+
+
+def _of_column(
+    connection: duckdb.DuckDBPyConnection,
+    feed: Feed,
+    tables: FeedTables,
+    seen: ColumnSeen,
+    sample: pl.DataFrame,
+    deliveries: int,
+) -> Iterator[Finding]:
+    """What the values of a column say of its declaration."""
+    column = seen.column
+    if deliveries:
+        never = [header for header in column.headers if header not in seen.headers]
+        if never and seen.headers:
+            yield Finding(column.name, f"never came under {listed(never)}, which is declared")
+    if seen.rows and column.nullable and not seen.nulls and not column.strip:
+        yield Finding(column.name, f"nullable by the contract, but none of {seen.rows} rows is NULL")
+    for broken in seen.broken:
+        yield Finding(column.name, f"{broken.rows} rows ({broken.share:.2%} of those read) break {broken.rule}")
+    if column.kind == "text" and not column.pii and column.name in sample.columns:
+        profile = profile_of(column.headers[0], sample[column.name].drop_nulls())
+        if profile.rows > 1 and profile.reading.kind != "text":
+            yield Finding(
+                column.name, f"text by the contract, but all of {profile.rows} looked at are {told(profile.reading)}"
+            )
+    if column.kind == "decimal" and column.name in sample.columns:
+        digits = (
+            sample[column.name].drop_nulls().cast(pl.String).str.strip_chars_end("0").str.split_exact(".", 1).struct
+        )
+        scale = digits.field("field_1").str.len_chars().max()
+        if isinstance(scale, int) and scale < column.digits[1] and scale and column.digits != (18, 4):
+            yield Finding(column.name, f"{column.digits[1]} decimals by the contract, at most {scale} came")
+    for allowed in _allowed(feed, column):
+        words = {word for (word,) in connection.execute(
+            f"SELECT DISTINCT {quote(column.name)}::VARCHAR FROM {tables.raw} LIMIT {_WORDS}").fetchall()}  # fmt: skip
+        if unseen := [word for word in allowed if word not in words]:
+            yield Finding(column.name, f"never held {listed(unseen)}, which isin allows")
+        for value in () if column.pii else [v for broken in seen.broken for v in broken.values if v not in allowed]:
+            if near := difflib.get_close_matches(value.strip().casefold(), [a.casefold() for a in allowed], 1, 0.8):
+                meant = next(a for a in allowed if a.casefold() == near[0])
+                yield Finding(column.name, f"{value!r} is rejected, and nearly {meant!r}, which isin allows")
+
+
+def _allowed(feed: Feed, column: Column) -> Iterator[list[str]]:
+    checks = feed.contract.to_schema().columns[column.name].checks
+    for check in checks:
+        values = (check.statistics or {}).get("allowed_values")
+        if values is not None:
+            yield [str(value) for value in values]
+
+
+def _unused_formats(connection: duckdb.DuckDBPyConnection, feed: Feed, archive: Path) -> Iterator[Finding]:
+    """Formats that no value of the newest deliveries has, of columns that declare several."""
+    several = [column for column in columns_of(feed.contract) if len(column.formats) > 1]
+    if not several:
+        return
+    newest = [r for r in Ledger(connection).receipts(feed.name) if r.status == "accepted"][:_OPENED]
+    unused = {column.name: [form for form, _ in column.formats] for column in several}
+    files = 0
+    for _, reader in opened(newest, feed, archive):
+        files += 1
+        known = matched(feed, reader.header)
+        asked = {column.name: known[column.name] for column in several if column.name in known}
+        batch = next(iter(reader.batches(asked)), None)
+        if batch is None:
+            continue
+        for column in several:
+            if column.name in asked and batch.frame.schema[column.name] == pl.String:
+                values = batch.frame[column.name].drop_nulls().unique()
+                unused[column.name] = [form for form in unused[column.name] if not _used(values, column, form)]
+    for name, forms in unused.items() if files else ():
+        if forms:
+            yield Finding(name, f"no value of the newest {files} deliveries has the format {listed(forms)}")
+
+
+def _used(values: pl.Series, column: Column, form: str) -> bool:
+    found = days(values, form) if column.kind == "date" else instants(values, form, "UTC")[0]
+    return bool(found.is_not_null().any())
+
+
+# ---- unknown columns
+
+
+def _unknown(
+    connection: duckdb.DuckDBPyConnection,
+    feed: Feed,
+    archive: Path,
+    tables: FeedTables,
+    there: Mapping[str, str],
+    seen: Sequence[HeaderSeen],
+) -> Iterator[Unknown]:
+    """Columns that came and are not declared, with what their values look like."""
+    found: dict[str, tuple[Sight, int, int]] = {}
+    for each in seen:
+        for name in each.unknown:
+            first, loaded, waits = found.get(name, (each.first, 0, 0))
+            count = each.deliveries
+            found[name] = (first, loaded + count * (not each.waiting), waits + count * each.waiting)
+    for header, (first, loaded, waits) in found.items():
+        if header.lower() in there:
+            values, went = _sample(connection, tables, [header]).to_series(), f"column {header} of raw, as text"
+        elif "_extra" in there and loaded:
+            values, went = _rescued(connection, tables, header), "_extra of raw, as JSON"
+        else:
+            values, went = _waited(connection, feed, archive, header), "nowhere: it is in the archive only"
+        if waits:
+            went += f"; {waits} deliveries wait in quarantine"
+        profile = _named_otherwise(profile_of(header, values), feed)
+        yield Unknown(header, first, loaded + waits, went, profile.reading.kind, field_line(profile))
+
+
+def _named_otherwise(profile: Profile, feed: Feed) -> Profile:
+    taken = {column.name for column in columns_of(feed.contract)} | set(LINEAGE)
+    return replace(profile, name=f"{profile.name}_2") if profile.name in taken else profile
+
+
+def _rescued(connection: duckdb.DuckDBPyConnection, tables: FeedTables, header: str) -> pl.Series:
+    path = "/" + header.replace("~", "~0").replace("/", "~1")
+    values: pl.DataFrame = connection.sql(
+        f"SELECT json_extract_string(_extra, $path) AS value FROM {tables.raw} "
+        f"WHERE json_exists(_extra, $path) LIMIT {SAMPLE}",
+        params={"path": path},
+    ).pl()
+    return values["value"]
+
+
+def _waited(connection: duckdb.DuckDBPyConnection, feed: Feed, archive: Path, header: str) -> pl.Series:
+    for _, reader in waiting(connection, feed, archive):
+        if header in reader.header:
+            batch = next(iter(reader.batches({"v": header})), None)
+            if batch is not None:
+                return batch.frame["v"]
+    return pl.Series([], dtype=pl.String)
+
+
+def _beyond_tolerance(connection: duckdb.DuckDBPyConnection, feed: Feed) -> Iterator[Finding]:
+    count, slot = _one(
+        connection,
+        "SELECT count(*), arg_max(slot, delivery_id) FROM ledger.deliveries WHERE feed = ? AND status = 'accepted' "
+        "AND rejected > greatest(? * read, ?)",
+        feed.name,
+        feed.tolerate.rate,
+        feed.tolerate.rows,
+    )
+    if count:
+        yield Finding(None, f"{count} deliveries had more rows rejected than tolerated, the newest {slot}", True)

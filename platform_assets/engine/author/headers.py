@@ -1,0 +1,156 @@
+"""Headers: every one that a feed's deliveries had, in order, and how each differs.
+
+Belongs here: header history from the ledger, and from the archive for deliveries that wait in quarantine. Does not:
+values (drift.py), what a header does to its delivery (contract/model.py, load/delivery.py).
+"""
+
+import difflib
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+import duckdb
+
+from platform_assets.engine.author.infer import name_for
+from platform_assets.engine.contract.model import columns_of, headers_of
+from platform_assets.engine.feed.feed import Feed
+from platform_assets.engine.readers import Reader, open_reader
+from platform_assets.engine.store.ledger import Ledger
+from platform_assets.engine.store.receipts import Receipt
+from platform_assets.errors import PlatformError
+
+_HEADERS: Final = 1_000  # different ones, the newest
+_WAITING: Final = 20  # deliveries in quarantine whose copies are opened, the newest
+_ALIKE: Final = 0.6
+
+
+@dataclass(frozen=True)
+class Sight:
+    """A delivery that something was seen in."""
+
+    delivery: int
+    file: str
+    arrived_at: datetime
+
+
+@dataclass(frozen=True)
+class HeaderSeen:
+    """A header that deliveries had. Against the header before it: added, gone, renamed (perhaps: old, new). Against
+    today's contract: missing, unknown. waiting: its deliveries are quarantined as a whole."""
+
+    header: tuple[str, ...]
+    deliveries: int
+    first: Sight
+    last: Sight
+    waiting: bool
+    added: tuple[str, ...] = ()
+    gone: tuple[str, ...] = ()
+    renamed: tuple[tuple[str, str], ...] = ()
+    missing: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
+
+
+def headers(connection: duckdb.DuckDBPyConnection, feed: Feed, archive: Path) -> list[HeaderSeen]:
+    """Every header that deliveries of the feed had, in the order they first came; `archive` holds their copies."""
+    groups: dict[tuple[tuple[str, ...], bool], list[Sight]] = {}
+    counts: dict[tuple[tuple[str, ...], bool], int] = {}
+    rows = connection.execute(
+        "SELECT header, count(*), min(delivery_id), arg_min(slot, delivery_id), arg_min(arrived_at, delivery_id), "
+        "max(delivery_id), arg_max(slot, delivery_id), arg_max(arrived_at, delivery_id) FROM ledger.deliveries "
+        "WHERE feed = ? AND len(header) > 0 AND status <> 'quarantined' GROUP BY header ORDER BY 6 DESC LIMIT ?",
+        [feed.name, _HEADERS],
+    ).fetchall()
+    for names, count, *sights in rows:
+        groups[tuple(names), False] = [Sight(*sights[:3]), Sight(*sights[3:])]
+        counts[tuple(names), False] = count
+    for receipt, reader in waiting(connection, feed, archive):
+        sight, key = _sight(receipt), (tuple(reader.header), True)
+        groups[key] = [groups.get(key, [sight])[0], sight]
+        counts[key] = counts.get(key, 0) + 1
+    seen: list[HeaderSeen] = []
+    for (header, waits), (first, last) in sorted(groups.items(), key=lambda item: item[1][0].delivery):
+        known = matched(feed, header)
+        declared = columns_of(feed.contract)
+        added, gone, renamed = changes(seen[-1].header, header) if seen else ((), (), ())
+        seen.append(
+            HeaderSeen(
+                header,
+                counts[header, waits],
+                first,
+                last,
+                waits,
+                added,
+                gone,
+                renamed,
+                missing=tuple(column.headers[0] for column in declared if column.name not in known),
+                unknown=tuple(name for name in header if name not in known.values()),
+            )
+        )
+    return seen
+
+
+def first_with(connection: duckdb.DuckDBPyConnection, feed: Feed) -> dict[str, tuple[int, str]]:
+    """Columns that arrived undeclared, with the first delivery that had them: its id and file."""
+    rows = connection.execute(
+        "SELECT name, min(delivery_id), arg_min(slot, delivery_id) FROM (SELECT unnest(unknown_columns) AS name, "
+        "delivery_id, slot FROM ledger.deliveries WHERE feed = ?) GROUP BY ALL",
+        [feed.name],
+    ).fetchall()
+    return {name: (delivery, slot) for name, delivery, slot in rows}
+
+
+def matched(feed: Feed, header: Sequence[str]) -> dict[str, str]:
+    """Contract name -> delivered header, as far as it goes."""
+    left = {name.strip().casefold(): name for name in header}
+    found = {}
+    for column in columns_of(feed.contract):
+        name = next((h for h in column.headers if h in header), None) or next(
+            (left[h.strip().casefold()] for h in column.headers if h.strip().casefold() in left), None
+        )
+        if name is not None:
+            found[column.name] = name
+    return found
+
+
+def changes(
+    before: Sequence[str], now: Sequence[str]
+) -> tuple[tuple[str, ...], tuple[str, ...], tuple[tuple[str, str], ...]]:
+    """What was added, what is gone, and which pairs of these look like one renamed column."""
+    added = [name for name in now if name not in before]
+    gone = [name for name in before if name not in now]
+    renamed: list[tuple[str, str]] = []
+    for old in gone:
+        alike = {new: _likeness(old, new) for new in added if new not in [pair[1] for pair in renamed]}
+        best = max(alike, key=lambda new: alike[new], default=None)
+        if best is not None and (alike[best] >= _ALIKE or (before.index(old) == now.index(best) and len(gone) == 1)):
+            renamed.append((old, best))
+    return tuple(added), tuple(gone), tuple(renamed)
+
+
+def _likeness(one: str, other: str) -> float:
+    return difflib.SequenceMatcher(None, name_for(one).replace("_", ""), name_for(other).replace("_", "")).ratio()
+
+
+def waiting(connection: duckdb.DuckDBPyConnection, feed: Feed, archive: Path) -> Iterator[tuple[Receipt, Reader]]:
+    """Deliveries that are quarantined as a whole, oldest first, as far as they can be read."""
+    yield from opened(Ledger(connection).waiting(feed.name)[-_WAITING:], feed, archive)
+
+
+def opened(receipts: Sequence[Receipt], feed: Feed, archive: Path) -> Iterator[tuple[Receipt, Reader]]:
+    wanted = headers_of(feed.contract)
+    with tempfile.TemporaryDirectory(prefix="drift-") as scratch:
+        for receipt in receipts:
+            if receipt.archived is None or not (copy := archive / receipt.archived).exists():
+                continue
+            with suppress(PlatformError):
+                reader = open_reader(copy, receipt.slot, feed.source, wanted, scratch=Path(scratch))
+                if reader.header:
+                    yield receipt, reader
+
+
+def _sight(receipt: Receipt) -> Sight:
+    return Sight(receipt.delivery_id, receipt.slot, receipt.arrived_at)

@@ -1,0 +1,97 @@
+"""Rehearsing a delivery: what would become of a file, without a trace in the deployment.
+
+Belongs here: the throw-away deployment that the file is really loaded into. Does not: any rule of its own, so that
+a rehearsal and the performance cannot differ.
+"""
+
+import glob
+import shutil
+import tempfile
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from platform_assets.engine.deployment import Deployment
+from platform_assets.engine.feed.feed import Feed
+from platform_assets.engine.store.receipts import Receipt
+from platform_assets.engine.store.tables import FeedTables
+from platform_assets.errors import ConfigurationError
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """What would become of a file: its receipt, rows by broken rule, and some rejected rows with their reasons."""
+
+    receipt: Receipt
+    reasons: list[tuple[str | None, str, int]]
+    rejected: list[dict[str, Any]]
+    tolerated: bool
+
+    @property
+    def loads(self) -> bool:
+        """Whether the delivery would be taken in without holding a release."""
+        return self.receipt.status == "accepted" and self.tolerated
+
+
+def rehearse(feed: Feed, file: Path, *, shown: int = 20) -> Rehearsal:
+    """Take `file` in as a delivery of `feed` with nothing before it, in a home that is thrown away.
+
+    Raises ConfigurationError where there is no such file.
+    """
+    if not file.is_file():
+        raise ConfigurationError(f"file {str(file)!r}", "is not a regular file", "Name the file to try.")
+    with tempfile.TemporaryDirectory(prefix="rehearsal-") as folder:
+        landing = Path(folder, "landing")
+        landing.mkdir()
+        shutil.copyfile(file, landing / file.name)
+        if (suffix := feed.source.sidecar) is not None:
+            beside = file.with_name(file.name + suffix)
+            (landing / beside.name).write_bytes(beside.read_bytes() if beside.is_file() else b"")
+        # A file that somebody names is meant as it is: there is no producer to wait for.
+        source = feed.source.read_from(glob.escape(file.name), settle=timedelta(), patience=timedelta())
+        tried = replace(feed, source=source)
+        deployment = Deployment([tried], home=Path(folder, "home"), landing=landing)
+        deployment.prepare()
+        receipts = deployment.ingest(tried).receipts
+        if not receipts:
+            raise ConfigurationError(
+                f"file {file.name!r}",
+                "has the name of an unfinished file",
+                "Give it the name of its delivery.",
+            )
+        (receipt,) = receipts
+        with deployment.warehouse.open("look at the rehearsal") as connection:
+            tables = FeedTables(connection, tried)
+            return Rehearsal(
+                receipt, tables.reasons(), tables.rejected(shown), feed.tolerate.allows(receipt.rejected, receipt.read)
+            )
+
+
+def feed_of(file: Path, feeds: tuple[Feed, ...]) -> Feed:
+    """The feed that would ask for a file of this name; raises ConfigurationError where it is not just one."""
+    parts = file.absolute().parts
+    ends = [parts[start:] for start in range(len(parts))]
+    matching = [
+        feed
+        for feed in feeds
+        if any(_fits(end, PurePosixPath(pattern).parts) for pattern in feed.source.patterns for end in ends)
+    ]
+    if len(matching) != 1:
+        several = ", ".join(feed.name for feed in matching or feeds)
+        raise ConfigurationError(
+            f"file {file.name!r}",
+            "could belong to several feeds" if matching else "has a name that no feed asks for",
+            f"Name the feed with --feed: {several}.",
+        )
+    return matching[0]
+
+
+def _fits(path: tuple[str, ...], pattern: tuple[str, ...]) -> bool:
+    """Whether a path is what the pattern describes, as the landing folder is searched for it."""
+    if not path or not pattern:
+        return not path and not pattern
+    if pattern[0] == "**" and pattern[1:]:
+        return _fits(path, pattern[1:]) or _fits(path[1:], pattern)
+    return fnmatchcase(path[0], pattern[0]) and _fits(path[1:], pattern[1:])

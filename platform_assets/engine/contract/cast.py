@@ -1,0 +1,237 @@
+"""Casting a column: from values as they arrived to values of the contract's type, without loss or not at all.
+
+Belongs here: numbers, words, typed sources, and which of several formats is meant. Does not: reading a date or
+timestamp of one format (timestamps.py), rules (validate.py). Digits are ASCII digits; blanks are not trimmed unasked.
+"""
+
+import functools
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+from typing import Final
+
+import polars as pl
+
+from platform_assets.engine.contract.column import Column
+from platform_assets.engine.contract.timestamps import days, in_zone, instants, midnights, only, within_years
+
+_MARKS: Final = {" ": "[ \u00a0\u202f]", "'": "['\u2019]", ".": r"\.", ",": ","}
+# A float keeps any number of 15 digits apart from its neighbours; beyond, digits may have been lost on the way.
+_SURE: Final = 10**15
+
+Days = Callable[[pl.Series], pl.Series]
+
+
+@dataclass(frozen=True)
+class Cast:
+    """values: typed, NULL where one could not be cast. failed: the rules that such values break, each with its rows
+    as a mask."""
+
+    values: pl.Series
+    failed: tuple[tuple[str, pl.Series], ...]
+
+
+def cast(arrived: pl.Series, column: Column, days_of: Days) -> Cast:
+    """The values of `column`, that `arrived` so; `days_of` gives rows (indices) the day their delivery arrived."""
+    if arrived.dtype in (pl.Categorical, pl.Enum):
+        arrived = arrived.cast(pl.String)
+    if arrived.dtype == pl.Null:
+        return Cast(arrived.cast(column.dtype), ())
+    if arrived.dtype != pl.String:
+        return _cast(arrived, _from_typed(arrived, column), column)
+    if column.strip:
+        stripped = arrived.str.strip_chars()
+        arrived = only(stripped, stripped != "")
+    if len(column.formats) > 1:
+        return _by_any_format(arrived, column, days_of)
+    return _cast(arrived, _from_text(arrived, column), column)
+
+
+def as_text(name: str, dtype: pl.DataType) -> pl.Expr:
+    """Column `name` as a person can read it, whatever type a source gave it."""
+    column = pl.col(name)
+    if dtype.is_nested():
+        return pl.struct(column.alias("v")).struct.json_encode().str.slice(5).str.head(-1).alias(name)
+    if dtype == pl.Binary:
+        return column.bin.encode("hex")
+    return column.dt.to_string() if dtype == pl.Duration else column.cast(pl.String)
+
+
+def _cast(arrived: pl.Series, values: pl.Series, column: Column) -> Cast:
+    if values.null_count() == arrived.null_count():
+        return Cast(values, ())
+    return Cast(values, ((column.cast_rule, values.is_null() & arrived.is_not_null()),))
+
+
+def _from_text(texts: pl.Series, column: Column) -> pl.Series:
+    match column.kind:
+        case "text":
+            return _without_point_zero(texts) if column.point_zero else texts
+        case "integer":
+            texts = _plain(texts, column)
+            # What Polars takes for an integer is exactly [+-]?[0-9]+ within 64 bits.
+            return (_without_point_zero(texts) if column.point_zero else texts).cast(pl.Int64, strict=False)
+        case "decimal":
+            # The pattern keeps the cast from rounding: digits beyond the scale must be zeros.
+            texts = _plain(texts, column)
+            scale = column.digits[1]
+            pointed = rf"\.[0-9]{{1,{scale}}}0*" if scale else r"\.0+"
+            lossless = texts.str.contains(rf"^[+-]?([0-9]+(\.[0-9]{{0,{scale}}}0*)?|{pointed})$")
+            return only(texts, lossless).cast(column.dtype, strict=False)
+        case "number":
+            # What Polars takes for a float beyond digits, point and exponent are words for NaN and infinity.
+            texts = _plain(texts, column)
+            values = texts.cast(pl.Float64, strict=False)
+            return _without_underflow(texts, only(values, values.is_finite()))
+        case "boolean":
+            lower = texts.str.to_lowercase()
+            true = lower.is_in(list(column.true))
+            return only(true, true | lower.is_in(list(column.false)))
+        case "date":
+            return days(texts, column.formats[0][0])
+        case "timestamp":
+            return instants(texts, column.formats[0][0], column.timezone)
+
+
+def _plain(texts: pl.Series, column: Column) -> pl.Series:
+    """Numbers written with the column's marks, rewritten with a point and no marks between thousands."""
+    if column.thousands is None and column.decimal == ".":
+        return texts
+    texts = only(texts, texts.str.contains(_as_written(column)))
+    if column.thousands is not None:
+        texts = texts.str.replace_all(_MARKS[column.thousands], "")
+    return texts.str.replace(column.decimal, ".", literal=True)
+
+
+@functools.cache
+def _as_written(column: Column) -> str:
+    whole = "[0-9]+"
+    if column.thousands is not None:
+        whole = f"({whole}|[1-9][0-9]{{0,2}}({_MARKS[column.thousands]}[0-9]{{3}})+)"
+    point = _MARKS[column.decimal]
+    match column.kind:
+        case "integer":
+            return f"^[+-]?{whole}({point}0+)?$" if column.point_zero else f"^[+-]?{whole}$"
+        case "decimal":
+            return f"^[+-]?({whole}({point}[0-9]*)?|{point}[0-9]+)$"
+        case _:
+            return f"^[+-]?({whole}({point}[0-9]*)?|{point}[0-9]+)([eE][+-]?[0-9]+)?$"
+
+
+def _without_underflow(texts: pl.Series, values: pl.Series) -> pl.Series:
+    """`values`, but for those so close to zero that a float keeps none or few of the digits of `texts`."""
+    tiny = (values.abs() < sys.float_info.min).fill_null(value=False)
+    if not tiny.any():
+        return values
+    return only(values, ~(tiny & texts.str.contains("^[^eE]*[1-9]")))
+
+
+def _without_point_zero(texts: pl.Series) -> pl.Series:
+    return texts.str.replace(r"^([+-]?[0-9]+)\.0+$", "$1")
+
+
+def _by_any_format(texts: pl.Series, column: Column, days_of: Days) -> Cast:
+    """Values by whichever format they have the shape of; where several give different values, by the one in force."""
+    tried: dict[str, pl.Series] = {}
+    for at, (form, _) in enumerate(column.formats):
+        if column.kind == "date":
+            tried[f"value{at}"] = days(texts, form)
+            tried[f"fits{at}"] = tried[f"value{at}"].is_not_null()
+        else:
+            tried[f"value{at}"] = instants(texts, form, column.timezone)
+            # In UTC every local time exists, so this tells shape from a time that happens twice or never.
+            in_utc = tried[f"value{at}"] if column.timezone == "UTC" else instants(texts, form, "UTC")
+            tried[f"fits{at}"] = in_utc.is_not_null()
+    count = range(len(column.formats))
+    first = pl.lit(None)
+    for at in reversed(count):
+        first = pl.when(f"fits{at}").then(f"value{at}").otherwise(first)
+    differs = [pl.col(f"fits{at}") & pl.col(f"value{at}").ne_missing(pl.col("first")) for at in count]
+    table = pl.DataFrame(tried).with_columns(first.alias("first"))
+    table = table.with_columns(pl.any_horizontal(differs).alias("differ"))
+    values, differ = table["first"].alias(texts.name), table["differ"]
+    if not differ.any():
+        return _cast(texts, values, column)
+    rows = differ.arg_true()
+    in_force = _in_force(days_of(rows), [day for _, day in column.formats])
+    asked = table[rows].with_columns(in_force.alias("in_force"))
+    chosen = asked.select(
+        pl.coalesce(
+            pl.when((pl.col("in_force") == at) & pl.col(f"fits{at}")).then(f"value{at}").otherwise(None) for at in count
+        )
+    ).to_series()
+    values = values.scatter(rows, chosen)
+    unsure = differ & values.is_null()
+    failed = [(f"ambiguous {column.cast_rule}", unsure)] if unsure.any() else []
+    lost = values.is_null() & texts.is_not_null() & ~unsure
+    return Cast(values, (*failed, *([(column.cast_rule, lost)] if lost.any() else [])))
+
+
+def _in_force(arrived: pl.Series, since: list[date | None]) -> pl.Series:
+    """Which of the formats was in force on the days of `arrived`; NULL where that cannot be told."""
+    day = pl.col("day")
+    found = pl.lit(None, pl.Int64)
+    for start in sorted({start or date.min for start in since}):
+        those = [at for at, day_of in enumerate(since) if (day_of or date.min) == start]
+        found = pl.when(day >= start).then(pl.lit(those[0] if len(those) == 1 else None, pl.Int64)).otherwise(found)
+    return pl.DataFrame({"day": arrived}, schema={"day": pl.Date}).select(found.alias("found")).to_series()
+
+
+def _from_typed(arrived: pl.Series, column: Column) -> pl.Series:
+    """A column that arrived typed (Parquet, Excel): only casts that cannot change a value."""
+    kind, dtype = column.kind, arrived.dtype
+    nothing = pl.repeat(None, len(arrived), dtype=column.dtype, eager=True).alias(arrived.name)
+    if dtype.is_float() and kind != "number":
+        return _from_float(arrived.cast(pl.Float64), column) if kind in ("text", "integer", "decimal") else nothing
+    match kind:
+        case "text":
+            return arrived.cast(pl.String) if dtype.is_integer() or dtype in (pl.Boolean, pl.Date) else nothing
+        case "integer":
+            if not (dtype.is_integer() or dtype.is_decimal()):
+                return nothing
+            values = arrived.cast(pl.Int64, strict=False)
+            return values if dtype.is_integer() else only(values, values.cast(dtype, strict=False) == arrived)
+        case "decimal":
+            if not (dtype.is_integer() or dtype.is_decimal()):
+                return nothing
+            values = arrived.cast(column.dtype, strict=False)
+            return values if dtype == column.dtype else only(values, values.cast(dtype, strict=False) == arrived)
+        case "number":
+            if not dtype.is_numeric():
+                return nothing
+            if dtype.is_decimal():
+                arrived = only(arrived, arrived.cast(pl.Float64).abs() < _SURE / 10 ** (dtype.scale or 0))  # type: ignore[attr-defined]
+            values = arrived.cast(pl.Float64, strict=False)
+            # DuckDB and most peers take NaN and infinity for numbers; a contract has no word for them.
+            same = values.is_finite() if not dtype.is_integer() else values.cast(dtype, strict=False) == arrived
+            return only(values, same & values.is_finite())
+        case "timestamp":
+            if not isinstance(dtype, pl.Datetime):
+                return nothing
+            if dtype.time_zone is None:
+                return in_zone(_microseconds(arrived), column.timezone)
+            return within_years(_microseconds(arrived).dt.convert_time_zone("UTC"))
+        case "date":
+            if isinstance(dtype, pl.Datetime) and dtype.time_zone is None:
+                return midnights(_microseconds(arrived))
+            return within_years(arrived) if dtype == pl.Date else nothing
+        case "boolean":
+            return arrived if dtype == pl.Boolean else nothing
+
+
+def _microseconds(moments: pl.Series) -> pl.Series:
+    micro = moments.dt.cast_time_unit("us")
+    return only(micro, micro.cast(moments.dtype) == moments)
+
+
+def _from_float(floats: pl.Series, column: Column) -> pl.Series:
+    """Numbers of a source that has no others than floats (Excel), where there is one number they can stand for."""
+    scale = column.digits[1] if column.kind == "decimal" else 0
+    sure = floats.abs() < _SURE / 10**scale
+    if scale:
+        values = only(floats, sure).cast(pl.Decimal(38, scale), strict=False)
+        values = only(values, values.cast(pl.Float64) == floats)
+        return values.cast(column.dtype, strict=False)
+    whole = only(floats, sure & (floats == floats.round())).cast(pl.Int64)
+    return whole.cast(column.dtype, strict=False)

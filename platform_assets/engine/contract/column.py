@@ -1,0 +1,283 @@
+"""One column of a contract: what its author declares, and what the engine reads from that.
+
+Belongs here: Field, Since, Column and what of a declaration contradicts itself. Does not: the contract as a whole
+(model.py), casting (cast.py, timestamps.py).
+"""
+
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any, Final, Literal, TypeVar
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import pandera.polars as pa
+import polars as pl
+
+from platform_assets.engine.contract.timestamps import ISO, unreadable
+from platform_assets.errors import ContractError
+
+_Given = TypeVar("_Given")
+
+Kind = Literal["text", "integer", "decimal", "number", "timestamp", "date", "boolean"]
+
+KINDS: Final[dict[Any, Kind]] = {
+    str: "text",
+    int: "integer",
+    Decimal: "decimal",
+    float: "number",
+    datetime: "timestamp",
+    date: "date",
+    bool: "boolean",
+}
+LINEAGE: Final = ("_delivery_id", "_line", "_revision", "_extra")
+
+_OURS: Final = "platform"
+_ADDRESS: Final = re.compile(r" at 0x[0-9a-fA-F]+")
+_MEANT_FOR: Final[dict[str, tuple[Kind, ...]]] = {
+    "format": ("timestamp", "date"),
+    "timezone": ("timestamp",),
+    "digits": ("decimal",),
+    "decimal": ("decimal", "number", "integer"),
+    "thousands": ("integer", "decimal", "number"),
+    "point_zero": ("integer", "text"),
+    "true": ("boolean",),
+    "false": ("boolean",),
+}
+_PANDERA_ONLY: Final = {
+    "unique": "it is no rule of a single row",
+    "coerce": "casting is the platform's, and without loss",
+    "regex": "every column is named",
+    "default": "a missing value is never made up",
+    "drop_invalid_rows": "rejected rows are kept in quarantine",
+    "parsers": "a value is judged as it arrived",
+}
+
+
+@dataclass(frozen=True)
+class Since:
+    """What a producer has written since a day: a header in `source`, or a format in `format`."""
+
+    day: date
+    text: str
+
+
+def Field(  # noqa: N802 - reads like pandera.Field, which it extends
+    *,
+    source: str | Since | Sequence[str | Since] | None = None,
+    format: str | Since | Sequence[str | Since] | None = None,
+    timezone: str | None = None,
+    digits: tuple[int, int] | None = None,
+    decimal: Literal[".", ","] | None = None,
+    thousands: Literal[",", ".", " ", "'"] | None = None,
+    point_zero: bool | None = None,
+    true: str | Sequence[str] | None = None,
+    false: str | Sequence[str] | None = None,
+    strip: bool = False,
+    pii: Literal["pseudonym", "secret"] | None = None,
+    **pandera: Any,  # noqa: ANN401 - handed to pandera.Field as they are
+) -> Any:  # noqa: ANN401 - a descriptor that the model's annotation types
+    """A column of a contract: pandera.Field plus how the column arrives.
+
+    source: the header(s) it may arrive under; its own name by default.
+    format: the strptime format(s) of a date or timestamp; ISO 8601 (the constant ISO) by default. A value is cast by
+        each format whose shape it has; where they give different values, the one in force when the delivery arrived
+        decides (`Since`), or the value is rejected.
+    timezone: the zone a timestamp without offset is written in, UTC by default; it is stored as an instant.
+    digits: precision and scale of a Decimal, (18, 4) by default.
+    decimal: the decimal mark, "." by default; a float so near zero that it would lose digits is rejected.
+    thousands: what may stand between groups of three digits; " " and "'" also mean their typographic kin.
+    point_zero: "17850.0" stands for 17850, of an int or in a str: a whole number that went through a float.
+    true, false: the words of a bool, whatever their case; true/1 and false/0 by default.
+    strip: blanks around a value are no part of it, and a blank value is a missing one.
+    pii: masks the column's values wherever a row is shown.
+    """
+    ours = {
+        "source": source,
+        "format": format,
+        "timezone": timezone,
+        "digits": digits,
+        "decimal": decimal,
+        "thousands": thousands,
+        "point_zero": point_zero,
+        "true": true,
+        "false": false,
+        "strip": strip,
+        "pii": pii,
+    }
+    return pa.Field(metadata={_OURS: ours}, **pandera)
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a contract, as the engine needs it.
+
+    formats: each with the day since when it is in force, None if ever since.
+    """
+
+    name: str
+    headers: tuple[str, ...]
+    kind: Kind
+    formats: tuple[tuple[str, date | None], ...]
+    timezone: str
+    digits: tuple[int, int]
+    decimal: str
+    thousands: str | None
+    point_zero: bool
+    true: tuple[str, ...]
+    false: tuple[str, ...]
+    strip: bool
+    nullable: bool
+    pii: str | None
+    description: str
+    rules: tuple[str, ...]
+
+    @property
+    def dtype(self) -> pl.DataType:
+        """The Polars type of the parsed column."""
+        match self.kind:
+            case "text":
+                return pl.String()
+            case "integer":
+                return pl.Int64()
+            case "decimal":
+                return pl.Decimal(*self.digits)
+            case "number":
+                return pl.Float64()
+            case "timestamp":
+                return pl.Datetime("us", "UTC")
+            case "date":
+                return pl.Date()
+            case "boolean":
+                return pl.Boolean()
+
+    @property
+    def sql_type(self) -> str:
+        """The DuckDB type of the column in raw."""
+        match self.kind:
+            case "text":
+                return "VARCHAR"
+            case "integer":
+                return "BIGINT"
+            case "decimal":
+                return f"DECIMAL({self.digits[0]},{self.digits[1]})"
+            case "number":
+                return "DOUBLE"
+            case "timestamp":
+                return "TIMESTAMP WITH TIME ZONE"
+            case "date":
+                return "DATE"
+            case "boolean":
+                return "BOOLEAN"
+
+    @property
+    def cast_rule(self) -> str:
+        """The rule that a value breaks which cannot be cast."""
+        formats = " or ".join(form for form, _ in self.formats)
+        match self.kind:
+            case "decimal":
+                return f"decimal({self.digits[0]},{self.digits[1]})"
+            case "timestamp":
+                return f"timestamp({formats}, {self.timezone})"
+            case "date":
+                return f"date({formats})"
+            case _:
+                return self.kind
+
+
+def declared(field: Any, option: str) -> Any:  # noqa: ANN401 - a FieldInfo or nothing; whatever Field was given
+    """What Field was given for `option`, None if nothing."""
+    metadata: dict[str, dict[str, Any]] = getattr(field, "metadata", None) or {}
+    return metadata.get(_OURS, {}).get(option)
+
+
+def read_column(owner: str, name: str, kind: Kind, field: Any) -> Column:  # noqa: ANN401 - pandera's Column
+    """The column that `field` declares. Raises ContractError where the declaration cannot be meant."""
+    where = f"{owner}.{name}"
+    if name in LINEAGE or not name.isidentifier() or name != name.lower():
+        raise ContractError(where, "not a usable column name", "Use lower-case snake_case.")
+    for option, why in _PANDERA_ONLY.items():
+        if (given := getattr(field, option, None)) is not None and given is not False and given != []:
+            raise ContractError(where, f"{option} cannot be declared: {why}", f"Take {option} out.")
+    for check in field.checks:
+        refuse_unlike_a_rule(where, check)
+    for option, kinds in _MEANT_FOR.items():
+        if declared(field, option) is not None and kind not in kinds:
+            raise ContractError(where, f"{option} means nothing for a {kind}", f"Take {option} out.")
+    timezone = declared(field, "timezone") or "UTC"
+    try:
+        ZoneInfo(timezone)
+    except (ZoneInfoNotFoundError, ValueError):
+        raise ContractError(where, f"unknown timezone {timezone!r}", "Give an IANA name.") from None
+    formats = _dated(declared(field, "format")) or (((ISO, None),) if kind in ("timestamp", "date") else ())
+    for form, _ in formats:
+        if problem := unreadable(form, kind):
+            raise ContractError(f"{where}: format {form!r}", problem, 'Give a strptime format, such as "%d.%m.%Y".')
+    decimal, thousands = declared(field, "decimal") or ".", declared(field, "thousands")
+    # Of a whole number only thousands can be meant.
+    if thousands == decimal and (kind != "integer" or declared(field, "point_zero")):
+        raise ContractError(
+            where,
+            f"{decimal!r} cannot be both the decimal mark and stand between thousands",
+            f"Declare decimal={',' if decimal == '.' else '.'!r}.",
+        )
+    true, false = _words(declared(field, "true")), _words(declared(field, "false"))
+    if bool(true) != bool(false) or set(true) & set(false):
+        raise ContractError(where, "true and false need words of their own", 'Declare such as true="Y", false="N".')
+    return Column(
+        name=name,
+        headers=tuple(text for text, _ in _dated(declared(field, "source"))) or (name,),
+        kind=kind,
+        formats=formats,
+        timezone=timezone,
+        digits=declared(field, "digits") or (18, 4),
+        decimal=decimal,
+        thousands=thousands,
+        point_zero=bool(declared(field, "point_zero")),
+        true=true or ("true", "1"),
+        false=false or ("false", "0"),
+        strip=bool(declared(field, "strip")),
+        nullable=bool(field.nullable),
+        pii=declared(field, "pii"),
+        description=field.description or "",
+        rules=tuple(rule_of(check) for check in field.checks),
+    )
+
+
+def rule_of(check: Any) -> str:  # noqa: ANN401 - pandera's Check
+    """The name that a broken check is reported under, the same in every process: without addresses, sets in order."""
+    name = str(check.error or check.name or check)
+    for value in check.statistics.values():
+        if isinstance(value, set | frozenset) and (asked := pandera_name(check)):
+            name = f"{asked}({{{', '.join(sorted(map(repr, value)))}}})"
+    return _ADDRESS.sub("", name)
+
+
+def pandera_name(check: Any) -> str | None:  # noqa: ANN401 - pandera's Check
+    """What pandera calls a check of its own that has no name from its author: its function."""
+    name = getattr(check._check_fn, "__name__", "")
+    return name if str(check.error).startswith(f"{name}(") else None
+
+
+def refuse_unlike_a_rule(where: str, check: Any) -> None:  # noqa: ANN401 - pandera's Check
+    """Raise ContractError for a check that would let rows through which break it."""
+    for option in ("raise_warning", "n_failure_cases", "groupby"):
+        if getattr(check, option, None):
+            raise ContractError(
+                f"{where}: {rule_of(check)}", f"{option} would let rows pass that break the rule", f"Take {option} out."
+            )
+
+
+def _dated(given: str | Since | Collection[str | Since] | None) -> tuple[tuple[str, date | None], ...]:
+    several = (given,) if isinstance(given, str | Since) else _in_order(given or ())
+    return tuple((one.text, one.day) if isinstance(one, Since) else (one, None) for one in several)
+
+
+def _words(given: str | Collection[str] | None) -> tuple[str, ...]:
+    return tuple(word.lower() for word in ((given,) if isinstance(given, str) else _in_order(given or ())))
+
+
+def _in_order(given: Collection[_Given]) -> Collection[_Given]:
+    """As given; a set has an order of its own in every process."""
+    return sorted(given, key=repr) if isinstance(given, set | frozenset) else given

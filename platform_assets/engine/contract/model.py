@@ -1,0 +1,245 @@
+"""Contracts: Pandera models that also say how a column arrives (headers, formats, zones, PII).
+
+Belongs here: the contract as a whole, and matching a delivery's header to it. Does not: a single column (column.py),
+judging rows (validate.py).
+"""
+
+import difflib
+import functools
+import inspect
+import re
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, ClassVar, Final
+
+import pandera.polars as pa
+import polars as pl
+from pandera.api.polars.container import DataFrameSchema
+
+from platform_assets.engine.contract.column import (
+    KINDS,
+    LINEAGE,
+    Column,
+    Field,
+    Kind,
+    Since,
+    declared,
+    read_column,
+    refuse_unlike_a_rule,
+)
+from platform_assets.engine.contract.timestamps import ISO
+from platform_assets.engine.contract.version import digest
+from platform_assets.errors import ContractError, DeliveryRefused
+
+__all__ = [
+    "ISO",
+    "LINEAGE",
+    "Column",
+    "Contract",
+    "Field",
+    "Header",
+    "Kind",
+    "Since",
+    "columns_of",
+    "describe",
+    "folded",
+    "listed",
+    "match_header",
+    "version_of",
+]
+
+_LONGEST_SHOWN: Final = 80
+
+
+@dataclass(frozen=True)
+class Header:
+    """A delivery's header, matched to a contract: contract name -> delivered header, and what is left over."""
+
+    columns: Mapping[str, str]
+    unknown: tuple[str, ...]
+
+
+class Contract(pa.DataFrameModel):
+    """Base of all contracts. The docstring says what a row is, its grain and its units."""
+
+    class Config:
+        """Pandera's configuration; a contract names every column, and casting is ours."""
+
+        strict = True
+        coerce = False
+
+    __kinds__: ClassVar[dict[str, Kind]] = {}
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:  # noqa: ANN401 - as the base class has it
+        """Turn the Python types of the annotations into the Polars types that Pandera checks."""
+        kinds = dict(cls.__kinds__)
+        annotations = dict(inspect.get_annotations(cls, eval_str=True))
+        for name, annotation in annotations.items():
+            if name.startswith("_") or typing.get_origin(annotation) is ClassVar:
+                continue
+            if annotation not in KINDS:
+                raise ContractError(
+                    f"{cls.__name__}.{name}",
+                    f"type {annotation!r} is not one a contract knows",
+                    f"Use one of: {', '.join(t.__name__ for t in KINDS)}.",
+                )
+            kind = kinds[name] = KINDS[annotation]
+            if kind == "decimal":
+                precision, scale = declared(cls.__dict__.get(name), "digits") or (18, 4)
+                annotations[name] = Annotated[pl.Decimal, precision, scale]
+            elif kind == "timestamp":
+                annotations[name] = Annotated[pl.Datetime, "us", "UTC"]
+        cls.__annotations__ = annotations
+        cls.__kinds__ = kinds
+        super().__init_subclass__(**kwargs)  # type: ignore[no-untyped-call]  # pandera's is not annotated
+
+
+# Functions, not methods: a contract's own columns may be called `columns` or `description`.
+
+
+def columns_of(contract: type[Contract]) -> tuple[Column, ...]:
+    """The contract's columns in the order they are declared."""
+    return _columns(contract)
+
+
+def version_of(contract: type[Contract]) -> str:
+    """Changes whenever the contract might judge the same row differently, and with nothing else: what its checks do is
+    part of it, and so is what they use. The same in every process."""
+    return _version(contract)
+
+
+def describe(contract: type[Contract]) -> str:
+    """The contract's docstring."""
+    return inspect.cleandoc(contract.__doc__ or contract.__name__)
+
+
+def headers_of(contract: type[Contract]) -> list[str]:
+    """Every header that the contract declares, those a column has had included."""
+    return [header for column in columns_of(contract) for header in column.headers]
+
+
+def match_header(contract: type[Contract], header: Sequence[str]) -> Header:
+    """Match delivered column names to the contract, by name, whatever their order.
+
+    Case and surrounding blanks make no difference. Of a column's declared headers one has to be there.
+    Raises DeliveryRefused with the difference when a column is missing or named twice.
+    """
+    _refuse_repeated(header)
+    left = {folded(name): name for name in header}
+    found: dict[str, str] = {}
+    missing: list[Column] = []
+    for column in columns_of(contract):
+        delivered = [left.pop(name) for name in dict.fromkeys(map(folded, column.headers)) if name in left]
+        if len(delivered) > 1:
+            raise DeliveryRefused(
+                f"columns {listed([repr(name) for name in delivered])} are both declared to be {column.name}",
+                remedy=f"Ask the producer for one of them, or declare one as a column of its own in "
+                f"{contract.__name__}.",
+                line=1,
+                column=delivered[1],
+            )
+        if delivered:
+            found[column.name] = delivered[0]
+        else:
+            missing.append(column)
+    if missing:
+        _refuse_missing(contract, missing, tuple(left.values()))
+    unknown = tuple(left.values())
+    taken = {folded(column.name) for column in columns_of(contract)} | set(LINEAGE)
+    for name in unknown:
+        if folded(name) in taken:
+            raise DeliveryRefused(
+                f"unknown column {name!r} has the name of a column of raw",
+                remedy=f"Declare it in {contract.__name__} under another name.",
+                line=1,
+                column=name,
+            )
+    return Header(found, unknown)
+
+
+def listed(names: Sequence[str], most: int = 10) -> str:
+    """Some of the names, for a message that stays readable whatever a file brings."""
+    shown = ", ".join(name if len(name) <= _LONGEST_SHOWN else f"{name[:_LONGEST_SHOWN]}…" for name in names[:most])
+    return shown + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+@functools.cache
+def _version(contract: type[Contract]) -> str:
+    schema: DataFrameSchema = contract.to_schema()
+    # Of rules the checks tell; what they are called may show the order of a set.
+    columns = [(replace(column, rules=()), schema.columns[column.name].checks) for column in columns_of(contract)]
+    return digest((columns, schema.checks, contract), package=contract.__module__.partition(".")[0])
+
+
+@functools.cache
+def _columns(contract: type[Contract]) -> tuple[Column, ...]:
+    owner = contract.__name__
+    schema: DataFrameSchema = contract.to_schema()
+    for option in ("unique", "coerce", "drop_invalid_rows", "parsers"):
+        if getattr(schema, option, None):
+            raise ContractError(f"{owner}.Config", f"{option} is no rule of a single row", f"Take {option} out.")
+    for check in schema.checks:
+        refuse_unlike_a_rule(owner, check)
+    columns = []
+    taken: dict[str, str] = {}
+    for name, field in schema.columns.items():
+        if name not in contract.__kinds__:
+            raise ContractError(f"{owner}.{name}", "alias renames a column", "Declare the header with source=.")
+        column = read_column(owner, name, contract.__kinds__[name], field)
+        for header in column.headers:
+            if (other := taken.setdefault(folded(header), name)) != name:
+                raise ContractError(
+                    f"{owner}.{name}", f"header {header!r} is that of {other} too", "Name a header for one column only."
+                )
+        columns.append(column)
+    return tuple(columns)
+
+
+def _refuse_missing(contract: type[Contract], missing: Sequence[Column], unknown: Sequence[str]) -> typing.NoReturn:
+    """Say what is missing, what came instead, and which of that it may have become."""
+    first = missing[0]
+    spelled = {letters(name): name for name in unknown}
+    alike = [name for one in first.headers for name in difflib.get_close_matches(letters(one), spelled, n=1)]
+    remedy = (
+        "Ask the producer for the column, or, if it was renamed, add its new name to "
+        f"{contract.__name__}.{first.name}: source=({first.headers[0]!r}, "
+        f"{repr(spelled[alike[0]][:_LONGEST_SHOWN]) if alike else '…'})."
+    )
+    raise DeliveryRefused(
+        f"missing column{'s' * (len(missing) > 1)} {listed([column.headers[0] for column in missing])}"
+        + (f"; unknown instead: {listed(unknown)}" if unknown else ""),
+        remedy=remedy,
+        line=1,
+        column=first.headers[0],
+        guess=True,
+    )
+
+
+def letters(name: str) -> str:
+    """What of a header's spelling makes it another."""
+    return re.sub(r"[\W_]", "", name.casefold())[:_LONGEST_SHOWN]
+
+
+def folded(name: str) -> str:
+    """A column's name as names are compared: case and surrounding blanks make no difference."""
+    return name.strip().casefold()
+
+
+def _refuse_repeated(header: Sequence[str]) -> None:
+    seen: dict[str, str] = {}
+    for name in header:
+        if not name.strip():
+            raise DeliveryRefused(
+                "a column without a name",
+                remedy="Ask the producer for a header that names every column.",
+                line=1,
+            )
+        if folded(name) in seen:
+            raise DeliveryRefused(
+                f"columns {seen[folded(name)]!r} and {name!r} cannot be told apart",
+                remedy="Ask the producer for a header that names every column once.",
+                line=1,
+                column=name,
+            )
+        seen[folded(name)] = name

@@ -1,0 +1,366 @@
+"""What a feed's author writes: where it comes from, what it promises, how often, who owns it.
+
+Belongs here: declarations and their checks. Does not: anything that reads a file or the warehouse.
+"""
+
+import importlib
+import itertools
+import pkgutil
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, timedelta
+from pathlib import PurePosixPath
+from typing import Literal, TypeVar
+from zoneinfo import ZoneInfo
+
+from cronsim import CronSim, CronSimError
+
+from platform_assets.engine.contract.model import Contract, columns_of, describe, version_of
+from platform_assets.engine.contract.version import digest
+from platform_assets.engine.feed.formats import Format
+from platform_assets.engine.feed.ticks import is_closed, last_tick, longest_gap, next_tick, ticks
+from platform_assets.errors import ConfigurationError
+
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+
+
+def hours(n: float) -> timedelta:
+    """`n` hours, for `Cadence(within=hours(3))`."""
+    return timedelta(hours=n)
+
+
+def minutes(n: float) -> timedelta:
+    """`n` minutes."""
+    return timedelta(minutes=n)
+
+
+def seconds(n: float) -> timedelta:
+    """`n` seconds."""
+    return timedelta(seconds=n)
+
+
+@dataclass(frozen=True, init=False)
+class Files:
+    """Files under the landing folder, by pattern (`*` within a name, `**` across folders).
+
+    settle: how long a file must be untouched before it is claimed.
+    patience: how long a file whose end looks cut off is waited for before it is taken as it is.
+    format: how the files are written; by default it follows from the name: .csv, .tsv, .txt, .ndjson, .jsonl,
+        .json, .xml, .xlsx, .parquet, each also packed as .gz or .zst, or several in a .zip.
+    sidecar: what a file's own name is followed by in the name of the small file that says it is complete, such
+        as ".done"; a file without its sidecar is not claimed.
+    """
+
+    patterns: tuple[str, ...]
+    settle: timedelta
+    patience: timedelta
+    format: Format | None
+    sidecar: str | None
+
+    def __init__(
+        self,
+        *patterns: str,
+        settle: timedelta = seconds(2),  # noqa: B008 - an immutable value
+        patience: timedelta = minutes(15),  # noqa: B008 - an immutable value
+        format: Format | None = None,
+        sidecar: str | None = None,
+    ) -> None:
+        for pattern in patterns:
+            path = PurePosixPath(pattern)
+            if path.is_absolute() or ".." in path.parts:
+                raise ConfigurationError(
+                    "Files",
+                    f"{pattern!r} leaves the landing folder",
+                    "Give a pattern relative to the landing folder, without `..`.",
+                )
+        if not patterns:
+            raise ConfigurationError("Files", "no pattern", 'Give one, such as Files("shop/orders/*.csv").')
+        if sidecar is not None and (not sidecar or "/" in sidecar):
+            raise ConfigurationError("Files.sidecar", f"{sidecar!r}", 'Give the end of its name, such as ".done".')
+        object.__setattr__(self, "patterns", patterns)
+        object.__setattr__(self, "settle", settle)
+        object.__setattr__(self, "patience", patience)
+        object.__setattr__(self, "format", format)
+        object.__setattr__(self, "sidecar", sidecar)
+
+    def read_from(self, *patterns: str, settle: timedelta | None = None, patience: timedelta | None = None) -> "Files":
+        """The same files lying elsewhere."""
+        return Files(
+            *patterns,
+            settle=self.settle if settle is None else settle,
+            patience=self.patience if patience is None else patience,
+            format=self.format,
+            sidecar=self.sidecar,
+        )
+
+
+@dataclass(frozen=True)
+class Cadence:
+    """When a delivery is due (`cron`, in `timezone`) and how late it may be (`within`).
+
+    closed: days in that zone on which none is due: a date ("2026-12-25"), or a day of every year ("12-25").
+    objective: the share of due deliveries that must be in time.
+    """
+
+    cron: str
+    within: timedelta
+    timezone: str = "UTC"
+    closed: tuple[str, ...] = ()
+    objective: float = 0.95
+
+    def __post_init__(self) -> None:
+        try:
+            every = CronSim(self.cron, datetime(2000, 1, 1, tzinfo=ZoneInfo(self.timezone)))
+        except CronSimError as error:
+            raise ConfigurationError(
+                "Cadence.cron", f"{self.cron!r}: {error}", "Give five fields, such as '0 6 * * 1-6'."
+            ) from None
+        except (KeyError, ValueError):
+            raise ConfigurationError(
+                "Cadence.timezone",
+                f"unknown zone {self.timezone!r}",
+                "Give an IANA name, such as Europe/London.",
+            ) from None
+        if not all(map(_is_day, self.closed)):
+            raise ConfigurationError(
+                "Cadence.closed",
+                f"{self.closed!r} has what is no day",
+                'Give dates, or days of every year: closed=("2026-12-24", "12-25").',
+            )
+        if all(is_closed(tick.date(), self.closed) for tick in itertools.islice(every, 400)):
+            raise ConfigurationError(
+                "Cadence.closed",
+                f"{self.closed!r} closes every day on which {self.cron!r} has a delivery due",
+                "Leave a day open.",
+            )
+        if not 0 < self.objective <= 1:
+            raise ConfigurationError(
+                "Cadence.objective",
+                f"{self.objective!r} is no share",
+                "Give a number above 0 and up to 1, such as 0.95.",
+            )
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """Its time zone."""
+        return ZoneInfo(self.timezone)
+
+    def ticks(self, after: datetime, until: datetime) -> Iterator[datetime]:
+        """When deliveries are due, later than `after` and no later than `until`; in UTC."""
+        return ticks(self.cron, self.timezone, self.closed, after, until)
+
+    def last_tick(self, by: datetime) -> datetime | None:
+        """When a delivery was last due by then; None where none was for twelve years."""
+        return last_tick(self.cron, self.timezone, self.closed, by)
+
+    def next_tick(self, after: datetime) -> datetime | None:
+        """When the next delivery is due after then; None where none is for twelve years."""
+        return next_tick(self.cron, self.timezone, self.closed, after)
+
+    def longest_gap(self) -> timedelta:
+        """The longest time between two deliveries that keep the promise, by a fixed calendar."""
+        return longest_gap(self.cron, self.timezone, self.closed) + self.within
+
+
+def _is_day(text: str) -> bool:
+    """Whether it names a date, or a day of every year."""
+    if not re.fullmatch(r"([0-9]{4}-)?[0-9]{2}-[0-9]{2}", text):
+        return False
+    try:
+        date.fromisoformat(text if len(text) == 10 else f"2000-{text}")
+    except ValueError:
+        return False
+    return True
+
+
+@dataclass(frozen=True)
+class Rejects:
+    """How many rows of one delivery may be rejected: the larger of both.
+
+    beyond: what more of them do. `hold` loads the rest and holds the release, `quarantine` takes the delivery for
+        untrustworthy as a whole.
+    """
+
+    rate: float = 0.0
+    rows: int = 0
+    beyond: Literal["hold", "quarantine"] = "hold"
+
+    def allows(self, rejected: int, read: int) -> bool:
+        """Whether `rejected` of `read` rows is within tolerance."""
+        return rejected <= max(self.rate * read, self.rows)
+
+
+@dataclass(frozen=True)
+class Volume:
+    """How much a delivery's rows may differ from what the feed usually brings on that weekday, as factors.
+
+    A delivery beyond them holds the release. Where days differ more among themselves, that is what counts. `most`:
+    None where there cannot be too many.
+    """
+
+    least: float = 0.5
+    most: float | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < self.least <= 1 or (self.most is not None and self.most < 1):
+            raise ConfigurationError(
+                "Volume", f"least={self.least}, most={self.most}", "Give factors, such as Volume(least=0.5, most=3)."
+            )
+
+
+@dataclass(frozen=True)
+class Retention:
+    """How long what is not in force is kept; None keeps it for ever.
+
+    archive: copies of deliveries that were superseded or only duplicated others. They can then no longer be replayed.
+    quarantine: rejected rows. Their receipt keeps the count.
+    """
+
+    archive: timedelta | None = None
+    quarantine: timedelta | None = None
+
+
+@dataclass(frozen=True)
+class Feed:
+    """A declared input: source + contract + cadence + owner. The platform derives everything else.
+
+    event_time: the contract's timestamp or date column that says when a row happened.
+    on_restatement: what new content under a known file name does. `replace` takes the old rows' place,
+        `append` adds to them, `refuse` quarantines the delivery.
+    on_drift: what an unknown column does. `fail` quarantines the delivery, `add` makes it a nullable text
+        column of raw, `rescue` keeps it in the JSON column `_extra`. A missing column always quarantines.
+    on_duplicate: what an exact copy of an earlier row of the same delivery does. `reject` leaves it out and
+        counts it, `allow` loads it.
+    key: the columns that name a row across deliveries. on_known_key: what a row does whose key another row in force
+        has. `reject` keeps the first delivered and counts the others as duplicates, `latest` keeps the last,
+        `allow` loads it.
+    on_empty: what a delivery without a row does: `quarantine` it, or `accept` it with a zero-row receipt.
+    most_columns: a delivery with more columns is quarantined.
+    volume: what number of rows is taken for usual; None where none is.
+    keep: how long superseded copies and rejected rows are kept.
+    origin: the source system; filled in from the name of the declaring file.
+    """
+
+    name: str
+    source: Files
+    contract: type[Contract]
+    delivered: Cadence
+    owner: str
+    event_time: str | None = None
+    on_restatement: Literal["replace", "append", "refuse"] = "replace"
+    on_drift: Literal["fail", "add", "rescue"] = "fail"
+    on_duplicate: Literal["reject", "allow"] = "reject"
+    on_empty: Literal["quarantine", "accept"] = "quarantine"
+    key: tuple[str, ...] = ()
+    on_known_key: Literal["reject", "latest", "allow"] = "allow"
+    tolerate: Rejects = field(default_factory=Rejects)
+    most_columns: int = 2_000
+    volume: Volume | None = field(default_factory=Volume)
+    keep: Retention = field(default_factory=Retention)
+    origin: str = ""
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise ConfigurationError(
+                f"Feed({self.name!r})",
+                "not a usable name",
+                "Use lower-case letters, digits and _, a letter first.",
+            )
+        columns = {column.name: column for column in columns_of(self.contract)}
+        for name in self.key:
+            if name not in columns:
+                raise ConfigurationError(
+                    f"Feed({self.name!r}).key",
+                    f"{name!r} is not a column of {self.contract.__name__}",
+                    f"Name some of: {', '.join(columns)}.",
+                )
+        if self.on_known_key != "allow" and not self.key:
+            raise ConfigurationError(
+                f"Feed({self.name!r}).on_known_key",
+                f"{self.on_known_key!r} needs to know what names a row",
+                'Declare it, such as key=("invoice_no", "line_no").',
+            )
+        if self.event_time is not None and (
+            self.event_time not in columns or columns[self.event_time].kind not in ("timestamp", "date")
+        ):
+            raise ConfigurationError(
+                f"Feed({self.name!r}).event_time",
+                f"{self.event_time!r} is not a timestamp or date column of {self.contract.__name__}",
+                f"Name one of: {', '.join(c.name for c in columns.values() if c.kind in ('timestamp', 'date'))}.",
+            )
+
+    def version(self) -> str:
+        """Changes whenever the same delivery might be judged differently."""
+        policies = (self.on_restatement, self.on_drift, self.on_duplicate, self.on_empty, self.key, self.on_known_key)
+        quarantining = self.tolerate if self.tolerate.beyond == "quarantine" else None
+        judged_by = (version_of(self.contract), self.source.format, *policies, quarantining, self.most_columns)
+        return digest(judged_by)
+
+    @property
+    def dated(self) -> bool:
+        """Whether its event time is a date, which says nothing of the hour."""
+        return any(column.name == self.event_time and column.kind == "date" for column in columns_of(self.contract))
+
+    @property
+    def description(self) -> str:
+        """What the contract's docstring says of the feed."""
+        return describe(self.contract)
+
+
+_Declared = TypeVar("_Declared")
+
+
+def declarations(package: str, kind: type[_Declared]) -> Iterator[tuple[str, _Declared]]:
+    """Import every module of `package`; each module's name with each `kind` that it declares, in order of module."""
+    path = importlib.import_module(package).__path__
+    for module_info in sorted(pkgutil.iter_modules(path), key=lambda info: info.name):
+        module = importlib.import_module(f"{package}.{module_info.name}")
+        for declared in vars(module).values():
+            if isinstance(declared, kind):
+                yield module_info.name, declared
+
+
+def load_feeds(package: str) -> tuple[Feed, ...]:
+    """The feeds that the modules of `package` declare, by name; `feeds/retail.py` declares those of origin `retail`."""
+    feeds: dict[str, Feed] = {}
+    for origin, declared in declarations(package, Feed):
+        if declared.name in feeds:
+            raise ConfigurationError(
+                f"Feed({declared.name!r})",
+                f"declared in {feeds[declared.name].origin}.py and in {origin}.py",
+                "Give one of them another name.",
+            )
+        feeds[declared.name] = replace(declared, origin=origin)
+    return tuple(feeds[name] for name in sorted(feeds))
+
+
+def feed_named(name: str, feeds: Sequence[Feed]) -> Feed:
+    """The feed called `name`; raises ConfigurationError where there is none."""
+    for feed in feeds:
+        if feed.name == name:
+            return feed
+    raise ConfigurationError(
+        f"feed {name!r}", "is not declared", f"Feeds are: {', '.join(feed.name for feed in feeds)}."
+    )
+
+
+def with_files(feeds: Iterable[Feed], patterns: Mapping[str, str]) -> tuple[Feed, ...]:
+    """The feeds, those named in `patterns` (feed name -> pattern) reading from there instead."""
+    feeds = tuple(feeds)
+    unknown = sorted(set(patterns) - {feed.name for feed in feeds})
+    if unknown:
+        raise ConfigurationError(
+            f"PLATFORM_FEED_{unknown[0].upper()}_FILES",
+            f"there is no feed {unknown[0]!r}",
+            f"Feeds are: {', '.join(feed.name for feed in feeds)}.",
+        )
+    return tuple(
+        replace(
+            feed,
+            source=feed.source.read_from(patterns[feed.name]),
+        )
+        if feed.name in patterns
+        else feed
+        for feed in feeds
+    )

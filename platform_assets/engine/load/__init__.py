@@ -1,0 +1,6 @@
+"""Loading: what one transaction does. Deliveries are read, judged, stored, compared by key, replayed, let go.
+
+Belongs here: what becomes of a delivery. Other rooms: SQL of the ledger (store), formats (readers).
+"""
+
+from platform_assets.engine.load.delivery import Load as Load

@@ -1,0 +1,300 @@
+"""Deliveries of a feed that are taken in together: from claimed bytes to judged rows, and what their receipts say.
+
+Belongs here: what becomes of each delivery, by what is known before any of them comes. Does not: storing (round.py),
+what it does to its slot (standing.py), parsing (readers), what becomes of each row (rows.py). Nothing here knows a
+connection: a thread of its own runs it.
+"""
+
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from platform_assets.engine.archive.archive import Archive, Claim
+from platform_assets.engine.contract.model import Header, headers_of, listed, match_header
+from platform_assets.engine.durable import failpoint
+from platform_assets.engine.feed.feed import Feed
+from platform_assets.engine.load.offer import Offer
+from platform_assets.engine.load.remedies import advised
+from platform_assets.engine.load.rows import Judged, Judging
+from platform_assets.engine.load.standing import Standing
+from platform_assets.engine.readers import Batch, Reader, open_reader
+from platform_assets.engine.store.receipts import Receipt
+from platform_assets.errors import DeliveryRefused, DeliveryUnfinished, StorageError
+
+
+@dataclass(frozen=True)
+class Knowledge:
+    """What the ledger knows when deliveries come: of their slots, which content is in force, the last receipts of their
+    slots by id, the columns that raw has, and the next id and revision."""
+
+    standing: Standing
+    in_force: Mapping[str, Receipt]
+    last: Mapping[int, Receipt]
+    types: Mapping[str, str]
+    next_id: int
+    revision: int
+
+
+@dataclass
+class Delivery:
+    """A delivery under way: what its receipt will say. copy_of: the delivery that has its content already."""
+
+    offer: Offer
+    receipt: Receipt
+    copy_of: int | None = None
+
+
+class Load:
+    """Deliveries of a feed that are taken in at once, no two of the same slot.
+
+    deliveries: what came, by id, once `judged` is exhausted; fresh: of these, whose content is new; stand: receipts
+    that stay as they are; unfinished: what is left alone, and why.
+    """
+
+    def __init__(self, feed: Feed, archive: Archive, now: datetime, offers: Sequence[Offer], known: Knowledge) -> None:
+        self._feed = feed
+        self._archive = archive
+        self._now = now
+        self._offers = offers
+        self._known = known
+        self._next_id = known.next_id
+        self._version = feed.version()
+        self._judging = Judging(feed, known.types)
+        self.fresh: dict[str, Delivery] = {}
+        self.deliveries: dict[int, Delivery] = {}
+        self.stand: list[Receipt] = []
+        self.unfinished: dict[str, str] = {}
+
+    def judged(self) -> Generator[Judged, None, None]:
+        """Take the deliveries, one after the other; their rows, judged."""
+        for offer in self._offers:
+            try:
+                yield from self._take(offer)
+            except DeliveryUnfinished as error:
+                self.unfinished[offer.slot] = error.what
+        yield from self._judging.finish()
+
+    def _take(self, offer: Offer) -> Generator[Judged, None, None]:
+        """Read a delivery, or recognise it as a duplicate, or quarantine it as a whole."""
+        if offer.stands is not None:
+            self.stand.append(offer.stands)
+            return
+        if offer.refused is not None or offer.claim is None:
+            assert offer.refused is not None
+            self._refuse(offer, offer.refused)
+            return
+        same = self._same_content(offer.slot, offer.claim.fingerprint)
+        try:
+            offer.arrival.expects.hold(fingerprint=offer.claim.fingerprint, read=same.read if same else None)
+            self._hold_to_restatements(offer.slot, offer.claim.fingerprint)
+        except DeliveryRefused as problem:
+            self._quarantine(offer, problem)
+            return
+        if same is not None:
+            receipt = self._receipt(
+                offer,
+                status="duplicate",
+                read=same.read,
+                duplicate=same.read,
+                format=same.format,
+                dialect=same.dialect,
+                parts=same.parts,
+                header=same.header,
+                duplicate_of=same.delivery_id,
+            )
+            self.deliveries[receipt.delivery_id] = Delivery(offer, receipt, copy_of=same.stands_for)
+            return
+        try:
+            reader, header = self._opened(offer.claim, young=self._may_grow(offer))
+        except DeliveryRefused as problem:
+            self._quarantine(offer, advised(problem, offer.claim.copy, offer.slot, self._feed))
+            return
+        yield from self._read(offer, offer.claim, reader, header)
+
+    def _read(self, offer: Offer, claim: Claim, reader: Reader, header: Header) -> Generator[Judged, None, None]:
+        receipt = self._receipt(
+            offer,
+            status="accepted",
+            format=reader.format,
+            dialect=dict(reader.dialect),
+            parts=tuple(reader.parts),
+            header=reader.header,
+            unknown_columns=header.unknown,
+        )
+        delivery = self.deliveries[receipt.delivery_id] = Delivery(offer, receipt)
+        read = 0
+        try:
+            columns = self._judging.begin(receipt.delivery_id, header, receipt.arrived_at.date())
+            if reader.header:
+                for batch in _readable(claim.copy, reader.batches(columns)):
+                    read += batch.frame.height + batch.malformed.height
+                    failpoint.reached("mid-read")
+                    yield from self._judging.add(receipt.delivery_id, batch)
+            reader.reconcile(read)
+            offer.arrival.expects.hold(read=read)
+            if read == 0 and reader.header and self._feed.on_empty == "quarantine":
+                raise _empty("a header and no row")
+        except DeliveryRefused as problem:
+            yield from self._judging.drop(receipt.delivery_id)
+            delivery.receipt = refused(receipt, problem)
+            return
+        except DeliveryUnfinished as error:
+            yield from self._judging.drop(receipt.delivery_id)
+            if self._may_grow(offer):
+                del self.deliveries[receipt.delivery_id]
+                raise
+            delivery.receipt = refused(receipt, _cut_off(error))
+            return
+        yield from self._judging.end(receipt.delivery_id)
+        delivery.receipt = replace(receipt, read=read, parts=tuple(reader.parts))
+        self.fresh[claim.fingerprint] = delivery
+
+    def _refuse(self, offer: Offer, problem: DeliveryRefused) -> None:
+        """Quarantine what has no copy; a file that cannot be read again is not told of again."""
+        last = self._known.last.get(self._known.standing.before[offer.slot].delivery_id or 0)
+        if not offer.settles and last is not None and last.fingerprint is None and last.problem == problem.what:
+            self.unfinished[offer.slot] = problem.what
+        else:
+            self._quarantine(offer, problem)
+
+    def _quarantine(self, offer: Offer, problem: DeliveryRefused) -> None:
+        """Write the receipt of a delivery that is not trusted as a whole. What it might replace stays."""
+        receipt = refused(self._receipt(offer, status="quarantined"), problem)
+        self.deliveries[receipt.delivery_id] = Delivery(offer, receipt)
+
+    def _same_content(self, slot: str, fingerprint: str) -> Receipt | None:
+        """The delivery that had these bytes already, if its rows are here or the file was merely touched."""
+        if (twin := self.fresh.get(fingerprint)) is not None:
+            return twin.receipt
+        if (there := self._known.in_force.get(fingerprint)) is not None:
+            return there
+        before = self._known.standing.before[slot]
+        last = self._known.last.get(before.delivery_id or 0)
+        touched = before.fingerprint == fingerprint and last is not None and last.problem is None
+        return last if touched else None
+
+    def _hold_to_restatements(self, slot: str, fingerprint: str) -> None:
+        stands_for = self._known.standing.own(slot).stands_for
+        if stands_for is None or self._feed.on_restatement != "refuse":
+            return
+        there = self._known.in_force.get(fingerprint)
+        if there is None or there.delivery_id != stands_for:
+            raise DeliveryRefused(
+                f"new content under the name of delivery {stands_for}, and the feed refuses restatements",
+                remedy='Deliver it under another name, or declare on_restatement="replace".',
+            )
+
+    def _may_grow(self, offer: Offer) -> bool:
+        """Whether its file, where it looks cut off, may still be being written."""
+        return offer.known_as is None and offer.arrival.age_s(self._now) < self._feed.source.patience.total_seconds()
+
+    def _opened(self, claim: Claim, *, young: bool) -> tuple[Reader, Header]:
+        """The delivery's reader and matched header, or DeliveryRefused before any row."""
+        feed = self._feed
+        try:
+            wanted = headers_of(feed.contract)
+            scratch = self._archive.root / feed.name
+            reader = open_reader(claim.copy, claim.arrival.slot, feed.source, wanted, scratch=scratch)
+        except DeliveryUnfinished as error:
+            if young:
+                raise
+            raise _cut_off(error) from error
+        except OSError as error:
+            raise _unreadable(claim.copy, error) from error
+        if reader.looks_cut_off and young:
+            raise DeliveryUnfinished("ends in the middle of a record")
+        if not reader.header:
+            if feed.on_empty == "quarantine":
+                raise _empty("the file is empty")
+            return reader, Header({}, ())
+        if len(reader.header) > feed.most_columns:
+            raise DeliveryRefused(
+                f"{len(reader.header)} columns, more than the {feed.most_columns} that the feed allows",
+                remedy="Declare a higher most_columns, if this is how the file should look.",
+                line=1,
+            )
+        header = match_header(feed.contract, reader.header)
+        if header.unknown and feed.on_drift == "fail":
+            raise DeliveryRefused(
+                f"unknown column{'s' * (len(header.unknown) > 1)} {listed(header.unknown)}",
+                remedy=f'Declare it in {feed.contract.__name__}, or declare on_drift="add" or "rescue".',
+                line=1,
+                column=header.unknown[0],
+            )
+        return reader, header
+
+    def _receipt(self, offer: Offer, **outcome: Any) -> Receipt:  # noqa: ANN401 - of Receipt
+        arrival, claim = offer.arrival, offer.claim
+        known = offer.known_as
+        if known is None:
+            delivery_id, self._next_id = self._next_id, self._next_id + 1
+        else:
+            delivery_id = known.delivery_id
+        accepted_at = None if known is None else known.accepted_at
+        return Receipt(
+            delivery_id=delivery_id,
+            feed=self._feed.name,
+            slot=arrival.slot,
+            bytes=max(arrival.seen.size, 0),
+            contract=self._version,
+            arrived_at=arrival.arrived_at,
+            revision=self._known.revision,
+            fingerprint=claim.fingerprint if claim else None,
+            archived=claim.copy.relative_to(self._archive.root).as_posix() if claim else None,
+            committed_at=self._now if known is None else known.committed_at,
+            accepted_at=(accepted_at or self._now) if outcome["status"] == "accepted" else None,
+            replayed_at=None if known is None else self._now,
+            expects=arrival.expects,
+            generation=self._known.standing.before[arrival.slot].generation + 1 if known is None else known.generation,
+            came_with=0 if known is None else known.came_with,
+            moved_from=offer.moved_from,
+            **outcome,
+        )
+
+
+def refused(receipt: Receipt, problem: DeliveryRefused) -> Receipt:
+    """The receipt of a delivery that is quarantined as a whole after all."""
+    return replace(
+        receipt,
+        status="quarantined",
+        accepted_at=None,
+        read=0,
+        accepted=0,
+        rejected=0,
+        duplicate=0,
+        format=None,
+        dialect={},
+        parts=(),
+        header=(),
+        unknown_columns=(),
+        problem=problem.what,
+        problem_line=problem.line,
+        problem_column=problem.column,
+        remedy=problem.remedy,
+    )
+
+
+def _readable(copy: Path, batches: Iterable[Batch]) -> Iterator[Batch]:
+    """The batches; raises StorageError where the archive's copy stops being readable."""
+    try:
+        yield from batches
+    except OSError as error:
+        raise _unreadable(copy, error) from error
+
+
+def _unreadable(copy: Path, error: OSError) -> Exception:
+    # Libraries tell of damaged content by this class, too, without the number of an error of the system.
+    return error if error.errno is None else StorageError(copy, f"cannot be read: {error.strerror}")
+
+
+def _cut_off(error: DeliveryUnfinished) -> DeliveryRefused:
+    return DeliveryRefused(error.what, remedy="Ask the producer to deliver the whole file again.")
+
+
+def _empty(what: str) -> DeliveryRefused:
+    return DeliveryRefused(
+        what,
+        remedy='Ask the producer for the rows, or declare on_empty="accept" if this is how no data looks.',
+    )

@@ -1,0 +1,51 @@
+"""Offers: deliveries that are to be taken in, whether they have just arrived or came before.
+
+Belongs here: what is known of one before it is read. Does not: where it comes from (ingest.py, replay.py), what becomes
+of it (delivery.py).
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple
+
+from platform_assets.engine.archive.archive import Claim
+from platform_assets.engine.sources.landing import Arrival
+from platform_assets.engine.store.receipts import Receipt
+from platform_assets.errors import DeliveryRefused
+
+
+class Known(NamedTuple):
+    """What a delivery that is brought in again keeps of its receipt; `accepted_at`: where it was ever accepted."""
+
+    delivery_id: int
+    committed_at: datetime
+    accepted_at: datetime | None
+    generation: int
+    came_with: int
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A delivery to be taken in: an arrival, claimed into the archive or `refused`.
+
+    known_as: if it came before. moved_from: as in its receipt. settles: whether its file, once it has a receipt, need
+    not be looked at again until it changes. stands: a receipt that stays as it is, for what it did to its slot.
+    """
+
+    arrival: Arrival
+    claim: Claim | None
+    refused: DeliveryRefused | None = None
+    known_as: Known | None = None
+    moved_from: tuple[str, ...] = ()
+    settles: bool = True
+    stands: Receipt | None = None
+
+    @property
+    def slot(self) -> str:
+        """The slot it fills."""
+        return self.arrival.slot
+
+    @property
+    def fingerprint(self) -> str | None:
+        """Its content."""
+        return self.claim.fingerprint if self.claim else None

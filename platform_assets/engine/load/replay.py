@@ -1,0 +1,176 @@
+"""Replay: archived deliveries through today's contract, as if it had always been.
+
+Belongs here: which deliveries have to come again together, and taking them out. Does not: bringing them in, which is
+how any delivery comes in (ingest.py), so that a replay equals a clean first load.
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+from itertools import chain
+from pathlib import Path
+
+import duckdb
+
+from platform_assets.engine.archive.archive import Archive, Claim
+from platform_assets.engine.feed.feed import Feed
+from platform_assets.engine.load.offer import Known, Offer
+from platform_assets.engine.sources.landing import Arrival
+from platform_assets.engine.store.ledger import Ledger
+from platform_assets.engine.store.receipts import Receipt
+from platform_assets.engine.store.slots import Slot, Slots, recalled
+from platform_assets.engine.store.tables import FeedTables
+from platform_assets.errors import DeliveryRefused, ReplayRefused
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Which deliveries are to come in again: by id, by a pattern of their file's path, by arrival (UTC, `until` not
+    included); all of these that are given."""
+
+    deliveries: Collection[int] = ()
+    file: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def __call__(self, receipt: Receipt) -> bool:
+        """Whether the delivery is one of them."""
+        arrived = receipt.arrived_at
+        return (
+            (not self.deliveries or receipt.delivery_id in self.deliveries)
+            and (self.file is None or fnmatchcase(receipt.slot, self.file))
+            and (self.since is None or arrived >= _utc(self.since))
+            and (self.until is None or arrived < _utc(self.until))
+        )
+
+
+def _utc(moment: datetime) -> datetime:
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+
+
+def linked(ledger: Ledger, feed: str, deliveries: Collection[int]) -> list[Receipt]:
+    """`deliveries` and all whose outcome may hang on theirs, by id.
+
+    Two are linked by a slot (one replaces the other), by content (one is a duplicate of the other), or by a row of
+    one that gave way to a row of the other.
+    """
+    found = components(ledger.receipts(feed), ledger.given_way(feed), deliveries)
+    return sorted(chain.from_iterable(found), key=_by_id)
+
+
+def components(
+    known: Iterable[Receipt], given_way: Iterable[tuple[int, int]], deliveries: Collection[int]
+) -> list[list[Receipt]]:
+    """As `linked`, each set of deliveries that hang together apart from the others.
+
+    known: the feed's receipts. given_way: pairs of deliveries, one with rows that gave way to rows of the other.
+    """
+    receipts = {receipt.delivery_id: receipt for receipt in known}
+    neighbours: defaultdict[object, list[int]] = defaultdict(list)
+    links: defaultdict[int, list[object]] = defaultdict(list)
+    for receipt in receipts.values():
+        shared: list[object] = [("slot", receipt.slot), ("content", receipt.fingerprint or receipt.delivery_id)]
+        for link in shared:
+            neighbours[link].append(receipt.delivery_id)
+            links[receipt.delivery_id].append(link)
+    for pair in given_way:
+        for delivery in pair:
+            neighbours[pair].append(delivery)
+            links[delivery].append(pair)
+    found: list[list[Receipt]] = []
+    reached: set[int] = set()
+    for seed in sorted(deliveries):
+        if seed in reached or seed not in receipts:
+            continue
+        component, todo = [], [seed]
+        reached.add(seed)
+        while todo:
+            delivery = todo.pop()
+            component.append(receipts[delivery])
+            for link in links.pop(delivery):
+                for other in neighbours.pop(link, []):
+                    if other not in reached and other in receipts:
+                        reached.add(other)
+                        todo.append(other)
+        found.append(sorted(component, key=_by_id))
+    return found
+
+
+def stale(feed: Feed, receipts: Iterable[Receipt]) -> list[int]:
+    """The deliveries that were judged by an earlier contract, and could be judged again."""
+    version = feed.version()
+    return [receipt.delivery_id for receipt in receipts if receipt.contract != version and receipt.archived is not None]
+
+
+def take_out(
+    connection: duckdb.DuckDBPyConnection,
+    feed: Feed,
+    archive: Archive,
+    receipts: Sequence[Receipt],
+    *,
+    anew: bool,
+    revision: int,
+) -> list[Offer]:
+    """Remove the deliveries' rows and receipts, in the open transaction, and offer them again under their ids.
+
+    With a slot's deliveries goes what stands in it, but for what is known of its file. Raises ReplayRefused, before
+    anything is removed, where a copy is missing or damaged that rows stand on.
+    """
+    offers = [_offer(receipt, archive) for receipt in sorted(receipts, key=_by_id)]
+    deliveries = [offer.known_as.delivery_id for offer in offers if offer.known_as is not None]
+    tables = FeedTables(connection, feed)
+    if anew:
+        tables.drop()
+        tables.prepare()
+    else:
+        tables.remove(deliveries)
+    Ledger(connection).forget(deliveries)
+    slots = Slots(connection, feed.name)
+    emptied = slots.named(offer.slot for offer in offers).values()
+    slots.write([Slot(slot.slot, seen=slot.seen) for slot in emptied], revision)
+    return offers
+
+
+def _offer(receipt: Receipt, archive: Archive) -> Offer:
+    """The delivery as it was offered; as one that stands, where retention has taken a copy that no longer counts."""
+    accepted_at = receipt.accepted_at or (receipt.committed_at if receipt.problem is None else None)
+    known_as = Known(receipt.delivery_id, receipt.committed_at, accepted_at, receipt.generation, receipt.came_with)
+    seen = recalled(receipt)
+    arrival = Arrival(receipt.slot, archive.root, seen, expects=receipt.expects)
+    problem = DeliveryRefused(
+        receipt.problem or "",
+        remedy=receipt.remedy or "",
+        line=receipt.problem_line,
+        column=receipt.problem_column,
+    )
+    if receipt.archived is None or receipt.fingerprint is None:
+        if receipt.problem is None:
+            return Offer(arrival, None, stands=receipt)
+        return Offer(arrival, None, problem, known_as=known_as)
+    copy = archive.root / receipt.archived
+    claim = Claim(replace(arrival, path=copy), receipt.fingerprint, copy)
+    if not archive.holds(copy, receipt.fingerprint):
+        if receipt.status in ("superseded", "duplicate"):
+            return Offer(arrival, None, stands=receipt)
+        if receipt.status == "quarantined":
+            return Offer(claim.arrival, claim, altered(copy, receipt.fingerprint), known_as, receipt.moved_from)
+        raise ReplayRefused(
+            f"delivery {receipt.delivery_id} ({receipt.slot}): its copy {copy} is missing or damaged",
+            remedy=f"Put the file with SHA-256 {receipt.fingerprint} back there, or deliver it anew.",
+        )
+    return Offer(claim.arrival, claim, known_as=known_as, moved_from=receipt.moved_from)
+
+
+def altered(copy: Path, fingerprint: str) -> DeliveryRefused:
+    """Why a delivery is not brought in again whose copy in the archive is not what was delivered."""
+    what = "no longer has the bytes that were delivered" if copy.exists() else "is missing"
+    return DeliveryRefused(
+        f"its copy in the archive {what}",
+        remedy=f"Put the file with SHA-256 {fingerprint} back at {copy} and replay it, or deliver it anew.",
+    )
+
+
+def _by_id(receipt: Receipt) -> int:
+    return receipt.delivery_id

@@ -1,0 +1,260 @@
+"""The rows of deliveries on their way into raw and quarantine.
+
+Belongs here: what becomes of each row: copy, accepted, rejected; storing and counting them. Does not: what becomes of a
+delivery (delivery.py), rows with the key of others (keys.py), judging (validate.py), SQL (tables.py).
+Rows are read and judged by a thread that has no connection (`Judging`), while the one that owns it stores (`Rows`).
+"""
+
+from collections import Counter
+from collections.abc import Generator, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import date
+from typing import Final, TypeVar
+
+import duckdb
+import polars as pl
+
+from platform_assets.engine.contract.cast import as_text
+from platform_assets.engine.contract.model import Header, folded
+from platform_assets.engine.contract.validate import judge
+from platform_assets.engine.feed.feed import Feed
+from platform_assets.engine.load.copies import Copies, split
+from platform_assets.engine.readers import Batch
+from platform_assets.engine.store.ledger import Ledger
+from platform_assets.engine.store.tables import FeedTables
+from platform_assets.errors import DeliveryRefused
+
+_FLUSH_ROWS: Final = 245_760  # two of DuckDB's row groups
+_T = TypeVar("_T")
+
+
+@dataclass
+class Figures:
+    """What became of a delivery's rows so far."""
+
+    accepted: int = 0
+    rejected: int = 0
+    duplicate: int = 0
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Rows that were judged together, of one delivery or several: as raw takes those that are accepted, as quarantine
+    takes those that are rejected, and those that are copies.
+
+    spanning: hashes (`hash`, `_line`) of the rows of a delivery whose rows come in more than one such part. ended: that
+    delivery, with its last part. gone: a delivery that turned out to be refused; its rows so far are to be forgotten.
+    """
+
+    accepted: pl.DataFrame | None = None
+    rejected: pl.DataFrame | None = None
+    copies: pl.DataFrame | None = None
+    spanning: pl.DataFrame | None = None
+    ended: int | None = None
+    gone: int | None = None
+
+
+class Judging:
+    """Judges the rows of several deliveries of a feed, those of small ones together. Knows no connection."""
+
+    def __init__(self, feed: Feed, types: Mapping[str, str]) -> None:
+        """types: the columns that raw has now."""
+        self._feed = feed
+        self._types = dict(types)
+        self._spelled = {folded(name): name for name in types}
+        self._delivered: dict[int, Mapping[str, str]] = {}
+        self._unknown: dict[int, list[str]] = {}
+        self._arrived: dict[int, date] = {}
+        self._buffer: list[pl.DataFrame] = []
+        self._buffered = 0
+        self._spanning: int | None = None
+
+    def begin(self, delivery_id: int, header: Header, arrived: date) -> Mapping[str, str]:
+        """Get ready for the rows of a delivery; which columns they are to have (name to give -> delivered header).
+
+        Raises DeliveryRefused where raw cannot take its unknown columns.
+        """
+        adds = self._feed.on_drift == "add"
+        unknown = {self._column(name) if adds else name: name for name in header.unknown}
+        self._delivered[delivery_id] = {**header.columns, **unknown}
+        self._unknown[delivery_id] = list(unknown)
+        self._arrived[delivery_id] = arrived
+        return self._delivered[delivery_id]
+
+    def add(self, delivery_id: int, batch: Batch) -> Iterator[Judged]:
+        """Take some more rows of a delivery."""
+        if batch.malformed.height:
+            yield Judged(rejected=_malformed(delivery_id, batch.malformed))
+        frame = batch.frame
+        if not frame.height:
+            return
+        unknown = self._unknown[delivery_id]
+        if unknown and self._feed.on_drift == "add":
+            frame = frame.with_columns(as_text(name, frame.schema[name]) for name in unknown)
+        elif self._feed.on_drift == "rescue":
+            extra = pl.struct(unknown).struct.json_encode() if unknown else pl.lit(None, pl.String)
+            frame = frame.with_columns(extra.alias("_extra")).drop(unknown)
+        frame = frame.with_columns(pl.lit(delivery_id, pl.Int64).alias("_delivery_id"))
+        if self._buffer and self._buffer[-1].schema != frame.schema:
+            if self._buffer[-1]["_delivery_id"][0] == delivery_id:
+                self._spanning = delivery_id
+            yield from self._flush()
+        self._buffer.append(frame)
+        self._buffered += frame.height
+        if self._buffered >= _FLUSH_ROWS:
+            self._spanning = delivery_id
+            yield from self._flush()
+
+    def end(self, delivery_id: int) -> Iterator[Judged]:
+        """The delivery has no more rows."""
+        if self._spanning == delivery_id:
+            yield from self._flush()
+            self._spanning = None
+            if self._feed.on_duplicate == "reject":
+                yield Judged(ended=delivery_id)
+
+    def drop(self, delivery_id: int) -> Iterator[Judged]:
+        """The delivery is refused: none of its rows counts."""
+        kept = [frame.filter(pl.col("_delivery_id") != delivery_id) for frame in self._buffer]
+        self._buffer = [frame for frame in kept if frame.height]
+        self._buffered = sum(frame.height for frame in self._buffer)
+        if self._spanning == delivery_id:
+            self._spanning = None
+        yield Judged(gone=delivery_id)
+
+    def finish(self) -> Iterator[Judged]:
+        """What is still waiting."""
+        yield from self._flush()
+
+    def _column(self, name: str) -> str:
+        """The text column of raw that takes the unknown column `name`."""
+        column = self._spelled.setdefault(folded(name), name.strip())
+        if (there := self._types.setdefault(column, "VARCHAR")) != "VARCHAR":
+            raise DeliveryRefused(
+                f"unknown column {name!r} is {there} in raw, from an earlier contract",
+                remedy=f"Declare it in {self._feed.contract.__name__} again, or drop it from raw.",
+                line=1,
+                column=name,
+            )
+        return column
+
+    def _flush(self) -> Iterator[Judged]:
+        if not self._buffer:
+            return
+        frame = pl.concat(self._buffer)
+        self._buffer, self._buffered = [], 0
+        copies = spanning = None
+        if self._feed.on_duplicate == "reject":
+            frame, copies, hashes = split(frame)
+            if self._spanning is not None:
+                of_it = frame["_delivery_id"] == self._spanning
+                spanning = pl.DataFrame({"hash": hashes.filter(of_it), "_line": frame["_line"].filter(of_it)})
+        verdict = judge(frame, self._feed.contract, self._arrived)
+        rejected = self._rejected(verdict.rejected, verdict.reasons) if verdict.rejected.height else None
+        yield Judged(verdict.accepted, rejected, copies, spanning)
+
+    def _rejected(self, rejected: pl.DataFrame, reasons: pl.Series) -> pl.DataFrame:
+        """Rejected rows as quarantine takes them, those of deliveries with the same header made together."""
+        alike: dict[tuple[tuple[str, str], ...], list[int]] = {}
+        for delivery_id in rejected["_delivery_id"].unique(maintain_order=True):
+            alike.setdefault(tuple(self._delivered[delivery_id].items()), []).append(delivery_id)
+        parts = []
+        for header, deliveries in alike.items():
+            theirs = rejected["_delivery_id"].is_in(deliveries)
+            part = rejected.filter(theirs)
+            delivered = dict(header)
+            record = pl.struct(
+                as_text(name, part.schema[name]).alias(delivered.get(name, name))
+                for name in part.columns
+                if name not in ("_delivery_id", "_line", "_extra")
+            )
+            parts.append(
+                part.select(
+                    "_delivery_id",
+                    "_line",
+                    reasons.filter(theirs).alias("reasons"),
+                    record.struct.json_encode().alias("record"),
+                )
+            )
+        return pl.concat(parts)
+
+
+class Rows:
+    """Stores judged rows, within one transaction, and counts them."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, tables: FeedTables) -> None:
+        self._tables = tables
+        self._ledger = Ledger(connection)
+        self._copies = Copies(connection, tables)
+        self.types = tables.types()
+        self.figures: dict[int, Figures] = {}
+
+    def store(self, judged: Judged) -> None:
+        """Store what was judged."""
+        if judged.accepted is not None:
+            for name in judged.accepted.columns:
+                if name not in self.types:
+                    self._tables.add_column(name, "VARCHAR")
+                    self.types[name] = "VARCHAR"
+            self._tables.insert(judged.accepted)
+            self._count(Counter(_of(judged.accepted)), "accepted")
+        if judged.rejected is not None:
+            self._tables.insert_rejected(judged.rejected)
+            self._count(Counter(_of(judged.rejected)), "rejected")
+        if judged.copies is not None and judged.copies.height:
+            self._ledger.add_duplicates(judged.copies)
+            self._count(Counter(_of(judged.copies)), "duplicate")
+        if judged.spanning is not None:
+            self._copies.remember(judged.spanning)
+        if judged.ended is not None:
+            copies = self._copies.across(judged.ended)
+            if copies.height:
+                self._leave_out(copies)
+        if judged.gone is not None:
+            self._copies.forget()
+
+    def of(self, delivery_id: int) -> Figures:
+        """What became of the delivery's rows."""
+        return self.figures.setdefault(delivery_id, Figures())
+
+    def _count(self, rows: Mapping[int, int], figure: str) -> None:
+        for delivery_id, count in rows.items():
+            figures = self.of(delivery_id)
+            setattr(figures, figure, getattr(figures, figure) + count)
+
+    def _leave_out(self, lines: pl.DataFrame) -> None:
+        """Turn stored rows (`_delivery_id`, `_line`) into duplicates."""
+        from_raw, from_quarantine = self._tables.remove_lines(lines)
+        self._ledger.add_duplicates(lines)
+        for left, figure in ((from_raw, "accepted"), (from_quarantine, "rejected")):
+            self._count({delivery: -count for delivery, count in left.items()}, figure)
+            self._count(left, "duplicate")
+
+
+def ahead(items: Generator[_T, None, None]) -> Iterator[_T]:
+    """The items, each made by another thread while the one before is used. Whatever happens, that thread is done with
+    them when this ends."""
+    end = object()
+    with closing(items), ThreadPoolExecutor(1, thread_name_prefix="ahead") as other:
+        made = other.submit(next, items, end)
+        while (item := made.result()) is not end:
+            made = other.submit(next, items, end)
+            yield item  # type: ignore[misc]  # the end is none of them
+
+
+def _of(rows: pl.DataFrame) -> dict[int, int]:
+    return dict(rows.group_by("_delivery_id").len().iter_rows())
+
+
+def _malformed(delivery_id: int, malformed: pl.DataFrame) -> pl.DataFrame:
+    nothing = pl.lit(None, pl.String)
+    reason = pl.struct(nothing.alias("column"), pl.col("rule"), nothing.alias("value"))
+    # The record becomes a JSON string: what stands between {"r": and the closing brace.
+    return malformed.select(
+        pl.lit(delivery_id, pl.Int64).alias("_delivery_id"),
+        "_line",
+        pl.concat_list(reason).alias("reasons"),
+        pl.struct(pl.col("record").alias("r")).struct.json_encode().str.slice(5).str.head(-1).alias("record"),
+    )

@@ -1,0 +1,1 @@
+"""Workbooks: sheets and cells, parsed by a program of its own."""

@@ -1,0 +1,174 @@
+"""A second look at a workbook's own bytes, without its parser: which rows show something, what is merged.
+
+Belongs here: what kind of workbook it is, or that it is none, and which part of it a sheet is. Does not: the look at
+one kind (sheetml.py, opendocument.py, records.py), or values; those are fastexcel's (workbook.py).
+"""
+
+import contextlib
+import posixpath
+import re
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Final
+from xml.parsers import expat
+
+from platform_assets.engine.readers.excel.grid import SAVE_ANEW, Look, Window, cell_name, no_document_type, read_part
+from platform_assets.engine.readers.excel.opendocument import ods_look
+from platform_assets.engine.readers.excel.records import (
+    Cells,
+    Encrypted,
+    xls_cells,
+    xls_charted,
+    xls_stream,
+    xlsb_cells,
+    xlsb_sheets,
+    xlsb_strings,
+)
+from platform_assets.engine.readers.excel.sheetml import xlsx_look
+from platform_assets.engine.readers.magic import ENOUGH, container_of
+from platform_assets.errors import DeliveryRefused, DeliveryUnfinished
+
+_RATIO_CAP: Final = 300
+_RATIO_FREE: Final = 100 << 20
+_COMPOUND: Final = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+
+
+def survey(copy: Path) -> str:
+    """The kind of workbook, by its content. Raises DeliveryUnfinished or DeliveryRefused where it is none, is
+    encrypted, cut off or absurdly packed."""
+    with copy.open("rb") as stream:
+        start = stream.read(ENOUGH)
+    if start.startswith(_COMPOUND):
+        with _sound():
+            xls_stream(copy)
+        return "xls"
+    if not start.startswith(b"PK"):
+        what = container_of(start)
+        raise DeliveryRefused(
+            "no workbook by its content" + (f": it is {what}" if what else ""),
+            remedy="Deliver what a spreadsheet saved as .xlsx or .ods, or name the file by what it is.",
+        )
+    names = _members(copy)
+    if "content.xml" in names:
+        return "ods"
+    return "xlsb" if any(name.endswith("workbook.bin") for name in names) else "xlsx"
+
+
+def look(copy: Path, kind: str, sheet: str, window: Window) -> Look:
+    """Count the rows of `sheet` that show something in `window`, and see what is merged."""
+    with _sound():
+        if kind == "xls":
+            stream = xls_stream(copy)
+            if xls_charted(stream, sheet):
+                raise DeliveryRefused(
+                    "the sheet holds a chart, whose numbers the parser takes for the sheet's",
+                    remedy="Save the workbook as .xlsx, or have the chart on a sheet of its own, and deliver it again.",
+                )
+            return _seen(xls_cells(stream, sheet), window)
+        with zipfile.ZipFile(copy) as archive:
+            if kind == "ods":
+                return ods_look(archive, sheet, window)
+            part, strings = _parts(archive, sheet)
+            if kind == "xlsb":
+                blank = xlsb_strings(read_part(archive, strings)) if strings else frozenset()
+                return _seen(xlsb_cells(read_part(archive, part), blank), window)
+            return xlsx_look(archive, part, strings, window)
+
+
+@contextlib.contextmanager
+def _sound() -> Iterator[None]:
+    """What a workbook's bytes can be wrong in, said to a user."""
+    try:
+        yield
+    except Encrypted as error:
+        raise _encrypted() from error
+    except EOFError as error:
+        raise DeliveryUnfinished("the workbook ends before its content does") from error
+    except (zipfile.BadZipFile, zlib.error, expat.ExpatError, struct.error) as error:
+        raise DeliveryRefused(f"damaged workbook: {error}", remedy=SAVE_ANEW) from error
+    except (LookupError, StopIteration, NotImplementedError, ValueError) as error:
+        raise DeliveryRefused(f"damaged workbook: a part is missing or unknown ({error})", remedy=SAVE_ANEW) from error
+
+
+def _members(copy: Path) -> list[str]:
+    try:
+        with zipfile.ZipFile(copy) as archive:
+            members = archive.infolist()
+    except zipfile.BadZipFile as error:
+        raise DeliveryUnfinished("the workbook ends before its contents list does") from error
+    unpacked = sum(member.file_size for member in members)
+    if unpacked > _RATIO_FREE and unpacked > copy.stat().st_size * _RATIO_CAP:
+        raise _bomb()
+    names = [member.filename for member in members]
+    if len(set(names)) < len(names):
+        raise DeliveryRefused("damaged workbook: a part occurs twice", remedy=SAVE_ANEW)
+    if any(member.flag_bits & 1 for member in members):
+        raise _encrypted()
+    return names
+
+
+def _encrypted() -> DeliveryRefused:
+    return DeliveryRefused("the workbook is encrypted", remedy="Ask the producer to save it without a password.")
+
+
+def _bomb() -> DeliveryRefused:
+    return DeliveryRefused(
+        f"unpacks to more than {_RATIO_CAP} times its size",
+        remedy="If this is real, deliver it as CSV; it looks like a decompression bomb.",
+    )
+
+
+def _elements(chunks: Iterator[bytes]) -> Iterator[tuple[str, dict[str, str]]]:
+    """Start tags, by local name, with their attributes by local name."""
+    found: list[tuple[str, dict[str, str]]] = []
+    parser = expat.ParserCreate()
+    parser.StartDoctypeDeclHandler = no_document_type
+    parser.StartElementHandler = lambda tag, given: found.append(
+        (tag.rpartition(":")[2], {name.rpartition(":")[2]: value for name, value in given.items()})
+    )
+    for chunk in chunks:
+        parser.Parse(chunk)
+        yield from found
+        found.clear()
+    parser.Parse(b"", True)
+
+
+def _parts(archive: zipfile.ZipFile, sheet: str) -> tuple[str, str | None]:
+    """The parts that hold a sheet and the strings that its cells refer to."""
+    names = archive.namelist()
+    book = PurePosixPath(next(name for name in names if re.search(r"(^|/)workbook\d*\.(xml|bin)$", name)))
+
+    def part(target: str) -> str:
+        return posixpath.normpath(book.parent / target).lstrip("/")
+
+    related = {
+        given["Id"]: (given.get("Type", ""), given.get("Target", ""))
+        for tag, given in _elements(read_part(archive, part(f"_rels/{book.name}.rels")))
+        if tag == "Relationship"
+    }
+    if book.suffix == ".bin":
+        sheets = xlsb_sheets(read_part(archive, str(book)))
+    else:
+        found = (given for tag, given in _elements(read_part(archive, str(book))) if tag == "sheet")
+        sheets = {given["name"]: given["id"] for given in found}
+
+    strings = next((part(target) for kind, target in related.values() if kind.endswith("/sharedStrings")), None)
+    return part(related[sheets[sheet]][1]), strings if strings in names else None
+
+
+def _seen(cells: Cells, window: Window) -> Look:
+    """What records say of each cell that shows something and of each merge."""
+    seen = Look()
+    rows = set()  # cells may lie in any order
+    for top, left, bottom, right, error in cells:
+        if (top, left) != (bottom, right):
+            seen.merged.append(Window(top, bottom, left, right))
+        elif window.has(top, left):
+            rows.add(top)
+            if error:
+                seen.broken.setdefault(top, f"cell {cell_name(top, left)} is {error}")
+    seen.rows = len(rows)
+    return seen

@@ -1,0 +1,1 @@
+"""JSON: documents and lines, their records and nested fields."""

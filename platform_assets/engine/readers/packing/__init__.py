@@ -1,0 +1,1 @@
+"""Packed deliveries: .gz, .zst, and .zip with its members."""

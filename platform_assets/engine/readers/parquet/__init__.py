@@ -1,0 +1,1 @@
+"""Parquet: columns and row groups, parsed by a program of its own."""

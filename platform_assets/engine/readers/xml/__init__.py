@@ -1,0 +1,1 @@
+"""XML: its records and their fields."""

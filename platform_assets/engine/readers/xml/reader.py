@@ -1,0 +1,192 @@
+"""XML: the elements at a declared path are records; their attributes and child elements, by path, are fields.
+
+Belongs here: what becomes a record and a field. Does not: parsing (elements.py), or types. Text stays as it is
+written; nothing but blanks with a line break among them is layout; an empty element is NULL, as is one said to be nil.
+"""
+
+import itertools
+import json
+import tempfile
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import polars as pl
+
+from platform_assets.engine.contract.model import listed
+from platform_assets.engine.feed.formats import Xml
+from platform_assets.engine.readers import MALFORMED_SCHEMA, Batch, Part, refuse_unreconciled
+from platform_assets.engine.readers.xml.elements import Document, Node, local_name, repeated, start_tags
+from platform_assets.errors import DeliveryRefused
+
+_CHUNKS: Final = 16
+_CELLS: Final = 1 << 20
+_MOST_COLUMNS: Final = 10_000
+
+Row = tuple[int, dict[str, str | None]]
+
+
+class XmlReader:
+    """Reads one XML delivery; see `Reader`. A record's line is that of its start tag."""
+
+    format = "xml"
+    looks_cut_off = False
+
+    def __init__(self, copy: Path, *, form: Xml, wanted: Sequence[str] = ()) -> None:
+        self._copy = copy
+        self._path = tuple(local_name(name) for name in form.records.strip("/").split("/") if name)
+        # A path is taken apart as far as the contract asks; "a/b/c" takes a and a/b apart.
+        inner = [header.strip().casefold().split("/") for header in wanted]
+        self._open = {"/".join(path[:at]) for path in inner for at in range(1, len(path))}
+        self._ends = [0]
+        self._leads: dict[str, bool] = {}
+        self._columns: dict[str, None] = {}
+        self._encoding = "utf-8"
+        if copy.stat().st_size == 0:
+            return
+        if not self._path:
+            raise _undeclared(copy)
+        document = Document(self._path)
+        # Taking a document apart costs far more than storing what it holds: it is done once, into a spool.
+        self._spool = tempfile.TemporaryFile()  # noqa: SIM115 - as long-lived as the reader
+        weakref.finalize(self, self._spool.close)
+        for rows in self._rows(document):
+            frame = _frame(rows)
+            self._columns.update(dict.fromkeys(frame.columns[1:]))
+            frame.write_ipc(self._spool)
+            self._ends.append(self._spool.tell())
+        self._encoding = document.encoding
+        self._elsewhere = document.elsewhere
+        if document.deepest < len(self._path) - 1:
+            raise DeliveryRefused(
+                f"no element {'/'.join(self._path[: document.deepest + 1])}; the outermost is {document.root}",
+                remedy=f"Compare the file with format=Xml(records={form.records!r}).",
+            )
+
+    @property
+    def dialect(self) -> Mapping[str, str]:
+        """See `Reader`."""
+        return {"encoding": self._encoding, "records": "/".join(self._path)}
+
+    @property
+    def parts(self) -> Sequence[Part]:
+        """See `Reader`."""
+        return ()
+
+    @property
+    def header(self) -> tuple[str, ...]:
+        """The paths that occur, in the order in which they do first."""
+        return tuple(self._columns)
+
+    def batches(self, columns: Mapping[str, str]) -> Iterator[Batch]:
+        """See `Reader`. What occurs several times in a record is a JSON list, and an element with children that no
+        path leads into is a JSON object; a field that a record lacks is NULL."""
+        nothing = pl.DataFrame(schema=MALFORMED_SCHEMA)
+        for begin, end in itertools.pairwise(self._ends):
+            self._spool.seek(begin)
+            frame = pl.read_ipc(self._spool.read(end - begin))
+            fields = (
+                (pl.col(header) if header in frame.columns else pl.lit(None, pl.String)).alias(name)
+                for name, header in columns.items()
+            )
+            yield Batch(frame.select("_line", *fields), nothing)
+
+    def reconcile(self, read: int) -> None:
+        """See `Reader`; a record is a start tag of its name in the file's bytes, outside of comments and the like."""
+        if self._columns:
+            refuse_unreconciled(start_tags(self._copy, self._path[-1], self._encoding) - self._elsewhere, read)
+
+    def _rows(self, document: Document) -> Iterator[list[Row]]:
+        rows: list[Row] = []
+        names: dict[str, None] = {}
+        for at, nodes in enumerate(document.records(self._copy), 1):
+            for line, node in nodes:
+                fields: dict[str, str | None] = {}
+                self._take(node, "", fields)
+                rows.append((line, fields))
+                names.update(fields)  # type: ignore[arg-type]  # for its keys
+                if len(rows) * len(names) >= _CELLS:
+                    yield rows
+                    rows, names = [], {}
+                if len(names) > _MOST_COLUMNS:
+                    raise DeliveryRefused(
+                        f"more than {_MOST_COLUMNS} different fields",
+                        remedy="Declare the path of the records, not of what holds them all: Xml(records=…).",
+                        line=line,
+                    )
+            if rows and at % _CHUNKS == 0:
+                yield rows
+                rows, names = [], {}
+        if rows:
+            yield rows
+
+    def _take(self, node: Node, prefix: str, fields: dict[str, str | None]) -> None:
+        """Put the attributes and children of a node into `fields`, by path."""
+        for name, value in node.attributes.items():
+            fields[f"{prefix}@{name}"] = value
+        if node.text is not None:
+            fields[prefix[:-1] or "#text"] = node.text
+        for name, nodes in node.grouped().items():
+            path = prefix + name
+            first = nodes[0]
+            if self._leads_on(path):
+                self._take_apart(nodes, path, fields)
+            elif len(nodes) > 1:
+                fields[path] = _text([_plain(each) for each in nodes])
+            elif first.children is not None:
+                fields[path] = _text(_plain(first))
+            else:
+                fields[path] = first.text
+                for attribute, value in first.attributes.items():
+                    fields[f"{path}/@{attribute}"] = value
+
+    def _leads_on(self, path: str) -> bool:
+        """Whether the contract asks for something within the elements at a path."""
+        known = self._leads.get(path)
+        if known is None:
+            known = self._leads[path] = path.casefold() in self._open
+        return known
+
+    def _take_apart(self, nodes: list[Node], path: str, fields: dict[str, str | None]) -> None:
+        """The fields within an element; where it occurs several times, each a list with a place for each time."""
+        each: list[dict[str, str | None]] = []
+        for node in nodes:
+            each.append({})
+            self._take(node, f"{path}/", each[-1])
+        if len(each) == 1:
+            fields.update(each[0])
+            return
+        for name in dict.fromkeys(name for one in each for name in one):
+            fields[name] = _text([one.get(name) for one in each])
+
+
+def _frame(rows: list[Row]) -> pl.DataFrame:
+    names = dict.fromkeys(name for _, fields in rows for name in fields)
+    data: dict[str, list[Any]] = {"_line": [line for line, _ in rows]}
+    for name in names:
+        data[name] = [fields.get(name) for _, fields in rows]
+    return pl.DataFrame(data, schema={"_line": pl.Int64, **dict.fromkeys(names, pl.String)})
+
+
+def _plain(node: Node) -> Any:  # noqa: ANN401 - as JSON has it
+    """An element as JSON: its text, or an object where there is more to it."""
+    if node.children is None and not node.attributes:
+        return node.text
+    content: dict[str, Any] = {f"@{name}": value for name, value in node.attributes.items()}
+    for name, nodes in node.grouped().items():
+        content[name] = _plain(nodes[0]) if len(nodes) == 1 else [_plain(each) for each in nodes]
+    return content if node.text is None else {**content, "#text": node.text}
+
+
+def _text(value: Any) -> str:  # noqa: ANN401 - as JSON has it
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _undeclared(copy: Path) -> DeliveryRefused:
+    likely = repeated(copy)
+    shown = listed([f"{path} ({times} times)" for path, times in likely.items()])
+    return DeliveryRefused(
+        "which elements are the records is not declared" + (f"; these repeat: {shown}" if likely else ""),
+        remedy=f"Declare it: Files(…, format=Xml(records={next(iter(likely), 'export/orders/order')!r})).",
+    )

@@ -1,0 +1,202 @@
+"""Builds: what each asset was last made from, and what its blocking checks said of just that.
+
+Belongs here: the SQLite file that holds them, readable at any time without the warehouse's lock. Does not: what is out
+of date by it (project/state.py). Names and versions are text that means nothing here.
+"""
+
+import contextlib
+import json
+import sqlite3
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from platform_assets.errors import StorageError
+
+_BUSY_S: Final = 20.0
+_SCHEMA: Final = (
+    # Grain: asset that is there. `inputs`: input -> its version; `revisions`: feed -> revision of its rows that went
+    # in; `checks`: names of the blocking checks that it is held to. Times are UTC, ISO 8601.
+    """CREATE TABLE made (
+        asset TEXT PRIMARY KEY, version TEXT NOT NULL, code TEXT NOT NULL, inputs TEXT NOT NULL,
+        revisions TEXT NOT NULL, checks TEXT NOT NULL, at TEXT NOT NULL, run TEXT NOT NULL
+    )""",
+    # Grain: check of an asset. `version`: that of the asset when it was evaluated.
+    """CREATE TABLE judged (
+        asset TEXT NOT NULL, name TEXT NOT NULL, version TEXT NOT NULL, passed INTEGER NOT NULL, said TEXT NOT NULL,
+        at TEXT NOT NULL, PRIMARY KEY (asset, name)
+    )""",
+    # Grain: asset. `since`: when this was first wanted of it.
+    "CREATE TABLE wanted (asset TEXT PRIMARY KEY, what TEXT NOT NULL, since TEXT NOT NULL)",
+    # One row: how the marts file looked when `run` had written to it; NULL while it does, or if it died.
+    "CREATE TABLE marts_file (id INTEGER PRIMARY KEY CHECK (id = 1), state TEXT, run TEXT NOT NULL)",
+    "PRAGMA user_version = 1",
+)
+
+
+@dataclass(frozen=True)
+class Made:
+    """An asset that is there: its version, what it was made from, and which blocking checks hold it."""
+
+    asset: str
+    version: str
+    code: str
+    at: datetime
+    run: str = ""
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    revisions: Mapping[str, int] = field(default_factory=dict)
+    checks: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a blocking check said of an asset when that had this version."""
+
+    asset: str
+    name: str
+    version: str
+    passed: bool
+    said: str
+    at: datetime
+
+
+@dataclass(frozen=True)
+class Built:
+    """Everything that is noted, as of one moment."""
+
+    made: Mapping[str, Made] = field(default_factory=dict)
+    judged: Mapping[tuple[str, str], Judged] = field(default_factory=dict)
+
+
+class Builds:
+    """The notes in the SQLite file at `path`, of tables that lie in `marts`. Several processes may use it at once.
+
+    Lost, it costs that everything is built again.
+    """
+
+    def __init__(self, path: Path, marts: Path) -> None:
+        self._path = path
+        self._marts = marts
+
+    def read(self) -> Built:
+        """What is noted. Nothing is, of tables whose file is gone or was put back from elsewhere."""
+        if not self._path.exists():
+            return Built()
+        with self._transaction() as db:
+            self._forget_if_replaced(db)
+            made = {row["asset"]: _made(row) for row in db.execute("SELECT * FROM made")}
+            judged = {(row["asset"], row["name"]): _judged(row) for row in db.execute("SELECT * FROM judged")}
+        return Built(made, judged)
+
+    @contextmanager
+    def changing(self, assets: Collection[str], run: str) -> Iterator[None]:
+        """Around whatever `run` writes to the marts file: `assets` are made anew, and until they are noted nobody
+        takes them for made. A kill in between leaves just that."""
+        with self._transaction() as db:
+            self._forget_if_replaced(db)
+            db.executemany("DELETE FROM made WHERE asset = ?", [(asset,) for asset in assets])
+            db.execute("INSERT OR REPLACE INTO marts_file VALUES (1, NULL, ?)", [run])
+        try:
+            yield
+        finally:
+            with self._transaction() as db:
+                db.execute("INSERT OR REPLACE INTO marts_file VALUES (1, ?, ?)", [self._state_of_file(), run])
+
+    def note(self, made: Iterable[Made] = (), judged: Iterable[Judged] = ()) -> None:
+        """Note what has been made and what checks have said."""
+        with self._transaction() as db:
+            db.executemany(
+                "INSERT OR REPLACE INTO made VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                [
+                    (
+                        *(each.asset, each.version, each.code, json.dumps(dict(each.inputs))),
+                        *(json.dumps(dict(each.revisions)), json.dumps(list(each.checks))),
+                        *(each.at.isoformat(), each.run),
+                    )
+                    for each in made
+                ],
+            )
+            db.executemany(
+                "INSERT OR REPLACE INTO judged VALUES (?, ?, ?, ?, ?, ?)",
+                [(e.asset, e.name, e.version, e.passed, e.said, e.at.isoformat()) for e in judged],
+            )
+
+    def wanted_since(self, wanted: Mapping[str, str], now: datetime) -> dict[str, datetime]:
+        """Since when just this is wanted of each asset; `now`, for what is wanted for the first time."""
+        since: dict[str, datetime] = {}
+        if not wanted:
+            return since
+        with self._transaction() as db:
+            known = {row["asset"]: row for row in db.execute("SELECT * FROM wanted")}
+            fresh = []
+            for asset, what in wanted.items():
+                row = known.get(asset)
+                # A clock that was set back must not make what is new look old for ever.
+                if row is not None and row["what"] == what and datetime.fromisoformat(row["since"]) <= now:
+                    since[asset] = datetime.fromisoformat(row["since"])
+                else:
+                    since[asset] = now
+                    fresh.append((asset, what, now.isoformat()))
+            db.executemany("INSERT OR REPLACE INTO wanted VALUES (?, ?, ?)", fresh)
+        return since
+
+    def _forget_if_replaced(self, db: sqlite3.Connection) -> None:
+        """Tables that are not those we have built are not known to be made from anything."""
+        row = db.execute("SELECT state FROM marts_file").fetchone()
+        # While somebody builds, or after a kill, the file changes; those assets are not noted anyway.
+        if row is not None and row["state"] is not None and row["state"] != self._state_of_file():
+            db.execute("DELETE FROM made")
+            db.execute("DELETE FROM marts_file")
+
+    def _state_of_file(self) -> str:
+        try:
+            status = self._marts.stat()
+        except FileNotFoundError:
+            return "gone"
+        return f"{status.st_size} {status.st_mtime_ns}"
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with closing(sqlite3.connect(self._path, timeout=_BUSY_S, isolation_level=None)) as db:
+                db.row_factory = sqlite3.Row
+                db.execute("BEGIN IMMEDIATE")
+                try:
+                    if db.execute("PRAGMA user_version").fetchone()[0] == 0:
+                        for statement in _SCHEMA:
+                            db.execute(statement)
+                    yield db
+                except BaseException:
+                    with contextlib.suppress(sqlite3.Error):  # what stopped us is told, not what it made impossible
+                        db.execute("ROLLBACK")
+                    raise
+                db.execute("COMMIT")
+        except sqlite3.OperationalError as error:
+            raise StorageError(self._path, str(error)) from error
+        except sqlite3.DatabaseError as error:
+            # Damaged notes are worth as much as none; what they said is found out again.
+            with contextlib.suppress(OSError):  # another process was first
+                self._path.replace(self._path.with_name(f"{self._path.name}.damaged"))
+            raise StorageError(self._path, f"{error}; moved away, everything is built again") from error
+
+
+def _made(row: sqlite3.Row) -> Made:
+    return Made(
+        asset=row["asset"],
+        version=row["version"],
+        code=row["code"],
+        at=datetime.fromisoformat(row["at"]),
+        run=row["run"],
+        inputs=json.loads(row["inputs"]),
+        revisions=json.loads(row["revisions"]),
+        checks=json.loads(row["checks"]),
+    )
+
+
+def _judged(row: sqlite3.Row) -> Judged:
+    at = datetime.fromisoformat(row["at"])
+    return Judged(row["asset"], row["name"], row["version"], bool(row["passed"]), row["said"], at)

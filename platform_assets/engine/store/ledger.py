@@ -1,0 +1,345 @@
+"""The ledger: one receipt per delivery, written in the same transaction as its rows.
+
+Belongs here: the ledger's tables and the statements on receipts and duplicates. Does not: receipts themselves
+(receipts.py), slots (slots.py), raw and quarantine (tables.py), what decides a delivery's outcome (load/delivery.py).
+`revision` grows when a delivery's rows change, `changed` when anything about it does: by it the ledger is published.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import astuple, dataclass, fields
+from typing import Final
+
+import duckdb
+import polars as pl
+
+from platform_assets.engine.store.receipts import RECEIPT_COLUMNS, RECEIPT_SCHEMA, Receipt, receipt_of, stored_as
+from platform_assets.engine.store.tables import Bounds
+from platform_assets.engine.store.warehouse import execute_over
+from platform_assets.errors import ConfigurationError
+
+_SCHEMA: Final = """
+CREATE SCHEMA IF NOT EXISTS ledger;
+CREATE TABLE IF NOT EXISTS ledger.deliveries (
+    delivery_id BIGINT, feed VARCHAR, slot VARCHAR, fingerprint VARCHAR, archived VARCHAR, bytes BIGINT,
+    status VARCHAR, read BIGINT, accepted BIGINT, rejected BIGINT, duplicate BIGINT,
+    problem VARCHAR, problem_line BIGINT, problem_column VARCHAR, remedy VARCHAR,
+    format VARCHAR, dialect JSON, parts JSON, header VARCHAR[], unknown_columns VARCHAR[], contract VARCHAR,
+    event_min TIMESTAMPTZ, event_max TIMESTAMPTZ, arrived_at TIMESTAMPTZ, committed_at TIMESTAMPTZ,
+    revision BIGINT, supersedes BIGINT, superseded_by BIGINT, duplicate_of BIGINT,
+    replayed_at TIMESTAMPTZ, expired BIGINT, expects JSON,
+    covers_from TIMESTAMPTZ, covers_to TIMESTAMPTZ, accepted_at TIMESTAMPTZ,
+    generation BIGINT, came_with BIGINT, moved_from VARCHAR[], changed BIGINT, mark UBIGINT
+);
+CREATE TABLE IF NOT EXISTS ledger.slots (
+    feed VARCHAR, slot VARCHAR, place BIGINT, stands_for BIGINT, delivery_id BIGINT, fingerprint VARCHAR,
+    generation BIGINT, size BIGINT, mtime_ns BIGINT, ctime_ns BIGINT, inode UBIGINT, changed BIGINT
+);
+CREATE TABLE IF NOT EXISTS ledger.duplicates (
+    delivery_id BIGINT, line BIGINT, of_delivery BIGINT, of_line BIGINT
+);
+CREATE TABLE IF NOT EXISTS ledger.builds (feed VARCHAR, revision BIGINT, code VARCHAR);
+CREATE TABLE IF NOT EXISTS ledger.profiles (
+    feed VARCHAR, delivery_id BIGINT, revision BIGINT, "column" VARCHAR, figure VARCHAR, "value" DOUBLE, example VARCHAR
+);
+"""
+
+
+@dataclass(frozen=True)
+class Totals:
+    """A feed's receipts added up. `rows` are in raw now; `waiting` deliveries are quarantined as a whole,
+    `in_force` ones have a say."""
+
+    deliveries: int = 0
+    read: int = 0
+    accepted: int = 0
+    rejected: int = 0
+    duplicate: int = 0
+    rows: int = 0
+    waiting: int = 0
+    in_force: int = 0
+
+
+class Ledger:
+    """The ledger through one open connection."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._connection = connection
+
+    def prepare(self) -> None:
+        """Create the ledger's tables where they are missing."""
+        self._connection.execute(_SCHEMA)
+
+    def next_ids(self) -> tuple[int, int]:
+        """The next delivery id and the next revision. Only the writer asks, inside its transaction."""
+        (row,) = self._connection.execute(
+            "SELECT coalesce(max(delivery_id), 0) + 1, "
+            "greatest(max(changed), (SELECT max(revision) FROM ledger.builds), 0) + 1 FROM ledger.deliveries"
+        ).fetchall()
+        return int(row[0]), int(row[1])
+
+    def begin_after(self, revision: int) -> None:
+        """Hand out later revisions only: up to this one they were those of a warehouse that was lost or older."""
+        if revision >= self.next_ids()[1]:
+            self._connection.execute("INSERT INTO ledger.builds VALUES ('', ?, NULL)", [revision])
+
+    def feed_revision(self, feed: str) -> int:
+        """The newest revision of a feed's rows; 0 before its first delivery."""
+        (row,) = self._connection.execute(
+            "SELECT coalesce(max(revision), 0) FROM ledger.deliveries WHERE feed = ? "
+            "AND (status IN ('accepted', 'superseded'))",
+            [feed],
+        ).fetchall()
+        return int(row[0])
+
+    def known(self, feed: str, slots: Iterable[str], fingerprints: Iterable[str]) -> set[str]:
+        """Those of the slots and of the fingerprints that the feed has had before; most are new."""
+        wanted = pl.DataFrame({"value": [*slots, *fingerprints]}, schema={"value": pl.String})
+        rows = execute_over(
+            self._connection,
+            wanted,
+            "SELECT slot FROM ledger.deliveries WHERE feed = $1 AND slot IN (SELECT value FROM arrived) UNION "
+            "SELECT fingerprint FROM ledger.deliveries WHERE feed = $1 AND fingerprint IN (SELECT value FROM arrived)",
+            [feed],
+        ).fetchall()
+        return {value for (value,) in rows}
+
+    def in_force(self, feed: str, fingerprints: Sequence[str]) -> dict[str, Receipt]:
+        """Content -> the delivery in force that brought it, of these contents."""
+        found = self._over(
+            "fingerprint", pl.String, fingerprints, "feed = ? AND status = 'accepted' ORDER BY delivery_id", [feed]
+        )
+        return {str(receipt.fingerprint): receipt for receipt in found}
+
+    def by_id(self, deliveries: Iterable[int]) -> list[Receipt]:
+        """The receipts of these deliveries, in their order."""
+        return self._over("delivery_id", pl.Int64, list(deliveries), "TRUE ORDER BY delivery_id")
+
+    def add(self, receipts: Sequence[Receipt], changed: int) -> None:
+        """Write receipts, under the revision `changed`."""
+        if not receipts:
+            return
+        rows = pl.DataFrame(
+            {
+                column: [stored_as(column, getattr(receipt, column)) for receipt in receipts]
+                for column in RECEIPT_COLUMNS
+            },
+            schema=RECEIPT_SCHEMA,
+        )
+        columns = ", ".join(RECEIPT_COLUMNS)
+        execute_over(
+            self._connection,
+            rows,
+            f"INSERT INTO ledger.deliveries ({columns}, changed, mark) SELECT {columns}, ?, "
+            "md5_number_lower(concat(generation, fingerprint, slot)) FROM arrived",
+            [changed],
+        )
+
+    def supersede(self, by: Mapping[int, int], revision: int) -> None:
+        """Mark deliveries as replaced (id -> the delivery that replaced it)."""
+        if not by:
+            return
+        rows = pl.DataFrame({"id": list(by), "by": list(by.values())}, schema={"id": pl.Int64, "by": pl.Int64})
+        execute_over(
+            self._connection,
+            rows,
+            "UPDATE ledger.deliveries SET status = 'superseded', superseded_by = a.by, revision = $1, changed = $1 "
+            "FROM arrived a WHERE delivery_id = a.id",
+            [revision],
+        )
+        self.forget_duplicates(list(by))
+
+    def settle_quarantined(self, receipts: Sequence[Receipt], changed: int) -> None:
+        """New deliveries of their slots end the wait of those quarantined before them."""
+        rows = pl.DataFrame(
+            [(receipt.feed, receipt.slot, receipt.delivery_id) for receipt in receipts],
+            schema={"feed": pl.String, "slot": pl.String, "by": pl.Int64},
+            orient="row",
+        )
+        execute_over(
+            self._connection,
+            rows,
+            "UPDATE ledger.deliveries d SET status = 'superseded', superseded_by = a.by, changed = ? FROM arrived a "
+            "WHERE d.status = 'quarantined' AND d.feed = a.feed AND d.slot = a.slot AND d.delivery_id < a.by",
+            [changed],
+        )
+
+    def add_duplicates(self, lines: pl.DataFrame) -> None:
+        """Note the lines (`_delivery_id`, `_line`) that were exact copies of earlier ones of their delivery, or gave
+        way to a row with their key (`of`, `of_line`: the delivery and line that keep it)."""
+        of = "of, of_line" if "of" in lines.columns else "NULL, NULL"
+        execute_over(
+            self._connection, lines, f"INSERT INTO ledger.duplicates SELECT _delivery_id, _line, {of} FROM arrived"
+        )
+
+    def give_way(self, lines: pl.DataFrame, revision: int) -> None:
+        """Count lines that were accepted before as duplicates (as `add_duplicates`); what had given way to them gave
+        way to those that they give way to."""
+        execute_over(
+            self._connection,
+            lines,
+            "UPDATE ledger.duplicates d SET of_delivery = a.of, of_line = a.of_line FROM arrived a "
+            "WHERE d.of_delivery = a._delivery_id AND d.of_line = a._line",
+        )
+        self.add_duplicates(lines)
+        execute_over(
+            self._connection,
+            lines.group_by("_delivery_id").len("rows"),
+            "UPDATE ledger.deliveries SET accepted = accepted - a.rows, duplicate = duplicate + a.rows, revision = $1, "
+            "changed = $1 FROM arrived a WHERE delivery_id = a._delivery_id",
+            [revision],
+        )
+
+    def take_back(self, unsettled: Sequence[int]) -> dict[int, list[int]]:
+        """Delivery -> its lines that gave way to rows of the `unsettled` deliveries or, where it is one of these, to
+        any; they are no longer noted as duplicates. Only of deliveries in force."""
+        if not unsettled:
+            return {}
+        rows = self._connection.execute(
+            "DELETE FROM ledger.duplicates WHERE of_delivery IS NOT NULL "
+            "AND (list_contains($1::BIGINT[], of_delivery) OR list_contains($1::BIGINT[], delivery_id)) "
+            "AND delivery_id IN (SELECT delivery_id FROM ledger.deliveries WHERE status = 'accepted') "
+            "RETURNING delivery_id, line",
+            [list(unsettled)],
+        ).fetchall()
+        found: dict[int, list[int]] = {}
+        for delivery, line in rows:
+            found.setdefault(delivery, []).append(line)
+        return found
+
+    def came_back(self, delivery: int, rows: int, rejected: int, revision: int) -> None:
+        """Count `rows` that had given way as accepted again, but for those that are `rejected`."""
+        self._connection.execute(
+            "UPDATE ledger.deliveries SET accepted = accepted + $2 - $3, rejected = rejected + $3, "
+            "duplicate = duplicate - $2, revision = $4, changed = $4 WHERE delivery_id = $1",
+            [delivery, rows, rejected, revision],
+        )
+
+    def note_bounds(self, bounds: Mapping[int, Bounds | None], changed: int) -> None:
+        """Note what times the deliveries' rows in raw are of; what each covered on its day stays as it was."""
+        if not bounds:
+            return
+        names = [each.name for each in fields(Bounds)]
+        rows = pl.DataFrame(
+            [(delivery, *(astuple(of) if of else (None,) * len(names))) for delivery, of in bounds.items()],
+            schema={"id": pl.Int64, **{name: RECEIPT_SCHEMA[name] for name in names}},
+            orient="row",
+        )
+        values = ", ".join(
+            f"{name} = coalesce(d.{name}, a.{name})" if name.startswith("covers") else f"{name} = a.{name}"
+            for name in names
+        )
+        execute_over(
+            self._connection,
+            rows,
+            f"UPDATE ledger.deliveries d SET {values}, changed = ? FROM arrived a WHERE d.delivery_id = a.id",
+            [changed],
+        )
+
+    def given_way(self, feed: str) -> list[tuple[int, int]]:
+        """Pairs of deliveries: one with rows that gave way to rows of the other."""
+        return self._connection.execute(
+            "SELECT DISTINCT delivery_id, of_delivery FROM ledger.duplicates "
+            "JOIN ledger.deliveries USING (delivery_id) WHERE feed = ? AND of_delivery <> delivery_id",
+            [feed],
+        ).fetchall()
+
+    def archived(self, feed: str) -> tuple[int, int]:
+        """How many deliveries of the feed were claimed into the archive, and a digest of which."""
+        (row,) = self._connection.execute(
+            "SELECT count(*), coalesce(bit_xor(mark), 0) FROM ledger.deliveries "
+            "WHERE feed = ? AND fingerprint IS NOT NULL",
+            [feed],
+        ).fetchall()
+        return int(row[0]), int(row[1])
+
+    def names(self, feed: str) -> dict[tuple[str, str, int], int]:
+        """What names each archived delivery of the feed (slot, fingerprint, generation) -> its id, in order."""
+        rows = self._connection.execute(
+            "SELECT slot, fingerprint, generation, delivery_id FROM ledger.deliveries "
+            "WHERE feed = ? AND fingerprint IS NOT NULL ORDER BY delivery_id",
+            [feed],
+        ).fetchall()
+        return {(slot, fingerprint, generation): delivery for slot, fingerprint, generation, delivery in rows}
+
+    def forget(self, deliveries: Sequence[int]) -> None:
+        """Take receipts out, for a replay to write them anew."""
+        self._connection.execute(
+            "DELETE FROM ledger.deliveries WHERE list_contains(?::BIGINT[], delivery_id)", [list(deliveries)]
+        )
+        self.forget_duplicates(deliveries)
+
+    def forget_duplicates(self, deliveries: Sequence[int]) -> None:
+        """No longer note which lines of the deliveries were duplicates."""
+        self._connection.execute(
+            "DELETE FROM ledger.duplicates WHERE list_contains(?::BIGINT[], delivery_id)", [list(deliveries)]
+        )
+
+    def receipts(self, feed: str | None = None, *, after: int = 0) -> list[Receipt]:
+        """Receipts with an id greater than `after`, newest first."""
+        values: list[object] = [after, *([] if feed is None else [feed])]
+        return self._many(
+            "delivery_id > $1" + (" AND feed = $2" if values[1:] else "") + " ORDER BY delivery_id DESC", values
+        )
+
+    def newest(self, feed: str, most: int) -> list[Receipt]:
+        """The feed's newest receipts, newest first; `most` of them."""
+        # Sorting whole receipts would take DuckDB megabytes; their ids alone do not.
+        ids = self._connection.execute(
+            "SELECT delivery_id FROM ledger.deliveries WHERE feed = ? ORDER BY 1 DESC LIMIT ?", [feed, most]
+        ).fetchall()
+        return self.by_id(delivery for (delivery,) in ids)[::-1]
+
+    def receipt(self, delivery_id: int) -> Receipt:
+        """The receipt of a delivery; raises ConfigurationError where there is none."""
+        found = self._many("delivery_id = $1", [delivery_id])
+        if not found:
+            raise ConfigurationError(f"delivery {delivery_id}", "is not in the ledger", "See `platform feed status`.")
+        return found[0]
+
+    def unsound(self, feed: str, rate: float, rows: int) -> tuple[list[Receipt], list[Receipt]]:
+        """Receipts that do not add up; and of deliveries in force with more rejected rows than both `rate` of those
+        read and `rows`. Newest first."""
+        return (
+            self._many("feed = $1 AND read <> accepted + rejected + duplicate ORDER BY delivery_id DESC", [feed]),
+            self._many(
+                "feed = $1 AND status = 'accepted' AND rejected > greatest($2::DOUBLE * read, $3) "
+                "ORDER BY delivery_id DESC",
+                [feed, rate, rows],
+            ),
+        )
+
+    def waiting(self, feed: str) -> list[Receipt]:
+        """Deliveries of the feed that are quarantined as a whole."""
+        return self._many("feed = $1 AND status = 'quarantined' ORDER BY delivery_id", [feed])
+
+    def totals(self, feed: str) -> Totals:
+        """The feed's receipts over all time."""
+        (row,) = self._connection.execute(
+            "SELECT count(*), coalesce(sum(read), 0)::BIGINT, coalesce(sum(accepted), 0)::BIGINT, "
+            "coalesce(sum(rejected), 0)::BIGINT, coalesce(sum(duplicate), 0)::BIGINT, "
+            "coalesce(sum(accepted) FILTER (status = 'accepted'), 0)::BIGINT, "
+            "count(*) FILTER (status = 'quarantined'), count(*) FILTER (status = 'accepted') "
+            "FROM ledger.deliveries WHERE feed = ?",
+            [feed],
+        ).fetchall()
+        return Totals(*row)
+
+    def _over(
+        self, column: str, kind: type[pl.DataType], values: Sequence[object], where: str, more: Sequence[object] = ()
+    ) -> list[Receipt]:
+        if not values:
+            return []
+        rows = execute_over(
+            self._connection,
+            pl.DataFrame({"value": values}, schema={"value": kind}),
+            f"SELECT {', '.join(RECEIPT_COLUMNS)} FROM ledger.deliveries "
+            f"WHERE {column} IN (SELECT value FROM arrived) AND {where}",
+            more,
+        ).fetchall()
+        return [receipt_of(dict(zip(RECEIPT_COLUMNS, row, strict=True))) for row in rows]
+
+    def _many(self, where: str, values: list[object]) -> list[Receipt]:
+        rows = self._connection.execute(
+            f"SELECT {', '.join(RECEIPT_COLUMNS)} FROM ledger.deliveries WHERE {where}", values
+        ).fetchall()
+        return [receipt_of(dict(zip(RECEIPT_COLUMNS, row, strict=True))) for row in rows]

@@ -1,0 +1,215 @@
+"""What of a feed's ledger can be read without the warehouse's lock: states of files, newest receipts, revision.
+
+Belongs here: the copy, keeping it in step with the ledger, and saying when it is not. Does not: the ledger itself,
+which is right where they differ. A copy that is lost or damaged is made anew; till then all files are unknown.
+"""
+
+import contextlib
+import functools
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+import duckdb
+import polars as pl
+
+from platform_assets.engine.sources.landing import State
+from platform_assets.engine.store.receipts import RECEIPT_COLUMNS, RECEIPT_SCHEMA, Receipt, receipt_of
+from platform_assets.errors import StorageError
+
+NEWEST: Final = 5_000
+_WAIT_S: Final = 30
+_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS files (slot TEXT PRIMARY KEY, size INTEGER, mtime_ns INTEGER, ctime_ns INTEGER, inode TEXT,
+    judged_by TEXT) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS receipts (delivery_id INTEGER PRIMARY KEY, receipt TEXT);
+CREATE TABLE IF NOT EXISTS state (one INTEGER PRIMARY KEY CHECK (one = 0), upto INTEGER, revision INTEGER,
+    changing INTEGER);
+INSERT INTO state SELECT 0, -1, 0, 1 WHERE NOT EXISTS (SELECT * FROM state);
+"""
+# What waits in quarantine as a whole gets another chance when the feed's version is no longer this one.
+_FILES: Final = """
+SELECT s.slot, s.size, s.mtime_ns, s.ctime_ns, s.inode, CASE WHEN d.status = 'quarantined' THEN d.contract END
+FROM ledger.slots s LEFT JOIN ledger.deliveries d USING (delivery_id) WHERE s.feed = $1 AND s.changed > $2
+"""
+_TIMES: Final = tuple(at for at, kind in enumerate(RECEIPT_SCHEMA.values()) if isinstance(kind, pl.Datetime))
+
+
+class Published:
+    """The copy of a feed's ledger at `path`."""
+
+    def __init__(self, path: Path, feed: str) -> None:
+        self._path = path
+        self._feed = feed
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is a copy, sound or not."""
+        return self._path.exists()
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether the ledger may say more: it was being changed when this was last looked at, or the copy is gone."""
+        return bool(self._state()[1])
+
+    @property
+    def revision(self) -> int:
+        """The feed's revision when the ledger was last published; 0 before its first delivery."""
+        return self._state()[0]
+
+    def receipts(self) -> list[Receipt]:
+        """The newest 5,000 receipts, newest first."""
+        rows = self._read("SELECT receipt FROM receipts ORDER BY delivery_id DESC")
+        try:
+            return [_receipt(text) for (text,) in rows]
+        except (ValueError, TypeError, KeyError):
+            return []
+
+    @contextlib.contextmanager
+    def files(self, version: str) -> Iterator[Mapping[str, State]]:
+        """The state in which each file was settled for good, looked up by name.
+
+        version: the feed's; what was quarantined as a whole by another one is not settled.
+        """
+        if not self.exists:
+            yield {}
+            return
+        with self._opened() as database:
+            yield _Files(database, version)
+
+    def changing(self) -> None:
+        """Say that the ledger is about to change; safe on disk when this returns."""
+        if not self.is_stale:
+            with self._writing() as database:
+                database.execute("UPDATE state SET changing = 1")
+
+    def publish(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Bring the copy in step with the ledger, by what has changed since; all of it, or nothing."""
+        try:
+            self._publish(connection)
+        except sqlite3.DatabaseError:
+            self._anew()
+            self._publish(connection)
+
+    def _publish(self, connection: duckdb.DuckDBPyConnection) -> None:
+        now, revision = _standing(connection, self._feed)
+        if self._read("SELECT upto, changing FROM state") == [(now, 0)]:
+            return
+        with self._writing() as database:
+            ((upto,),) = database.execute("SELECT upto FROM state").fetchall()
+            if upto > now:  # the warehouse was lost, or is an older one
+                upto = -1
+                database.execute("DELETE FROM files")
+                database.execute("DELETE FROM receipts")
+            files = connection.execute(_FILES, [self._feed, upto]).fetchall()
+            database.executemany("DELETE FROM files WHERE slot = ?", [(slot,) for slot, *_ in files])
+            database.executemany(
+                "INSERT INTO files VALUES (?, ?, ?, ?, ?, ?)",
+                [(slot, *state, str(inode), by) for slot, *state, inode, by in files if inode is not None],
+            )
+            database.executemany("INSERT OR REPLACE INTO receipts VALUES (?, ?)", _newest(connection, self._feed, upto))
+            database.execute(
+                "DELETE FROM receipts WHERE delivery_id <= "
+                f"(SELECT delivery_id FROM receipts ORDER BY delivery_id DESC LIMIT 1 OFFSET {NEWEST})"
+            )
+            database.execute("UPDATE state SET upto = ?, revision = ?, changing = 0", [now, revision])
+
+    def _state(self) -> tuple[int, int]:
+        rows = self._read("SELECT revision, changing FROM state")
+        return rows[0] if rows else (0, 1)
+
+    def _read(self, sql: str) -> list[tuple[Any, ...]]:
+        try:
+            with self._opened() as database:
+                return database.execute(sql).fetchall()
+        except (FileNotFoundError, sqlite3.Error):
+            return []
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[sqlite3.Connection]:
+        if not self.exists:
+            raise FileNotFoundError(self._path)
+        with contextlib.closing(sqlite3.connect(self._path, timeout=_WAIT_S, isolation_level=None)) as database:
+            yield database
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """The copy within a transaction; it is made where it is missing."""
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with contextlib.closing(sqlite3.connect(self._path, timeout=_WAIT_S, isolation_level=None)) as database:
+                database.execute("PRAGMA journal_mode = WAL")  # readers and the writer do not wait for each other
+                database.execute("BEGIN IMMEDIATE")
+                try:
+                    for statement in _SCHEMA.split(";"):
+                        database.execute(statement)
+                    yield database
+                    database.execute("COMMIT")
+                finally:
+                    if database.in_transaction:
+                        database.execute("ROLLBACK")
+        except (OSError, sqlite3.OperationalError) as error:
+            raise StorageError(self._path, str(error)) from error
+
+    def _anew(self) -> None:
+        """Let go of a copy that is damaged."""
+        for suffix in ("", "-wal", "-shm"):
+            self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
+
+
+class _Files(Mapping[str, State]):
+    """Files looked up one by one: what is asked for is what lies there, not what ever lay there."""
+
+    def __init__(self, database: sqlite3.Connection, version: str) -> None:
+        self._ask = database.cursor()
+        self._version = version
+
+    def __getitem__(self, slot: str) -> State:
+        row = None
+        with contextlib.suppress(sqlite3.Error):  # a damaged copy knows nothing
+            row = self._ask.execute(
+                "SELECT size, mtime_ns, ctime_ns, inode, judged_by FROM files WHERE slot = ?", (slot,)
+            ).fetchone()
+        if row is None or row[4] not in (None, self._version):
+            raise KeyError(slot)
+        return row[0], row[1], row[2], int(row[3])
+
+    def __iter__(self) -> Iterator[str]:
+        return (slot for (slot,) in self._ask.execute("SELECT slot FROM files").fetchall() if slot in self)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+def _standing(connection: duckdb.DuckDBPyConnection, feed: str) -> tuple[int, int]:
+    """Under which revision the feed's ledger last changed in any way, and the revision of its rows."""
+    (row,) = connection.execute(
+        "SELECT greatest(max(changed), (SELECT max(changed) FROM ledger.slots WHERE feed = $1), 0), "
+        "coalesce(max(revision) FILTER (status IN ('accepted', 'superseded')), 0) "
+        "FROM ledger.deliveries WHERE feed = $1",
+        [feed],
+    ).fetchall()
+    return int(row[0]), int(row[1])
+
+
+def _newest(connection: duckdb.DuckDBPyConnection, feed: str, after: int) -> Iterator[tuple[int, str]]:
+    """The newest receipts that have changed since revision `after`."""
+    rows = connection.execute(
+        f"SELECT {', '.join(RECEIPT_COLUMNS)} FROM ledger.deliveries WHERE changed > $2 AND delivery_id IN "
+        f"(SELECT delivery_id FROM ledger.deliveries WHERE feed = $1 ORDER BY 1 DESC LIMIT {NEWEST})",
+        [feed, after],
+    ).fetchall()
+    for row in rows:
+        yield row[0], json.dumps(row, default=datetime.isoformat)
+
+
+@functools.lru_cache(maxsize=20_000)
+def _receipt(text: str) -> Receipt:
+    values = json.loads(text)
+    for at in _TIMES:
+        if values[at] is not None:
+            values[at] = datetime.fromisoformat(values[at])
+    return receipt_of(dict(zip(RECEIPT_COLUMNS, values, strict=True)))

@@ -1,0 +1,186 @@
+"""Releases: published, immutable, read-only versions of the marts, each a file of its own.
+
+Belongs here: making one, listing them, the pointer to the current one. Does not: deciding that the marts are
+fit (orchestration/release.py). A release is a byte copy, so it costs what a file copy costs. It is there when both the
+copy and its manifest are; whatever stops us in between leaves what readers have, and nothing that is listed.
+"""
+
+import json
+import re
+import shutil
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import duckdb
+
+from platform_assets.engine.durable import failpoint
+from platform_assets.engine.durable.disk import sync
+from platform_assets.engine.store.remembered import remembered
+from platform_assets.engine.store.warehouse import Warehouse, attach, quote
+from platform_assets.errors import ReleaseRefused, StorageError
+
+_ID: Final = re.compile(r"([0-9]{8}T[0-9]{6}Z)-([0-9]+)")
+_PARTIAL: Final = ".releasing-"
+
+
+@dataclass(frozen=True)
+class Label:
+    """What marts hold. `built_from`: feed -> revision of its rows that went in; `made_from`: mart -> its version."""
+
+    built_from: Mapping[str, int] = field(default_factory=dict)
+    made_from: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Release:
+    """One version of the marts; `tables`: rows by mart. For the rest see `Label`."""
+
+    id: str
+    path: str
+    created_at: str
+    tables: Mapping[str, int]
+    built_from: Mapping[str, int] = field(default_factory=dict)
+    made_from: Mapping[str, str] = field(default_factory=dict)
+
+
+class Releases:
+    """The folder of releases. `current.duckdb` in it links to the one that readers should open.
+
+    A process that holds an old release and opens the same path again would see old data, so every release
+    has its own path and only the link moves.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @property
+    def link(self) -> Path:
+        """The link that always points to the current release."""
+        return self.folder / "current.duckdb"
+
+    def current(self) -> Release | None:
+        """The release that readers get; None where there is none, or its manifest does not say what it is."""
+        try:
+            target = self.link.readlink()
+        except OSError:  # none yet; or a home that was copied without its links
+            return None
+        return _described(self.folder / target)
+
+    def all(self) -> list[Release]:
+        """Every release, newest first; what is not whole is left out."""
+        files = self.folder.glob("*.duckdb")
+        found = [(ids[1], int(ids[2]), path) for path in files if (ids := _ID.fullmatch(path.stem))]
+        described = (_described(path) for *_, path in sorted(found, reverse=True))
+        return [release for release in described if release is not None]
+
+    def publish(
+        self,
+        warehouse: Warehouse,
+        now: datetime,
+        marts: Collection[str],
+        label: Callable[[], Label] = Label,
+    ) -> Release:
+        """Copy the marts as they are into a new release and point the link at it.
+
+        label: says what they hold, asked when nobody can change it any more; what it raises stops the release.
+
+        Tables that are none of `marts` are what deleted models have left: they are dropped first.
+        The warehouse is held meanwhile, so nothing is half-built. Raises ReleaseRefused where there is no
+        mart, StorageError where the disk stops us; either way readers keep what they have.
+        """
+        with warehouse.open("release the marts") as connection:
+            tables = _checkpointed_tables(connection, warehouse.marts, marts)
+            said = label()
+            if not tables:
+                raise ReleaseRefused("there is no mart to release", "Build the marts first: platform run")
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                release_id = self._free_id(f"{now:%Y%m%dT%H%M%SZ}")
+                self._sweep()
+                target = self.folder / f"{release_id}.duckdb"
+                release = Release(release_id, str(target), now.isoformat(), tables, **asdict(said))
+                self._place(release, warehouse.marts, target)
+                self._point_at(target)
+            except OSError as error:
+                raise StorageError(self.folder, error.strerror or str(error)) from error
+        return release
+
+    def _free_id(self, stamp: str) -> str:
+        """One that sorts behind all there are, though a kill may have left gaps, or the clock was set back since."""
+        there = [(ids[1], int(ids[2])) for path in self.folder.iterdir() if (ids := _ID.fullmatch(path.stem))]
+        newest, number = max(there, default=("", 0))
+        return f"{newest}-{number + 1}" if newest >= stamp else f"{stamp}-1"
+
+    def _place(self, release: Release, marts: Path, target: Path) -> None:
+        """Put both files where they belong, the manifest first: without its copy it says nothing."""
+        manifest = target.with_suffix(".json")
+        partials = {path: path.with_name(f"{_PARTIAL}{path.name}") for path in (manifest, target)}
+        partials[manifest].write_text(json.dumps(asdict(release)))
+        shutil.copyfile(marts, partials[target])
+        failpoint.reached("mid-release")
+        for path, partial in partials.items():
+            partial.chmod(0o444)
+            sync(partial)
+            partial.replace(path)
+        sync(self.folder)
+
+    def _point_at(self, target: Path) -> None:
+        link = self.folder / f"{_PARTIAL}current"
+        link.symlink_to(target.name)
+        link.replace(self.link)
+        sync(self.folder)
+
+    def _sweep(self) -> None:
+        """Remove what a killed publish left behind. Whoever publishes holds the warehouse, so nobody else is at it."""
+        for path in self.folder.iterdir():
+            alone = path.suffix == ".json" and not path.with_suffix(".duckdb").exists()
+            if path.name.startswith(_PARTIAL) or (alone and _ID.fullmatch(path.stem)):
+                path.unlink(missing_ok=True)
+
+
+def _described(path: Path) -> Release | None:
+    """The release whose file is at `path`, by its manifest; None where either is missing or the manifest is torn."""
+    told = _told(path.with_suffix(".json"))
+    # The folder may have been moved since.
+    return replace(told, id=path.stem, path=str(path)) if told is not None and path.is_file() else None
+
+
+@remembered(most=20_000)
+def _told(manifest: Path) -> Release | None:
+    try:
+        told = json.loads(manifest.read_bytes())
+        return Release(
+            id="",
+            path="",
+            created_at=datetime.fromisoformat(told["created_at"]).astimezone(UTC).isoformat(),
+            built_from={str(feed): int(revision) for feed, revision in told["built_from"].items()},
+            tables={str(mart): int(rows) for mart, rows in told["tables"].items()},
+            made_from={str(mart): str(version) for mart, version in told["made_from"].items()},
+        )
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RecursionError):
+        return None
+
+
+def _checkpointed_tables(connection: duckdb.DuckDBPyConnection, path: Path, marts: Collection[str]) -> dict[str, int]:
+    """Rows by mart, with the marts file complete on disk and nothing in it but the marts."""
+    attach(connection, path, "marts")
+    names = [
+        name
+        for (name,) in connection.execute(
+            "SELECT table_name FROM duckdb_tables() WHERE database_name = 'marts' AND schema_name = 'main' ORDER BY 1"
+        ).fetchall()
+    ]
+    tables = {}
+    for name in names:
+        if name not in marts:
+            connection.execute(f"DROP TABLE marts.main.{quote(name)}")
+            continue
+        counted = connection.execute(f"SELECT count(*) FROM marts.main.{quote(name)}").fetchone()
+        assert counted is not None
+        tables[name] = int(counted[0])
+    connection.execute("CHECKPOINT marts")
+    connection.execute("DETACH marts")
+    return tables

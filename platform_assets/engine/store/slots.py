@@ -1,0 +1,150 @@
+"""Slots: what stands in each place that a delivery fills, and in which state its file was last seen.
+
+Belongs here: the table with one row per slot, and finding in it. Does not: what a delivery does to its slot
+(load/delivery.py), looking at files (landing.py). Sightings only save hashing; what is new is decided by content.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import duckdb
+import polars as pl
+
+from platform_assets.engine.sources.landing import Sighting
+from platform_assets.engine.store.receipts import Receipt
+from platform_assets.engine.store.warehouse import execute_over
+
+_SCHEMA: Final = {
+    "slot": pl.String,
+    "place": pl.Int64,
+    "stands_for": pl.Int64,
+    "delivery_id": pl.Int64,
+    "fingerprint": pl.String,
+    "generation": pl.Int64,
+    "size": pl.Int64,
+    "mtime_ns": pl.Int64,
+    "ctime_ns": pl.Int64,
+    "inode": pl.UInt64,
+}
+_COLUMNS: Final = ", ".join(_SCHEMA)
+_FEW: Final = 20
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One slot of a feed.
+
+    stands_for: the delivery whose rows are in raw because of this slot; None where it brought nothing that counts, or
+        only a copy of what stood elsewhere. place: its place in the order of keys, as the id of the delivery that took
+        it; a correction keeps it, a renamed file takes it along.
+    delivery_id, fingerprint: the last delivery, and what it brought. generation: how many deliveries there were.
+    seen: in which state its file was then; None where the file has to be looked at again.
+    """
+
+    slot: str
+    place: int | None = None
+    stands_for: int | None = None
+    delivery_id: int | None = None
+    fingerprint: str | None = None
+    generation: int = 0
+    seen: Sighting | None = None
+
+
+class Slots:
+    """The slots of a feed, through one open connection."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, feed: str) -> None:
+        self._connection = connection
+        self._feed = feed
+
+    def named(self, slots: Iterable[str]) -> dict[str, Slot]:
+        """Those of these names; what has had no delivery yet is blank."""
+        wanted = dict.fromkeys(slots)
+        rows = self._over(list(wanted), pl.String, "s.slot IN (SELECT value FROM arrived)")
+        return {name: Slot(name) for name in wanted} | {slot.slot: slot for slot in rows}
+
+    def holding(self, deliveries: Iterable[int]) -> list[Slot]:
+        """Those that stand for any of these deliveries."""
+        return self._over(list(deliveries), pl.Int64, "s.stands_for IN (SELECT value FROM arrived)")
+
+    def brought(self, fingerprints: Iterable[str]) -> list[Slot]:
+        """Those whose last delivery brought any of these contents, by name; of many copies of one content, only some,
+        and first what stands for it."""
+        few = (
+            f"s.fingerprint IN (SELECT value FROM arrived) QUALIFY {_FEW} >= "
+            "row_number() OVER (PARTITION BY s.fingerprint ORDER BY s.stands_for IS NULL, s.slot)"
+        )
+        return self._over(list(fingerprints), pl.String, few)
+
+    def seen_as(self, states: Iterable[Sighting]) -> dict[tuple[int, int], set[str]]:
+        """Size and time of last change -> names of those whose files were last seen with them, of these."""
+        wanted = pl.DataFrame(list({state[:2] for state in states}), schema=["size", "mtime_ns"], orient="row")
+        found: dict[tuple[int, int], set[str]] = {}
+        for size, mtime_ns, slot in execute_over(
+            self._connection,
+            wanted,
+            "SELECT size, mtime_ns, slot FROM ledger.slots SEMI JOIN arrived USING (size, mtime_ns) WHERE feed = ?",
+            [self._feed],
+        ).fetchall():
+            found.setdefault((size, mtime_ns), set()).add(slot)
+        return found
+
+    def write(self, slots: Sequence[Slot], changed: int) -> None:
+        """Note what stands in these slots now; `changed`: the revision under which."""
+        if not slots:
+            return
+        rows = pl.DataFrame(
+            [
+                (s.slot, s.place, s.stands_for, s.delivery_id, s.fingerprint, s.generation, *(s.seen or (None,) * 4))
+                for s in slots
+            ],
+            schema=_SCHEMA,
+            orient="row",
+        )
+        execute_over(
+            self._connection,
+            rows,
+            "DELETE FROM ledger.slots s WHERE s.feed = ? AND s.slot IN (SELECT slot FROM arrived)",
+            [self._feed],
+        )
+        execute_over(
+            self._connection,
+            rows,
+            f"INSERT INTO ledger.slots (feed, {_COLUMNS}, changed) SELECT ?, {_COLUMNS}, ? FROM arrived",
+            [self._feed, changed],
+        )
+
+    def _over(self, values: Sequence[object], kind: type[pl.DataType], where: str) -> list[Slot]:
+        if not values:
+            return []
+        rows = execute_over(
+            self._connection,
+            pl.DataFrame({"value": values}, schema={"value": kind}),
+            f"SELECT {_COLUMNS} FROM ledger.slots s WHERE s.feed = ? AND {where} ORDER BY slot",
+            [self._feed],
+        ).fetchall()
+        return [_slot(row) for row in rows]
+
+
+def ranks(slots: Iterable[Slot]) -> dict[int, int]:
+    """Delivery -> its place in the order: that of the first of the slots that stand for it, as if the others had come
+    later with what was there already."""
+    found: dict[int, int] = {}
+    for slot in slots:
+        if slot.stands_for is not None and slot.place is not None:
+            found[slot.stands_for] = min(found.get(slot.stands_for, slot.place), slot.place)
+    return found
+
+
+def recalled(receipt: Receipt) -> Sighting:
+    """All that a receipt still tells of its file; no file is ever in just this state."""
+    since_1970 = receipt.arrived_at - datetime(1970, 1, 1, tzinfo=UTC)
+    return Sighting(receipt.bytes, since_1970 // timedelta(microseconds=1) * 1000, 0, 0)
+
+
+def _slot(row: Sequence[Any]) -> Slot:
+    slot, place, stands_for, delivery_id, fingerprint, generation, *state = row
+    seen = None if state[0] is None else Sighting(*state)
+    return Slot(slot, place, stands_for, delivery_id, fingerprint, generation, seen)

@@ -1,0 +1,53 @@
+"""Keys of assets, names of sensors, the pool of the one writer: the names that the rest of this package shares.
+
+Belongs here: names. Does not: anything that a name stands for.
+"""
+
+from typing import Final
+
+import dagster as dg
+
+from platform_assets.engine.feed.feed import Feed
+from platform_assets.project.graph import raw_name
+
+WRITER_POOL: Final = "duckdb_writer"
+# On runs that sensors and automation ask for: what they find to be done already, or not yet possible, is no failure.
+BY_ITSELF_TAG: Final = "platform/by_itself"
+RELEASE_KEY: Final = dg.AssetKey("release")
+
+
+def deliveries_key(feed: Feed) -> dg.AssetKey:
+    """The key of what the producer delivers, ahead of anything we make of it."""
+    return dg.AssetKey(["deliveries", feed.origin, feed.name])
+
+
+def raw_key(feed: Feed) -> dg.AssetKey:
+    """The key of a feed's accepted rows."""
+    return dg.AssetKey(raw_name(feed).split("/"))
+
+
+def quarantine_key(feed: Feed) -> dg.AssetKey:
+    """The key of a feed's rejected rows."""
+    return dg.AssetKey(["quarantine", feed.origin, feed.name])
+
+
+def sensor_name(feed: Feed) -> str:
+    """The name of the sensor that looks for the feed's files."""
+    return f"{feed.name}_files"
+
+
+def feed_tag(feed: Feed) -> str:
+    """The tag of every run that loads the feed; its value is `true`. A run may load several."""
+    return f"platform/feed.{feed.name}"
+
+
+def targets_of(run: dg.DagsterRun) -> frozenset[dg.AssetKey] | None:
+    """The assets that a run names to be made; None where it names nothing, which means all."""
+    if not run.asset_selection and not run.asset_check_selection:
+        return None
+    return frozenset(run.asset_selection or ())
+
+
+def mart_key(mart: str) -> dg.AssetKey:
+    """The key of the table of the mart that is called so."""
+    return dg.AssetKey(["marts", mart])

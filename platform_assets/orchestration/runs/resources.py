@@ -1,0 +1,67 @@
+"""The deployment as a Dagster resource: settings are read when a run starts, never at import.
+
+Belongs here: the shell over `engine.deployment`. Does not: anything the engine can do itself.
+"""
+
+import contextlib
+import os
+import random
+from collections.abc import Callable, Iterator
+from typing import Final
+
+import dagster as dg
+
+from platform_assets.engine.deployment import Deployment
+from platform_assets.errors import PlatformError
+from platform_assets.orchestration.runs.process import PROCESS_TAG, process_name
+from platform_assets.project.configured import configured_deployment
+
+_RETRIES: Final = 4
+_FIRST_WAIT_S: Final = 5
+
+
+class OpensDeployment:
+    """Opens the deployment that the environment names; `tell` hears its progress besides the run's log."""
+
+    def __init__(self, tell: Callable[[str], None] | None = None) -> None:
+        self._tell = tell
+
+    def look(self) -> Deployment:
+        """The deployment, its state untouched."""
+        return configured_deployment(self._tell or (lambda _: None))[1]
+
+    @contextlib.contextmanager
+    def opened(
+        self, context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext, *, replaying: str | None = None
+    ) -> Iterator[Deployment]:
+        """The deployment with its tables prepared, for a step of a run; but those of a feed that it is `replaying`.
+
+        What may pass (a lock, a full disk) is tried again by Dagster, ever later; nothing else is. A person who
+        waits at a command line is told at once.
+        """
+        try:
+            yield self._open(context, replaying)
+        except PlatformError as error:
+            if not error.may_pass or self._tell is not None:
+                raise dg.Failure(str(error), allow_retries=False) from error
+            wait_s = _FIRST_WAIT_S * 2**context.retry_number * random.uniform(0.5, 1.5)  # noqa: S311 - jitter
+            raise dg.RetryRequested(max_retries=_RETRIES, seconds_to_wait=wait_s) from error
+
+    def _open(
+        self, context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext, replaying: str | None
+    ) -> Deployment:
+        # A run that dies with its machine stays STARTED and keeps its pool slot; this tells who to look for.
+        context.instance.add_run_tags(context.run.run_id, {PROCESS_TAG: process_name(os.getpid())})
+
+        def notify(text: str) -> None:
+            context.log.info(text)
+            if self._tell is not None:
+                self._tell(text)
+
+        _, deployment = configured_deployment(notify)
+        deployment.prepare(but=None if replaying is None else deployment.feed(replaying))
+        return deployment
+
+
+# What an asset's body asks for: a plain object, since all its settings come from the environment.
+DeploymentResource = dg.ResourceParam[OpensDeployment]

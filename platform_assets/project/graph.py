@@ -1,0 +1,183 @@
+"""The project: every asset that today's code makes, what it is made from, and a code that changes with its meaning.
+
+Belongs here: feeds, dbt's nodes and the release as one graph of names. Does not: what is there and out of date
+(state.py). No Dagster here.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Final
+
+from platform_assets.engine.contract.model import version_of
+from platform_assets.engine.feed.feed import Cadence, Feed
+from platform_assets.engine.feed.mart import Mart
+from platform_assets.project.manifest import asset_name, declared_in, is_asset, reached
+
+RELEASE: Final = "release"
+# What changes a model's table or what its tests say; descriptions, tags and places of files do not.
+_MEANING: Final = ("alias", "schema", "config", "columns", "raw_code", "checksum", "test_metadata", "column_name")
+_SILENT: Final = ("meta", "docs", "tags", "group", "description", "access")
+
+
+@dataclass(frozen=True)
+class Node:
+    """An asset as today's code has it. inputs: assets that it is made from. code: changes whenever the same inputs
+    might give another table, or its checks another verdict. feed: of a raw asset. cron: when it is made, if not at
+    once."""
+
+    name: str
+    inputs: tuple[str, ...] = ()
+    code: str = ""
+    feed: Feed | None = None
+    cron: Cadence | None = None
+
+
+@dataclass(frozen=True)
+class Project:
+    """All assets, inputs before what is made from them; the last is the release, made from `marts`."""
+
+    nodes: Mapping[str, Node]
+    marts: tuple[str, ...]
+
+    def below(self, starts: Iterable[str]) -> list[str]:
+        """Everything that is made from `starts` at any remove, inputs first; `starts` are not among it."""
+        begun = set(starts)
+        found: list[str] = []
+        for node in self.nodes.values():
+            if node.name not in begun and begun.intersection(node.inputs):
+                begun.add(node.name)
+                found.append(node.name)
+        return found
+
+    def above(self, name: str) -> list[str]:
+        """The asset and all that it is made from, inputs first."""
+        if name not in self.nodes:
+            return []
+        edges = {node.name: node.inputs for node in self.nodes.values()}
+        found = reached(edges, [name])
+        return [each for each in self.nodes if each in found]
+
+
+NOTHING: Final = Project({}, ())
+"""Before anything is declared."""
+
+
+def raw_name(feed: Feed) -> str:
+    """What the asset of the feed's accepted rows is called."""
+    return f"raw/{feed.origin}/{feed.name}"
+
+
+def project_of(feeds: Sequence[Feed], marts: Sequence[Mart], manifest: Path) -> Project:
+    """The assets that feeds, marts and the dbt project of `manifest` amount to."""
+    dbt = json.loads(manifest.read_bytes())
+    nodes = {raw_name(feed): Node(raw_name(feed), code=_code_of_feed(feed), feed=feed) for feed in feeds}
+    names = {key: asset_name(node) for key, node in dbt["nodes"].items() if is_asset(dbt, key)}
+    names |= {
+        key: name
+        for key, source in dbt["sources"].items()
+        if (name := "/".join(declared_in(source).get("asset_key", ()))) in nodes
+    }
+    contracts = {mart.name: version_of(mart.contract) for mart in marts}
+    codes = _codes(dbt)
+    for key in _inputs_first(dbt["parent_map"], [key for key in names if key in dbt["nodes"]]):
+        node = dbt["nodes"][key]
+        declared = declared_in(node)
+        contract = contracts.get(node["name"]) if names[key].startswith("marts/") else None
+        nodes[names[key]] = Node(
+            names[key],
+            inputs=tuple(sorted({names[each] for each in _made_from(dbt, key) if each in names})),
+            code=_hash(codes[key], contract),
+            cron=Cadence(str(declared["cron"]), timedelta(), timezone=str(declared.get("timezone", "UTC")))
+            if "cron" in declared
+            else None,
+        )
+    released = tuple(name for name in nodes if name.startswith("marts/"))
+    nodes[RELEASE] = Node(RELEASE, inputs=released)
+    return Project(nodes, released)
+
+
+def version_from(code: str, inputs: Mapping[str, str]) -> str:
+    """The version of what that code makes from inputs of these versions."""
+    return _hash(code, sorted(inputs.items()))
+
+
+def _code_of_feed(feed: Feed) -> str:
+    return _hash(feed.version(), repr(feed.tolerate), repr(feed.volume))
+
+
+def _codes(dbt: Mapping[str, Any]) -> dict[str, str]:
+    """Of each model, snapshot and seed: what its table and the verdicts of its tests hang on, besides its inputs."""
+    macros: dict[str, str] = {}
+
+    def of_macros(called: Iterable[str]) -> list[str]:
+        needed = reached({key: each["depends_on"]["macros"] for key, each in dbt["macros"].items()}, called)
+        for key in needed:
+            if key not in macros and key in dbt["macros"]:
+                macros[key] = _hash(key, dbt["macros"][key]["macro_sql"])
+        return sorted(macros[key] for key in needed if key in macros)
+
+    own = {
+        key: _hash(
+            [(field, _meant(node.get(field))) for field in _MEANING], of_macros(node["depends_on"].get("macros", ()))
+        )
+        for key, node in dbt["nodes"].items()
+    }
+    tests: dict[str, list[str]] = {}
+    for key, node in dbt["nodes"].items():
+        if node["resource_type"] == "test":
+            for tested in [node["attached_node"]] if node.get("attached_node") else node["depends_on"]["nodes"]:
+                tests.setdefault(tested, []).append(own[key])
+    # What is written into the SQL of a model without being an asset: ephemeral models.
+    written = {key: [each for each in dbt["parent_map"].get(key, ()) if _is_ephemeral(dbt, each)] for key in own}
+    return {
+        key: _hash(sorted(own[each] for each in reached(written, [key])), sorted(tests.get(key, ())))
+        for key in dbt["nodes"]
+        if is_asset(dbt, key)
+    }
+
+
+def _meant(value: Any) -> Any:  # noqa: ANN401 - what JSON holds
+    if isinstance(value, dict):
+        return {key: _meant(each) for key, each in sorted(value.items()) if key not in _SILENT}
+    return value
+
+
+def _is_ephemeral(dbt: Mapping[str, Any], key: str) -> bool:
+    node = dbt["nodes"].get(key)
+    return node is not None and node["resource_type"] == "model" and not is_asset(dbt, key)
+
+
+def _made_from(dbt: Mapping[str, Any], key: str) -> set[str]:
+    """The assets and sources that a node reads, through ephemeral models too."""
+    found: set[str] = set()
+    ahead = list(dbt["parent_map"].get(key, ()))
+    while ahead:
+        each = ahead.pop()
+        if _is_ephemeral(dbt, each):
+            ahead += dbt["parent_map"].get(each, ())
+        else:
+            found.add(each)
+    return found
+
+
+def _inputs_first(parents: Mapping[str, Sequence[str]], keys: Sequence[str]) -> list[str]:
+    order: dict[str, None] = {}
+
+    def visit(key: str) -> None:
+        if key not in order:
+            for parent in sorted(parents.get(key, ())):
+                visit(parent)
+            order[key] = None
+
+    for key in sorted(keys):
+        visit(key)
+    wanted = set(keys)
+    return [key for key in order if key in wanted]
+
+
+def _hash(*parts: object) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]

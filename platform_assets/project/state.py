@@ -1,0 +1,288 @@
+"""State: what is out of date, what may be made now, and what holds the rest back.
+
+Belongs here: that one answer, from what is stored: revisions of feeds, what each asset was last made from, what its
+blocking checks said of it, today's code. Sensors, automation, `platform run`, `platform why`, alerts and the release
+ask it. Does not: runs under way or failed (automation.py), storing (builds.py). No event is needed to have been
+seen, and no Dagster here, so that asking costs nothing.
+"""
+
+import functools
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+
+from platform_assets.engine.deployment import Deployment
+from platform_assets.engine.feed.feed import Feed
+from platform_assets.engine.feed.ticks import last_tick
+from platform_assets.engine.sources.landing import settled
+from platform_assets.engine.store.builds import Built, Judged, Made
+from platform_assets.engine.store.release import Release
+from platform_assets.project.graph import RELEASE, Node, Project, version_from
+
+
+@dataclass(frozen=True)
+class Held:
+    """What keeps an asset from being made: in words, and the asset where it has to be mended. check: the blocking
+    check there that failed."""
+
+    said: str
+    at: str
+    check: str | None = None
+
+
+@dataclass(frozen=True)
+class State:
+    """What is stored, at one moment. revisions: of the feeds' rows, 0 before the first delivery. unpublished: feeds
+    that were changed by a process that could not tell; arrives: says of a feed without rows whether its first files are
+    about to come in, looked at only where that is asked."""
+
+    project: Project
+    built: Built
+    revisions: Mapping[str, int]
+    release: Release | None
+    now: datetime
+    unpublished: Collection[str] = ()
+    arrives: Callable[[str], bool] = lambda _: False
+    _wanted: dict[str, str] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def of(cls, project: Project, deployment: Deployment) -> "State":
+        """As it is now; takes no lock of the warehouse."""
+        now = deployment.clock()
+        revisions = {feed.name: deployment.revision_published(feed) for feed in deployment.feeds}
+
+        @functools.cache
+        def arrives(feed: str) -> bool:
+            of = deployment.feed(feed)
+            return any(settled(each, of, now) for each in deployment.pending(of))
+
+        return cls(
+            project=project,
+            built=deployment.builds.read(),
+            revisions=revisions,
+            release=deployment.releases.current(),
+            now=now,
+            unpublished=[feed.name for feed in deployment.feeds if deployment.unpublished(feed)],
+            arrives=arrives,
+        )
+
+    @cached_property
+    def begun(self) -> bool:
+        """Whether any feed has ever had rows: before, there is nothing to make."""
+        return any(self.revisions.values())
+
+    def wanted(self, name: str) -> str:
+        """The version that the asset would have if everything were made now."""
+        if name not in self._wanted:
+            node = self.project.nodes[name]
+            if node.feed is not None:
+                self._wanted[name] = str(self.revisions.get(node.feed.name, 0))
+            else:
+                self._wanted[name] = version_from(node.code, {each: self.aimed_at(each) for each in node.inputs})
+        return self._wanted[name]
+
+    def aimed_at(self, name: str) -> str:
+        """The version that what is below is to be made from: the wanted one, unless that waits for its time."""
+        made = self.built.made.get(name)
+        return made.version if made is not None and self._waits_for_its_time(name) else self.wanted(name)
+
+    def _waits_for_its_time(self, name: str) -> bool:
+        node = self.project.nodes[name]
+        made = self.built.made.get(name)
+        if node.cron is None or made is None:
+            return False
+        tick = last_tick(node.cron.cron, node.cron.timezone, node.cron.closed, self.now)
+        return tick is None or tick <= made.at
+
+    def outdated(self, name: str) -> str | None:
+        """Why the asset is not what it should be by now; None where it is, or where its time has not come."""
+        node = self.project.nodes[name]
+        if node.feed is not None:
+            return self._unaudited(node, node.feed)
+        if self._waits_for_its_time(name):
+            return None
+        if name == RELEASE:
+            return self._unreleased()
+        made = self.built.made.get(name)
+        if made is None:
+            return "it is not there, or was made by a run that did not end"
+        if made.version != self.wanted(name):
+            if made.code != node.code:
+                return "its code has changed since it was made"
+            newer = [each for each in node.inputs if made.inputs.get(each) != self.aimed_at(each)]
+            return f"{_listed(newer)} changed since it was made" if newer else "it was made while an input had failed"
+        open_checks = self._unanswered(made)
+        return f"{_listed(open_checks)} did not run on it" if open_checks else None
+
+    def _unaudited(self, node: Node, feed: Feed) -> str | None:
+        """Why a feed's rows have to be looked at by a run: nobody has told of them, or checked them."""
+        if feed.name in self.unpublished:
+            return "a run that changed it could not tell of it"
+        version = self.wanted(node.name)
+        if version == "0":
+            return None
+        made = self.built.made.get(node.name)
+        if made is None or made.version != version:
+            return "its newest rows are not checked"
+        if made.code != node.code:
+            return "what it is held to has changed since it was checked"
+        open_checks = self._unanswered(made)
+        return f"{_listed(open_checks)} did not run on its newest rows" if open_checks else None
+
+    def _unreleased(self) -> str | None:
+        marts = {mart: self.aimed_at(mart) for mart in self.project.marts}
+        if not marts:
+            return None
+        if self.release is None:
+            return "there is no release yet"
+        newer = [mart for mart, version in marts.items() if self.release.made_from.get(mart) != version]
+        gone = [mart for mart in self.release.made_from if mart not in marts]
+        return f"{_listed(newer or gone)} changed since the last release" if newer or gone else None
+
+    def verdict(self, name: str, check: str) -> Judged | None:
+        """What the check said of the asset as it is now."""
+        judged = self.built.judged.get((name, check))
+        made = self.built.made.get(name)
+        return judged if judged is not None and made is not None and judged.version == made.version else None
+
+    def _unanswered(self, made: Made) -> list[str]:
+        """Blocking checks that have said nothing of the asset as it is now."""
+        return [check for check in made.checks if self.verdict(made.asset, check) is None]
+
+    def failing(self, name: str) -> list[Judged]:
+        """Blocking checks that failed on the asset as it is now."""
+        made = self.built.made.get(name)
+        if made is None:
+            return []
+        verdicts = (self.verdict(name, check) for check in made.checks)
+        return [verdict for verdict in verdicts if verdict is not None and not verdict.passed]
+
+    def _unsound(self, name: str) -> Held | None:
+        """Why nothing may be made from the asset as it is."""
+        for verdict in self.failing(name):
+            return Held(f"check {verdict.name} of {name} failed: {verdict.said}", name, verdict.name)
+        if (why := self.outdated(name)) is not None:
+            return Held(f"{name} is out of date: {why}", name)
+        feed = self.project.nodes[name].feed
+        if feed is not None and not self.revisions.get(feed.name, 0) and self.arrives(feed.name):
+            return Held(f"the first files of {feed.name} are about to come in", name)
+        return None
+
+    def held(self, name: str, together: Collection[str] = ()) -> Held | None:
+        """What keeps the asset from being made now, if `together` are made before it in the same run."""
+        for each in self.project.nodes[name].inputs:
+            if each not in together and (why := self._unsound(each)) is not None:
+                return why
+        return None
+
+    def first_cause(self, name: str) -> Held | None:
+        """What holds the asset back, followed up to where it has to be mended."""
+        why = self.held(name)
+        while why is not None and why.check is None and (above := self.held(why.at)) is not None:
+            why = above
+        return why
+
+    def due(self, starts: Collection[str] = (), barred: Collection[str] = ()) -> list[str]:
+        """What is to be made now, inputs first: everything out of date that nothing holds back, and what will be when
+        `starts` bring new rows; not those, and neither what is `barred` nor what would have to be made from it."""
+        if not self.begun and not starts:
+            return []
+        together = set(starts)
+        found = []
+        for node in self.project.nodes.values():
+            name = node.name
+            if node.feed is not None or name in barred:
+                continue
+            stale = self.outdated(name) is not None
+            follows = node.cron is None and bool(together.intersection(node.inputs))
+            if (stale or follows) and self.held(name, together) is None:
+                together.add(name)
+                found.append(name)
+        return found
+
+    def to_run(self, starts: Collection[str]) -> list[str]:
+        """What a person who says `run` wants: `starts`, for which files are pending, whatever is out of date or has
+        failed its checks, and all that is made from these, inputs first. What fails there holds back the rest."""
+        found = set(starts)
+        if not self.begun and not starts:
+            return []
+        for name, node in self.project.nodes.items():
+            stale = self.outdated(name) is not None or bool(self.failing(name))
+            if stale or (node.cron is None and found.intersection(node.inputs)):
+                found.add(name)
+        return [name for name in self.project.nodes if name in found]
+
+    def unreleased(self) -> dict[str, int]:
+        """Feeds with rows that the current release does not hold, and the revision up to which it does."""
+        there = self.release.built_from if self.release is not None else {}
+        feeding = [node.feed for name in self.project.above(RELEASE) if (node := self.project.nodes[name]).feed]
+        return {
+            feed.name: there.get(feed.name, 0)
+            for feed in feeding
+            if feed is not None and self.revisions.get(feed.name, 0) > there.get(feed.name, 0)
+        }
+
+    def unfit(self) -> Held | None:
+        """Why the marts, as they are, must not be released: something is missing, not audited, or not of a piece."""
+        for name in self.project.above(RELEASE)[:-1]:
+            for verdict in self.failing(name):
+                return Held(f"{name}:{verdict.name} failed: {verdict.said}", name, verdict.name)
+            node = self.project.nodes[name]
+            if node.feed is not None:
+                continue
+            made = self.built.made.get(name)
+            if made is None:
+                return Held(f"{name} is not there, or was made by a run that did not end", name)
+            if open_checks := self._unanswered(made):
+                return Held(f"{name}:{open_checks[0]} did not run on it", name, open_checks[0])
+            inputs = {
+                each: made.inputs.get(each, "") if self.project.nodes[each].feed is not None else self._version(each)
+                for each in node.inputs
+            }
+            if made.version != version_from(node.code, inputs):
+                why = "its code has changed" if made.code != node.code else "its inputs have been made again"
+                return Held(f"{name} has to be made again: {why}", name)
+        return None
+
+    def _version(self, name: str) -> str:
+        made = self.built.made.get(name)
+        return made.version if made is not None else ""
+
+    def makes(self, names: Collection[str], at: datetime, run: str) -> dict[str, Made]:
+        """How each of the models would be noted if all of `names` were made now, from the inputs as they are: what is
+        not among them as it was made, feeds as of their revisions."""
+        found: dict[str, Made] = {}
+        for name, node in self.project.nodes.items():
+            if name not in names or node.feed is not None:
+                continue
+            inputs, revisions, sound = {}, dict[str, int](), True
+            for each in node.inputs:
+                feed = self.project.nodes[each].feed
+                above = found.get(each) or self.built.made.get(each)
+                if feed is not None:
+                    inputs[each] = self.wanted(each)
+                    revisions[feed.name] = self.revisions.get(feed.name, 0)
+                else:
+                    inputs[each] = above.version if above is not None else ""
+                    for of, revision in (above.revisions if above is not None else {}).items():
+                        revisions[of] = min(revision, revisions.get(of, revision))
+                # A person may have it made from what a check does not let through; it is then not what is wanted.
+                sound &= each in found or not self.failing(each)
+            version = version_from(node.code, inputs)
+            found[name] = Made(name, version if sound else f"{version}, unsound", node.code, at, run, inputs, revisions)
+        return found
+
+    def built_from(self) -> dict[str, int]:
+        """Feed -> the revision of its rows that all of the marts hold."""
+        found: dict[str, int] = {}
+        for mart in self.project.marts:
+            made = self.built.made.get(mart)
+            for feed, revision in (made.revisions if made is not None else {}).items():
+                found[feed] = min(revision, found.get(feed, revision))
+        return found
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:3])
+    return f"{shown} and {len(names) - 3} more" if len(names) > 3 else shown
