@@ -27,7 +27,9 @@ HANDS_ON_THE_ENVIRONMENT: Final = {
 }
 # Part of the package -> what it must not import, not even within a function; `.x` is platform_assets.x.
 BANNED: Final = {
-    "engine": "dagster dagster_dbt dbt .orchestration .cli .commands .feeds .marts .settings .definitions .project .alerts",
+    "engine": (
+        "dagster dagster_dbt dbt .orchestration .cli .commands .feeds .marts .settings .definitions .project .alerts"
+    ),
     "errors.py": "platform_assets",
     "settings.py": "dagster dbt .engine .orchestration .cli .feeds .marts",
     "feeds": "dagster dbt duckdb .orchestration .cli .settings",
