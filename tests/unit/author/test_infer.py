@@ -305,8 +305,8 @@ def test_a_feed_is_added_behind_what_its_module_has(tmp_path: Path) -> None:
     second = propose(tmp_path / "b.csv", landing=tmp_path, name="shelf", origin="retail")
     both = draft(second, after)
     well_formed(both)
-    assert "from platform_assets.engine.feed.formats import Csv\n" in both
-    assert both.replace("from platform_assets.engine.feed.formats import Csv\n", "").startswith(after)
+    assert "from platform_assets import Cadence, Contract, Csv, Feed" in both
+    assert both.replace(" Csv,", "", 1).startswith(after)
 
 
 @pytest.mark.parametrize(
@@ -329,7 +329,7 @@ def test_imports_find_their_place_in_any_module(tmp_path: Path) -> None:
     for module in (
         '"""Shop."""\n',
         '"""Shop."""\n\nfrom datetime import timedelta\n\nDAY = timedelta(1)\n',
-        '"""Shop."""\n\nfrom platform_assets.engine.feed.feed import hours\n\nDAY = hours(24)\n',
+        '"""Shop."""\n\nfrom platform_assets import hours\n\nDAY = hours(24)\n',
         '"""Shop."""\n\nimport json\n\nDAY = json.dumps(1)\n',
     ):
         well_formed(draft(proposed, module))
