@@ -12,7 +12,8 @@ from typing import Final
 import dagster_dbt
 import pytest
 import rooms
-from deployed import PROJECT, Deployed
+from deployed import Deployed
+from machine import PROJECT
 
 PACKAGE: Final = PROJECT / "platform_assets"
 UNIT: Final = PROJECT / "tests" / "unit"
