@@ -1,7 +1,7 @@
 """The seam of the store: what any store gives the rest of the engine, and what it promises.
 
-Belongs here: the two protocols; `tests/unit/test_store.py` holds every implementation to their promises. Elsewhere: the
-first implementation, DuckDB (warehouse.py). Nothing outside this room knows a connection or SQL of the ledger.
+Belongs here: the two protocols. `tests/unit/store/test_store.py` holds every implementation to their promises; the
+first is DuckDB (warehouse.py). Nothing outside this room knows a connection or the ledger's SQL.
 """
 
 from collections.abc import Iterable, Mapping
