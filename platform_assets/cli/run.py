@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from platform_assets.commands.run import RunOutcome
 
 _PREVIEW_ROWS = 5
+_NO_FEED = "no feed is declared: `platform feed add FILE` declares one, from a file such as it will deliver"
 _SHOWN = 10
 
 
@@ -43,6 +44,8 @@ def run(as_json: Json = False) -> None:
     """
     began = time.monotonic()
     settings, deployment = open_deployment()
+    if not deployment.feeds:
+        say(_NO_FEED)
     arrivals = deployment.look().arrivals
     pending = {name: sum(each.waits_for is None for each in found) for name, found in arrivals.items()}
     state = State.of(project_of(deployment.feeds, declared_marts(), current_manifest()), deployment)
@@ -153,7 +156,9 @@ def ui(
 def _prepared() -> Settings:
     from platform_assets.orchestration.runs.instance import prepare_dagster_home
 
-    settings, _ = open_deployment()
+    settings, deployment = open_deployment()
+    if not deployment.feeds:
+        say(_NO_FEED)
     settings.landing.mkdir(parents=True, exist_ok=True)
     prepare_dagster_home(settings)
     current_manifest()

@@ -48,6 +48,9 @@ def run_ci(days: int, tell: Callable[[str], None]) -> list[Case]:
         _case("dbt", "marts_follow_their_contracts", _marts_follow),
     ]
     with tempfile.TemporaryDirectory(prefix="platform-ci-") as folder, _environment(Path(folder)) as settings:
+        if not declared_feeds():
+            tell("no feed is declared, so there is nothing to build; `platform feed add FILE` declares one")
+            return cases
         if sample_links():
             tell(f"{days} days of sample deliveries in {folder}")
             _deliver_sample(settings.landing, days)
