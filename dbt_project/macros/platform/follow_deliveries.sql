@@ -23,13 +23,17 @@
         followed.*,
         deliveries.revision as _revision
     from {{ relation }} as followed
-    inner join {{ source('platform', 'deliveries') }} as deliveries
+    {#- Chosen before they are joined, so that the scan of the relation skips what is not wanted. #}
+    inner join (
+        select delivery_id, revision
+        from {{ source('platform', 'deliveries') }}
+        where status = 'accepted'
+        {%- if is_incremental() %}
+            {#- What has changed is retired, so what is missing is what is new. #}
+            and delivery_id not in (select distinct _delivery_id from {{ this }})
+        {%- endif %}
+    ) as deliveries
         on followed._delivery_id = deliveries.delivery_id
-    where deliveries.status = 'accepted'
-    {%- if is_incremental() %}
-        {#- What has changed is retired, so what is missing is what is new. #}
-        and deliveries.delivery_id not in (select _delivery_id from {{ this }})
-    {%- endif %}
 )
 {%- endmacro %}
 
