@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from test_tutorial import PROJECT, blocks, squeezed
+from deployed import PROJECT
+from test_tutorial import blocks, squeezed
 from typer.testing import CliRunner
 
 from platform_assets import sample
