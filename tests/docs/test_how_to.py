@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from deployed import PROJECT
+from machine import PROJECT
 from test_tutorial import blocks, squeezed
 from typer.testing import CliRunner
 
