@@ -1,6 +1,6 @@
 """Builds: what each asset was last made from, and what its blocking checks said of just that.
 
-Belongs here: the SQLite file that holds them, readable at any time without the warehouse's lock. Does not: what is out
+Belongs here: the SQLite file that holds them, readable at any time without the warehouse's lock. Elsewhere: what is out
 of date by it (project/state.py). Names and versions are text that means nothing here.
 """
 
@@ -8,15 +8,15 @@ import contextlib
 import json
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Final
 
+from platform_assets.engine.durable.sqlite import remove, transaction
 from platform_assets.errors import StorageError
 
-_BUSY_S: Final = 20.0
 _SCHEMA: Final = (
     # Grain: asset that is there. `inputs`: input -> its version; `revisions`: feed -> revision of its rows that went
     # in; `checks`: names of the blocking checks that it is held to. Times are UTC, ISO 8601.
@@ -33,7 +33,6 @@ _SCHEMA: Final = (
     "CREATE TABLE wanted (asset TEXT PRIMARY KEY, what TEXT NOT NULL, since TEXT NOT NULL)",
     # One row: how the marts file looked when `run` had written to it; NULL while it does, or if it died.
     "CREATE TABLE marts_file (id INTEGER PRIMARY KEY CHECK (id = 1), state TEXT, run TEXT NOT NULL)",
-    "PRAGMA user_version = 1",
 )
 
 
@@ -161,27 +160,13 @@ class Builds:
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with closing(sqlite3.connect(self._path, timeout=_BUSY_S, isolation_level=None)) as db:
-                db.row_factory = sqlite3.Row
-                db.execute("BEGIN IMMEDIATE")
-                try:
-                    if db.execute("PRAGMA user_version").fetchone()[0] == 0:
-                        for statement in _SCHEMA:
-                            db.execute(statement)
-                    yield db
-                except BaseException:
-                    with contextlib.suppress(sqlite3.Error):  # what stopped us is told, not what it made impossible
-                        db.execute("ROLLBACK")
-                    raise
-                db.execute("COMMIT")
-        except sqlite3.OperationalError as error:
-            raise StorageError(self._path, str(error)) from error
+            with transaction(self._path, _SCHEMA) as db:
+                yield db
         except sqlite3.DatabaseError as error:
-            # Damaged notes are worth as much as none; what they said is found out again.
+            # Damaged notes are worth as much as none; what was noted is found out again.
             with contextlib.suppress(OSError):  # another process was first
-                self._path.replace(self._path.with_name(f"{self._path.name}.damaged"))
-            raise StorageError(self._path, f"{error}; moved away, everything is built again") from error
+                remove(self._path)
+            raise StorageError(self._path, f"{error}; removed, everything is built again") from error
 
 
 def _made(row: sqlite3.Row) -> Made:

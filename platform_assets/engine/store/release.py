@@ -17,8 +17,7 @@ from typing import Any, Final
 import duckdb
 
 from platform_assets.engine.durable import failpoint
-from platform_assets.engine.durable.disk import sync
-from platform_assets.engine.store.remembered import remembered
+from platform_assets.engine.durable.files import remembered, replacing, sync
 from platform_assets.engine.store.sql import attach, quote
 from platform_assets.engine.store.warehouse import Warehouse
 from platform_assets.errors import ReleaseRefused, StorageError
@@ -124,15 +123,11 @@ class Releases:
     def _place(self, release: Release, marts: Path, target: Path) -> None:
         """Put both files where they belong, the manifest first: without its copy it says nothing."""
         manifest = target.with_suffix(".json")
-        partials = {path: path.with_name(f"{_PARTIAL}{path.name}") for path in (manifest, target)}
-        partials[manifest].write_text(json.dumps(asdict(release)))
-        shutil.copyfile(marts, partials[target])
-        failpoint.reached("mid-release")
-        for path, partial in partials.items():
-            partial.chmod(0o444)
-            sync(partial)
-            partial.replace(path)
-        sync(self.folder)
+        with replacing(manifest, manifest.with_name(f"{_PARTIAL}{manifest.name}"), mode=0o444) as partial:
+            partial.write_text(json.dumps(asdict(release)))
+        with replacing(target, target.with_name(f"{_PARTIAL}{target.name}"), mode=0o444) as partial:
+            shutil.copyfile(marts, partial)
+            failpoint.reached("mid-release")
 
     def _point_at(self, target: Path) -> None:
         link = self.folder / f"{_PARTIAL}current"
