@@ -51,9 +51,11 @@ def opened(path: Path) -> Iterator[sqlite3.Connection]:
         yield connection
 
 
-def remove(path: Path) -> None:
-    """Remove a file that is damaged, with what lies beside it, so that the next transaction makes a new one."""
-    for suffix in ("", "-wal", "-shm"):
+def set_aside(path: Path) -> None:
+    """Move a file away that is damaged, so that the next transaction makes a new one."""
+    with contextlib.suppress(FileNotFoundError):  # another process was first
+        path.replace(path.with_name(f"{path.name}.damaged"))
+    for suffix in ("-wal", "-shm"):
         path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 

@@ -4,7 +4,6 @@ Belongs here: the SQLite file that holds them, readable at any time without the 
 of date by it (project/state.py). Names and versions are text that means nothing here.
 """
 
-import contextlib
 import json
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -14,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from platform_assets.engine.durable.sqlite import remove, transaction
+from platform_assets.engine.durable.sqlite import set_aside, transaction
 from platform_assets.errors import StorageError
 
 _SCHEMA: Final = (
@@ -164,9 +163,8 @@ class Builds:
                 yield db
         except sqlite3.DatabaseError as error:
             # Damaged notes are worth as much as none; what was noted is found out again.
-            with contextlib.suppress(OSError):  # another process was first
-                remove(self._path)
-            raise StorageError(self._path, f"{error}; removed, everything is built again") from error
+            set_aside(self._path)
+            raise StorageError(self._path, f"{error}; moved away, everything is built again") from error
 
 
 def _made(row: sqlite3.Row) -> Made:

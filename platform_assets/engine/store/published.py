@@ -16,7 +16,7 @@ from typing import Any, Final
 import duckdb
 import polars as pl
 
-from platform_assets.engine.durable.sqlite import opened, remove, transaction
+from platform_assets.engine.durable.sqlite import opened, set_aside, transaction
 from platform_assets.engine.sources.landing import State
 from platform_assets.engine.store.receipts import RECEIPT_COLUMNS, RECEIPT_SCHEMA, Receipt, receipt_of
 
@@ -92,7 +92,7 @@ class Published:
         try:
             self._publish(connection)
         except sqlite3.DatabaseError:
-            remove(self._path)
+            set_aside(self._path)
             self._publish(connection)
 
     def _publish(self, connection: duckdb.DuckDBPyConnection) -> None:
