@@ -1,4 +1,4 @@
-"""Builds: what each asset was last made from, and what its blocking checks said of just that.
+"""Builds: what each asset was last made from, and what its blocking checks found of just that.
 
 Belongs here: the SQLite file that holds them, readable at any time without the warehouse's lock. Elsewhere: what is out
 of date by it (project/state.py). Names and versions are text that means nothing here.
@@ -24,9 +24,9 @@ _SCHEMA: Final = (
         revisions TEXT NOT NULL, checks TEXT NOT NULL, at TEXT NOT NULL, run TEXT NOT NULL
     )""",
     # Grain: check of an asset. `version`: that of the asset when it was evaluated.
-    """CREATE TABLE judged (
-        asset TEXT NOT NULL, name TEXT NOT NULL, version TEXT NOT NULL, passed INTEGER NOT NULL, said TEXT NOT NULL,
-        at TEXT NOT NULL, PRIMARY KEY (asset, name)
+    """CREATE TABLE checks (
+        asset TEXT NOT NULL, name TEXT NOT NULL, version TEXT NOT NULL, passed INTEGER NOT NULL,
+        description TEXT NOT NULL, at TEXT NOT NULL, PRIMARY KEY (asset, name)
     )""",
     # Grain: asset. `since`: when this was first wanted of it.
     "CREATE TABLE wanted (asset TEXT PRIMARY KEY, what TEXT NOT NULL, since TEXT NOT NULL)",
@@ -50,14 +50,14 @@ class Made:
 
 
 @dataclass(frozen=True)
-class Judged:
-    """What a blocking check said of an asset when that had this version."""
+class CheckResult:
+    """What a blocking check found of an asset when that had this version."""
 
     asset: str
     name: str
     version: str
     passed: bool
-    said: str
+    description: str
     at: datetime
 
 
@@ -66,7 +66,7 @@ class Built:
     """Everything that is noted, as of one moment."""
 
     made: Mapping[str, Made] = field(default_factory=dict)
-    judged: Mapping[tuple[str, str], Judged] = field(default_factory=dict)
+    results: Mapping[tuple[str, str], CheckResult] = field(default_factory=dict)
 
 
 class Builds:
@@ -86,8 +86,8 @@ class Builds:
         with self._transaction() as db:
             self._forget_if_replaced(db)
             made = {row["asset"]: _made(row) for row in db.execute("SELECT * FROM made")}
-            judged = {(row["asset"], row["name"]): _judged(row) for row in db.execute("SELECT * FROM judged")}
-        return Built(made, judged)
+            results = {(row["asset"], row["name"]): _result(row) for row in db.execute("SELECT * FROM checks")}
+        return Built(made, results)
 
     @contextmanager
     def changing(self, assets: Collection[str], run: str) -> Iterator[None]:
@@ -103,8 +103,8 @@ class Builds:
             with self._transaction() as db:
                 db.execute("INSERT OR REPLACE INTO marts_file VALUES (1, ?, ?)", [self._state_of_file(), run])
 
-    def note(self, made: Iterable[Made] = (), judged: Iterable[Judged] = ()) -> None:
-        """Note what has been made and what checks have said."""
+    def note(self, made: Iterable[Made] = (), results: Iterable[CheckResult] = ()) -> None:
+        """Note what has been made and what checks have found."""
         with self._transaction() as db:
             db.executemany(
                 "INSERT OR REPLACE INTO made VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -118,8 +118,8 @@ class Builds:
                 ],
             )
             db.executemany(
-                "INSERT OR REPLACE INTO judged VALUES (?, ?, ?, ?, ?, ?)",
-                [(e.asset, e.name, e.version, e.passed, e.said, e.at.isoformat()) for e in judged],
+                "INSERT OR REPLACE INTO checks VALUES (?, ?, ?, ?, ?, ?)",
+                [(e.asset, e.name, e.version, e.passed, e.description, e.at.isoformat()) for e in results],
             )
 
     def wanted_since(self, wanted: Mapping[str, str], now: datetime) -> dict[str, datetime]:
@@ -180,6 +180,6 @@ def _made(row: sqlite3.Row) -> Made:
     )
 
 
-def _judged(row: sqlite3.Row) -> Judged:
+def _result(row: sqlite3.Row) -> CheckResult:
     at = datetime.fromisoformat(row["at"])
-    return Judged(row["asset"], row["name"], row["version"], bool(row["passed"]), row["said"], at)
+    return CheckResult(row["asset"], row["name"], row["version"], bool(row["passed"]), row["description"], at)

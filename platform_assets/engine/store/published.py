@@ -1,6 +1,6 @@
 """What of a feed's ledger can be read without the warehouse's lock: states of files, newest receipts, revision.
 
-Belongs here: the copy, keeping it in step with the ledger, and saying when it is not. Elsewhere: the ledger itself,
+Belongs here: the copy, bringing it up to date, and its mark while it is not. Elsewhere: the ledger itself,
 which is right where they differ. A copy that is lost or damaged is made anew; till then all files are unknown.
 """
 
@@ -27,7 +27,7 @@ _SCHEMA: Final = (
         slot TEXT PRIMARY KEY, size INTEGER, mtime_ns INTEGER, ctime_ns INTEGER, inode TEXT, version TEXT
     ) WITHOUT ROWID""",
     "CREATE TABLE receipts (delivery_id INTEGER PRIMARY KEY, receipt TEXT)",
-    # One row. `upto`: the revision up to which the copy is in step; `changing`: whether the ledger may be ahead of it.
+    # One row. `upto`: the revision up to which the copy is complete; `changing`: whether the ledger may be ahead of it.
     "CREATE TABLE state (one INTEGER PRIMARY KEY CHECK (one = 0), upto INTEGER, revision INTEGER, changing INTEGER)",
     "INSERT INTO state VALUES (0, -1, 0, 1)",
 )
@@ -53,7 +53,7 @@ class Published:
 
     @property
     def is_stale(self) -> bool:
-        """Whether the ledger may say more: it was being changed when this was last looked at, or the copy is gone."""
+        """Whether the ledger may be ahead: it was being changed when this was last written, or the copy is gone."""
         return bool(self._state()[1])
 
     @property
@@ -82,13 +82,13 @@ class Published:
             yield _Files(database, version)
 
     def changing(self) -> None:
-        """Say that the ledger is about to change; safe on disk when this returns."""
+        """Mark that the ledger is about to change; safe on disk when this returns."""
         if not self.is_stale:
             with transaction(self._path, _SCHEMA) as database:
                 database.execute("UPDATE state SET changing = 1")
 
     def publish(self, connection: duckdb.DuckDBPyConnection) -> None:
-        """Bring the copy in step with the ledger, by what has changed since; all of it, or nothing."""
+        """Bring the copy up to date by what has changed since; all of it, or nothing."""
         try:
             self._publish(connection)
         except sqlite3.DatabaseError:
@@ -96,7 +96,7 @@ class Published:
             self._publish(connection)
 
     def _publish(self, connection: duckdb.DuckDBPyConnection) -> None:
-        now, revision = _standing(connection, self._feed)
+        now, revision = _revisions(connection, self._feed)
         if self._read("SELECT upto, changing FROM state") == [(now, 0)]:
             return
         with transaction(self._path, _SCHEMA) as database:
@@ -161,7 +161,7 @@ class _Files(Mapping[str, State]):
         return sum(1 for _ in self)
 
 
-def _standing(connection: duckdb.DuckDBPyConnection, feed: str) -> tuple[int, int]:
+def _revisions(connection: duckdb.DuckDBPyConnection, feed: str) -> tuple[int, int]:
     """Under which revision the feed's ledger last changed in any way, and the revision of its rows."""
     (row,) = connection.execute(
         "SELECT greatest(max(changed), (SELECT max(changed) FROM ledger.slots WHERE feed = $1), 0), "
