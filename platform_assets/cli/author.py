@@ -19,9 +19,8 @@ from platform_assets.engine.author.drift import Drift, compare
 from platform_assets.engine.author.headers import HeaderSeen, headers
 from platform_assets.engine.author.proposal import Proposal, propose
 from platform_assets.engine.author.rehearsal import Rehearsal, rehearse
-from platform_assets.engine.contract.model import listed
 from platform_assets.engine.feed.feed import Feed
-from platform_assets.errors import ConfigurationError
+from platform_assets.errors import ConfigurationError, listed
 from platform_assets.project.configured import FEEDS_PACKAGE, declared_feeds
 from platform_assets.project.dbt_sources import SOURCES_FILE, gained_columns, write_sources
 

@@ -11,8 +11,9 @@ import typer
 
 from platform_assets.cli.common import FIGURES, Json, answer, configured, feed_json, line, newest, open_deployment, show
 from platform_assets.engine.author.rehearsal import feed_of, rehearse
-from platform_assets.engine.contract.model import columns_of, listed
+from platform_assets.engine.contract.model import columns_of
 from platform_assets.engine.feed.feed import feed_named
+from platform_assets.errors import listed
 from platform_assets.project.configured import declared_feeds
 from platform_assets.project.dbt_sources import SOURCES_FILE, gained_columns, sources_agree, write_sources
 

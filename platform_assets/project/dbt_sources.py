@@ -1,6 +1,6 @@
 """dbt's sources file, generated from the feeds and committed, so that dbt users can work without Python.
 
-Belongs here: its text. Does not: Dagster (this module does without), or any table that dbt builds.
+Belongs here: its text. Elsewhere: the tables that dbt builds (orchestration/dbt.py). No Dagster here.
 Columns that only a warehouse knows, because they arrived undeclared, are marked and held to nothing.
 """
 
@@ -11,10 +11,9 @@ from typing import Any, Final
 
 import yaml
 
-from platform_assets.engine.author.headers import first_with
-from platform_assets.engine.contract.model import LINEAGE, columns_of, describe
 from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.feed.feed import Feed
+from platform_assets.engine.store.ledger import Ledger
 from platform_assets.engine.store.tables import FeedTables
 from platform_assets.project.manifest import DBT_PROJECT
 
@@ -67,9 +66,8 @@ def gained_columns(deployment: Deployment) -> Gained:
     gained = {}
     with deployment.warehouse.open("look for undeclared columns", deployment.notify) as connection:
         for feed in deployment.feeds:
-            declared = {column.name for column in columns_of(feed.contract)} | set(LINEAGE)
-            types = FeedTables(connection, feed).types()
-            came = first_with(connection, feed) if {name.lower() for name in types} - declared else {}
+            types = FeedTables(connection, feed).undeclared()
+            came = Ledger(connection).undeclared(feed.name) if types else {}
             gained[feed.name] = [
                 {
                     "name": name,
@@ -80,7 +78,6 @@ def gained_columns(deployment: Deployment) -> Gained:
                     "config": {"meta": {_MARK: True}},
                 }
                 for name, sql_type in types.items()
-                if name.lower() not in declared
             ]
     return gained
 
@@ -98,7 +95,7 @@ def _table(feed: Feed, gained: Sequence[dict[str, Any]]) -> dict[str, Any]:
     columns = [
         {"name": column.name, "description": column.description, "data_type": column.sql_type.lower()}
         | ({"config": {"meta": {"pii": column.pii}}} if column.pii else {})
-        for column in columns_of(feed.contract)
+        for column in feed.columns
     ]
     columns += [
         {"name": "_delivery_id", "description": "Delivery the row came with.", "data_type": "bigint"},
@@ -108,7 +105,7 @@ def _table(feed: Feed, gained: Sequence[dict[str, Any]]) -> dict[str, Any]:
         columns.append({"name": "_extra", "description": "Unknown columns, as JSON.", "data_type": "json"})
     return {
         "name": feed.name,
-        "description": describe(feed.contract),
+        "description": feed.description,
         "config": {"meta": {"owner": feed.owner, "dagster": {"asset_key": ["raw", feed.origin, feed.name]}}},
         "columns": [*columns, *gained],
     }

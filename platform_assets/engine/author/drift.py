@@ -17,12 +17,13 @@ from platform_assets.engine.author.draft import field_line
 from platform_assets.engine.author.headers import HeaderSeen, Sight, changes, headers, matched, opened, waiting
 from platform_assets.engine.author.infer import Profile, profile_of
 from platform_assets.engine.author.readings import told
-from platform_assets.engine.contract.model import LINEAGE, Column, columns_of, listed
+from platform_assets.engine.contract.model import LINEAGE, Column, columns_of
 from platform_assets.engine.contract.timestamps import days, instants
 from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.store.ledger import Ledger
 from platform_assets.engine.store.tables import FeedTables
 from platform_assets.engine.store.warehouse import quote
+from platform_assets.errors import listed
 
 SAMPLE: Final = 100_000  # rows of raw whose values are looked at
 _OPENED: Final = 3  # copies of deliveries in force that are opened, the newest

@@ -93,16 +93,6 @@ def headers(connection: duckdb.DuckDBPyConnection, feed: Feed, archive: Path) ->
     return seen
 
 
-def first_with(connection: duckdb.DuckDBPyConnection, feed: Feed) -> dict[str, tuple[int, str]]:
-    """Columns that arrived undeclared, with the first delivery that had them: its id and file."""
-    rows = connection.execute(
-        "SELECT name, min(delivery_id), arg_min(slot, delivery_id) FROM (SELECT unnest(unknown_columns) AS name, "
-        "delivery_id, slot FROM ledger.deliveries WHERE feed = ?) GROUP BY ALL",
-        [feed.name],
-    ).fetchall()
-    return {name: (delivery, slot) for name, delivery, slot in rows}
-
-
 def matched(feed: Feed, header: Sequence[str]) -> dict[str, str]:
     """Contract name -> delivered header, as far as it goes."""
     left = {name.strip().casefold(): name for name in header}

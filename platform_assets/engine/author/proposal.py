@@ -20,14 +20,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from platform_assets.engine.author.infer import UNREADABLE, Columns, Profile, name_for
-from platform_assets.engine.contract.model import listed
 from platform_assets.engine.feed.feed import Files
 from platform_assets.engine.feed.formats import Csv, Excel, Format, Json, Parquet, Xml
 from platform_assets.engine.readers import Reader, open_reader
 from platform_assets.engine.readers.encodings import FAR, likely_encodings
 from platform_assets.engine.readers.kinds import kind_of
 from platform_assets.engine.readers.packing.unpack import blocks_of, packing
-from platform_assets.errors import ConfigurationError, DeliveryRefused, DeliveryUnfinished
+from platform_assets.errors import ConfigurationError, DeliveryRefused, DeliveryUnfinished, listed
 
 _NAME: Final = re.compile(r"(?P<stem>.*?)(?P<kind>\.[a-z]+)(?P<packed>\.(gz|zst|zip))?", re.IGNORECASE)
 _FORMS: Final[dict[str, type[Format]]] = {

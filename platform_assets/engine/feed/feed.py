@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
 
-from platform_assets.engine.contract.model import Contract, columns_of, describe, version_of
+from platform_assets.engine.contract.model import Column, Contract, columns_of, describe, version_of
 from platform_assets.engine.contract.version import digest
 from platform_assets.engine.feed.formats import Format
 from platform_assets.engine.feed.ticks import is_closed, last_tick, longest_gap, next_tick, ticks
@@ -298,9 +298,14 @@ class Feed:
         return digest(judged_by)
 
     @property
+    def columns(self) -> tuple[Column, ...]:
+        """The contract's columns in the order they are declared."""
+        return columns_of(self.contract)
+
+    @property
     def dated(self) -> bool:
         """Whether its event time is a date, which says nothing of the hour."""
-        return any(column.name == self.event_time and column.kind == "date" for column in columns_of(self.contract))
+        return any(column.name == self.event_time and column.kind == "date" for column in self.columns)
 
     @property
     def description(self) -> str:

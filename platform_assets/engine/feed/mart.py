@@ -1,11 +1,11 @@
 """Marts, as their authors declare them: a contract that the released table is held to.
 
-Belongs here: the declaration. Does not: the check of a built mart (store/marts.py), how dbt builds it.
+Belongs here: the declaration. Elsewhere: the check of a built mart (store/marts.py), how dbt builds it.
 """
 
 from dataclasses import dataclass
 
-from platform_assets.engine.contract.model import Contract
+from platform_assets.engine.contract.model import Column, Contract, columns_of, describe, version_of
 from platform_assets.engine.feed.feed import declarations
 
 
@@ -16,6 +16,20 @@ class Mart:
     name: str
     contract: type[Contract]
     headline: tuple[str, ...] = ()
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The contract's columns in the order they are declared."""
+        return columns_of(self.contract)
+
+    @property
+    def description(self) -> str:
+        """What the contract's docstring says of the mart."""
+        return describe(self.contract)
+
+    def version(self) -> str:
+        """Changes whenever the same table might be judged differently."""
+        return version_of(self.contract)
 
 
 def load_marts(package: str) -> tuple[Mart, ...]:

@@ -308,6 +308,15 @@ class Ledger:
             ),
         )
 
+    def undeclared(self, feed: str) -> dict[str, tuple[int, str]]:
+        """Columns that deliveries of the feed brought undeclared, with the first that had them: its id and file."""
+        rows = self._connection.execute(
+            "SELECT name, min(delivery_id), arg_min(slot, delivery_id) FROM (SELECT unnest(unknown_columns) AS name, "
+            "delivery_id, slot FROM ledger.deliveries WHERE feed = ?) GROUP BY ALL",
+            [feed],
+        ).fetchall()
+        return {name: (delivery, slot) for name, delivery, slot in rows}
+
     def waiting(self, feed: str) -> list[Receipt]:
         """Deliveries of the feed that are quarantined as a whole."""
         return self._many("feed = $1 AND status = 'quarantined' ORDER BY delivery_id", [feed])
