@@ -16,7 +16,7 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from machine import RETAIL
+from machine import PROJECT, RETAIL
 
 from platform_assets.engine.author.draft import draft, field_line
 from platform_assets.engine.author.infer import Profile, names_for, profile_of
@@ -28,7 +28,6 @@ from platform_assets.engine.feed.formats import Csv
 from platform_assets.engine.store.receipts import Receipt
 from platform_assets.errors import ConfigurationError, DeliveryRefused
 
-PROJECT: Final = Path(__file__).parents[2]
 FEEDS: Final = PROJECT / "platform_assets" / "feeds"
 BY_DAY: Final = RETAIL / "by-day"
 
