@@ -1,10 +1,10 @@
 """Verbs about alerts: what is wrong now and who has been told, whether the platform lives, a test message.
 
-Belongs here: showing and asking. Does not: finding what is wrong (Dagster's sensor does), rules of alerting (engine).
+Belongs here: their options and how their answers look. Elsewhere: finding what is wrong (orchestration/watch), the
+rules of alerting (alerts).
 """
 
-from dataclasses import asdict
-from datetime import datetime
+from collections.abc import Iterator
 from typing import Annotated, Any, Final
 
 import typer
@@ -12,7 +12,7 @@ import typer
 from platform_assets.alerts.channels import DEFAULT, moment, variable_of
 from platform_assets.alerts.heartbeat import Heartbeat
 from platform_assets.alerts.incidents import Incident, Telling
-from platform_assets.cli.common import Json, answer, line, show
+from platform_assets.cli.render import Json, Table, plain, render
 from platform_assets.errors import ConfigurationError
 from platform_assets.project.configured import configured_alerts
 
@@ -41,34 +41,38 @@ def alerts(
     """
     if context.invoked_subcommand is not None:
         return
-    told = configured_alerts()
-    beating = told.heartbeat()
+    known = configured_alerts()
+    beating = known.heartbeat()
     if heartbeat:
-        _tell_heartbeat(beating, as_json=as_json)
+        sentence = f"the platform {'lives' if beating.alive else 'does not run'}: {_beaten(beating)}"
+        render({"ok": beating.alive, **plain(beating)}, [sentence], as_json=as_json, failed=not beating.alive)
         return
-    incidents = told.incidents(open_only=not every)
-    if as_json:
-        answer({"incidents": [_incident_json(each) for each in incidents], "heartbeat": _plain(asdict(beating))})
-        return
-    show(
+    incidents = known.incidents(open_only=not every)
+    render(
+        {"incidents": [_flat(each) for each in incidents], "heartbeat": beating},
+        _incidents(incidents, beating, every=every),
+        as_json=as_json,
+    )
+
+
+def _incidents(incidents: list[Incident], beating: Heartbeat, *, every: bool) -> Iterator[Table | str]:
+    yield Table(
         "Incidents" if every else "Open incidents",
-        ("since", "owner", "cause", "held back or stale", "told", *["ended"] * every),
-        [
-            (
-                moment(each.problem.since),
-                each.problem.owner,
-                f"{each.problem.title}\n{each.problem.detail}\nlook closer: {each.problem.command}",
-                _assets(each.problem.assets),
-                "\n".join(map(_telling, each.telling)) or f"nobody: no channel in {DEFAULT}",
-                *[_ended(each)] * every,
-            )
-            for each in incidents
-        ],
+        incidents,
+        (
+            ("since", lambda row: moment(row.problem.since)),
+            ("owner", lambda row: row.problem.owner),
+            ("cause", lambda row: (row.problem.title, row.problem.detail, f"look closer: {row.problem.command}")),
+            ("held back or stale", lambda row: _assets(row.problem.assets)),
+            ("told", lambda row: [_telling(each) for each in row.telling] or f"nobody: no channel in {DEFAULT}"),
+            *([("ended", _ended)] if every else []),
+        ),
+        empty="no incident yet" if every else "no incident is open",
     )
     if not beating.alive:
-        line(f"the platform does not run: {_beaten(beating)}")
+        yield f"the platform does not run: {_beaten(beating)}"
     if beating.ping_error is not None:
-        line(f"the last ping of PLATFORM_HEARTBEAT failed: {beating.ping_error}")
+        yield f"the last ping of PLATFORM_HEARTBEAT failed: {beating.ping_error}"
 
 
 @alerts_app.command("test")
@@ -86,25 +90,16 @@ def alerts_test(
         raise ConfigurationError(
             variable, "no channel is set", "Set it to a channel's URL: see docs/runbooks/README.md."
         )
-    failed = {name for name, error in came.items() if error is not None}
-    if as_json:
-        answer(
-            {"ok": not failed, "channels": [{"channel": each, "error": error} for each, error in came.items()]},
-        )
-    else:
-        for name, error in came.items():
-            line(f"{name}: took the test message" if error is None else f"{name}: failed: {error}")
-    if failed:
-        raise typer.Exit(1)
-
-
-def _tell_heartbeat(beating: Heartbeat, *, as_json: bool) -> None:
-    if as_json:
-        answer({"ok": beating.alive, **_plain(asdict(beating))})
-    else:
-        line(f"the platform {'lives' if beating.alive else 'does not run'}: {_beaten(beating)}")
-    if not beating.alive:
-        raise typer.Exit(1)
+    failed = any(error is not None for error in came.values())
+    render(
+        {"ok": not failed, "channels": [{"channel": name, "error": error} for name, error in came.items()]},
+        [
+            f"{name}: took the test message" if error is None else f"{name}: failed: {error}"
+            for name, error in came.items()
+        ],
+        as_json=as_json,
+        failed=failed,
+    )
 
 
 def _beaten(beating: Heartbeat) -> str:
@@ -141,15 +136,7 @@ def _telling(telling: Telling) -> str:
     return f"{telling.channel}: {'; '.join(said)}"
 
 
-def _incident_json(incident: Incident) -> dict[str, Any]:
-    plain: dict[str, Any] = _plain(asdict(incident))
-    return {**plain.pop("problem"), **plain}
-
-
-def _plain(value: Any) -> Any:  # noqa: ANN401 - whatever a dataclass holds
-    """With times as ISO 8601."""
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if isinstance(value, dict):
-        return {name: _plain(each) for name, each in value.items()}
-    return [_plain(each) for each in value] if isinstance(value, list | tuple) else value
+def _flat(incident: Incident) -> dict[str, Any]:
+    """The incident and its problem as one."""
+    known: dict[str, Any] = plain(incident)
+    return {**known.pop("problem"), **known}

@@ -46,6 +46,13 @@ def configured_deployment(notify: Callable[[str], None]) -> tuple[Settings, Depl
     return settings, deployment
 
 
+def prepared_deployment(notify: Callable[[str], None]) -> tuple[Settings, Deployment]:
+    """The same, its tables made as today's feeds need them."""
+    settings, deployment = configured_deployment(notify)
+    deployment.prepare()
+    return settings, deployment
+
+
 def configured_alerts() -> Alerts:
     """The alerts of this deployment, sent where the environment says."""
     settings = Settings.from_environment()

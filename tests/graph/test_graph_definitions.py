@@ -209,7 +209,7 @@ def test_one_contract_feeds_validation_raw_source_docs_and_drift_report(feed: Fe
         raw = FeedTables(connection, feed).types()
         report = compare(connection, feed, deployment.archive.root)
     assert {name: kind for name, kind in raw.items() if name not in LINEAGE} == {c.name: c.sql_type for c in columns}
-    assert tuple(seen.column for seen in report.columns) == columns
+    assert tuple(seen.declared for seen in report.columns) == columns
     assert report.findings == ()
 
     sources = yaml.safe_load(SOURCES_FILE.read_text())["sources"]

@@ -1,7 +1,7 @@
 """Drift: the contract compared with what deliveries really held.
 
-Belongs here: what ledger, raw, quarantine and the archive say of a contract. Does not: what happens to a delivery
-because of it (load/delivery.py), how it is shown. Values are looked at in a sample of bounded size.
+Belongs here: what ledger, raw, quarantine and the archive show of a contract. Elsewhere: what happens to a delivery
+because of it (load/delivery.py), how it is shown (cli). Values are looked at in a sample of bounded size.
 """
 
 import difflib
@@ -17,7 +17,7 @@ from platform_assets.engine.author.draft import field_line
 from platform_assets.engine.author.headers import HeaderSeen, Sight, changes, headers, matched, opened, waiting
 from platform_assets.engine.author.infer import Profile, profile_of
 from platform_assets.engine.author.readings import told
-from platform_assets.engine.contract.model import LINEAGE, Column, columns_of
+from platform_assets.engine.contract.model import LINEAGE, Column
 from platform_assets.engine.contract.timestamps import days, instants
 from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.store.ledger import Ledger
@@ -46,16 +46,28 @@ class Finding:
     """Something about a contract that deliveries show. drift: they contradict it; else it is only a hint."""
 
     column: str | None
-    says: str
+    finding: str
     drift: bool = False
+
+
+@dataclass(frozen=True)
+class FirstSeen:
+    """The first delivery that had something: its file (`since`) and id."""
+
+    since: str
+    delivery: int
 
 
 @dataclass
 class ColumnSeen:
-    """A column of the contract and what came for it. headers: those it came under, since when."""
+    """A column of the contract, as `declared`, and what came for it. headers: those it came under, since when."""
 
-    column: Column
-    headers: dict[str, Sight] = field(default_factory=dict)
+    declared: Column = field(repr=False)
+    column: str
+    kind: str
+    nullable: bool
+    rules: tuple[str, ...]
+    headers: dict[str, FirstSeen] = field(default_factory=dict)
     rows: int = 0
     nulls: int = 0
     lowest: str | None = None
@@ -65,11 +77,14 @@ class ColumnSeen:
 
 @dataclass(frozen=True)
 class Unknown:
-    """A column that the contract does not know: where its values went, what they look like, how to declare it."""
+    """A column that the contract does not know. since, delivery: the first that had it. policy: the feed's, and where
+    its values `went` by it. kind: what they look like. declaration: how to declare it."""
 
     header: str
-    first: Sight
+    since: str
+    delivery: int
     deliveries: int
+    policy: str
     went: str
     kind: str
     declaration: str
@@ -77,19 +92,16 @@ class Unknown:
 
 @dataclass(frozen=True)
 class Drift:
-    """A feed's contract against what came."""
+    """A feed's contract against what came. drifted: deliveries contradict the contract."""
 
-    feed: Feed
+    feed: str
+    contract: str
+    drifted: bool
     columns: tuple[ColumnSeen, ...]
     unknown: tuple[Unknown, ...]
     broken: tuple[Broken, ...]
     findings: tuple[Finding, ...]
     read: int
-
-    @property
-    def drifted(self) -> bool:
-        """Whether deliveries contradict the contract."""
-        return any(finding.drift for finding in self.findings)
 
 
 def compare(connection: duckdb.DuckDBPyConnection, feed: Feed, archive: Path) -> Drift:
@@ -104,31 +116,46 @@ def compare(connection: duckdb.DuckDBPyConnection, feed: Feed, archive: Path) ->
         feed.name,
     )
     broken = _broken(connection, tables, read) if there else {}
-    columns = [ColumnSeen(column, broken=tuple(broken.get(column.name, ()))) for column in columns_of(feed.contract)]
+    columns = {
+        each.name: ColumnSeen(
+            each, each.name, each.kind, each.nullable, each.rules, broken=tuple(broken.get(each.name, ()))
+        )
+        for each in feed.columns
+    }
     for seen in seen_headers:
         for name, header in matched(feed, seen.header).items():
-            (column,) = (each for each in columns if each.column.name == name)
-            column.headers.setdefault(header, seen.first)
+            columns[name].headers.setdefault(header, FirstSeen(seen.first.file, seen.first.delivery))
     findings = []
     if there:
-        _measure(connection, tables, columns, there)
-        sample = _sample(connection, tables, [each.column.name for each in columns if each.column.name in there])
+        _measure(connection, tables, [column for name, column in columns.items() if name in there])
+        sample = _sample(connection, tables, [name for name in columns if name in there])
         findings += [
-            found for column in columns for found in _of_column(connection, feed, tables, column, sample, deliveries)
+            found
+            for column in columns.values()
+            for found in _of_column(connection, feed, tables, column, sample, deliveries)
         ]
         findings += [
             Finding(
                 name, f"is {now} by the contract, but raw holds {there[name]}: platform replay {feed.name}", drift=True
             )
-            for name, now in ((each.column.name, each.column.sql_type) for each in columns)
+            for name, now in ((each.name, each.sql_type) for each in feed.columns)
             if there.get(name, now) != now
         ]
     findings += _unused_formats(connection, feed, archive)
     unknown = tuple(_unknown(connection, feed, archive, tables, there, seen_headers))
-    findings += [Finding(each.header, f"unknown column since {each.first.file}: {each.went}", True) for each in unknown]
+    findings += [Finding(each.header, f"unknown column since {each.since}: {each.went}", True) for each in unknown]
     findings += _of_waiting(seen_headers)
     findings += _beyond_tolerance(connection, feed)
-    return Drift(feed, tuple(columns), unknown, tuple(broken.get(None, ())), tuple(findings), read)
+    return Drift(
+        feed=feed.name,
+        contract=feed.contract.__name__,
+        drifted=any(finding.drift for finding in findings),
+        columns=tuple(columns.values()),
+        unknown=unknown,
+        broken=tuple(broken.get(None, ())),
+        findings=tuple(findings),
+        read=read,
+    )
 
 
 def _of_waiting(seen: Sequence[HeaderSeen]) -> Iterator[Finding]:
@@ -166,20 +193,17 @@ def _broken(connection: duckdb.DuckDBPyConnection, tables: FeedTables, read: int
     return found
 
 
-def _measure(
-    connection: duckdb.DuckDBPyConnection, tables: FeedTables, columns: Sequence[ColumnSeen], there: Mapping[str, str]
-) -> None:
-    """Rows, NULLs and bounds of every column that raw has, in one pass."""
-    measured = [each for each in columns if each.column.name in there]
-    asked = ["count(*)"]
-    for each in measured:
-        name = quote(each.column.name)
-        bounds = ("NULL", "NULL") if each.column.pii else (f"min({name})::VARCHAR", f"max({name})::VARCHAR")
-        asked += [f"count({name})", *bounds]
-    rows, *figures = _one(connection, f"SELECT {', '.join(asked)} FROM {tables.raw}")
-    for each, at in zip(measured, range(0, len(figures), 3), strict=True):
-        each.rows, each.nulls = rows, rows - figures[at]
-        each.lowest, each.highest = figures[at + 1 : at + 3]
+def _measure(connection: duckdb.DuckDBPyConnection, tables: FeedTables, columns: Sequence[ColumnSeen]) -> None:
+    """Rows, NULLs and bounds of columns that raw has, in one pass."""
+    wanted = ["count(*)"]
+    for each in columns:
+        name = quote(each.column)
+        bounds = ("NULL", "NULL") if each.declared.pii else (f"min({name})::VARCHAR", f"max({name})::VARCHAR")
+        wanted += [f"count({name})", *bounds]
+    rows, *measured = _one(connection, f"SELECT {', '.join(wanted)} FROM {tables.raw}")
+    for each, at in zip(columns, range(0, len(measured), 3), strict=True):
+        each.rows, each.nulls = rows, rows - measured[at]
+        each.lowest, each.highest = measured[at + 1 : at + 3]
 
 
 def _sample(connection: duckdb.DuckDBPyConnection, tables: FeedTables, names: Sequence[str]) -> pl.DataFrame:
@@ -202,7 +226,7 @@ def _of_column(
     deliveries: int,
 ) -> Iterator[Finding]:
     """What the values of a column say of its declaration."""
-    column = seen.column
+    column = seen.declared
     if deliveries:
         never = [header for header in column.headers if header not in seen.headers]
         if never and seen.headers:
@@ -245,7 +269,7 @@ def _allowed(feed: Feed, column: Column) -> Iterator[list[str]]:
 
 def _unused_formats(connection: duckdb.DuckDBPyConnection, feed: Feed, archive: Path) -> Iterator[Finding]:
     """Formats that no value of the newest deliveries has, of columns that declare several."""
-    several = [column for column in columns_of(feed.contract) if len(column.formats) > 1]
+    several = [column for column in feed.columns if len(column.formats) > 1]
     if not several:
         return
     newest = [r for r in Ledger(connection).receipts(feed.name) if r.status == "accepted"][:_OPENED]
@@ -300,11 +324,20 @@ def _unknown(
         if waits:
             went += f"; {waits} deliveries wait in quarantine"
         profile = _named_otherwise(profile_of(header, values), feed)
-        yield Unknown(header, first, loaded + waits, went, profile.reading.kind, field_line(profile))
+        yield Unknown(
+            header=header,
+            since=first.file,
+            delivery=first.delivery,
+            deliveries=loaded + waits,
+            policy=feed.on_drift,
+            went=went,
+            kind=profile.reading.kind,
+            declaration=field_line(profile),
+        )
 
 
 def _named_otherwise(profile: Profile, feed: Feed) -> Profile:
-    taken = {column.name for column in columns_of(feed.contract)} | set(LINEAGE)
+    taken = {column.name for column in feed.columns} | set(LINEAGE)
     return replace(profile, name=f"{profile.name}_2") if profile.name in taken else profile
 
 

@@ -1,6 +1,6 @@
 """Headers: every one that a feed's deliveries had, in order, and how each differs.
 
-Belongs here: header history from the ledger, and from the archive for deliveries that wait in quarantine. Does not:
+Belongs here: header history from the ledger, and from the archive for deliveries that wait in quarantine. Elsewhere:
 values (drift.py), what a header does to its delivery (contract/model.py, load/delivery.py).
 """
 
@@ -11,17 +11,17 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import duckdb
 
 from platform_assets.engine.author.infer import name_for
-from platform_assets.engine.contract.model import columns_of, headers_of
+from platform_assets.engine.contract.model import headers_of
 from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.readers import Reader, open_reader
 from platform_assets.engine.store.ledger import Ledger
 from platform_assets.engine.store.receipts import Receipt
-from platform_assets.errors import PlatformError
+from platform_assets.errors import PlatformError, listed
 
 _HEADERS: Final = 1_000  # different ones, the newest
 _WAITING: Final = 20  # deliveries in quarantine whose copies are opened, the newest
@@ -37,10 +37,17 @@ class Sight:
     arrived_at: datetime
 
 
+class Renamed(NamedTuple):
+    """A column that perhaps has another name now."""
+
+    from_: str
+    to: str
+
+
 @dataclass(frozen=True)
 class HeaderSeen:
-    """A header that deliveries had. Against the header before it: added, gone, renamed (perhaps: old, new). Against
-    today's contract: missing, unknown. waiting: its deliveries are quarantined as a whole."""
+    """A header that deliveries had. Against the header before it: added, gone, renamed (perhaps). Against today's
+    contract: missing, unknown. waiting: its deliveries are quarantined as a whole."""
 
     header: tuple[str, ...]
     deliveries: int
@@ -49,9 +56,35 @@ class HeaderSeen:
     waiting: bool
     added: tuple[str, ...] = ()
     gone: tuple[str, ...] = ()
-    renamed: tuple[tuple[str, str], ...] = ()
+    renamed: tuple[Renamed, ...] = ()
     missing: tuple[str, ...] = ()
     unknown: tuple[str, ...] = ()
+
+    @property
+    def columns(self) -> str:
+        """Its columns, in words."""
+        return f"{len(self.header)} columns: {listed(self.header)}"
+
+    @property
+    def differences(self) -> list[str]:
+        """How it differs from the header before it, in words."""
+        paired = {name for pair in self.renamed for name in (pair.from_, pair.to)}
+        added = [name for name in self.added if name not in paired]
+        gone = [name for name in self.gone if name not in paired]
+        return [
+            *([f"added {listed(added)}"] if added else []),
+            *([f"gone {listed(gone)}"] if gone else []),
+            *(f"{pair.from_} perhaps renamed {pair.to}" for pair in self.renamed),
+        ] or ["another order"]
+
+    @property
+    def disagreements(self) -> list[str]:
+        """How it differs from the contract, in words."""
+        return [
+            *([f"missing {listed(self.missing)}"] if self.missing else []),
+            *([f"unknown {listed(self.unknown)}"] if self.unknown else []),
+            *(["waits in quarantine"] if self.waiting else []),
+        ] or ["agrees"]
 
 
 def headers(connection: duckdb.DuckDBPyConnection, feed: Feed, archive: Path) -> list[HeaderSeen]:
@@ -74,7 +107,7 @@ def headers(connection: duckdb.DuckDBPyConnection, feed: Feed, archive: Path) ->
     seen: list[HeaderSeen] = []
     for (header, waits), (first, last) in sorted(groups.items(), key=lambda item: item[1][0].delivery):
         known = matched(feed, header)
-        declared = columns_of(feed.contract)
+        declared = feed.columns
         added, gone, renamed = changes(seen[-1].header, header) if seen else ((), (), ())
         seen.append(
             HeaderSeen(
@@ -97,7 +130,7 @@ def matched(feed: Feed, header: Sequence[str]) -> dict[str, str]:
     """Contract name -> delivered header, as far as it goes."""
     left = {name.strip().casefold(): name for name in header}
     found = {}
-    for column in columns_of(feed.contract):
+    for column in feed.columns:
         name = next((h for h in column.headers if h in header), None) or next(
             (left[h.strip().casefold()] for h in column.headers if h.strip().casefold() in left), None
         )
@@ -106,18 +139,16 @@ def matched(feed: Feed, header: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def changes(
-    before: Sequence[str], now: Sequence[str]
-) -> tuple[tuple[str, ...], tuple[str, ...], tuple[tuple[str, str], ...]]:
+def changes(before: Sequence[str], now: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...], tuple[Renamed, ...]]:
     """What was added, what is gone, and which pairs of these look like one renamed column."""
     added = [name for name in now if name not in before]
     gone = [name for name in before if name not in now]
-    renamed: list[tuple[str, str]] = []
+    renamed: list[Renamed] = []
     for old in gone:
         alike = {new: _likeness(old, new) for new in added if new not in [pair[1] for pair in renamed]}
         best = max(alike, key=lambda new: alike[new], default=None)
         if best is not None and (alike[best] >= _ALIKE or (before.index(old) == now.index(best) and len(gone) == 1)):
-            renamed.append((old, best))
+            renamed.append(Renamed(old, best))
     return tuple(added), tuple(gone), tuple(renamed)
 
 

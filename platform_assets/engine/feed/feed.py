@@ -239,7 +239,7 @@ class Feed:
     most_columns: a delivery with more columns is quarantined.
     volume: what number of rows is taken for usual; None where none is.
     keep: how long superseded copies and rejected rows are kept.
-    origin: the source system; filled in from the name of the declaring file.
+    origin: the source system; that of the declaring file's name, unless the feed says otherwise.
     """
 
     name: str
@@ -261,12 +261,13 @@ class Feed:
     origin: str = ""
 
     def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name):
-            raise ConfigurationError(
-                f"Feed({self.name!r})",
-                "not a usable name",
-                "Use lower-case letters, digits and _, a letter first.",
-            )
+        for what, name in (("name", self.name), ("origin", self.origin or self.name)):
+            if not _NAME.fullmatch(name):
+                raise ConfigurationError(
+                    f"Feed({self.name!r}).{what}",
+                    f"{name!r} is not a usable name",
+                    "Use lower-case letters, digits and _, a letter first.",
+                )
         columns = {column.name: column for column in columns_of(self.contract)}
         for name in self.key:
             if name not in columns:
@@ -327,16 +328,18 @@ def declarations(package: str, kind: type[_Declared]) -> Iterator[tuple[str, _De
 
 
 def load_feeds(package: str) -> tuple[Feed, ...]:
-    """The feeds that the modules of `package` declare, by name; `feeds/retail.py` declares those of origin `retail`."""
+    """The feeds that the modules of `package` declare, by name; `feeds/retail.py` declares those of origin `retail`,
+    but for a feed that names another."""
     feeds: dict[str, Feed] = {}
+    declaring: dict[str, str] = {}
     for origin, declared in declarations(package, Feed):
-        if declared.name in feeds:
+        if (other := declaring.setdefault(declared.name, origin)) != origin or declared.name in feeds:
             raise ConfigurationError(
                 f"Feed({declared.name!r})",
-                f"declared in {feeds[declared.name].origin}.py and in {origin}.py",
+                f"declared in {other}.py and in {origin}.py",
                 "Give one of them another name.",
             )
-        feeds[declared.name] = replace(declared, origin=origin)
+        feeds[declared.name] = declared if declared.origin else replace(declared, origin=origin)
     return tuple(feeds[name] for name in sorted(feeds))
 
 

@@ -23,7 +23,7 @@ from platform_assets.engine.author.infer import Profile, names_for, profile_of
 from platform_assets.engine.author.proposal import Proposal, propose
 from platform_assets.engine.author.rehearsal import rehearse
 from platform_assets.engine.contract.model import columns_of
-from platform_assets.engine.feed.feed import Feed
+from platform_assets.engine.feed.feed import Feed, load_feeds
 from platform_assets.engine.feed.formats import Csv
 from platform_assets.engine.store.receipts import Receipt
 from platform_assets.errors import ConfigurationError, DeliveryRefused
@@ -294,45 +294,40 @@ def test_a_file_without_a_known_name_proposes_nothing(tmp_path: Path) -> None:
 # ---- the file that is written
 
 
-def test_a_feed_is_added_behind_what_its_module_has(tmp_path: Path) -> None:
-    (tmp_path / "a.csv").write_text("sku,units,day\nA,1,2026-03-01\nB,2,2026-03-02\n")
-    before = (FEEDS / "retail.py").read_text()
-    proposed = propose(tmp_path / "a.csv", landing=tmp_path, name="stock", origin="retail")
-    after = draft(proposed, before)
-    assert after.startswith(before), "what is there is left as it is"
-    well_formed(after)
-    (tmp_path / "b.csv").write_text("sku;units\nA;1\nB;2\n")
-    second = propose(tmp_path / "b.csv", landing=tmp_path, name="shelf", origin="retail")
-    both = draft(second, after)
-    well_formed(both)
-    assert "from platform_assets import Cadence, Contract, Csv, Feed" in both
-    assert both.replace(" Csv,", "", 1).startswith(after)
-
-
-@pytest.mark.parametrize(
-    ("module", "problem"),
-    [
-        ("class Stock:\n    pass\n", "has a Stock already"),
-        ("STOCK = 1\n", "has a STOCK already"),
-        ("import datetime as date\n", "means something else by date"),
-    ],
-)
-def test_a_name_that_means_something_else_is_refused(tmp_path: Path, module: str, problem: str) -> None:
-    (tmp_path / "a.csv").write_text("day\n2026-03-01\n")
-    with pytest.raises(ConfigurationError, match=problem):
-        draft(propose(tmp_path / "a.csv", landing=tmp_path, name="stock", origin="shop"), module)
-
-
-def test_imports_find_their_place_in_any_module(tmp_path: Path) -> None:
-    (tmp_path / "a.csv").write_text("day,price\n2026-03-01,1.5\n2026-03-02,2.5\n")
+def test_a_drafted_file_is_lint_clean_and_has_one_line_of_ours(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("sku;units;day;price;sold\nA;1;2026-03-01;1.5;2026-03-01T10:00:00Z\n")
     proposed = propose(tmp_path / "a.csv", landing=tmp_path, name="stock", origin="shop")
-    for module in (
-        '"""Shop."""\n',
-        '"""Shop."""\n\nfrom datetime import timedelta\n\nDAY = timedelta(1)\n',
-        '"""Shop."""\n\nfrom platform_assets import hours\n\nDAY = hours(24)\n',
-        '"""Shop."""\n\nimport json\n\nDAY = json.dumps(1)\n',
-    ):
-        well_formed(draft(proposed, module))
+    text = draft(proposed)
+    well_formed(text)
+    imports = [line for line in text.splitlines() if line.startswith(("from", "import"))]
+    assert imports == [
+        "from datetime import date, datetime",
+        "from decimal import Decimal",
+        "from platform_assets import Cadence, Contract, Csv, Feed, Field, Files, hours",
+    ]
+    assert "origin=" not in text, "the file's name says it"
+
+
+def test_a_drafted_file_can_stand_beside_the_one_of_its_origin(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("sku,units\nA,1\nB,2\n")
+    text = draft(propose(tmp_path / "a.csv", landing=tmp_path, name="stock", origin="shop"), own_file=False)
+    well_formed(text)
+    package = tmp_path / "some_feeds"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "shop_stock.py").write_text(text)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(tmp_path)
+        (feed,) = load_feeds("some_feeds")
+    assert (feed.name, feed.origin) == ("stock", "shop")
+
+
+@pytest.mark.parametrize("name", ["files", "decimal", "feed"])
+def test_a_feed_may_be_called_like_what_its_file_imports(tmp_path: Path, name: str) -> None:
+    (tmp_path / "a.csv").write_text("price\n1.5\n2.5\n")
+    proposed = propose(tmp_path / "a.csv", landing=tmp_path, name=name, origin="shop")
+    well_formed(draft(proposed))
+    assert rehearse(loaded(draft(proposed), proposed), tmp_path / "a.csv").receipt.accepted == 2
 
 
 # ---- any file
