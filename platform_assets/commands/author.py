@@ -17,7 +17,7 @@ from platform_assets.engine.author.draft import draft
 from platform_assets.engine.author.drift import Drift, compare
 from platform_assets.engine.author.headers import HeaderSeen, headers
 from platform_assets.engine.author.proposal import Proposal, propose
-from platform_assets.engine.author.rehearsal import Rehearsal, feed_of, rehearse
+from platform_assets.engine.author.trial import Trial, feed_of, try_on
 from platform_assets.engine.feed.feed import Feed, feed_named
 from platform_assets.errors import ConfigurationError
 from platform_assets.project.configured import FEEDS_PACKAGE, configured_deployment, declared_feeds
@@ -31,7 +31,7 @@ class Added:
     proposal: Proposal
     text: str
     written: tuple[Path, ...]
-    tried: Rehearsal
+    tried: Trial
 
     @property
     def takes_all(self) -> bool:
@@ -75,7 +75,7 @@ def add_feed(
         target = folder / f"{proposal.origin}_{proposal.name}.py"
     text = draft(proposal, own_file=target.stem == proposal.origin)
     feed = _loaded(text, proposal)
-    tried = rehearse(feed, file)
+    tried = try_on(feed, file)
     if not write:
         return Added(proposal, text, (), tried)
     _create(target, text)
@@ -92,14 +92,14 @@ def add_feed(
     return Added(proposal, text, (target, SOURCES_FILE), tried)
 
 
-def check_file(file: Path, feed: str | None, shown: int, tell: Callable[[str], None]) -> tuple[Feed, Rehearsal]:
+def check_file(file: Path, feed: str | None, shown: int, tell: Callable[[str], None]) -> tuple[Feed, Trial]:
     """The feed that a file is for, and what would become of it; `shown` of its rejected rows."""
     _, deployment = configured_deployment(tell)
     chosen = feed_of(file, deployment.feeds) if feed is None else deployment.feed(feed)
-    return chosen, rehearse(chosen, file, shown=shown)
+    return chosen, try_on(chosen, file, shown=shown)
 
 
-def tried_as(tried: Rehearsal) -> dict[str, Any]:
+def tried_as(tried: Trial) -> dict[str, Any]:
     """What became of a file that was tried, as the verbs answer it."""
     receipt = tried.receipt
     return {

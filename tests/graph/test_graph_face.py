@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from deployed import PROJECT
+from machine import PROJECT
 
 import platform_assets
 

@@ -1,4 +1,4 @@
-"""A proposed feed as the Python file its author would write: formatted, typed, ready for review.
+"""A draft: the Python file of a proposed feed, formatted, typed and ready for review.
 
 Belongs here: the text of a new file. Elsewhere: what it says (proposal.py), writing it (commands/author.py).
 """
@@ -8,9 +8,9 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from platform_assets.engine.author.infer import Profile
+from platform_assets.engine.author.candidates import TYPES, as_declared
+from platform_assets.engine.author.infer import InferredColumn
 from platform_assets.engine.author.proposal import Proposal
-from platform_assets.engine.author.readings import TYPES, told
 from platform_assets.engine.feed.formats import Format
 
 _WIDTH: Final = 120
@@ -23,17 +23,19 @@ def draft(proposal: Proposal, *, own_file: bool = True) -> str:
     return f'"""{about}"""\n\n{_imports(proposal)}\n\n\n{_contract(proposal)}\n\n{_feed(proposal, own_file=own_file)}'
 
 
-def field_line(profile: Profile, *, indent: str = "    ") -> str:
+def field_line(column: InferredColumn, *, indent: str = "    ") -> str:
     """The column's declaration, its remarks above it."""
-    remarks = list(profile.remarks)
-    if profile.near is not None and not remarks:
-        reading, example = profile.near
-        remarks.append(f"nearly all are {told(reading)}, but not {_short(example)}: declared so, those are rejected")
-    if profile.values:
-        values = ", ".join(literal(value) for value in profile.values)
-        remarks.append(f"only {len(profile.values)} values: isin=[{values}] would hold it to them")
-    annotation = TYPES[profile.reading.kind].__name__
-    return _comments(remarks, indent) + _call(f"{profile.name}: {annotation} = Field", profile.options, indent)
+    remarks = list(column.remarks)
+    if column.near is not None and not remarks:
+        type_, example = column.near
+        remarks.append(
+            f"nearly all are {as_declared(type_)}, but not {_short(example)}: declare it so, and such rows are rejected"
+        )
+    if column.values:
+        values = ", ".join(literal(value) for value in column.values)
+        remarks.append(f"only {len(column.values)} values: isin=[{values}] would hold it to them")
+    annotation = TYPES[column.type.kind].__name__
+    return _comments(remarks, indent) + _call(f"{column.name}: {annotation} = Field", column.options, indent)
 
 
 def _class_name(proposal: Proposal) -> str:
@@ -73,7 +75,7 @@ def _contract(proposal: Proposal) -> str:
 
 def _imports(proposal: Proposal) -> str:
     """The standard library's lines, then the one of ours."""
-    kinds = {TYPES[column.reading.kind] for column in proposal.columns}
+    kinds = {TYPES[column.type.kind] for column in proposal.columns}
     needed = {(kind.__module__, kind.__name__) for kind in kinds if kind.__module__ != "builtins"}
     standard = [
         f"from {module} import {', '.join(sorted(name for of, name in needed if of == module))}\n"
@@ -89,24 +91,24 @@ def _feed(proposal: Proposal, *, own_file: bool) -> str:
     drift = ["a column more quarantines its delivery: drift of a new feed should be seen; add or rescue would keep it"]
     on_drift = "fail"
     if proposal.left_out:
-        names = " and ".join(_short(profile.header) for profile in proposal.left_out)
+        names = " and ".join(_short(column.header) for column in proposal.left_out)
         drift = [f"{names} hold what no kind of a contract takes: rescue keeps them, as JSON in _extra"]
         on_drift = "rescue"
     keys = [
         f"no value of {name} comes twice in this file: if it names a row, key=({literal(name)},) says so"
         for name in proposal.keys
     ]
-    moments = [f'"{column.name}"' for column in proposal.columns if column.reading.kind in ("timestamp", "date")]
-    more_moments = [f"or one of: {', '.join(moments)}"] if len(moments) > 1 else []
-    rhythm = proposal.rhythm
+    times = [f'"{column.name}"' for column in proposal.columns if column.type.kind in ("timestamp", "date")]
+    other_times = [f"or one of: {', '.join(times)}"] if len(times) > 1 else []
+    cadence = proposal.cadence
     arguments: Iterator[tuple[list[str], str]] = iter(
         [
             ([], f"name={literal(proposal.name)}"),
             (list(proposal.remarks), _call("source=Files", source, "    ", within=1)),
             ([], f"contract={_class_name(proposal)}"),
-            *([(more_moments, f"event_time={literal(proposal.event_time)}")] if proposal.event_time else []),
+            *([(other_times, f"event_time={literal(proposal.event_time)}")] if proposal.event_time else []),
             (keys[:3] + drift, f"on_drift={literal(on_drift)}"),
-            ([f"a guess: {rhythm.why}"], f"delivered=Cadence(cron={literal(rhythm.cron)}, within=hours(24))"),
+            ([f"a guess: {cadence.why}"], f"delivered=Cadence(cron={literal(cadence.cron)}, within=hours(24))"),
             ([], f"owner={literal(proposal.owner)}"),
             *([] if own_file else [([], f"origin={literal(proposal.origin)}")]),
         ]

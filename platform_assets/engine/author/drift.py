@@ -13,10 +13,10 @@ from typing import Any, Final
 import duckdb
 import polars as pl
 
+from platform_assets.engine.author.candidates import as_declared
 from platform_assets.engine.author.draft import field_line
-from platform_assets.engine.author.headers import HeaderSeen, Sight, changes, headers, matched, opened, waiting
-from platform_assets.engine.author.infer import Profile, profile_of
-from platform_assets.engine.author.readings import told
+from platform_assets.engine.author.headers import HeaderSeen, SeenIn, changes, headers, matched, opened, waiting
+from platform_assets.engine.author.infer import InferredColumn, infer_column
 from platform_assets.engine.contract.model import LINEAGE, Column
 from platform_assets.engine.contract.timestamps import days, instants
 from platform_assets.engine.feed.feed import Feed
@@ -236,10 +236,11 @@ def _of_column(
     for broken in seen.broken:
         yield Finding(column.name, f"{broken.rows} rows ({broken.share:.2%} of those read) break {broken.rule}")
     if column.kind == "text" and not column.pii and column.name in sample.columns:
-        profile = profile_of(column.headers[0], sample[column.name].drop_nulls())
-        if profile.rows > 1 and profile.reading.kind != "text":
+        inferred = infer_column(column.headers[0], sample[column.name].drop_nulls())
+        if inferred.rows > 1 and inferred.type.kind != "text":
             yield Finding(
-                column.name, f"text by the contract, but all of {profile.rows} looked at are {told(profile.reading)}"
+                column.name,
+                f"text by the contract, but all of {inferred.rows} looked at are {as_declared(inferred.type)}",
             )
     if column.kind == "decimal" and column.name in sample.columns:
         digits = (
@@ -308,7 +309,7 @@ def _unknown(
     seen: Sequence[HeaderSeen],
 ) -> Iterator[Unknown]:
     """Columns that came and are not declared, with what their values look like."""
-    found: dict[str, tuple[Sight, int, int]] = {}
+    found: dict[str, tuple[SeenIn, int, int]] = {}
     for each in seen:
         for name in each.unknown:
             first, loaded, waits = found.get(name, (each.first, 0, 0))
@@ -323,7 +324,7 @@ def _unknown(
             values, went = _waited(connection, feed, archive, header), "nowhere: it is in the archive only"
         if waits:
             went += f"; {waits} deliveries wait in quarantine"
-        profile = _named_otherwise(profile_of(header, values), feed)
+        inferred = _named_otherwise(infer_column(header, values), feed)
         yield Unknown(
             header=header,
             since=first.file,
@@ -331,14 +332,14 @@ def _unknown(
             deliveries=loaded + waits,
             policy=feed.on_drift,
             went=went,
-            kind=profile.reading.kind,
-            declaration=field_line(profile),
+            kind=inferred.type.kind,
+            declaration=field_line(inferred),
         )
 
 
-def _named_otherwise(profile: Profile, feed: Feed) -> Profile:
+def _named_otherwise(inferred: InferredColumn, feed: Feed) -> InferredColumn:
     taken = {column.name for column in feed.columns} | set(LINEAGE)
-    return replace(profile, name=f"{profile.name}_2") if profile.name in taken else profile
+    return replace(inferred, name=f"{inferred.name}_2") if inferred.name in taken else inferred
 
 
 def _rescued(connection: duckdb.DuckDBPyConnection, tables: FeedTables, header: str) -> pl.Series:

@@ -29,7 +29,7 @@ _ALIKE: Final = 0.6
 
 
 @dataclass(frozen=True)
-class Sight:
+class SeenIn:
     """A delivery that something was seen in."""
 
     delivery: int
@@ -51,8 +51,8 @@ class HeaderSeen:
 
     header: tuple[str, ...]
     deliveries: int
-    first: Sight
-    last: Sight
+    first: SeenIn
+    last: SeenIn
     waiting: bool
     added: tuple[str, ...] = ()
     gone: tuple[str, ...] = ()
@@ -89,7 +89,7 @@ class HeaderSeen:
 
 def headers(connection: duckdb.DuckDBPyConnection, feed: Feed, archive: Path) -> list[HeaderSeen]:
     """Every header that deliveries of the feed had, in the order they first came; `archive` holds their copies."""
-    groups: dict[tuple[tuple[str, ...], bool], list[Sight]] = {}
+    groups: dict[tuple[tuple[str, ...], bool], list[SeenIn]] = {}
     counts: dict[tuple[tuple[str, ...], bool], int] = {}
     rows = connection.execute(
         "SELECT header, count(*), min(delivery_id), arg_min(slot, delivery_id), arg_min(arrived_at, delivery_id), "
@@ -98,10 +98,10 @@ def headers(connection: duckdb.DuckDBPyConnection, feed: Feed, archive: Path) ->
         [feed.name, _HEADERS],
     ).fetchall()
     for names, count, *sights in rows:
-        groups[tuple(names), False] = [Sight(*sights[:3]), Sight(*sights[3:])]
+        groups[tuple(names), False] = [SeenIn(*sights[:3]), SeenIn(*sights[3:])]
         counts[tuple(names), False] = count
     for receipt, reader in waiting(connection, feed, archive):
-        sight, key = _sight(receipt), (tuple(reader.header), True)
+        sight, key = _seen_in(receipt), (tuple(reader.header), True)
         groups[key] = [groups.get(key, [sight])[0], sight]
         counts[key] = counts.get(key, 0) + 1
     seen: list[HeaderSeen] = []
@@ -173,5 +173,5 @@ def opened(receipts: Sequence[Receipt], feed: Feed, archive: Path) -> Iterator[t
                     yield receipt, reader
 
 
-def _sight(receipt: Receipt) -> Sight:
-    return Sight(receipt.delivery_id, receipt.slot, receipt.arrived_at)
+def _seen_in(receipt: Receipt) -> SeenIn:
+    return SeenIn(receipt.delivery_id, receipt.slot, receipt.arrived_at)

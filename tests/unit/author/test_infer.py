@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from machine import PROJECT, RETAIL
 
 from platform_assets.engine.author.draft import draft, field_line
-from platform_assets.engine.author.infer import Profile, names_for, profile_of
+from platform_assets.engine.author.infer import InferredColumn, infer_column, names_for
 from platform_assets.engine.author.proposal import Proposal, propose
-from platform_assets.engine.author.rehearsal import rehearse
+from platform_assets.engine.author.trial import try_on
 from platform_assets.engine.contract.model import columns_of
 from platform_assets.engine.feed.feed import Feed, load_feeds
 from platform_assets.engine.feed.formats import Csv
@@ -32,14 +32,14 @@ FEEDS: Final = PROJECT / "platform_assets" / "feeds"
 BY_DAY: Final = RETAIL / "by-day"
 
 
-def look(*values: str | None, header: str = "value") -> Profile:
-    return profile_of(header, pl.Series(values, dtype=pl.String))
+def look(*values: str | None, header: str = "value") -> InferredColumn:
+    return infer_column(header, pl.Series(values, dtype=pl.String))
 
 
 def declared(*values: str | None, header: str = "value") -> tuple[str, dict[str, Any]]:
     """Kind and options of the column that is proposed for the values."""
     profile = look(*values, header=header)
-    return profile.reading.kind, {key: value for key, value in profile.options.items() if key != "source"}
+    return profile.type.kind, {key: value for key, value in profile.options.items() if key != "source"}
 
 
 def loaded(text: str, proposed: Proposal) -> Feed:
@@ -55,7 +55,7 @@ def tried(file: Path, **known: Any) -> tuple[Feed, Receipt, str]:
     proposed = propose(file, landing=file.parent, **known)
     text = draft(proposed)
     feed = loaded(text, proposed)
-    return feed, rehearse(feed, file).receipt, text
+    return feed, try_on(feed, file).receipt, text
 
 
 def ruff(text: str, *command: str) -> None:
@@ -122,13 +122,13 @@ def test_a_kind_is_what_all_values_can_be_read_as(values: list[str | None], expe
 )
 def test_what_could_lose_or_mistake_a_value_stays_text_and_says_why(values: list[str], header: str, why: str) -> None:
     profile = look(*values, header=header)
-    assert profile.reading.kind == "text"
+    assert profile.type.kind == "text"
     assert why in " ".join(profile.remarks)
 
 
 def test_one_stray_value_makes_text_and_is_shown() -> None:
     profile = look(*map(str, range(100)), "twelve")
-    assert profile.reading.kind == "text"
+    assert profile.type.kind == "text"
     assert "nearly all are int, but not 'twelve'" in field_line(profile)
 
 
@@ -172,7 +172,7 @@ def test_typed_columns_keep_their_types() -> None:
         pl.Categorical: (["a"], "text"),
     }
     for dtype, (values, kind) in kinds.items():
-        assert profile_of("v", pl.Series(values, dtype=dtype)).reading.kind == kind, dtype
+        assert infer_column("v", pl.Series(values, dtype=dtype)).type.kind == kind, dtype
 
 
 def test_names_are_snake_case_usable_and_all_different() -> None:
@@ -242,7 +242,7 @@ def test_parquet_keeps_what_no_kind_takes_out_of_the_contract(tmp_path: Path) ->
     assert [c.name for c in proposed.columns] == ["sku"]
     feed = loaded(draft(proposed), proposed)
     assert feed.on_drift == "rescue"
-    assert rehearse(feed, tmp_path / "x.parquet").receipt.accepted == 1
+    assert try_on(feed, tmp_path / "x.parquet").receipt.accepted == 1
 
 
 def test_names_pattern_and_cadence_follow_from_where_the_file_lies(tmp_path: Path) -> None:
@@ -252,8 +252,8 @@ def test_names_pattern_and_cadence_follow_from_where_the_file_lies(tmp_path: Pat
         (folder / f"2026-03-{2 + 7 * day:02}.csv").write_text("sold_at,units\n2026-03-01T10:00:00Z,1\n")
     proposed = propose(folder / "2026-03-02.csv", landing=tmp_path / "landing")
     assert (proposed.origin, proposed.name, proposed.pattern) == ("shop", "order_lines", "shop/order_lines/*.csv")
-    assert proposed.rhythm.cron == "0 6 * * 1"
-    assert "7 days apart" in proposed.rhythm.why
+    assert proposed.cadence.cron == "0 6 * * 1"
+    assert "7 days apart" in proposed.cadence.why
     assert proposed.event_time == "sold_at"
 
 
@@ -327,7 +327,7 @@ def test_a_feed_may_be_called_like_what_its_file_imports(tmp_path: Path, name: s
     (tmp_path / "a.csv").write_text("price\n1.5\n2.5\n")
     proposed = propose(tmp_path / "a.csv", landing=tmp_path, name=name, origin="shop")
     well_formed(draft(proposed))
-    assert rehearse(loaded(draft(proposed), proposed), tmp_path / "a.csv").receipt.accepted == 2
+    assert try_on(loaded(draft(proposed), proposed), tmp_path / "a.csv").receipt.accepted == 2
 
 
 # ---- any file

@@ -1,7 +1,7 @@
-"""Rehearsing a delivery: what would become of a file, without a trace in the deployment.
+"""A trial: what would become of a file if it were delivered, without a trace in the deployment.
 
-Belongs here: the throw-away deployment that the file is really loaded into. Does not: any rule of its own, so that
-a rehearsal and the performance cannot differ.
+Belongs here: the throw-away deployment that the file is really loaded into. There is no rule of its own here, so that
+a trial and the real thing cannot differ.
 """
 
 import glob
@@ -21,7 +21,7 @@ from platform_assets.errors import ConfigurationError
 
 
 @dataclass(frozen=True)
-class Rehearsal:
+class Trial:
     """What would become of a file: its receipt, rows by broken rule, and some rejected rows with their reasons."""
 
     receipt: Receipt
@@ -35,14 +35,14 @@ class Rehearsal:
         return self.receipt.status == "accepted" and self.tolerated
 
 
-def rehearse(feed: Feed, file: Path, *, shown: int = 20) -> Rehearsal:
+def try_on(feed: Feed, file: Path, *, shown: int = 20) -> Trial:
     """Take `file` in as a delivery of `feed` with nothing before it, in a home that is thrown away.
 
     Raises ConfigurationError where there is no such file.
     """
     if not file.is_file():
         raise ConfigurationError(f"file {str(file)!r}", "is not a regular file", "Name the file to try.")
-    with tempfile.TemporaryDirectory(prefix="rehearsal-") as folder:
+    with tempfile.TemporaryDirectory(prefix="trial-") as folder:
         landing = Path(folder, "landing")
         landing.mkdir()
         shutil.copyfile(file, landing / file.name)
@@ -62,9 +62,9 @@ def rehearse(feed: Feed, file: Path, *, shown: int = 20) -> Rehearsal:
                 "Give it the name of its delivery.",
             )
         (receipt,) = receipts
-        with deployment.warehouse.open("look at the rehearsal") as connection:
+        with deployment.warehouse.open("look at the trial") as connection:
             tables = FeedTables(connection, tried)
-            return Rehearsal(
+            return Trial(
                 receipt, tables.reasons(), tables.rejected(shown), feed.tolerate.allows(receipt.rejected, receipt.read)
             )
 
