@@ -94,7 +94,7 @@ def feed_check(
     Example: platform feed check landing/retail/order_lines/2026-11-18.csv
     """
     chosen, tried = check_file(file, feed, limit, say)
-    rows = [{"line": row["line"], "reasons": row["reasons"]} for row in tried.rejected]
+    rows = [{"line": row.line, "reasons": row.reasons} for row in tried.rejected]
     answer = {"ok": tried.loads, "feed": chosen.name, **tried_as(tried), "rejected_rows": rows}
 
     def tables() -> Iterator[Table | str]:

@@ -30,13 +30,13 @@ def _tables(found: Standing) -> Iterator[Table | str]:
         f"Promises in {found.month}",
         found.promises,
         (
-            ("promise", lambda row: f"{row.promise} {row.kind}"),
+            ("promise", lambda row: f"{row['promise']} {row['kind']}"),
             "owner",
             "due",
             "kept",
-            ("attained", lambda row: None if row.attainment is None else f"{row.attainment:.1%}"),
-            ("objective", lambda row: f"{row.objective:.1%}"),
-            ("budget left", lambda row: f"{row.budget_left:.0%}" + " burning" * row.burning),
+            ("attained", lambda row: None if row["attainment"] is None else f"{row['attainment']:.1%}"),
+            ("objective", lambda row: f"{row['objective']:.1%}"),
+            ("budget left", lambda row: f"{row['budget_left']:.0%}" + " burning" * row["burning"]),
             "repaired in",
             "broken since",
         ),
@@ -44,7 +44,7 @@ def _tables(found: Standing) -> Iterator[Table | str]:
     )
     blamed: dict[str, list[str]] = {}
     for row in found.promises:
-        if row.blame is not None:
-            blamed.setdefault(row.blame, []).append(f"{row.promise} {row.kind}")
+        if row["blame"] is not None:
+            blamed.setdefault(row["blame"], []).append(f"{row['promise']} {row['kind']}")
     for blame, promised in blamed.items():
         yield f"{', '.join(promised)}: {blame}"

@@ -10,10 +10,9 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from platform_assets.cli.render import Json, Table, render, say
-from platform_assets.commands.counts import COUNTED, Quarantined, by_reason
+from platform_assets.cli.render import Json, Table, plain, render, say
+from platform_assets.commands.counts import COUNTED, Quarantined, by_reason, quarantined
 from platform_assets.commands.rows import (
-    Explained,
     Replayed,
     explained,
     exported,
@@ -41,7 +40,8 @@ def quarantine_list(
 
     Example: platform quarantine list order_lines --limit 5
     """
-    rows, deliveries = waiting_rows(feed, limit, say)
+    found, deliveries = waiting_rows(feed, limit, say)
+    rows = [{"feed": name, **plain(row)} for name, row in found]
     columns = ("feed", "file", "line", "column", "rule", "value")
     render(
         {"rows": rows, "deliveries": deliveries},
@@ -61,7 +61,27 @@ def quarantine_explain(
     Example: platform quarantine explain order_lines --examples 1
     """
     found = explained(feed, examples, say)
-    render(found, _explained(found), as_json=as_json)
+    deliveries = quarantined(found.waiting)
+    answer = {
+        "feed": feed,
+        "rows": found.rows,
+        "rules": found.rules,
+        "deliveries": deliveries,
+        "outdated": found.outdated,
+    }
+
+    def shown() -> Iterator[Table | str]:
+        title, empty = f"Rejected rows of {feed}, by the rules they break", f"{feed} has no rejected rows"
+        yield Table(title, found.rules, ("column", "rule", "rows", "deliveries"), empty=empty)
+        for rule in found.rules:
+            for row in rule.examples:
+                yield f"{rule.column or 'record'}, {rule.rule}: {row.file}, line {row.line}: {_shown(row.record)}"
+        yield _waiting(deliveries)
+        if found.outdated:
+            yield f"An earlier contract judged {len(found.outdated)} of these deliveries. To try them with today's:"
+            yield f"  platform quarantine replay {feed}"
+
+    render(answer, shown(), as_json=as_json)
 
 
 @quarantine_app.command("replay")
@@ -132,19 +152,6 @@ def trace(
     columns = ("feed", "delivery", "file", "line", ("arrived", "arrived_at"), record)
     empty = f"no row of {table} has these values"
     render({"rows": rows}, [Table(f"Rows of {table}", rows, columns, empty=empty)], as_json=as_json)
-
-
-def _explained(found: Explained) -> Iterator[Table | str]:
-    title, empty = f"Rejected rows of {found.feed}, by the rules they break", f"{found.feed} has no rejected rows"
-    yield Table(title, found.rules, ("column", "rule", "rows", "deliveries"), empty=empty)
-    for rule in found.rules:
-        for row in rule["examples"]:
-            place = f"{row['file']}, line {row['line']}"
-            yield f"{rule['column'] or 'record'}, {rule['rule']}: {place}: {_shown(row['record'])}"
-    yield _waiting(found.deliveries)
-    if found.outdated:
-        yield f"An earlier contract judged {len(found.outdated)} of these deliveries. To try them with today's:"
-        yield f"  platform quarantine replay {found.feed}"
 
 
 def _replayed(done: Replayed) -> Iterator[Table | str]:

@@ -126,8 +126,8 @@ def headers_seen(feed: str, tell: Callable[[str], None]) -> list[HeaderSeen]:
     chosen = deployment.feed(feed)
     if not deployment.warehouse.path.exists():
         return []
-    with deployment.warehouse.open("read the headers", deployment.notify) as connection:
-        return headers(connection, chosen, deployment.archive.root)
+    with deployment.warehouse.reading("read the headers") as unit:
+        return headers(unit, chosen, deployment.archive.root)
 
 
 def compare_contracts(feed: str | None, tell: Callable[[str], None]) -> Compared:
@@ -136,8 +136,8 @@ def compare_contracts(feed: str | None, tell: Callable[[str], None]) -> Compared
     feeds = deployment.feeds if feed is None else (deployment.feed(feed),)
     found: list[Drift] = []
     if deployment.warehouse.path.exists():
-        with deployment.warehouse.open("compare contracts with deliveries", tell) as connection:
-            found = [compare(connection, each, deployment.archive.root) for each in feeds]
+        with deployment.warehouse.reading("compare contracts with deliveries") as unit:
+            found = [compare(unit, each, deployment.archive.root) for each in feeds]
     drifted = [each.feed for each in found if each.drifted]
     return Compared(not drifted, drifted, found)
 

@@ -5,41 +5,20 @@ Belongs here: what is judged, gathered. Elsewhere: the judging (engine/promises)
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date
+from typing import Any, Final
 
 from platform_assets.engine.promises.promise import deliveries, promises
 from platform_assets.engine.promises.served import served
 from platform_assets.engine.promises.tally import Promise, long
-from platform_assets.engine.store.ledger import Ledger
 from platform_assets.errors import ConfigurationError
 from platform_assets.project.configured import declared_marts, prepared_deployment
 from platform_assets.project.manifest import mart_needs, mart_owners
 
-
-@dataclass(frozen=True)
-class PromiseRow:
-    """How a promise stands in the month. promise: the feed or mart that makes it. repair_s: how late, in
-    the median, what came late was. blame: who or what broke it."""
-
-    promise: str
-    kind: str
-    owner: str
-    objective: float
-    due: int
-    kept: int
-    attainment: float | None
-    budget_left: float
-    burning: bool
-    repair_s: timedelta | None
-    broken_since: datetime | None
-    blame: str | None
-    delivery: int | None
-    file: str | None
-
-    @property
-    def repaired_in(self) -> str | None:
-        """The same span of time in words."""
-        return None if self.repair_s is None else long(self.repair_s)
+_AS_JUDGED: Final = (
+    *("kind", "owner", "objective", "due", "kept", "attainment", "budget_left", "burning", "broken_since", "blame"),
+    "file",
+)
 
 
 @dataclass(frozen=True)
@@ -48,7 +27,7 @@ class Standing:
 
     ok: bool
     month: str
-    promises: list[PromiseRow]
+    promises: list[dict[str, Any]]
 
 
 def standing(month: str | None, tell: Callable[[str], None]) -> Standing:
@@ -58,29 +37,20 @@ def standing(month: str | None, tell: Callable[[str], None]) -> Standing:
     except ValueError:
         raise ConfigurationError("--month", f"{month!r} is no month", "Give one as 2026-11.") from None
     _, deployment = prepared_deployment(tell)
-    with deployment.warehouse.open("read the ledger", tell) as connection:
-        receipts = {feed.name: Ledger(connection).receipts(feed.name) for feed in deployment.feeds}
+    with deployment.warehouse.reading("read the ledger") as unit:
+        receipts = {feed.name: unit.ledger.receipts(feed.name) for feed in deployment.feeds}
     marts, now = declared_marts(), deployment.clock()
     needs, owners = mart_needs(deployment.feeds, marts), mart_owners(marts)
     readers = served(deployment.feeds, deployment.releases.all(), needs, owners)
     found = [_row(each) for each in promises(deliveries(deployment.feeds, receipts), readers, now, month=first)]
-    return Standing(not any(each.broken_since for each in found), f"{first or now:%Y-%m}", found)
+    return Standing(not any(each["broken_since"] for each in found), f"{first or now:%Y-%m}", found)
 
 
-def _row(promise: Promise) -> PromiseRow:
-    return PromiseRow(
-        promise=promise.subject,
-        kind=promise.kind,
-        owner=promise.owner,
-        objective=promise.objective,
-        due=promise.due,
-        kept=promise.kept,
-        attainment=promise.attainment,
-        budget_left=promise.budget_left,
-        burning=promise.burning,
-        repair_s=promise.repair,
-        broken_since=promise.broken_since,
-        blame=promise.blame,
-        delivery=promise.delivery_id,
-        file=promise.file,
-    )
+def _row(promise: Promise) -> dict[str, Any]:
+    return {
+        "promise": promise.subject,
+        **{name: getattr(promise, name) for name in _AS_JUDGED},
+        "repair_s": promise.repair,
+        "repaired_in": None if promise.repair is None else long(promise.repair),
+        "delivery": promise.delivery_id,
+    }

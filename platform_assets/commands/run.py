@@ -3,19 +3,14 @@
 Belongs here: the whole of it, decided without Dagster; where something is to be made, execution.py does it.
 """
 
-import contextlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import duckdb
-
 from platform_assets.commands.counts import FeedTotals, Quarantined, feed_totals, quarantined
 from platform_assets.engine.deployment import Deployment
-from platform_assets.engine.store.ledger import Ledger
 from platform_assets.engine.store.release import Release
-from platform_assets.engine.store.warehouse import quote
 from platform_assets.errors import listed
 from platform_assets.project.configured import declared_marts, prepared_deployment
 from platform_assets.project.graph import project_of, raw_name
@@ -30,14 +25,6 @@ _SHOWN = 10
 
 
 @dataclass(frozen=True)
-class ReleaseFile:
-    """A release, and the file that holds it."""
-
-    id: str
-    path: str
-
-
-@dataclass(frozen=True)
 class RunReport:
     """What a run did. made: whether there was anything to do. feeds: with the deliveries of this run alone.
 
@@ -48,7 +35,7 @@ class RunReport:
     ok: bool
     made: bool
     feeds: list[FeedTotals]
-    release: ReleaseFile | None
+    release: Release | None
     quarantined: list[Quarantined]
     failed_checks: list[str]
     errors: list[str]
@@ -79,30 +66,25 @@ def run_pending(tell: Callable[[str], None]) -> RunReport:
     return _report(deployment, outcome, before, last, began)
 
 
-def headlines(release: ReleaseFile | None) -> Iterator[tuple[str, tuple[str, ...], list[dict[str, Any]]]]:
+def headlines(release: Release | None) -> Iterator[tuple[str, tuple[str, ...], list[dict[str, Any]]]]:
     """The headline marts of the release, read as any reader would: each with its columns and first rows."""
-    if release is None:
-        return
-    with contextlib.closing(duckdb.connect(release.path, read_only=True)) as connection:
-        there = {name for (name,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
-        for mart in declared_marts():
-            if mart.headline and mart.name in there:
-                columns = ", ".join(map(quote, mart.headline))
-                rows = connection.execute(f"SELECT {columns} FROM {quote(mart.name)} ORDER BY 1 LIMIT {_PREVIEW_ROWS}")
-                yield mart.name, mart.headline, [dict(zip(mart.headline, row, strict=True)) for row in rows.fetchall()]
+    for mart in declared_marts():
+        if release is not None and mart.headline and mart.name in release.tables:
+            rows = release.first_rows(mart.name, mart.headline, _PREVIEW_ROWS)
+            yield mart.name, mart.headline, [dict(zip(mart.headline, row, strict=True)) for row in rows]
 
 
 def _newest_delivery(deployment: Deployment) -> int:
-    with deployment.warehouse.open("read the ledger", deployment.notify) as connection:
-        return Ledger(connection).next_ids()[0] - 1
+    with deployment.warehouse.reading("read the ledger") as unit:
+        return unit.ledger.next_ids()[0] - 1
 
 
 def _report(
     deployment: Deployment, outcome: "RunOutcome | None", before: int, last: Release | None, began: float
 ) -> RunReport:
     """What this run did: its deliveries are those with ids above `before`; `last` is the release before it."""
-    with deployment.warehouse.open("read the ledger", deployment.notify) as connection:
-        receipts = Ledger(connection).receipts(after=before)
+    with deployment.warehouse.reading("read the ledger") as unit:
+        receipts = unit.ledger.receipts(after=before)
     release = deployment.releases.current()
     landing = deployment.look()
     left_alone = [(deployment.feed(name), file) for name, found in landing.arrivals.items() for file in found]
@@ -117,7 +99,7 @@ def _report(
         ok=outcome is None or outcome.success,
         made=outcome is not None,
         feeds=[feed_totals(each, [r for r in receipts if r.feed == each.feed.name]) for each in deployment.status()],
-        release=ReleaseFile(release.id, release.path) if release is not None else None,
+        release=release,
         quarantined=quarantined(receipts),
         failed_checks=[f"{each.asset}:{each.check}" for each in outcome.blocked] if outcome is not None else [],
         errors=list(outcome.failures) if outcome is not None else [],

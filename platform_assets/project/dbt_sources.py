@@ -13,8 +13,6 @@ import yaml
 
 from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.feed.feed import Feed
-from platform_assets.engine.store.ledger import Ledger
-from platform_assets.engine.store.tables import FeedTables
 from platform_assets.project.manifest import DBT_PROJECT
 
 SOURCES_FILE: Final = DBT_PROJECT / "models" / "sources.yml"
@@ -64,10 +62,10 @@ def gained_columns(deployment: Deployment) -> Gained:
     if not deployment.warehouse.path.exists():
         return _NOTHING
     gained = {}
-    with deployment.warehouse.open("look for undeclared columns", deployment.notify) as connection:
+    with deployment.warehouse.reading("look for undeclared columns") as unit:
         for feed in deployment.feeds:
-            types = FeedTables(connection, feed).undeclared()
-            came = Ledger(connection).undeclared(feed.name) if types else {}
+            types = unit.tables(feed).undeclared()
+            came = unit.ledger.first_with_unknown(feed.name) if types else {}
             gained[feed.name] = [
                 {
                     "name": name,

@@ -8,9 +8,8 @@ import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import duckdb
 import polars as pl
 
 from platform_assets.engine.author.candidates import as_declared
@@ -20,9 +19,8 @@ from platform_assets.engine.author.infer import InferredColumn, infer_column
 from platform_assets.engine.contract.model import LINEAGE, Column
 from platform_assets.engine.contract.timestamps import days, instants
 from platform_assets.engine.feed.feed import Feed
-from platform_assets.engine.store.ledger import Ledger
 from platform_assets.engine.store.tables import FeedTables
-from platform_assets.engine.store.warehouse import quote
+from platform_assets.engine.store.unit import Unit
 from platform_assets.errors import listed
 
 SAMPLE: Final = 100_000  # rows of raw whose values are looked at
@@ -104,18 +102,15 @@ class Drift:
     read: int
 
 
-def compare(connection: duckdb.DuckDBPyConnection, feed: Feed, archive: Path) -> Drift:
+def compare(unit: Unit, feed: Feed, archive: Path) -> Drift:
     """The feed's contract against all its deliveries that are in force or wait in quarantine."""
-    tables = FeedTables(connection, feed)
-    seen_headers = headers(connection, feed, archive)
+    tables = unit.tables(feed)
+    seen_headers = headers(unit, feed, archive)
     # Columns that arrived undeclared are spelled as delivered; to SQL case makes no difference.
     there = {name.lower(): sql_type for name, sql_type in tables.types().items()}
-    deliveries, read = _one(
-        connection,
-        "SELECT count(*), coalesce(sum(read), 0)::BIGINT FROM ledger.deliveries WHERE feed = ? AND status = 'accepted'",
-        feed.name,
-    )
-    broken = _broken(connection, tables, read) if there else {}
+    totals = unit.ledger.totals(feed.name)
+    deliveries, read = totals.in_force, totals.read_in_force
+    broken = _broken(unit, feed, read) if there else {}
     columns = {
         each.name: ColumnSeen(
             each, each.name, each.kind, each.nullable, each.rules, broken=tuple(broken.get(each.name, ()))
@@ -125,15 +120,12 @@ def compare(connection: duckdb.DuckDBPyConnection, feed: Feed, archive: Path) ->
     for seen in seen_headers:
         for name, header in matched(feed, seen.header).items():
             columns[name].headers.setdefault(header, FirstSeen(seen.first.file, seen.first.delivery))
-    findings = []
+    findings: list[Finding] = []
     if there:
-        _measure(connection, tables, [column for name, column in columns.items() if name in there])
-        sample = _sample(connection, tables, [name for name in columns if name in there])
-        findings += [
-            found
-            for column in columns.values()
-            for found in _of_column(connection, feed, tables, column, sample, deliveries)
-        ]
+        _measure(tables, [column for name, column in columns.items() if name in there])
+        sample = tables.sample([name for name in columns if name in there], SAMPLE)
+        for column in columns.values():
+            findings += _of_column(feed, tables, column, sample, deliveries)
         findings += [
             Finding(
                 name, f"is {now} by the contract, but raw holds {there[name]}: platform replay {feed.name}", drift=True
@@ -141,11 +133,11 @@ def compare(connection: duckdb.DuckDBPyConnection, feed: Feed, archive: Path) ->
             for name, now in ((each.name, each.sql_type) for each in feed.columns)
             if there.get(name, now) != now
         ]
-    findings += _unused_formats(connection, feed, archive)
-    unknown = tuple(_unknown(connection, feed, archive, tables, there, seen_headers))
+    findings += _unused_formats(unit, feed, archive)
+    unknown = tuple(_unknown(unit, feed, archive, there, seen_headers))
     findings += [Finding(each.header, f"unknown column since {each.since}: {each.went}", True) for each in unknown]
     findings += _of_waiting(seen_headers)
-    findings += _beyond_tolerance(connection, feed)
+    findings += _beyond_tolerance(unit, feed)
     return Drift(
         feed=feed.name,
         contract=feed.contract.__name__,
@@ -174,51 +166,23 @@ def _of_waiting(seen: Sequence[HeaderSeen]) -> Iterator[Finding]:
 # ---- values
 
 
-def _one(connection: duckdb.DuckDBPyConnection, sql: str, *values: object) -> tuple[Any, ...]:
-    return tuple(connection.execute(sql, list(values)).fetchall()[0])
-
-
-def _broken(connection: duckdb.DuckDBPyConnection, tables: FeedTables, read: int) -> dict[str | None, list[Broken]]:
+def _broken(unit: Unit, feed: Feed, read: int) -> dict[str | None, list[Broken]]:
     """Rules that rows in quarantine broke, by column."""
-    rows = connection.execute(
-        "SELECT reason['column'], reason['rule'], count(*), min(reason['value'], $1) FROM "
-        f"(SELECT unnest(list_distinct(reasons)) AS reason FROM {tables.quarantine}) GROUP BY ALL ORDER BY 3 DESC, 2",
-        [_SAMPLES],
-    ).fetchall()
     found: dict[str | None, list[Broken]] = {}
-    for column, rule, count, values in rows:
-        found.setdefault(column, []).append(
-            Broken(rule, count, count / read if read else 1.0, tuple(dict.fromkeys(values or ())))
-        )
+    for column, rule, rows, values in unit.quarantine(feed).values(_SAMPLES):
+        found.setdefault(column, []).append(Broken(rule, rows, rows / read if read else 1.0, tuple(values)))
     return found
 
 
-def _measure(connection: duckdb.DuckDBPyConnection, tables: FeedTables, columns: Sequence[ColumnSeen]) -> None:
-    """Rows, NULLs and bounds of columns that raw has, in one pass."""
-    wanted = ["count(*)"]
+def _measure(tables: FeedTables, columns: Sequence[ColumnSeen]) -> None:
+    """Rows, NULLs and bounds of columns that raw has."""
+    figures = tables.figures({each.column: not each.declared.pii for each in columns})
     for each in columns:
-        name = quote(each.column)
-        bounds = ("NULL", "NULL") if each.declared.pii else (f"min({name})::VARCHAR", f"max({name})::VARCHAR")
-        wanted += [f"count({name})", *bounds]
-    rows, *measured = _one(connection, f"SELECT {', '.join(wanted)} FROM {tables.raw}")
-    for each, at in zip(columns, range(0, len(measured), 3), strict=True):
-        each.rows, each.nulls = rows, rows - measured[at]
-        each.lowest, each.highest = measured[at + 1 : at + 3]
-
-
-def _sample(connection: duckdb.DuckDBPyConnection, tables: FeedTables, names: Sequence[str]) -> pl.DataFrame:
-    """Rows spread over all of raw, the same each time."""
-    (rows,) = _one(connection, f"SELECT count(*) FROM {tables.raw}")
-    every = max(1, -(-rows // SAMPLE))
-    chosen = ", ".join(map(quote, names))
-    sample: pl.DataFrame = connection.sql(
-        f"SELECT {chosen} FROM {tables.raw} WHERE hash(_delivery_id, _line) % {every} = 0 LIMIT {SAMPLE}"
-    ).pl()
-    return sample
+        of = figures[each.column]
+        each.rows, each.nulls, each.lowest, each.highest = of.rows, of.nulls, of.lowest, of.highest
 
 
 def _of_column(
-    connection: duckdb.DuckDBPyConnection,
     feed: Feed,
     tables: FeedTables,
     seen: ColumnSeen,
@@ -250,8 +214,7 @@ def _of_column(
         if isinstance(scale, int) and scale < column.digits[1] and scale and column.digits != (18, 4):
             yield Finding(column.name, f"{column.digits[1]} decimals by the contract, at most {scale} came")
     for allowed in _allowed(feed, column):
-        words = {word for (word,) in connection.execute(
-            f"SELECT DISTINCT {quote(column.name)}::VARCHAR FROM {tables.raw} LIMIT {_WORDS}").fetchall()}  # fmt: skip
+        words = tables.words(column.name, _WORDS)
         if unseen := [word for word in allowed if word not in words]:
             yield Finding(column.name, f"never held {listed(unseen)}, which isin allows")
         for value in () if column.pii else [v for broken in seen.broken for v in broken.values if v not in allowed]:
@@ -268,12 +231,12 @@ def _allowed(feed: Feed, column: Column) -> Iterator[list[str]]:
             yield [str(value) for value in values]
 
 
-def _unused_formats(connection: duckdb.DuckDBPyConnection, feed: Feed, archive: Path) -> Iterator[Finding]:
+def _unused_formats(unit: Unit, feed: Feed, archive: Path) -> Iterator[Finding]:
     """Formats that no value of the newest deliveries has, of columns that declare several."""
     several = [column for column in feed.columns if len(column.formats) > 1]
     if not several:
         return
-    newest = [r for r in Ledger(connection).receipts(feed.name) if r.status == "accepted"][:_OPENED]
+    newest = [r for r in unit.ledger.receipts(feed.name) if r.status == "accepted"][:_OPENED]
     unused = {column.name: [form for form, _ in column.formats] for column in several}
     files = 0
     for _, reader in opened(newest, feed, archive):
@@ -301,14 +264,14 @@ def _used(values: pl.Series, column: Column, form: str) -> bool:
 
 
 def _unknown(
-    connection: duckdb.DuckDBPyConnection,
+    unit: Unit,
     feed: Feed,
     archive: Path,
-    tables: FeedTables,
     there: Mapping[str, str],
     seen: Sequence[HeaderSeen],
 ) -> Iterator[Unknown]:
     """Columns that came and are not declared, with what their values look like."""
+    tables = unit.tables(feed)
     found: dict[str, tuple[SeenIn, int, int]] = {}
     for each in seen:
         for name in each.unknown:
@@ -317,11 +280,11 @@ def _unknown(
             found[name] = (first, loaded + count * (not each.waiting), waits + count * each.waiting)
     for header, (first, loaded, waits) in found.items():
         if header.lower() in there:
-            values, went = _sample(connection, tables, [header]).to_series(), f"column {header} of raw, as text"
+            values, went = tables.sample([header], SAMPLE).to_series(), f"column {header} of raw, as text"
         elif "_extra" in there and loaded:
-            values, went = _rescued(connection, tables, header), "_extra of raw, as JSON"
+            values, went = tables.rescued(header, SAMPLE), "_extra of raw, as JSON"
         else:
-            values, went = _waited(connection, feed, archive, header), "nowhere: it is in the archive only"
+            values, went = _waited(unit, feed, archive, header), "nowhere: it is in the archive only"
         if waits:
             went += f"; {waits} deliveries wait in quarantine"
         inferred = _named_otherwise(infer_column(header, values), feed)
@@ -342,18 +305,8 @@ def _named_otherwise(inferred: InferredColumn, feed: Feed) -> InferredColumn:
     return replace(inferred, name=f"{inferred.name}_2") if inferred.name in taken else inferred
 
 
-def _rescued(connection: duckdb.DuckDBPyConnection, tables: FeedTables, header: str) -> pl.Series:
-    path = "/" + header.replace("~", "~0").replace("/", "~1")
-    values: pl.DataFrame = connection.sql(
-        f"SELECT json_extract_string(_extra, $path) AS value FROM {tables.raw} "
-        f"WHERE json_exists(_extra, $path) LIMIT {SAMPLE}",
-        params={"path": path},
-    ).pl()
-    return values["value"]
-
-
-def _waited(connection: duckdb.DuckDBPyConnection, feed: Feed, archive: Path, header: str) -> pl.Series:
-    for _, reader in waiting(connection, feed, archive):
+def _waited(unit: Unit, feed: Feed, archive: Path, header: str) -> pl.Series:
+    for _, reader in waiting(unit, feed, archive):
         if header in reader.header:
             batch = next(iter(reader.batches({"v": header})), None)
             if batch is not None:
@@ -361,14 +314,10 @@ def _waited(connection: duckdb.DuckDBPyConnection, feed: Feed, archive: Path, he
     return pl.Series([], dtype=pl.String)
 
 
-def _beyond_tolerance(connection: duckdb.DuckDBPyConnection, feed: Feed) -> Iterator[Finding]:
-    count, slot = _one(
-        connection,
-        "SELECT count(*), arg_max(slot, delivery_id) FROM ledger.deliveries WHERE feed = ? AND status = 'accepted' "
-        "AND rejected > greatest(? * read, ?)",
-        feed.name,
-        feed.tolerate.rate,
-        feed.tolerate.rows,
-    )
-    if count:
-        yield Finding(None, f"{count} deliveries had more rows rejected than tolerated, the newest {slot}", True)
+def _beyond_tolerance(unit: Unit, feed: Feed) -> Iterator[Finding]:
+    _, intolerable = unit.ledger.unsound(feed.name, feed.tolerate.rate, feed.tolerate.rows)
+    if intolerable:
+        newest = intolerable[0].slot
+        yield Finding(
+            None, f"{len(intolerable)} deliveries had more rows rejected than tolerated, the newest {newest}", True
+        )

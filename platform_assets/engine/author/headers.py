@@ -13,14 +13,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final, NamedTuple
 
-import duckdb
-
 from platform_assets.engine.author.infer import name_for
 from platform_assets.engine.contract.model import headers_of
 from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.readers import Reader, open_reader
-from platform_assets.engine.store.ledger import Ledger
 from platform_assets.engine.store.receipts import Receipt
+from platform_assets.engine.store.unit import Unit
 from platform_assets.errors import PlatformError, listed
 
 _HEADERS: Final = 1_000  # different ones, the newest
@@ -87,20 +85,14 @@ class HeaderSeen:
         ] or ["agrees"]
 
 
-def headers(connection: duckdb.DuckDBPyConnection, feed: Feed, archive: Path) -> list[HeaderSeen]:
+def headers(unit: Unit, feed: Feed, archive: Path) -> list[HeaderSeen]:
     """Every header that deliveries of the feed had, in the order they first came; `archive` holds their copies."""
     groups: dict[tuple[tuple[str, ...], bool], list[SeenIn]] = {}
     counts: dict[tuple[tuple[str, ...], bool], int] = {}
-    rows = connection.execute(
-        "SELECT header, count(*), min(delivery_id), arg_min(slot, delivery_id), arg_min(arrived_at, delivery_id), "
-        "max(delivery_id), arg_max(slot, delivery_id), arg_max(arrived_at, delivery_id) FROM ledger.deliveries "
-        "WHERE feed = ? AND len(header) > 0 AND status <> 'quarantined' GROUP BY header ORDER BY 6 DESC LIMIT ?",
-        [feed.name, _HEADERS],
-    ).fetchall()
-    for names, count, *sights in rows:
-        groups[tuple(names), False] = [SeenIn(*sights[:3]), SeenIn(*sights[3:])]
-        counts[tuple(names), False] = count
-    for receipt, reader in waiting(connection, feed, archive):
+    for each in unit.ledger.headers(feed.name, _HEADERS):
+        groups[each.header, False] = [SeenIn(*each.first), SeenIn(*each.last)]
+        counts[each.header, False] = each.deliveries
+    for receipt, reader in waiting(unit, feed, archive):
         sight, key = _seen_in(receipt), (tuple(reader.header), True)
         groups[key] = [groups.get(key, [sight])[0], sight]
         counts[key] = counts.get(key, 0) + 1
@@ -156,9 +148,9 @@ def _likeness(one: str, other: str) -> float:
     return difflib.SequenceMatcher(None, name_for(one).replace("_", ""), name_for(other).replace("_", "")).ratio()
 
 
-def waiting(connection: duckdb.DuckDBPyConnection, feed: Feed, archive: Path) -> Iterator[tuple[Receipt, Reader]]:
+def waiting(unit: Unit, feed: Feed, archive: Path) -> Iterator[tuple[Receipt, Reader]]:
     """Deliveries that are quarantined as a whole, oldest first, as far as they can be read."""
-    yield from opened(Ledger(connection).waiting(feed.name)[-_WAITING:], feed, archive)
+    yield from opened(unit.ledger.waiting(feed.name)[-_WAITING:], feed, archive)
 
 
 def opened(receipts: Sequence[Receipt], feed: Feed, archive: Path) -> Iterator[tuple[Receipt, Reader]]:
