@@ -1,4 +1,4 @@
-"""Verbs about alerts: what is wrong now and who has been told, whether the platform lives, a test message.
+"""Verbs about alerts: what is wrong now and who knows of it, whether the platform lives, a test message.
 
 Belongs here: their options and how their answers look. Elsewhere: finding what is wrong (orchestration/watch), the
 rules of alerting (alerts).
@@ -16,13 +16,13 @@ from platform_assets.cli.render import Json, Table, plain, render
 from platform_assets.errors import ConfigurationError
 from platform_assets.project.configured import configured_alerts
 
-alerts_app = typer.Typer(help="What is wrong now, and who has been told.\n\nExample: platform alerts --all")
+alerts_app = typer.Typer(help="What is wrong now, and to whom that was sent.\n\nExample: platform alerts --all")
 _FIRST_ASSETS: Final = 3
-_TOLD: Final = {
-    "opened": "told",
-    "flapping": "told that it comes and goes",
-    "reminder": "reminded",
-    "recovered": "told of its end",
+_SENT: Final = {
+    "opened": "sent",
+    "flapping": "sent that it comes and goes",
+    "reminder": "sent again as a reminder",
+    "recovered": "sent that it is over",
 }
 
 
@@ -35,7 +35,7 @@ def alerts(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Show open incidents: since when, whose, the cause, what is held back by it, and who has been told.
+    """Show open incidents: since when, whose, the cause, what is held back by it, and to whom it was sent.
 
     Example: platform alerts --all
     """
@@ -64,7 +64,7 @@ def _incidents(incidents: list[Incident], beating: Heartbeat, *, every: bool) ->
             ("owner", lambda row: row.problem.owner),
             ("cause", lambda row: (row.problem.title, row.problem.detail, f"look closer: {row.problem.command}")),
             ("held back or stale", lambda row: _assets(row.problem.assets)),
-            ("told", lambda row: [_telling(each) for each in row.telling] or f"nobody: no channel in {DEFAULT}"),
+            ("sent to", lambda row: [_sent_to(each) for each in row.telling] or f"nobody: no channel in {DEFAULT}"),
             *([("ended", _ended)] if every else []),
         ),
         empty="no incident yet" if every else "no incident is open",
@@ -120,20 +120,20 @@ def _ended(incident: Incident) -> str:
     return moment(incident.gone_at or incident.closed_at)
 
 
-def _telling(telling: Telling) -> str:
-    said = []
+def _sent_to(telling: Telling) -> str:
+    parts = []
     if telling.told is not None and telling.told_at is not None:
-        said.append(f"{_TOLD[telling.told]} {moment(telling.told_at)}")
+        parts.append(f"{_SENT[telling.told]} {moment(telling.told_at)}")
     if telling.waiting:
-        what = "not yet told" if telling.told is None else "news waits"
+        what = "not sent yet" if telling.told is None else "an update is not sent yet"
         if telling.failures:
             what += f": failed {telling.failures} time{'s' * (telling.failures > 1)}"
         if telling.error is not None:
             what += f": {telling.error}"
         if telling.next_try is not None:
             what += f", next try {moment(telling.next_try)}"
-        said.append(what)
-    return f"{telling.channel}: {'; '.join(said)}"
+        parts.append(what)
+    return f"{telling.channel}: {'; '.join(parts)}"
 
 
 def _flat(incident: Incident) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`platform run`: what is pending is taken in, what that makes out of date is made, and an account of it is given.
+"""`platform run`: what is pending is taken in, what that makes out of date is made, and a report says so.
 
 Belongs here: the whole of it, decided without Dagster; where something is to be made, execution.py does it.
 """

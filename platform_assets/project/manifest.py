@@ -1,6 +1,6 @@
 """dbt's manifest, kept in step with the project's files without asking dbt every time.
 
-Belongs here: parsing when, and only when, something changed. Does not: running models (dbt.py). No Dagster here,
+Belongs here: parsing when, and only when, something changed. Elsewhere: running models (dbt.py). No Dagster here,
 so that asking "has the code changed?" stays cheap.
 """
 

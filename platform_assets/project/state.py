@@ -2,7 +2,7 @@
 
 Belongs here: that one answer, from what is stored: revisions of feeds, what each asset was last made from, what its
 blocking checks said of it, today's code. Sensors, automation, `platform run`, `platform why`, alerts and the release
-ask it. Does not: runs under way or failed (automation.py), storing (builds.py). No event is needed to have been
+ask it. Elsewhere: runs under way or failed (automation.py), storing (builds.py). No event is needed to have been
 seen, and no Dagster here, so that asking costs nothing.
 """
 

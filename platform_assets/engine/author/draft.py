@@ -18,7 +18,7 @@ _SHOWN: Final = 40
 
 
 def draft(proposal: Proposal, *, own_file: bool = True) -> str:
-    """The module that declares the proposed feed. own_file: it is called as the feed's origin is."""
+    """The module that declares the proposed feed. own_file: its name will be the feed's origin."""
     about = f"""What {proposal.origin} delivers. To be filled in: who they are, how it comes, whom to ask."""
     return f'"""{about}"""\n\n{_imports(proposal)}\n\n\n{_contract(proposal)}\n\n{_feed(proposal, own_file=own_file)}'
 

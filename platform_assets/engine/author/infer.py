@@ -245,7 +245,7 @@ class _ColumnSoFar:
         return "pseudonym" if found or looks else None
 
     def _decide(self, name: str, *, commas: bool) -> tuple[ColumnType, tuple[ColumnType, str] | None, list[str]]:
-        """How the column can be read, how it nearly could, and what should be said of that."""
+        """The type of the column, the type that nearly fits, and remarks on both."""
         text = ColumnType("text")
         if self._dtype is None:
             return text, None, ["no value in this file, so its kind is not known"]

@@ -48,7 +48,7 @@ _WHEN: Final = ("event", "occurred", "created", "ordered", "invoice", "sold", "b
 
 @dataclass(frozen=True)
 class LikelyCadence:
-    """When deliveries seem to come, and what says so."""
+    """When deliveries seem to come, and the evidence."""
 
     cron: str
     why: str
@@ -72,7 +72,7 @@ class Proposal:
 
     @property
     def event_time(self) -> str | None:
-        """The column that most likely says when a row happened."""
+        """The column that most likely is the time at which a row happened."""
         times = [c for c in self.columns if c.type.kind in ("timestamp", "date")]
         times.sort(
             key=lambda c: (
@@ -273,7 +273,7 @@ def _columns(lines: list[str], delimiter: str) -> int:
 
 
 def _inferred(reader: Reader) -> tuple[tuple[InferredColumn, ...], int, list[str]]:
-    """The columns by all rows of the file; how many rows; and what should be said of them."""
+    """The columns by all rows of the file; how many rows; and remarks."""
     if not reader.header:
         raise DeliveryRefused("the file is empty", remedy="Name a file with a header and some rows.")
     columns = Columns(reader.header)
