@@ -87,9 +87,7 @@ def alerts_test(
     came = configured_alerts().test(owner)
     if not came:
         variable = DEFAULT if owner is None else f"{variable_of(owner)}, or {DEFAULT}"
-        raise ConfigurationError(
-            variable, "no channel is set", "Set it to a channel's URL: see docs/runbooks/README.md."
-        )
+        raise ConfigurationError(variable, "no channel is set", "Set it to a channel's URL: see docs/how-to/alerts.md.")
     failed = any(error is not None for error in came.values())
     render(
         {"ok": not failed, "channels": [{"channel": name, "error": error} for name, error in came.items()]},
