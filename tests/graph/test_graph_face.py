@@ -3,8 +3,11 @@
 import ast
 import inspect
 import json
+import re
 import subprocess
 import sys
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from typing import Final
 
@@ -53,6 +56,14 @@ READINGS = Feed(
 )
 RAIN = Mart(name="rain", contract=Readings, headline=("station", "rain_mm"))
 '''
+
+
+class Prices(platform_assets.Contract):
+    """What examples of a feed and a mart are of."""
+
+    sku: str = platform_assets.Field()
+
+
 WRONG: Final = (
     ('on_drift="add"', 'on_drift="ad"'),
     ("contract=Readings,\n    event_time", "contract=Field,\n    event_time"),
@@ -86,12 +97,17 @@ def test_type_checkers_and_python_find_the_same_names() -> None:
 
 
 @pytest.mark.parametrize("name", platform_assets.__all__)
-def test_every_name_is_there_and_says_what_it_is(name: str) -> None:
+def test_every_name_says_what_it_is_with_an_example_that_works(name: str) -> None:
     declared = getattr(platform_assets, name)
     assert declared.__name__ == name
     said = inspect.cleandoc(declared.__doc__ or "")
-    assert said.split("\n")[0].endswith((".", ","))
-    assert not said.startswith(f"{name}("), "the one that Python makes up"
+    known = {each: getattr(platform_assets, each) for each in platform_assets.__all__}
+    known |= {"date": date, "Decimal": Decimal, "__name__": "weather", "Prices": Prices}
+    if block := re.search(r"\n\n((?:    .*\n|\n)+)", f"{said}\n"):
+        exec(inspect.cleandoc(block[1]), known)
+    else:
+        (example,) = re.findall(rf"`({name}\(.+?\))`", said, re.S)
+        assert eval(example, known) is not None
 
 
 def test_importing_the_platform_costs_nothing_until_something_is_asked_for() -> None:

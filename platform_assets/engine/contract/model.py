@@ -58,7 +58,14 @@ class Header:
 
 
 class Contract(pa.DataFrameModel):
-    """Base of all contracts. The docstring says what a row is, its grain and its units."""
+    """Base of all contracts. The docstring says what a row is, its grain and its units.
+
+    class Prices(Contract):
+        "Prices of articles. Grain: article and day. Currency: GBP."
+
+        sku: str = Field(str_matches="^[A-Z][0-9]+$")
+        price: Decimal = Field(source="Unit Price", ge=0)
+    """
 
     class Config:
         """Pandera's configuration; a contract names every column, and casting is ours."""

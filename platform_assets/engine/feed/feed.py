@@ -26,23 +26,23 @@ _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
 def hours(n: float) -> timedelta:
-    """`n` hours, for `Cadence(within=hours(3))`."""
+    """`n` hours, such as `hours(3)`."""
     return timedelta(hours=n)
 
 
 def minutes(n: float) -> timedelta:
-    """`n` minutes."""
+    """`n` minutes, such as `minutes(30)`."""
     return timedelta(minutes=n)
 
 
 def seconds(n: float) -> timedelta:
-    """`n` seconds."""
+    """`n` seconds, such as `seconds(10)`."""
     return timedelta(seconds=n)
 
 
 @dataclass(frozen=True, init=False)
 class Files:
-    """Files under the landing folder.
+    """Files under the landing folder, such as `Files("shop/orders/*.csv", settle=minutes(1))`.
 
     patterns: where they lie, relative to the landing folder (`*` within a name, `**` across folders).
     settle: how long a file must be untouched before it is claimed.
@@ -98,7 +98,7 @@ class Files:
 
 @dataclass(frozen=True)
 class Cadence:
-    """When a delivery is due, and how late it may be.
+    """When a delivery is due, and how late it may be, such as `Cadence(cron="0 6 * * 1-6", within=hours(3))`.
 
     cron: when a delivery is due: minute, hour, day of month, month, day of week.
     within: how late it may be.
@@ -180,7 +180,7 @@ def _is_day(text: str) -> bool:
 
 @dataclass(frozen=True)
 class Rejects:
-    """How many rows of one delivery may be rejected: the larger of `rate` and `rows`.
+    """How many rows of one delivery may be rejected: the larger of `rate` and `rows`, such as `Rejects(rate=0.02)`.
 
     rate: a share of the delivery's rows.
     rows: a number of rows.
@@ -199,7 +199,8 @@ class Rejects:
 
 @dataclass(frozen=True)
 class Volume:
-    """How much a delivery's rows may differ from what the feed usually brings on that weekday, as factors.
+    """How much a delivery's rows may differ from what the feed usually brings on that weekday, as factors, such as
+    `Volume(least=0.8, most=3)`.
 
     least: a delivery with fewer rows than this share of the usual holds the release. Where the days before differ
         more among themselves, that counts instead.
@@ -218,7 +219,7 @@ class Volume:
 
 @dataclass(frozen=True)
 class Retention:
-    """How long what is not in force is kept; None keeps it for ever.
+    """How long what is not in force is kept, such as `Retention(quarantine=hours(24 * 90))`; None keeps it for ever.
 
     archive: copies of deliveries that were superseded or only duplicated others. They can then no longer be replayed.
     quarantine: rejected rows. Their receipt keeps the count.
@@ -231,6 +232,14 @@ class Retention:
 @dataclass(frozen=True)
 class Feed:
     """A declared input: source + contract + cadence + owner. The platform derives everything else.
+
+        PRICES = Feed(
+            name="prices",
+            source=Files("shop/prices/*.csv"),
+            contract=Prices,
+            delivered=Cadence(cron="0 6 * * 1-6", within=hours(3)),
+            owner="team:sales",
+        )
 
     name: what it is called, in tables, assets and commands: lower-case letters, digits and `_`.
     source: where its deliveries come from.

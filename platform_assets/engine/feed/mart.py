@@ -11,7 +11,7 @@ from platform_assets.engine.feed.feed import declarations
 
 @dataclass(frozen=True)
 class Mart:
-    """A dbt mart that must keep a contract before it is released.
+    """A dbt mart that must keep a contract before it is released, such as `Mart("prices_by_day", contract=Prices)`.
 
     name: the dbt model's name.
     contract: what every row of its table must be.
