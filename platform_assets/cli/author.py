@@ -93,17 +93,17 @@ def feed_check(
 
     Example: platform feed check landing/retail/order_lines/2026-11-18.csv
     """
-    chosen, tried = check_file(file, feed, limit, say)
+    tried = check_file(file, feed, limit, say)
     rows = [{"line": row.line, "reasons": row.reasons} for row in tried.rejected]
-    answer = {"ok": tried.loads, "feed": chosen.name, **tried_as(tried), "rejected_rows": rows}
+    answer = {"ok": tried.loads, "feed": tried.feed.name, **tried_as(tried), "rejected_rows": rows}
 
     def tables() -> Iterator[Table | str]:
-        yield from _tried(f"{file.name} as a delivery of {chosen.name}", answer)
+        yield from _tried(f"{file.name} as a delivery of {tried.feed.name}", answer)
         if tried.receipt.unknown_columns:
-            yield f"unknown columns ({chosen.on_drift}): {listed(tried.receipt.unknown_columns)}"
+            yield f"unknown columns ({tried.feed.on_drift}): {listed(tried.receipt.unknown_columns)}"
         yield Table("Rejected rows", by_reason(rows), ("line", "column", "rule", "value"))
         if not tried.tolerated:
-            yield f"more rows rejected than {chosen.name} tolerates: the release would be held"
+            yield f"more rows rejected than {tried.feed.name} tolerates: the release would be held"
 
     render(answer, tables(), as_json=as_json, failed=not tried.loads)
 

@@ -5,20 +5,17 @@ declared with what came. Elsewhere: what is concluded from files (engine/author)
 """
 
 import importlib
-import importlib.util
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from platform_assets.commands.counts import ROWS, broken_rules
-from platform_assets.engine.author.draft import draft
+from platform_assets.engine.author.draft import declared_by, draft
 from platform_assets.engine.author.drift import Drift, compare
 from platform_assets.engine.author.headers import HeaderSeen, headers
 from platform_assets.engine.author.proposal import Proposal, propose
 from platform_assets.engine.author.trial import Trial, feed_of, try_on
-from platform_assets.engine.feed.feed import Feed, feed_named
 from platform_assets.errors import ConfigurationError
 from platform_assets.project.configured import FEEDS_PACKAGE, configured_deployment, declared_feeds
 from platform_assets.project.dbt_sources import SOURCES_FILE, gained_columns, sources_agree, write_sources
@@ -74,7 +71,7 @@ def add_feed(
     if target.exists():
         target = folder / f"{proposal.origin}_{proposal.name}.py"
     text = draft(proposal, own_file=target.stem == proposal.origin)
-    feed = _loaded(text, proposal)
+    feed = declared_by(text, proposal)
     tried = try_on(feed, file)
     if not write:
         return Added(proposal, text, (), tried)
@@ -82,7 +79,7 @@ def add_feed(
     try:
         importlib.invalidate_caches()
         feeds = declared_feeds()
-        there = feed_named(feed.name, feeds)
+        (there,) = (each for each in feeds if each.name == feed.name)
         if there.columns != feed.columns or replace(there, contract=feed.contract) != feed:
             raise ConfigurationError(target.name, "does not declare what was tried", "Declare the feed by hand.")
     except BaseException:
@@ -92,11 +89,10 @@ def add_feed(
     return Added(proposal, text, (target, SOURCES_FILE), tried)
 
 
-def check_file(file: Path, feed: str | None, shown: int, tell: Callable[[str], None]) -> tuple[Feed, Trial]:
-    """The feed that a file is for, and what would become of it; `shown` of its rejected rows."""
+def check_file(file: Path, feed: str | None, shown: int, tell: Callable[[str], None]) -> Trial:
+    """What would become of a file, for the named feed or the one that it is for; with `shown` rejected rows."""
     _, deployment = configured_deployment(tell)
-    chosen = feed_of(file, deployment.feeds) if feed is None else deployment.feed(feed)
-    return chosen, try_on(chosen, file, shown=shown)
+    return try_on(feed_of(file, deployment.feeds) if feed is None else deployment.feed(feed), file, shown=shown)
 
 
 def tried_as(tried: Trial) -> dict[str, Any]:
@@ -140,21 +136,6 @@ def compare_contracts(feed: str | None, tell: Callable[[str], None]) -> Compared
             found = [compare(unit, each, deployment.archive.root) for each in feeds]
     drifted = [each.feed for each in found if each.drifted]
     return Compared(not drifted, drifted, found)
-
-
-def _loaded(text: str, proposal: Proposal) -> Feed:
-    """The drafted feed as Python has it from `text`, before anything is written."""
-    with tempfile.TemporaryDirectory(prefix="draft-") as folder:
-        path = Path(folder, f"{proposal.origin}.py")
-        path.write_text(text)
-        spec = importlib.util.spec_from_file_location(f"_draft_of_{proposal.origin}", path)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    feed = getattr(module, proposal.name.upper())
-    assert isinstance(feed, Feed)
-    return replace(feed, origin=proposal.origin)
 
 
 def _create(target: Path, text: str) -> None:

@@ -1,16 +1,21 @@
 """A draft: the Python file of a proposed feed, formatted, typed and ready for review.
 
-Belongs here: the text of a new file. Elsewhere: what it says (proposal.py), writing it (commands/author.py).
+Belongs here: the text of a new file, and the feed that it declares. Elsewhere: what it says (proposal.py), writing it
+(commands/author.py).
 """
 
 import dataclasses
+import importlib.util
+import tempfile
 import textwrap
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, Final
 
 from platform_assets.engine.author.candidates import TYPES, as_declared
 from platform_assets.engine.author.infer import InferredColumn
 from platform_assets.engine.author.proposal import Proposal
+from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.feed.formats import Format
 
 _WIDTH: Final = 120
@@ -21,6 +26,22 @@ def draft(proposal: Proposal, *, own_file: bool = True) -> str:
     """The module that declares the proposed feed. own_file: its name will be the feed's origin."""
     about = f"""What {proposal.origin} delivers. To be filled in: who they are, how it comes, whom to ask."""
     return f'"""{about}"""\n\n{_imports(proposal)}\n\n\n{_contract(proposal)}\n\n{_feed(proposal, own_file=own_file)}'
+
+
+def declared_by(text: str, proposal: Proposal) -> Feed:
+    """The feed that a draft declares, before it is written among the others."""
+    with tempfile.TemporaryDirectory(prefix="draft-") as folder:
+        # A file, since what a contract's checks do is read from their source.
+        path = Path(folder, f"{proposal.origin}.py")
+        path.write_text(text)
+        spec = importlib.util.spec_from_file_location(f"_draft_of_{proposal.origin}", path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    feed = getattr(module, proposal.name.upper())
+    assert isinstance(feed, Feed)
+    return dataclasses.replace(feed, origin=proposal.origin)
 
 
 def field_line(column: InferredColumn, *, indent: str = "    ") -> str:

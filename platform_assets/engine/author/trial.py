@@ -24,6 +24,7 @@ from platform_assets.errors import ConfigurationError
 class Trial:
     """What would become of a file: its receipt, rows by broken rule, and some rejected rows with their reasons."""
 
+    feed: Feed
     receipt: Receipt
     reasons: list[tuple[str | None, str, int]]
     rejected: list[RejectedRow]
@@ -66,7 +67,7 @@ def try_on(feed: Feed, file: Path, *, shown: int = 20) -> Trial:
             quarantine = unit.quarantine(tried)
             rejected = list(islice(quarantine.rows(), shown))
             tolerated = feed.tolerate.allows(receipt.rejected, receipt.read)
-            return Trial(receipt, quarantine.reasons(), rejected, tolerated)
+            return Trial(feed, receipt, quarantine.reasons(), rejected, tolerated)
 
 
 def feed_of(file: Path, feeds: tuple[Feed, ...]) -> Feed:

@@ -5,11 +5,9 @@ import gzip
 import io
 import subprocess
 import sys
-from dataclasses import replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Final
 
 import polars as pl
@@ -18,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from machine import PROJECT, RETAIL
 
-from platform_assets.engine.author.draft import draft, field_line
+from platform_assets.engine.author.draft import declared_by, draft, field_line
 from platform_assets.engine.author.infer import InferredColumn, infer_column, names_for
-from platform_assets.engine.author.proposal import Proposal, propose
+from platform_assets.engine.author.proposal import propose
 from platform_assets.engine.author.trial import try_on
 from platform_assets.engine.contract.model import columns_of
 from platform_assets.engine.feed.feed import Feed, load_feeds
@@ -42,19 +40,11 @@ def declared(*values: str | None, header: str = "value") -> tuple[str, dict[str,
     return profile.type.kind, {key: value for key, value in profile.options.items() if key != "source"}
 
 
-def loaded(text: str, proposed: Proposal) -> Feed:
-    """The feed that the proposed file declares."""
-    module = ModuleType("proposed")
-    exec(compile(text, "proposed.py", "exec"), module.__dict__)
-    feed: Feed = module.__dict__[proposed.name.upper()]
-    return replace(feed, origin=proposed.origin)
-
-
 def tried(file: Path, **known: Any) -> tuple[Feed, Receipt, str]:
     """The feed proposed for `file`, the receipt it gives the file, and its text."""
     proposed = propose(file, landing=file.parent, **known)
     text = draft(proposed)
-    feed = loaded(text, proposed)
+    feed = declared_by(text, proposed)
     return feed, try_on(feed, file).receipt, text
 
 
@@ -240,7 +230,7 @@ def test_parquet_keeps_what_no_kind_takes_out_of_the_contract(tmp_path: Path) ->
     frame.write_parquet(tmp_path / "x.parquet")
     proposed = propose(tmp_path / "x.parquet", landing=tmp_path)
     assert [c.name for c in proposed.columns] == ["sku"]
-    feed = loaded(draft(proposed), proposed)
+    feed = declared_by(draft(proposed), proposed)
     assert feed.on_drift == "rescue"
     assert try_on(feed, tmp_path / "x.parquet").receipt.accepted == 1
 
@@ -327,7 +317,7 @@ def test_a_feed_may_be_called_like_what_its_file_imports(tmp_path: Path, name: s
     (tmp_path / "a.csv").write_text("price\n1.5\n2.5\n")
     proposed = propose(tmp_path / "a.csv", landing=tmp_path, name=name, origin="shop")
     well_formed(draft(proposed))
-    assert try_on(loaded(draft(proposed), proposed), tmp_path / "a.csv").receipt.accepted == 2
+    assert try_on(declared_by(draft(proposed), proposed), tmp_path / "a.csv").receipt.accepted == 2
 
 
 # ---- any file
