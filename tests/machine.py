@@ -9,8 +9,11 @@ import os
 from pathlib import Path
 from typing import Final
 
-PROJECT: Final = Path(__file__).parents[1]
-RETAIL: Final = PROJECT.parent / "shared" / "data" / "retail"  # 541,909 real rows; its README says whose
+from checkout import with_sample
+
+CHECKOUT: Final = Path(__file__).parents[1]
+PROJECT: Final = with_sample(CHECKOUT)
+RETAIL: Final = CHECKOUT.parent / "shared" / "data" / "retail"  # 541,909 real rows; its README says whose
 CHROMEDRIVER: Final = Path("/usr/bin/chromedriver")
 
 

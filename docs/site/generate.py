@@ -55,7 +55,7 @@ _TOLD: Final = {
     ("ledger.duplicates", "line"): "its line.",
     ("ledger.duplicates", "of_delivery"): "the delivery of the row that counts.",
     ("ledger.duplicates", "of_line"): "its line.",
-    ("ledger.given_out", "revision"): "the last revision that a warehouse which is lost had given out.",
+    ("ledger.given_out", "revision"): "the last revision that a warehouse which is lost had handed out.",
     ("ledger.profiles", "feed"): "the feed.",
     ("ledger.profiles", "delivery_id"): "one of its newest deliveries.",
     ("ledger.profiles", "revision"): "of the delivery, when it was measured.",

@@ -116,17 +116,22 @@ def _tried(title: str, answer: dict[str, Any]) -> Iterator[Table | str]:
 
 @feed_app.command("sources")
 def feed_sources(
-    check: Annotated[bool, typer.Option("--check", help="Write nothing; exit code 1 if the file has drifted.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Write nothing; exit code 1 if a file has drifted.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Write dbt's sources file from the feeds, with the columns that raw has gained undeclared.
+    """Write dbt's sources from the feeds, a file per origin, with the columns that raw has gained undeclared.
 
     Example: platform feed sources --check
     """
-    drifted, file = update_sources(say, check=check)
-    failed = check and drifted
-    sentence = f"{file}: " + (("has drifted" if check else "written") if drifted else "agrees with the feeds")
-    render({"ok": not failed, "drifted": drifted, "file": file}, [sentence], as_json=as_json, failed=failed)
+    drifted = update_sources(say, check=check)
+    failed = check and bool(drifted)
+    render(
+        {"ok": not failed, "drifted": bool(drifted), "files": drifted},
+        [f"{path}: {'has drifted' if check else 'written' if path.exists() else 'removed'}" for path in drifted]
+        or ["dbt's sources agree with the feeds"],
+        as_json=as_json,
+        failed=failed,
+    )
 
 
 @feed_app.command("headers")

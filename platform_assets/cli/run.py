@@ -78,7 +78,9 @@ def ci(
     days: Annotated[int, typer.Option(help="Days of sample deliveries to build.", min=1)] = 14,
     as_json: Json = False,
 ) -> None:
-    """Validate definitions and dbt, build the sample world in a throw-away home, run every asset check.
+    """Validate definitions and dbt, build everything in a throw-away home, run every asset check.
+
+    Built from the sample's deliveries; without the sample, from empty tables.
 
     Example: platform ci --junit report.xml
     """

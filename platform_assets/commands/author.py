@@ -18,7 +18,7 @@ from platform_assets.engine.author.proposal import Proposal, propose
 from platform_assets.engine.author.trial import Trial, feed_of, try_on
 from platform_assets.errors import ConfigurationError
 from platform_assets.project.configured import FEEDS_PACKAGE, configured_deployment, declared_feeds
-from platform_assets.project.dbt_sources import SOURCES_FILE, gained_columns, sources_agree, write_sources
+from platform_assets.project.dbt_sources import drifted_sources, gained_columns, write_sources
 
 
 @dataclass(frozen=True)
@@ -85,8 +85,7 @@ def add_feed(
     except BaseException:
         target.unlink()
         raise
-    write_sources(feeds, gained_columns(deployment))
-    return Added(proposal, text, (target, SOURCES_FILE), tried)
+    return Added(proposal, text, (target, *write_sources(feeds, gained_columns(deployment))), tried)
 
 
 def check_file(file: Path, feed: str | None, shown: int, tell: Callable[[str], None]) -> Trial:
@@ -108,12 +107,10 @@ def tried_as(tried: Trial) -> dict[str, Any]:
     }
 
 
-def update_sources(tell: Callable[[str], None], *, check: bool) -> tuple[bool, Path]:
-    """Write dbt's sources from the feeds, or only `check` them; whether they had drifted, and where they are."""
+def update_sources(tell: Callable[[str], None], *, check: bool) -> list[Path]:
+    """Write dbt's sources from the feeds, or only `check` them; the files that had drifted."""
     feeds = declared_feeds()
-    if check:
-        return not sources_agree(feeds), SOURCES_FILE
-    return write_sources(feeds, gained_columns(configured_deployment(tell)[1])), SOURCES_FILE
+    return drifted_sources(feeds) if check else write_sources(feeds, gained_columns(configured_deployment(tell)[1]))
 
 
 def headers_seen(feed: str, tell: Callable[[str], None]) -> list[HeaderSeen]:

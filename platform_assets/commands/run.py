@@ -12,7 +12,7 @@ from platform_assets.commands.counts import FeedTotals, Quarantined, feed_totals
 from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.store.release import Release
 from platform_assets.errors import listed
-from platform_assets.project.configured import declared_marts, prepared_deployment
+from platform_assets.project.configured import NO_FEED, declared_marts, prepared_deployment
 from platform_assets.project.graph import project_of, raw_name
 from platform_assets.project.manifest import current_manifest
 from platform_assets.project.state import State
@@ -49,6 +49,8 @@ def run_pending(tell: Callable[[str], None]) -> RunReport:
     """Take in what is pending, build the marts, check them, release them."""
     began = time.monotonic()
     settings, deployment = prepared_deployment(tell)
+    if not deployment.feeds:
+        tell(NO_FEED)
     arrivals = deployment.look().arrivals
     pending = {name: sum(each.waits_for is None for each in found) for name, found in arrivals.items()}
     state = State.of(project_of(deployment.feeds, declared_marts(), current_manifest()), deployment)

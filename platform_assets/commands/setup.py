@@ -9,14 +9,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 from platform_assets.orchestration.runs.instance import open_instance, prepare_dagster_home
-from platform_assets.project.configured import prepared_deployment
+from platform_assets.project.configured import NO_FEED, prepared_deployment
 from platform_assets.project.manifest import current_manifest
 from platform_assets.settings import PROJECT, Settings
 
 
 def prepare_checkout(tell: Callable[[str], None]) -> Settings:
     """Prepare state folders, Dagster's settings and dbt's manifest."""
-    settings, _ = prepared_deployment(tell)
+    settings, deployment = prepared_deployment(tell)
+    if not deployment.feeds:
+        tell(NO_FEED)
     settings.landing.mkdir(parents=True, exist_ok=True)
     prepare_dagster_home(settings)
     current_manifest()

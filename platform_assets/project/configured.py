@@ -17,6 +17,7 @@ from platform_assets.settings import Settings
 
 FEEDS_PACKAGE: Final = "platform_assets.feeds"
 MARTS_PACKAGE: Final = "platform_assets.marts"
+NO_FEED: Final = "no feed is declared: `platform feed add FILE` declares one, from a file such as it will deliver"
 
 
 def declared_feeds() -> tuple[Feed, ...]:
