@@ -230,7 +230,7 @@ def _report(
     figures = {status.feed.name: _added_up(r for r in receipts if r.feed == status.feed.name) for status in statuses}
     release = deployment.releases.current()
     landing = deployment.look()
-    left_alone = [(deployment.feed(name), arrival) for name, found in landing.arrivals.items() for arrival in found]
+    left_alone = [arrival for found in landing.arrivals.values() for arrival in found]
     failed = [] if outcome is None else [each for each in outcome.checks if each.blocks]
     quarantined = [receipt for receipt in receipts if receipt.status == "quarantined"]
     if as_json:
@@ -242,7 +242,7 @@ def _report(
                 "quarantined": [{"feed": r.feed, "file": r.slot, "problem": r.problem} for r in quarantined],
                 "failed_checks": [f"{each.asset}:{each.name}" for each in failed],
                 "errors": [] if outcome is None else list(outcome.failures),
-                "left_alone": [arrival.slot for _, arrival in left_alone],
+                "left_alone": [arrival.slot for arrival in left_alone],
                 "unclaimed": list(landing.unclaimed),
                 "took_s": round(took_s, 2),
             }
@@ -263,8 +263,8 @@ def _report(
             ("feed", "file", "problem", "remedy"),
             [(r.feed, r.slot, r.problem, r.remedy) for r in quarantined],
         )
-    for feed, arrival in left_alone[:_SHOWN]:
-        line(f"left alone for now: {arrival.slot} {deployment.why_waiting(feed, arrival)}")
+    for arrival in left_alone[:_SHOWN]:
+        line(f"left alone for now: {arrival.slot} {deployment.why_waiting(arrival)}")
     for slot in landing.unclaimed[:_SHOWN]:
         line(f"no feed asks for {slot}")
     if outcome is not None and not outcome.success:

@@ -33,7 +33,7 @@ def feed_list(as_json: Json = False) -> None:
         {
             "feed": feed.name,
             "origin": feed.origin,
-            "files": list(feed.source.patterns),
+            "files": list(feed.source.places),
             "contract": feed.contract.__name__,
             "columns": [column.name for column in columns_of(feed.contract)],
             "cron": feed.delivered.cron,

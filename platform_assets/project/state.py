@@ -15,7 +15,6 @@ from functools import cached_property
 from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.feed.ticks import last_tick
-from platform_assets.engine.sources.landing import settled
 from platform_assets.engine.store.builds import Built, Judged, Made
 from platform_assets.engine.store.release import Release
 from platform_assets.project.graph import RELEASE, Node, Project, version_from
@@ -55,7 +54,7 @@ class State:
         @functools.cache
         def arrives(feed: str) -> bool:
             of = deployment.feed(feed)
-            return any(settled(each, of, now) for each in deployment.pending(of))
+            return any(each.settled(now) for each in deployment.pending(of))
 
         return cls(
             project=project,

@@ -22,21 +22,14 @@ from typing import Any, Final
 from platform_assets.engine.author.infer import UNREADABLE, Columns, Profile, name_for
 from platform_assets.engine.contract.model import listed
 from platform_assets.engine.feed.feed import Files
-from platform_assets.engine.feed.formats import Csv, Excel, Format, Json, Parquet, Xml
-from platform_assets.engine.readers import Reader, open_reader
+from platform_assets.engine.feed.formats import Csv, Format, Json, Xml
+from platform_assets.engine.readers import FORMATS, Reader, open_reader
 from platform_assets.engine.readers.encodings import FAR, likely_encodings
 from platform_assets.engine.readers.kinds import kind_of
 from platform_assets.engine.readers.packing.unpack import blocks_of, packing
 from platform_assets.errors import ConfigurationError, DeliveryRefused, DeliveryUnfinished
 
 _NAME: Final = re.compile(r"(?P<stem>.*?)(?P<kind>\.[a-z]+)(?P<packed>\.(gz|zst|zip))?", re.IGNORECASE)
-_FORMS: Final[dict[str, type[Format]]] = {
-    **dict.fromkeys((".csv", ".tsv", ".txt"), Csv),
-    **dict.fromkeys((".json", ".ndjson", ".jsonl"), Json),
-    **dict.fromkeys((".xlsx", ".xlsm", ".xlsb", ".xls", ".ods"), Excel),
-    ".xml": Xml,
-    ".parquet": Parquet,
-}
 _DIGITS: Final = re.compile(r"\d([-_.:T\d]*\d)?")
 _DATED: Final = re.compile(r"(?<!\d)(\d{4})[-_.]?(\d{2})[-_.]?(\d{2})(?!\d{3})")
 _DELIMITERS: Final = (",", ";", "\t", "|", "^", "\x01", "\x1f")
@@ -179,14 +172,14 @@ def _refuse_another_kind(file: _Opened) -> None:
 
 def _parts(file: Path) -> tuple[str, str, type[Format]]:
     found = _NAME.fullmatch(file.name)
-    while found is not None and found["kind"].lower() not in _FORMS and "." in file.name[len(found["stem"]) + 1 :]:
+    while found is not None and found["kind"].lower() not in FORMATS and "." in file.name[len(found["stem"]) + 1 :]:
         found = re.compile(rf"(?P<stem>{re.escape(found['stem'] + found['kind'])}.*?)(?P<kind>\.[a-z]+)(?P<packed>"
                            r"\.(gz|zst|zip))?", re.IGNORECASE).fullmatch(file.name)  # fmt: skip
-    if found is None or found["kind"].lower() not in _FORMS:
+    if found is None or found["kind"].lower() not in FORMATS:
         raise ConfigurationError(
-            f"file {file.name!r}", "has no name of a known format", f"Its name should end in {' '.join(_FORMS)}."
+            f"file {file.name!r}", "has no name of a known format", f"Its name should end in {' '.join(FORMATS)}."
         )
-    return found["stem"], file.name[len(found["stem"]) :], _FORMS[found["kind"].lower()]
+    return found["stem"], file.name[len(found["stem"]) :], FORMATS[found["kind"].lower()]
 
 
 def _alike(stem: str) -> str:

@@ -122,7 +122,7 @@ class Round:
         stand = [(receipt, receipt.stands_for if receipt.duplicate_of else None) for receipt in self._load.stand]
         replaced = self._standing.fill(sorted([*came, *stand], key=lambda each: each[0].delivery_id))
         for delivery in self._load.deliveries.values():
-            self._standing.look_no_more(delivery.offer)
+            self._standing.note_position(delivery.offer)
         by, self.reranked = self._standing.write(self._slots, replaced, self._revision)
         self.removed = set(by)
         self._tables.remove(sorted(by))
