@@ -15,8 +15,8 @@ from typing import IO, Any, Final
 
 import dagster as dg
 import duckdb
+from machine import PROJECT
 
-PROJECT: Final = Path(__file__).parents[1]
 BIN: Final = Path(sys.executable).parent
 # What a developer has exported must not steer a test; and compiled imports make every process faster.
 _NOT_OURS: Final = ("PLATFORM_", "DAGSTER_", "DBT_", "PYTHONDONTWRITEBYTECODE")

@@ -122,6 +122,11 @@ def babbles(handler: _Handler) -> None:
     handler.wfile.write(b"220 mail.example ESMTP\r\n")
 
 
+def mumbles(handler: _Handler) -> None:
+    """Answer with headers that make no sense."""
+    handler.wfile.write(b"HTTP/1.1 500 No\r\nno header\r\n Content-Length\r\n\r\nno")
+
+
 def served_by(certificate: Path) -> ssl.SSLContext:
     """What a server shows that has this certificate (and its key, in one file)."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -10,7 +10,8 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-PROJECT: Final = Path(__file__).parents[1]
+from machine import PROJECT
+
 PACKAGE: Final = PROJECT / "platform_assets"
 PAGE: Final = PROJECT / "docs" / "architecture.md"
 BEGIN: Final = "<!-- The map of rooms: `make map` draws it. -->"

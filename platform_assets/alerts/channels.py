@@ -1,7 +1,7 @@
 """Channels: where alerts go, by owner, and how each kind of channel is spoken to.
 
-Belongs here: reading channels from settings, the list of allowed hosts, the wording of a message. Does not: when a
-message is due (outbox.py), the network (wire.py). Errors name variable and host, never a URL: it is a secret.
+Belongs here: reading channels from settings, the list of allowed hosts, the text of a message. Elsewhere: when a
+message is due (outbox.py), the network (network.py). Errors name variable and host, never a URL: it is a secret.
 """
 
 import ipaddress
@@ -15,7 +15,7 @@ from email.policy import SMTP
 from typing import Any, Final, Literal, cast
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
-from platform_assets.alerts.wire import Endpoint, Reach, mail, request
+from platform_assets.alerts.network import Endpoint, Reach, request, send_mail
 from platform_assets.errors import ConfigurationError
 
 DEFAULT: Final = "PLATFORM_ALERT"
@@ -111,7 +111,7 @@ class Channel:
     def send(self, message: Message) -> None:
         """Tell it; raises Undelivered unless the other side has taken it."""
         if self.form == "mail":
-            mail(self.endpoint, _as_mail(message, self.sender, self.recipient))
+            send_mail(self.endpoint, _as_mail(message, self.sender, self.recipient))
             return
         body = json.dumps(_as_slack(message)) if self.form == "slack" else message.to_json()
         request(

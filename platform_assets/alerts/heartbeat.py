@@ -1,7 +1,7 @@
 """The heartbeat: what tells somebody else when the platform itself is dead.
 
-Belongs here: the file with the time of the last sign of life, and the ping of a service that misses it. Does not: what
-is wrong while the platform lives (incidents.py).
+Belongs here: the file with the time of the last sign of life, and the ping of a service that expects it. Elsewhere:
+what is wrong while the platform lives (incidents.py).
 """
 
 import threading
@@ -13,8 +13,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
+from platform_assets.alerts.network import Endpoint, Undelivered, request
 from platform_assets.alerts.outbox import Outbox, written
-from platform_assets.alerts.wire import Endpoint, Undelivered, request
 from platform_assets.errors import PlatformError, StorageError
 
 PING_EVERY: Final = timedelta(minutes=1)

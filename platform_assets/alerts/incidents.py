@@ -1,7 +1,7 @@
 """Alerts: one cause is one incident, opened and ended by what is wrong now, and told once to those who own it.
 
-Belongs here: Problem, incidents and when they open, end and are told again; the heartbeat. Does not: finding problems
-(orchestration), sending (outbox.py), where messages go (channels.py).
+Belongs here: Problem; when incidents open, end and come back. Elsewhere: finding problems (orchestration/watch),
+sending (outbox.py), where messages go (channels.py), the heartbeat (heartbeat.py).
 """
 
 import json
@@ -15,8 +15,8 @@ from typing import Final, Literal, get_args
 
 from platform_assets.alerts.channels import Kind, Message, Routes
 from platform_assets.alerts.heartbeat import Heart, Heartbeat
+from platform_assets.alerts.network import Undelivered
 from platform_assets.alerts.outbox import Delivered, Outbox, written
-from platform_assets.alerts.wire import Undelivered
 from platform_assets.errors import ConfigurationError
 
 Runbook = Literal[

@@ -1,7 +1,7 @@
 """The outbox: messages lie in alerts.sqlite, put there with what caused them, until their channel has taken them.
 
-Belongs here: that file and its tables, and sending with patience. Does not: when an incident opens or ends
-(incidents.py), how a channel is spoken to (channels.py). Only a channel's name is kept here, never where it leads.
+Belongs here: that file and its tables, and sending again after a failure. Elsewhere: when an incident opens or ends
+(incidents.py), the form of a message (channels.py). Only a channel's name is kept here, never where it leads.
 """
 
 import random
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from platform_assets.alerts.channels import Channel, Message, Routes
-from platform_assets.alerts.wire import Undelivered
+from platform_assets.alerts.network import Undelivered
 from platform_assets.errors import AlertsUnreadable, PlatformError, StorageError
 
 FIRST_WAIT: Final = timedelta(seconds=5)

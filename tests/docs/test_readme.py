@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from test_tutorial import PROJECT, blocks
+from machine import PROJECT
+from test_tutorial import blocks
 from typer.testing import CliRunner
 
 from platform_assets.cli import app

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from machine import PROJECT
 
-PROJECT: Final = Path(__file__).resolve().parents[2]
 _BLOCK: Final = re.compile(r'^```(?P<kind>\w+)(?: title="(?P<title>[^"]+)")?\n(?P<body>.*?)^```$', re.M | re.S)
 _BOX: Final = re.compile(r"[\s\u2500-\u257f]+")
 

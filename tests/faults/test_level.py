@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import dagster as dg
 import pytest
-from deployed import PROJECT
+from machine import PROJECT
 from tree import BUILT_S, Tree
 
 from platform_assets.orchestration.runs.automation import UNDER_WAY

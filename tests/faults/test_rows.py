@@ -16,9 +16,9 @@ FAULTS: Final[dict[int, tuple[str, str]]] = {
         "faults/test_kills: test_a_run_killed_at_any_point_is_made_good_by_the_next "
         "test_a_restatement_killed_at_any_point_is_the_old_or_the_new "
         "test_many_kills_at_a_point_lose_and_double_nothing; "
-        "unit/test_release: test_a_publish_killed_at_any_step_leaves_whole_releases; "
+        "unit/store/test_release: test_a_publish_killed_at_any_step_leaves_whole_releases; "
         "faults/test_discovery: test_a_tick_that_dies_before_its_cursor_is_kept_is_made_good_by_the_next; "
-        "unit/test_replay: test_a_replay_that_is_killed_goes_on_where_it_stopped",
+        "unit/load/test_replay: test_a_replay_that_is_killed_goes_on_where_it_stopped",
     ),
     2: (
         "killed at random",
@@ -50,7 +50,7 @@ FAULTS: Final[dict[int, tuple[str, str]]] = {
     ),
     8: (
         "an old warehouse restored",
-        "unit/test_replay: test_an_older_warehouse_gets_what_it_lacks_before_anything_new "
+        "unit/load/test_replay: test_an_older_warehouse_gets_what_it_lacks_before_anything_new "
         "test_a_lost_warehouse_comes_back_from_the_archive",
     ),
     9: (
@@ -86,7 +86,7 @@ FAULTS: Final[dict[int, tuple[str, str]]] = {
         "clock a day off, change of summer time",
         "faults/test_warehouse: test_a_clock_that_jumps_a_day_changes_no_order_and_no_outcome "
         "test_data_from_a_clock_that_was_a_day_ahead_is_late_when_it_is; "
-        "unit/test_ingest: test_data_is_due_by_the_shops_clock test_fresh_means_new_data_not_a_new_run "
+        "unit/load/test_ingest: test_data_is_due_by_the_shops_clock test_fresh_means_new_data_not_a_new_run "
         "test_a_clock_that_was_set_back_does_not_keep_files_waiting",
     ),
     18: (
@@ -100,12 +100,12 @@ FAULTS: Final[dict[int, tuple[str, str]]] = {
     ),
     20: (
         "links out of the landing folder",
-        "unit/test_ingest: test_links_pipes_and_folders_are_quarantined_unopened; "
+        "unit/load/test_ingest: test_links_pipes_and_folders_are_quarantined_unopened; "
         "faults/test_discovery: test_a_file_that_becomes_a_pipe_or_a_link_before_it_is_claimed_is_not_followed",
     ),
     21: (
         "pipes, devices, folders named like deliveries",
-        "unit/test_ingest: test_links_pipes_and_folders_are_quarantined_unopened; "
+        "unit/load/test_ingest: test_links_pipes_and_folders_are_quarantined_unopened; "
         "faults/test_discovery: test_a_device_is_quarantined_unopened "
         "test_a_file_that_becomes_a_device_before_it_is_claimed_is_not_read",
     ),
@@ -125,30 +125,30 @@ FAULTS: Final[dict[int, tuple[str, str]]] = {
     ),
     25: (
         "half-written, then finished",
-        "unit/test_ingest: test_a_half_written_delivery_waits_and_loads_once_whole_or_never "
+        "unit/load/test_ingest: test_a_half_written_delivery_waits_and_loads_once_whole_or_never "
         "test_a_file_that_does_not_settle_is_left_alone",
     ),
     26: (
         "cut off exactly at a line's end",
-        "unit/test_landing: test_a_delivery_with_another_count_is_quarantined_and_stays_so_in_a_replay "
+        "unit/sources/test_landing: test_a_delivery_with_another_count_is_quarantined_and_stays_so_in_a_replay "
         "test_a_file_waits_for_its_sidecar; "
-        "unit/test_volume: test_real_deliveries_raise_no_alarm_and_half_of_them_cut_in_half_do; "
+        "unit/anomalies/test_volume: test_real_deliveries_raise_no_alarm_and_half_of_them_cut_in_half_do; "
         "faults/test_warehouse: test_a_delivery_cut_off_at_a_line_end_holds_the_release_until_it_is_whole",
     ),
     27: ("truncated gzip", "faults/test_content: test_a_damaged_gzip_is_quarantined_before_any_row"),
     28: (
         "gzip with a flipped bit or a wrong checksum",
         "faults/test_content: test_a_damaged_gzip_is_quarantined_before_any_row; "
-        "unit/test_readers_containers: test_with_any_bit_flipped_it_is_never_read_as_something_else",
+        "unit/readers/test_readers_containers: test_with_any_bit_flipped_it_is_never_read_as_something_else",
     ),
     29: (
         "decompression bomb",
         "faults/test_content: test_a_decompression_bomb_is_refused_in_bounded_memory; "
-        "unit/test_readers_containers: test_a_bomb_of_many_members_is_one_too",
+        "unit/readers/test_readers_containers: test_a_bomb_of_many_members_is_one_too",
     ),
     30: ("a line without end", "faults/test_content: test_an_endless_line_is_refused_in_bounded_memory"),
-    31: ("empty file", "unit/test_ingest: test_a_delivery_without_rows_follows_the_declared_policy"),
-    32: ("header only", "unit/test_ingest: test_a_delivery_without_rows_follows_the_declared_policy"),
+    31: ("empty file", "unit/load/test_ingest: test_a_delivery_without_rows_follows_the_declared_policy"),
+    32: ("header only", "unit/load/test_ingest: test_a_delivery_without_rows_follows_the_declared_policy"),
     33: ("NUL bytes", "faults/test_content: test_only_the_broken_row_is_rejected"),
     34: (
         "byte-order marks, UTF-16, Latin-1",
@@ -156,12 +156,12 @@ FAULTS: Final[dict[int, tuple[str, str]]] = {
     ),
     35: (
         "headers in other order, renamed, twice",
-        "unit/test_contract: test_headers_match_by_name_whatever_their_order_and_case "
+        "unit/contract/test_contract: test_headers_match_by_name_whatever_their_order_and_case "
         "test_a_header_that_could_mean_two_things_is_refused_with_the_difference",
     ),
     36: (
         "missing and new columns",
-        "unit/test_ingest: test_an_unknown_column_fails_adds_or_is_rescued_as_declared "
+        "unit/load/test_ingest: test_an_unknown_column_fails_adds_or_is_rescued_as_declared "
         "test_a_missing_column_quarantines_with_the_difference",
     ),
     37: ("ragged rows", "faults/test_content: test_only_the_broken_row_is_rejected"),
@@ -171,7 +171,7 @@ FAULTS: Final[dict[int, tuple[str, str]]] = {
     41: ("dates of another form", "faults/test_content: test_only_the_broken_row_is_rejected"),
     42: (
         "local times that happen twice or never",
-        "unit/test_cast: test_local_times_are_instants_unless_they_happen_twice_or_never "
+        "unit/contract/test_cast: test_local_times_are_instants_unless_they_happen_twice_or_never "
         "test_the_hours_around_a_change_of_the_clocks",
     ),
     43: (
@@ -185,20 +185,20 @@ FAULTS: Final[dict[int, tuple[str, str]]] = {
     45: (
         "hostile file names",
         "faults/test_discovery: test_files_of_hostile_names_are_each_just_that_file; "
-        "unit/test_ingest: test_a_name_that_is_not_unicode_loads_once",
+        "unit/load/test_ingest: test_a_name_that_is_not_unicode_loads_once",
     ),
     46: (
         "SQL in names and values",
         "faults/test_content: test_sql_in_added_columns_and_in_values_is_text; "
-        "unit/test_ingest: test_sql_in_column_names_and_values_is_inert",
+        "unit/load/test_ingest: test_sql_in_column_names_and_values_is_inert",
     ),
     47: (
         "formulas in exports",
-        "unit/test_quarantine: test_an_export_runs_in_no_spreadsheet test_a_cell_that_begins_a_formula_is_inert",
+        "unit/store/test_quarantine: test_an_export_runs_in_no_spreadsheet test_a_cell_that_begins_a_formula_is_inert",
     ),
     48: (
         "HTML and Markdown in what pages show",
-        "unit/test_account: test_what_came_from_outside_is_inert test_a_line_end_does_not_end_the_cell",
+        "unit/orchestration/test_account: test_what_came_from_outside_is_inert test_a_line_end_does_not_end_the_cell",
     ),
     49: (
         "webhook down, failing, slow",
@@ -214,7 +214,7 @@ FAULTS: Final[dict[int, tuple[str, str]]] = {
         "faults/test_alert_faults: test_a_redirect_is_a_failure_and_not_followed "
         "test_a_name_that_leads_inside_is_not_contacted test_plain_http_never_leaves_this_machine "
         "test_certificates_must_be_trusted; "
-        "unit/test_alerts: test_a_channel_that_cannot_be_used_is_refused_at_the_start_without_its_url",
+        "unit/alerts/test_alerts: test_a_channel_that_cannot_be_used_is_refused_at_the_start_without_its_url",
     ),
     51: (
         "a canary secret in every setting",
@@ -226,107 +226,107 @@ FAULTS: Final[dict[int, tuple[str, str]]] = {
         "faults/test_content: test_redelivered_renamed_and_touched_bytes_bring_no_row; "
         "faults/test_kills: test_a_thousand_redeliveries_bring_no_row; "
         "faults/test_discovery: test_a_folder_that_is_taken_away_and_put_back_loads_nothing_twice; "
-        "unit/test_ingest: test_a_touched_file_is_a_duplicate_of_itself",
+        "unit/load/test_ingest: test_a_touched_file_is_a_duplicate_of_itself",
     ),
     54: (
         "same name, new content",
-        "unit/test_ingest: test_new_content_under_a_known_name_replaces_the_old_rows; "
+        "unit/load/test_ingest: test_new_content_under_a_known_name_replaces_the_old_rows; "
         "faults/test_kills: test_a_restatement_killed_at_any_point_is_the_old_or_the_new",
     ),
-    55: ("late file with an old time", "unit/test_ingest: test_a_late_file_with_an_old_mtime_loads"),
+    55: ("late file with an old time", "unit/load/test_ingest: test_a_late_file_with_an_old_mtime_loads"),
     56: (
         "one poisonous file among many",
-        "unit/test_ingest: test_one_poisonous_file_among_many_is_quarantined_alone "
+        "unit/load/test_ingest: test_one_poisonous_file_among_many_is_quarantined_alone "
         "test_rows_already_in_the_transaction_go_with_a_delivery_found_bad_late",
     ),
     57: ("numbers of other habits", "faults/test_content: test_only_the_broken_row_is_rejected"),
     58: (
         "preambles, footers, several tables",
-        "unit/test_readers_text: test_what_is_declared_of_a_file_holds; "
-        "unit/test_dialect: test_a_preamble_is_suspected_where_the_names_come_later; "
+        "unit/readers/test_readers_text: test_what_is_declared_of_a_file_holds; "
+        "unit/readers/test_dialect: test_a_preamble_is_suspected_where_the_names_come_later; "
         "faults/test_content: test_a_preamble_or_a_second_table_is_declared_or_named",
     ),
     59: (
         "workbooks that merge, hide, hang or crash",
-        "unit/test_readers_excel: test_rows_covered_by_a_merge_are_malformed "
+        "unit/readers/test_readers_excel: test_rows_covered_by_a_merge_are_malformed "
         "test_several_sheets_are_refused_unless_one_is_declared "
         "test_a_parser_that_hangs_bloats_or_crashes_is_stopped_and_the_delivery_refused "
         "test_a_workbook_that_hangs_its_parser_lets_others_load",
     ),
     60: (
         "restated files of a feed whose headers differ",
-        "unit/test_slots: test_restated_files_with_other_headers_load_each_once",
+        "unit/load/test_slots: test_restated_files_with_other_headers_load_each_once",
     ),
     61: (
         "log rotation",
-        "unit/test_slots: test_rotation_loses_no_row_whatever_the_names_sort_as "
+        "unit/load/test_slots: test_rotation_loses_no_row_whatever_the_names_sort_as "
         "test_rotation_into_packed_files_loses_no_row test_names_that_are_swapped_keep_their_rows_and_places",
     ),
     62: (
         "changes without an event, runs that came to nothing, storage lost",
         "faults/test_level: test_what_was_missed_cancelled_killed_broken_changed_or_lost_is_made_good "
         "test_whatever_happens_in_the_end_all_is_released_or_one_incident_says_why; "
-        "unit/test_automation: test_a_model_whose_code_changed_is_made_and_released_without_a_delivery "
+        "unit/runs/test_automation: test_a_model_whose_code_changed_is_made_and_released_without_a_delivery "
         "test_a_check_that_passes_at_last_lets_through_what_it_held "
         "test_what_a_person_cancelled_waits_for_a_person_or_for_new_data test_dagsters_storage_lost_costs_nothing",
     ),
     63: (
         "accepted data in no release",
-        "unit/test_problems: test_accepted_rows_that_a_cancelled_run_left_are_told_after_half_an_hour "
+        "unit/watch/test_problems: test_accepted_rows_that_a_cancelled_run_left_are_told_after_half_an_hour "
         "test_where_something_else_says_why_nothing_more_is_told",
     ),
     64: (
         "a run that built nothing; Re-execute of one that was cancelled",
-        "unit/test_problems: test_a_copy_that_builds_nothing_ends_no_incident; "
-        "unit/test_failures: test_a_run_that_was_to_make_a_failed_asset_and_made_nothing_mends_nothing; "
-        "unit/test_sensors: test_a_run_that_is_executed_again_does_what_the_one_before_had_left",
+        "unit/watch/test_problems: test_a_copy_that_builds_nothing_ends_no_incident; "
+        "unit/watch/test_failures: test_a_run_that_was_to_make_a_failed_asset_and_made_nothing_mends_nothing; "
+        "unit/orchestration/test_sensors: test_a_run_that_is_executed_again_does_what_the_one_before_had_left",
     ),
     65: (
         "a stray quarantined file beside a missing delivery",
-        "unit/test_problems: test_a_missing_delivery_is_told_unless_the_very_file_is_quarantined; "
-        "unit/test_promise: test_only_the_very_file_stands_for_a_missing_delivery",
+        "unit/watch/test_problems: test_a_missing_delivery_is_told_unless_the_very_file_is_quarantined; "
+        "unit/promises/test_promise: test_only_the_very_file_stands_for_a_missing_delivery",
     ),
     66: (
         "numbers in workbooks",
-        "unit/test_readers_excel: test_a_number_is_what_the_file_says_to_the_last_bit "
+        "unit/readers/test_readers_excel: test_a_number_is_what_the_file_says_to_the_last_bit "
         "test_a_number_beyond_doubles_stays_as_it_is_written",
     ),
     67: (
         "Parquet that ends or fills a process",
-        "unit/test_readers_parquet: test_whatever_the_parser_does_its_delivery_alone_is_quarantined "
+        "unit/readers/test_readers_parquet: test_whatever_the_parser_does_its_delivery_alone_is_quarantined "
         "test_a_panic_of_polars_quarantines_its_delivery_alone test_an_encrypted_file_is_refused_as_one "
         "test_rows_that_hardly_take_room_are_bounded",
     ),
     68: (
         "a record that lost a delimiter, a byte-order mark in the middle",
-        "unit/test_readers_text: test_with_a_delimiter_lost_or_too_many_every_row_that_loads_was_written_so "
+        "unit/readers/test_readers_text: test_with_a_delimiter_lost_or_too_many_every_row_that_loads_was_written_so "
         "test_csv_records_keep_their_fields_and_lines",
     ),
     69: (
         "a remedy that loads damaged rows",
-        "unit/test_remedies: test_a_remedy_that_is_followed_loads_what_was_delivered "
+        "unit/load/test_remedies: test_a_remedy_that_is_followed_loads_what_was_delivered "
         "test_what_does_not_help_is_not_told",
     ),
     76: (
         "a live run of another namespace or host",
-        "unit/test_process: test_a_run_in_another_namespace_is_unknown_and_left_alone "
+        "unit/runs/test_process: test_a_run_in_another_namespace_is_unknown_and_left_alone "
         "test_seen_from_another_namespace_our_run_is_left_alone",
     ),
     79: (
         "an altered copy in the archive",
-        "unit/test_slots: test_a_damaged_copy_is_not_restored_and_stops_no_other",
+        "unit/load/test_slots: test_a_damaged_copy_is_not_restored_and_stops_no_other",
     ),
     77: (
         "retyped feeds, times beyond the calendar, torn manifests",
-        "unit/test_retyped: test_columns_of_other_types_are_the_affair_of_their_feeds "
+        "unit/load/test_retyped: test_columns_of_other_types_are_the_affair_of_their_feeds "
         "test_a_column_of_another_type_is_made_anew_from_the_archive; "
-        "unit/test_landing: test_a_time_beyond_the_calendar_is_as_good_as_any "
+        "unit/sources/test_landing: test_a_time_beyond_the_calendar_is_as_good_as_any "
         "test_a_file_loads_whatever_has_stood_there_before; "
-        "unit/test_release: test_a_torn_manifest_stops_nobody test_a_link_that_leads_nowhere_is_no_release",
+        "unit/store/test_release: test_a_torn_manifest_stops_nobody test_a_link_that_leads_nowhere_is_no_release",
     ),
     80: (
         "two releases at once",
-        "unit/test_release: test_two_who_publish_do_not_disturb_each_other "
+        "unit/store/test_release: test_two_who_publish_do_not_disturb_each_other "
         "test_a_publish_killed_at_any_step_leaves_whole_releases",
     ),
 }

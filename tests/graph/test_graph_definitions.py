@@ -13,7 +13,7 @@ import dagster as dg
 import pytest
 import yaml
 from dagster._core.definitions.freshness import CronFreshnessPolicy
-from deployed import PROJECT
+from machine import PROJECT
 
 from platform_assets.definitions import build_definitions
 from platform_assets.engine.author.drift import compare

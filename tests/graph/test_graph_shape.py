@@ -12,9 +12,11 @@ from typing import Final
 import dagster_dbt
 import pytest
 import rooms
-from deployed import PROJECT, Deployed
+from deployed import Deployed
+from machine import PROJECT
 
 PACKAGE: Final = PROJECT / "platform_assets"
+UNIT: Final = PROJECT / "tests" / "unit"
 MODULES: Final = sorted(PACKAGE.rglob("*.py"))
 LONGEST: Final = 400
 LONGER_FOR_A_REASON: Final = {
@@ -88,6 +90,11 @@ def test_rooms_are_few_and_no_import_runs_back_up() -> None:
 @pytest.mark.parametrize("room", rooms.charters())
 def test_a_room_says_in_two_lines_what_belongs_there(room: str) -> None:
     assert (PACKAGE / room).is_file() or len(rooms.charters()[room].split("\n\n")) == 2
+
+
+def test_unit_tests_stand_in_the_rooms_of_what_they_test() -> None:
+    found = {test.parent.relative_to(UNIT).as_posix() for test in UNIT.rglob("test_*.py")}
+    assert found <= {Path(room).stem for room in rooms.charters()}
 
 
 def test_the_map_of_rooms_is_as_they_are_now() -> None:

@@ -8,7 +8,8 @@ from typing import Final
 
 import duckdb
 import pytest
-from deployed import BIN, PROJECT, Deployed, Finished
+from deployed import BIN, Deployed, Finished
+from machine import PROJECT
 
 pytestmark = pytest.mark.timeout(400)
 

@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from machine import PROJECT
 
 from benchmarks import latency
 from benchmarks.report import table, write
-
-PROJECT = Path(__file__).parents[2]
 
 
 @pytest.mark.slow

@@ -7,7 +7,8 @@ from xml.etree import ElementTree
 
 import dagster as dg
 import pytest
-from deployed import PROJECT, Deployed
+from deployed import Deployed
+from machine import PROJECT
 
 pytestmark = pytest.mark.timeout(400)
 

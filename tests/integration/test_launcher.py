@@ -22,8 +22,8 @@ from dagster._core.launcher.base import WorkerStatus
 from dagster._core.remote_representation.external import RemoteJob
 from dagster._core.workspace.context import BaseWorkspaceRequestContext, WorkspaceProcessContext
 from dagster._core.workspace.load_target import ModuleTarget
-from deployed import PROJECT, Deployed
-from machine import rounds
+from deployed import Deployed
+from machine import PROJECT, rounds
 
 from platform_assets.definitions import build_definitions
 from platform_assets.orchestration.runs.instance import prepare_dagster_home, reconcile

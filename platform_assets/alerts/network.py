@@ -1,13 +1,12 @@
-"""The network edge of alerts: one short exchange with a server that may be slow, dead, hostile or not the one we meant.
+"""Network: one HTTP request or one mail to a server that may be slow, dead, hostile or not the one that is meant.
 
-Belongs here: connecting to allowed addresses only, HTTP and SMTP within bounds of time. Does not: what is said to whom
-(channels.py). URLs and passwords are secrets: a failure is told in our own words, never in a library's or a server's.
+urllib3 and smtplib speak, over a connection to an address that was checked first, and that is cut off in time.
+Belongs here: which addresses are allowed, bounds of time and size, reasons. Elsewhere: what is sent (channels.py).
+URLs and passwords are secrets: a reason never repeats a text of a library or a server.
 """
 
-import base64
-import functools
-import http.client
 import ipaddress
+import logging
 import os
 import re
 import smtplib
@@ -18,10 +17,12 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from email.message import EmailMessage
-from email.utils import parsedate_to_datetime
 from typing import Final, Literal
+
+import urllib3
+from urllib3.connection import HTTPConnection, HTTPSConnection
 
 Reach = Literal["public", "loopback", "any"]
 
@@ -37,6 +38,8 @@ _SLACK_SAYS: Final = re.compile(
     "|team|text)|posting_to_general_channel_denied|team_disabled|user_not_found"
 )
 _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
+# urllib3 logs the whole URL with an answer whose headers make no sense; ours are secrets.
+logging.getLogger("urllib3.connection").addFilter(lambda _: False)
 
 
 @dataclass(frozen=True)
@@ -78,23 +81,21 @@ def request(
     endpoint: Endpoint, method: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
 ) -> None:
     """One HTTP request. Raises Undelivered unless the answer is 2xx; a redirect is an answer, and not followed."""
-    usual = 443 if endpoint.encrypted else 80
-    host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
-    sent = {"Host": host if endpoint.port == usual else f"{host}:{endpoint.port}", "Connection": "close"}
-    sent |= {"User-Agent": "platform-assets", **(headers or {})}
+    sent = urllib3.make_headers(keep_alive=False, user_agent="platform-assets") | dict(headers or {})
     if endpoint.user is not None:
-        secret = base64.b64encode(f"{endpoint.user}:{endpoint.password}".encode()).decode()
-        sent["Authorization"] = f"Basic {secret}"
-    with _exchange(endpoint) as connected, closing(http.client.HTTPConnection(endpoint.host, endpoint.port)) as talk:
-        talk.sock = connected
-        talk.request(method, endpoint.target, body, sent)
+        sent |= urllib3.make_headers(basic_auth=f"{endpoint.user}:{endpoint.password}")
+    client = HTTPSConnection if endpoint.encrypted else HTTPConnection
+    with _exchange(endpoint) as connected, closing(client(endpoint.host, endpoint.port, timeout=WAIT_S)) as talk:
+        # The way of urllib3's own SOCKS client: no second answer of DNS counts.
+        talk._new_conn = lambda: connected  # type: ignore[method-assign]
+        talk.request(method, endpoint.target, body, sent, preload_content=False, decode_content=False)
         answer = talk.getresponse()
         said = answer.read(_ANSWER_BYTES).decode("ascii", "replace").strip()
     if not 200 <= answer.status < 300:
         _refused(answer.status, said, answer.headers.get("Retry-After"))
 
 
-def mail(endpoint: Endpoint, message: EmailMessage) -> None:
+def send_mail(endpoint: Endpoint, message: EmailMessage) -> None:
     """Hand one mail to an SMTP server, by STARTTLS where it is offered. Raises Undelivered unless it took it."""
     with _exchange(endpoint) as connected:
         safe = endpoint.encrypted or ipaddress.ip_address(connected.getpeername()[0]).is_loopback
@@ -102,7 +103,7 @@ def mail(endpoint: Endpoint, message: EmailMessage) -> None:
             with closing(_Smtp(endpoint, connected)) as talk:
                 talk.ehlo_or_helo_if_needed()
                 if not endpoint.encrypted and talk.has_extn("starttls"):
-                    talk.starttls(context=_tls())
+                    talk.starttls(context=ssl.create_default_context())
                     safe = True
                 if endpoint.user is not None:
                     if not safe:
@@ -125,17 +126,15 @@ class _Smtp(smtplib.SMTP):
     """smtplib's client over a connection that is there already."""
 
     def __init__(self, endpoint: Endpoint, connected: socket.socket) -> None:
+        self._endpoint = endpoint
         self._connected = connected
         # A name of our own, as smtplib would ask DNS for it, for as long as DNS likes.
         super().__init__(endpoint.host, endpoint.port, local_hostname=socket.gethostname(), timeout=WAIT_S)
 
     def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:  # noqa: ARG002 - smtplib's
-        return self._connected
-
-
-@functools.cache
-def _tls() -> ssl.SSLContext:
-    return ssl.create_default_context()
+        if not self._endpoint.encrypted:
+            return self._connected
+        return ssl.create_default_context().wrap_socket(self._connected, server_hostname=host)
 
 
 @contextmanager
@@ -154,8 +153,6 @@ def _exchange(endpoint: Endpoint) -> Iterator[socket.socket]:
     watch.daemon = True
     watch.start()
     try:
-        if endpoint.encrypted:
-            connected = _tls().wrap_socket(connected, server_hostname=endpoint.host)
         yield connected
     except Undelivered:
         raise
@@ -224,15 +221,12 @@ def _refused(status: int, said: str, retry_after: str | None) -> None:
 
 
 def _asked_for(retry_after: str | None) -> timedelta | None:
-    """The time that a Retry-After header asks for: seconds, or a date."""
+    """The time that a Retry-After header asks for: seconds, or a date; a day at most."""
     if retry_after is None:
         return None
     try:
-        if retry_after.strip().isascii() and retry_after.strip().isdigit():
-            return timedelta(seconds=min(int(retry_after), 86_400))
-        at = parsedate_to_datetime(retry_after)
-        return (at if at.tzinfo else at.replace(tzinfo=UTC)) - datetime.now(tz=UTC)
-    except (ValueError, OverflowError):
+        return timedelta(seconds=urllib3.Retry(retry_after_max=86_400).parse_retry_after(retry_after))
+    except (urllib3.exceptions.InvalidHeader, ValueError, OverflowError):
         return None
 
 
@@ -246,7 +240,7 @@ def _in_our_words(error: Exception) -> str:
             return f"its certificate is not trusted: {error.verify_message}"
         case ssl.SSLError():
             return "TLS failed"
-        case ConnectionError() | smtplib.SMTPServerDisconnected() | http.client.IncompleteRead():
+        case ConnectionError() | smtplib.SMTPServerDisconnected() | urllib3.exceptions.ProtocolError():
             return "the connection was lost"
         case OSError(errno=int(number)):
             return os.strerror(number)

@@ -16,7 +16,7 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from machine import RETAIL
+from machine import PROJECT, RETAIL
 
 from platform_assets.engine.author.draft import draft, field_line
 from platform_assets.engine.author.infer import Profile, names_for, profile_of
@@ -28,7 +28,6 @@ from platform_assets.engine.feed.formats import Csv
 from platform_assets.engine.store.receipts import Receipt
 from platform_assets.errors import ConfigurationError, DeliveryRefused
 
-PROJECT: Final = Path(__file__).parents[2]
 FEEDS: Final = PROJECT / "platform_assets" / "feeds"
 BY_DAY: Final = RETAIL / "by-day"
 
@@ -306,8 +305,8 @@ def test_a_feed_is_added_behind_what_its_module_has(tmp_path: Path) -> None:
     second = propose(tmp_path / "b.csv", landing=tmp_path, name="shelf", origin="retail")
     both = draft(second, after)
     well_formed(both)
-    assert "from platform_assets.engine.feed.formats import Csv\n" in both
-    assert both.replace("from platform_assets.engine.feed.formats import Csv\n", "").startswith(after)
+    assert "from platform_assets import Cadence, Contract, Csv, Feed" in both
+    assert both.replace(" Csv,", "", 1).startswith(after)
 
 
 @pytest.mark.parametrize(
@@ -330,7 +329,7 @@ def test_imports_find_their_place_in_any_module(tmp_path: Path) -> None:
     for module in (
         '"""Shop."""\n',
         '"""Shop."""\n\nfrom datetime import timedelta\n\nDAY = timedelta(1)\n',
-        '"""Shop."""\n\nfrom platform_assets.engine.feed.feed import hours\n\nDAY = hours(24)\n',
+        '"""Shop."""\n\nfrom platform_assets import hours\n\nDAY = hours(24)\n',
         '"""Shop."""\n\nimport json\n\nDAY = json.dumps(1)\n',
     ):
         well_formed(draft(proposed, module))

@@ -13,7 +13,7 @@ import dagster as dg
 import pytest
 from dagster._core.events import EngineEventData
 from dagster._daemon.types import DaemonHeartbeat
-from deployed import PROJECT
+from machine import PROJECT
 
 from platform_assets.orchestration.runs.instance import reconcile
 from platform_assets.orchestration.runs.keys import WRITER_POOL

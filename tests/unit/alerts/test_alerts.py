@@ -10,13 +10,14 @@ from typing import Any, cast
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from machine import PROJECT
 from receivers import PROBLEM, SOON, START, Desk, Webhook, about, here, post_office, webhook
 
 from platform_assets.alerts.channels import Message, Routes, spoken, variable_of
 from platform_assets.alerts.incidents import KEPT, REMIND_AFTER, RUNBOOKS, Problem
 from platform_assets.errors import ConfigurationError
 
-RUNBOOK_PAGES = Path(__file__).parents[2] / "docs" / "runbooks"
+RUNBOOK_PAGES = PROJECT / "docs" / "runbooks"
 OPENED = f"opened {PROBLEM.key}"
 FLAPPING = f"flapping {PROBLEM.key}"
 RECOVERED = f"recovered {PROBLEM.key}"
