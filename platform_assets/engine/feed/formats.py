@@ -106,6 +106,8 @@ class Excel:
     """A workbook: .xlsx, .xlsm, .xlsb, .xls, .ods. sheet: its name; the only one where None.
 
     range: the cells that hold header and records, such as "A3:F" (the used ones where None).
+    The rows of binary workbooks (.xls, .xlsb) are counted by their parser alone; merged cells in them are empty but for
+    the first, and in .xlsb so is a formula that gives an error. Prefer .xlsx.
     """
 
     sheet: str | None = None

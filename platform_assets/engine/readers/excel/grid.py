@@ -1,7 +1,6 @@
-"""What every look at a sheet shares: windows of cells and their names, what was seen, packed parts in pieces.
+"""What every second look at a sheet shares: windows of cells and their names, what was found, packed parts in pieces.
 
-Belongs here: what .xlsx, .xlsb, .xls and .ods have in common. Does not: any one of them (sheets.py says which is
-where).
+Belongs here: what .xlsx and .ods have in common. Elsewhere: each of them (sheetml.py, opendocument.py).
 """
 
 import re
@@ -42,8 +41,9 @@ class Window:
 
 
 @dataclass
-class Look:
-    """What was seen of a sheet. rows: how many show something. merged: windows of cells that are one.
+class SecondLook:
+    """What a sheet's own bytes show, without the parser. rows: how many show something. merged: windows of
+    cells that are one.
 
     broken: by row, what is wrong with a cell of it whose value is not in the file: a formula never computed.
     exact: by row and column, numbers as they are written that say more than a double can.

@@ -14,7 +14,7 @@ from xml.sax.saxutils import escape, unescape
 from platform_assets.engine.readers.excel.grid import (
     LAST,
     SAVE_ANEW,
-    Look,
+    SecondLook,
     Window,
     beyond_double,
     cell_name,
@@ -46,10 +46,10 @@ _ODD: Final = re.compile(
 _LONGEST_MARK: Final = 256
 
 
-def xlsx_look(archive: zipfile.ZipFile, part: str, strings: str | None, window: Window) -> Look:
+def look_at_xlsx(archive: zipfile.ZipFile, part: str, strings: str | None, window: Window) -> SecondLook:
     """What is seen of the sheet in `part`. strings: the part with the texts that its cells refer to."""
     blank = _blank_strings(archive, strings) if strings else frozenset()
-    seen = Look()
+    seen = SecondLook()
     number, buffer, inside = 0, b"", True
     for chunk in _plain(archive, part):
         buffer += chunk
@@ -67,7 +67,7 @@ def xlsx_look(archive: zipfile.ZipFile, part: str, strings: str | None, window: 
     return seen
 
 
-def _row(seen: Look, row: bytes, before: int, window: Window, blank: frozenset[int]) -> int:
+def _row(seen: SecondLook, row: bytes, before: int, window: Window, blank: frozenset[int]) -> int:
     """Note what a row shows; its number."""
     given = _NUMBER.match(row)
     number = int(given[1]) if given else before + 1
