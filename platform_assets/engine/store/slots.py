@@ -12,7 +12,7 @@ import duckdb
 import polars as pl
 
 from platform_assets.engine.archive.position import Position
-from platform_assets.engine.store.warehouse import execute_over
+from platform_assets.engine.store.sql import execute_over
 
 _SCHEMA: Final = {
     "slot": pl.String,
