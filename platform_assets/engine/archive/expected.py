@@ -1,4 +1,4 @@
-"""What the producer says that a delivery is, such as its number of records, and checking a delivery by it.
+"""What the producer announces that a delivery is, such as its number of records, and checking a delivery by it.
 
 Belongs here: the announcement, as receipts and journal keep it. Elsewhere: reading one (sources/sidecar.py).
 """

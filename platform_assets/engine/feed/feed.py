@@ -1,6 +1,6 @@
 """What a feed's author writes: where it comes from, what it promises, how often, who owns it.
 
-Belongs here: declarations and their checks. Does not: anything that reads a file or the warehouse.
+Belongs here: declarations and their checks. Nothing here reads a file or the warehouse.
 """
 
 import importlib
@@ -322,11 +322,11 @@ class Feed:
             )
 
     def version(self) -> str:
-        """Changes whenever the same delivery might be judged differently."""
+        """Changes whenever the same delivery might come to another result."""
         policies = (self.on_restatement, self.on_drift, self.on_duplicate, self.on_empty, self.key, self.on_known_key)
         quarantining = self.tolerate if self.tolerate.beyond == "quarantine" else None
-        judged_by = (version_of(self.contract), self.source.format, *policies, quarantining, self.most_columns)
-        return digest(judged_by)
+        decided_by = (version_of(self.contract), self.source.format, *policies, quarantining, self.most_columns)
+        return digest(decided_by)
 
     @property
     def dated(self) -> bool:

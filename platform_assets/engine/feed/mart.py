@@ -1,6 +1,6 @@
 """Marts, as their authors declare them: a contract that the released table is held to.
 
-Belongs here: the declaration. Does not: the check of a built mart (store/marts.py), how dbt builds it.
+Belongs here: the declaration. Elsewhere: the check of a built mart (store/marts.py), how dbt builds it.
 """
 
 from dataclasses import dataclass

@@ -1,6 +1,6 @@
 """Readers: a delivery's archived bytes as records in bounded parts, by format.
 
-Belongs here: choosing the reader; what every reader offers. Does not: contracts, or what becomes of a record.
+Belongs here: choosing the reader; what every reader offers. Other rooms: what becomes of a record (load).
 """
 
 import contextlib

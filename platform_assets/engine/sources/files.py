@@ -24,7 +24,8 @@ class FileSource(Source[FileArrival]):
         self._landing = landing
 
     def pending(self, positions: Mapping[str, Position]) -> Sequence[FileArrival]:
-        """The files that are not known in just this state, by slot. Those that must not be opened say why."""
+        """The files that are not known in just this state, by slot. Of those that must not be opened,
+        `refused` is the reason."""
         found, _ = list_files(self._landing, {self._feed: self._files}, {self._feed: positions})
         return found[self._feed]
 

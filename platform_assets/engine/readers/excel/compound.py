@@ -29,7 +29,7 @@ def check(copy: Path) -> None:
     content = copy.read_bytes()
     try:
         whole = len(content) >= _length(content)
-    except struct.error:  # there is not even what says how long it is
+    except struct.error:  # there is not even the table of sectors
         whole = False
     if not whole:
         raise DeliveryUnfinished("the workbook ends before its content does")

@@ -1,6 +1,6 @@
 """The look at a sheet of an OpenDocument spreadsheet (.ods): its rows as an XML parser passes them.
 
-Belongs here: repeated rows and cells, spans, notes, and what fastexcel does not give of a cell. Does not: other
+Belongs here: repeated rows and cells, spans, notes, and what fastexcel does not give of a cell. Elsewhere: other
 formats.
 """
 

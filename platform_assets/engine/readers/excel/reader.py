@@ -1,6 +1,6 @@
 """Excel and OpenDocument workbooks: one sheet, its first filled row the header, each further one a record.
 
-Belongs here: what becomes of a sheet's rows. Does not: parsing (workbook.py, in a process of its own), or the second
+Belongs here: what becomes of a sheet's rows. Elsewhere: parsing (workbook.py, in a process of its own), the second
 look at the bytes (sheets.py). Text stays text, a number is the shortest text that means it, a date is a date; a
 formula is its last value. Macros never run; a hidden row is a row; a row that shows nothing is no record.
 """
@@ -79,7 +79,7 @@ class ExcelReader:
 
     def batches(self, columns: Mapping[str, str]) -> Iterator[Batch]:
         """See `Reader`. A column that holds both dates and text comes in a batch for the rows with the one and a batch
-        for those with the other, so that each cell is judged as what it is."""
+        for those with the other, so that each cell is validated as what it is."""
         wanted = {name: self._columns[header][1] for name, header in columns.items()}
         unseen = dict(self._look.broken)
         with self._stream() as stream:

@@ -1,6 +1,6 @@
 """Zip: several files of one format as one delivery, in the order of the archive.
 
-Belongs here: which members are read, and their rows one after another. Does not: what is in a member (its own reader).
+Belongs here: which members are read, and their rows one after another. Elsewhere: what is in a member (its own reader).
 Members are unpacked into plain copies; nothing is ever written under a member's name.
 """
 
