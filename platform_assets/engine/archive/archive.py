@@ -14,7 +14,7 @@ from pathlib import Path
 
 from platform_assets.engine.archive.journal import Journal
 from platform_assets.engine.durable import failpoint
-from platform_assets.engine.durable.disk import sync_all
+from platform_assets.engine.durable.files import sync_all
 from platform_assets.errors import StorageError
 
 

@@ -23,7 +23,7 @@ _REASON: Final = pl.Struct({"column": pl.String, "rule": pl.String, "value": pl.
 
 
 @dataclass(frozen=True)
-class Validated:
+class SplitRows:
     """What became of a frame's rows.
 
     accepted: the rows that keep the contract, typed, with every further column of the frame.
@@ -45,7 +45,7 @@ class _Broken:
     rows: pl.Series
 
 
-def validate(frame: pl.DataFrame, contract: type[Contract], arrived: Mapping[int, date] | None = None) -> Validated:
+def validate(frame: pl.DataFrame, contract: type[Contract], arrived: Mapping[int, date] | None = None) -> SplitRows:
     """Split `frame` (one column per contract column, as it arrived, and any others) by `contract`.
 
     arrived: the day each delivery arrived, by the frame's column _delivery_id. It is looked at only for a value that
@@ -74,9 +74,9 @@ def validate(frame: pl.DataFrame, contract: type[Contract], arrived: Mapping[int
                 broken.append(_Broken(found.column, found.rule, rows))
     accepted = typed.with_columns(frame.select(name for name in frame.columns if name not in casts))
     if not broken:
-        return Validated(accepted, frame.clear(), pl.Series("reasons", [], pl.List(_REASON)))
+        return SplitRows(accepted, frame.clear(), pl.Series("reasons", [], pl.List(_REASON)))
     rejected = _any([one.rows for one in broken])
-    return Validated(accepted.filter(~rejected), frame.filter(rejected), _reasons(broken, frame, contract))
+    return SplitRows(accepted.filter(~rejected), frame.filter(rejected), _reasons(broken, frame, contract))
 
 
 def _any(masks: list[pl.Series]) -> pl.Series:

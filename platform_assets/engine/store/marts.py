@@ -89,10 +89,10 @@ def _check(mart: Mart, connection: duckdb.DuckDBPyConnection) -> MartReport:
             header = match_header(mart.contract, [name for name in frame.columns if name not in LINEAGE])
             if header.unknown:
                 return MartReport(rows, broken, f"columns without a promise: {listed(header.unknown)}", ())
-            validated = validate(frame.select(c.name for c in columns_of(mart.contract)), mart.contract)
+            split = validate(frame.select(c.name for c in columns_of(mart.contract)), mart.contract)
             rows += frame.height
-            broken += validated.rejected.height
-            for reasons in validated.reasons.head(_SAMPLES - len(samples)).to_list():
+            broken += split.rejected.height
+            for reasons in split.reasons.head(_SAMPLES - len(samples)).to_list():
                 samples.extend(reasons)
     except DeliveryRefused as error:
         return MartReport(rows, broken, error.what, ())

@@ -1,7 +1,7 @@
-"""Slots: what stands in each place that a delivery fills, and the position in which its source was last read.
+"""Slots: which delivery fills each, and the position in which its source was last read.
 
 Belongs here: the table with one row per slot, and finding in it. Elsewhere: what a delivery does to its slot
-(load/delivery.py), what a position means (sources). Positions only save work; what is new is decided by content.
+(load/slot_changes.py), what a position means (sources). Positions only save work; what is new is decided by content.
 """
 
 from collections.abc import Iterable, Sequence
@@ -17,7 +17,7 @@ from platform_assets.engine.store.sql import execute_over
 _SCHEMA: Final = {
     "slot": pl.String,
     "place": pl.Int64,
-    "stands_for": pl.Int64,
+    "filled_by": pl.Int64,
     "delivery_id": pl.Int64,
     "fingerprint": pl.String,
     "generation": pl.Int64,
@@ -32,7 +32,7 @@ _FEW: Final = 20
 class Slot:
     """One slot of a feed.
 
-    stands_for: the delivery whose rows are in raw because of this slot; None where it brought nothing that counts, or
+    filled_by: the delivery whose rows are in raw because of this slot; None where it brought nothing that counts, or
         only a copy of what stood elsewhere. place: its place in the order of keys, as the id of the delivery that took
         it; a correction keeps it, a renamed file takes it along.
     delivery_id, fingerprint: the last delivery, and what it brought. generation: how many deliveries there were.
@@ -41,7 +41,7 @@ class Slot:
 
     slot: str
     place: int | None = None
-    stands_for: int | None = None
+    filled_by: int | None = None
     delivery_id: int | None = None
     fingerprint: str | None = None
     generation: int = 0
@@ -63,15 +63,15 @@ class Slots:
         return {name: Slot(name) for name in wanted} | {slot.slot: slot for slot in rows}
 
     def holding(self, deliveries: Iterable[int]) -> list[Slot]:
-        """Those that stand for any of these deliveries."""
-        return self._over(list(deliveries), pl.Int64, "s.stands_for IN (SELECT value FROM arrived)")
+        """Those that any of these deliveries fills."""
+        return self._over(list(deliveries), pl.Int64, "s.filled_by IN (SELECT value FROM arrived)")
 
     def brought(self, fingerprints: Iterable[str]) -> list[Slot]:
         """Those whose last delivery brought any of these contents, by name; of many copies of one content, only some,
-        and first what stands for it."""
+        and first what it fills."""
         few = (
             f"s.fingerprint IN (SELECT value FROM arrived) QUALIFY {_FEW} >= "
-            "row_number() OVER (PARTITION BY s.fingerprint ORDER BY s.stands_for IS NULL, s.slot)"
+            "row_number() OVER (PARTITION BY s.fingerprint ORDER BY s.filled_by IS NULL, s.slot)"
         )
         return self._over(list(fingerprints), pl.String, few)
 
@@ -89,12 +89,12 @@ class Slots:
         return found
 
     def write(self, slots: Sequence[Slot], changed: int) -> None:
-        """Note what stands in these slots now; `changed`: the revision under which."""
+        """Note what fills these slots now; `changed`: the revision under which."""
         if not slots:
             return
         rows = pl.DataFrame(
             [
-                (s.slot, s.place, s.stands_for, s.delivery_id, s.fingerprint, s.generation, s.position, s.traits)
+                (s.slot, s.place, s.filled_by, s.delivery_id, s.fingerprint, s.generation, s.position, s.traits)
                 for s in slots
             ],
             schema=_SCHEMA,
@@ -126,10 +126,10 @@ class Slots:
 
 
 def ranks(slots: Iterable[Slot]) -> dict[int, int]:
-    """Delivery -> its place in the order: that of the first of the slots that stand for it, as if the others had come
-    later with what was there already."""
+    """Delivery -> its place in the order: that of the first of the slots that it fills, as if the others had come later
+    with what was there already."""
     found: dict[int, int] = {}
     for slot in slots:
-        if slot.stands_for is not None and slot.place is not None:
-            found[slot.stands_for] = min(found.get(slot.stands_for, slot.place), slot.place)
+        if slot.filled_by is not None and slot.place is not None:
+            found[slot.filled_by] = min(found.get(slot.filled_by, slot.place), slot.place)
     return found

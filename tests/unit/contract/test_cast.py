@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from machine import examples
 
 from platform_assets.engine.contract.model import ISO, Contract, Field, Since, columns_of
 from platform_assets.engine.contract.validate import validate
@@ -35,8 +36,8 @@ def cast(column: str, *texts: str) -> list[Any]:
         {c.name: list(texts) if c.name == column else None for c in columns_of(Strict)},
         schema={c.name: pl.String for c in columns_of(Strict)},
     ).with_row_index("_line")
-    validated = validate(frame, Strict)
-    kept = dict(zip(validated.accepted["_line"], validated.accepted[column], strict=True))
+    split = validate(frame, Strict)
+    kept = dict(zip(split.accepted["_line"], split.accepted[column], strict=True))
     return [kept.get(line, "rejected") for line in range(len(texts))]
 
 
@@ -118,10 +119,10 @@ def become(
     """What values of column `a` are accepted as; for a rejected one the rules it breaks."""
     values = delivered if isinstance(delivered, pl.Series) else pl.Series(delivered, dtype=pl.String)
     frame = pl.DataFrame({"a": values, "_delivery_id": 1}).with_row_index("_line")
-    validated = validate(frame, contract, arrived)
-    outcome = dict(zip(validated.accepted["_line"], validated.accepted["a"], strict=True))
-    reasons = [", ".join(reason["rule"] for reason in row) for row in validated.reasons.to_list()]
-    outcome |= dict(zip(validated.rejected["_line"], reasons, strict=True))
+    split = validate(frame, contract, arrived)
+    outcome = dict(zip(split.accepted["_line"], split.accepted["a"], strict=True))
+    reasons = [", ".join(reason["rule"] for reason in row) for row in split.reasons.to_list()]
+    outcome |= dict(zip(split.rejected["_line"], reasons, strict=True))
     return [outcome[line] for line in range(frame.height)]
 
 
@@ -199,7 +200,7 @@ def test_a_float_is_taken_for_the_one_number_it_can_stand_for(
     assert become(declared(kind, **options), pl.Series(arrived, dtype=pl.Float64)) == accepted
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(st.lists(st.decimals(min_value=-(10**10), max_value=10**10, places=4), min_size=1))
 def test_a_decimal_that_went_through_a_workbook_is_the_same_decimal(numbers: list[Decimal]) -> None:
     floats = pl.Series([float(number) for number in numbers])
@@ -268,9 +269,9 @@ def test_where_formats_disagree_the_one_in_force_on_arrival_decides(
 
 def test_deliveries_of_one_frame_are_read_by_their_own_day() -> None:
     frame = pl.DataFrame({"a": ["01/02/2021"] * 3, "_delivery_id": [1, 2, 3]})
-    validated = validate(frame, TURNED, {1: date(2021, 1, 1), 2: date(2022, 1, 1)})
-    assert validated.accepted["a"].to_list() == [date(2021, 2, 1), date(2021, 1, 2)]
-    assert validated.rejected["_delivery_id"].to_list() == [3]
+    split = validate(frame, TURNED, {1: date(2021, 1, 1), 2: date(2022, 1, 1)})
+    assert split.accepted["a"].to_list() == [date(2021, 2, 1), date(2021, 1, 2)]
+    assert split.rejected["_delivery_id"].to_list() == [3]
 
 
 def test_formats_without_a_day_never_decide() -> None:
@@ -382,7 +383,7 @@ def moments(text: str, pattern: str, build: Any) -> list[Any]:
         return []
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(st.data())
 @pytest.mark.parametrize(
     ("kind", "options", "pattern", "reading"),
@@ -409,7 +410,7 @@ ZONES = [
 ]  # fmt: skip
 
 
-@settings(max_examples=80)
+@settings(max_examples=examples(80))
 @given(
     st.sampled_from(ZONES),
     st.datetimes(datetime(1990, 1, 1), datetime(2025, 12, 31)),  # noqa: DTZ001 - local times are what is tried
@@ -450,7 +451,7 @@ def read_in(zone: str, local: list[datetime]) -> list[Any]:
     return ["rejected" if isinstance(outcome, str) else outcome for outcome in outcomes]
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(st.lists(st.sampled_from([
     "2026-06-01T12:00:00Z", "2026-06-01T12:00:00", "2026-06-01T12:00:00.5Z", "2026-06-01T14:00:00+02:00",
     "2026-06-01T12:00:00.25", "2026-6-1T12:00:00", "2026-06-01 12:00:00", "2026-06-01T12:00:00z", "Z", "", None,

@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from machine import examples
 from pandera.config import ValidationDepth, config_context
 
 from platform_assets.engine.contract.cast import cast
@@ -45,9 +46,9 @@ class Ruled(Contract):
 
 def test_every_broken_rule_of_a_row_is_told_with_its_value_and_pii_masked() -> None:
     frame = pl.DataFrame({"code": ["x"], "low": ["99"], "high": ["5"], "share": ["-1"]})
-    validated = validate(frame, Ruled)
-    (reasons,) = validated.reasons.to_list()
-    assert validated.rejected.rows() == frame.rows()
+    split = validate(frame, Ruled)
+    (reasons,) = split.reasons.to_list()
+    assert split.rejected.rows() == frame.rows()
     assert {(reason["column"], reason["rule"], reason["value"]) for reason in reasons if reason["column"]} == {
         ("code", "str_matches('^[A-Z]{2}$')", "***"),
         ("low", "less_than_or_equal_to(9)", "99"),
@@ -58,8 +59,8 @@ def test_every_broken_rule_of_a_row_is_told_with_its_value_and_pii_masked() -> N
 
 
 def test_a_value_that_cannot_be_cast_is_told_once_as_it_arrived() -> None:
-    validated = validate(pl.DataFrame({"code": ["AB"], "low": ["٤"], "high": [None], "share": [None]}), Ruled)
-    assert validated.reasons.to_list() == [[{"column": "low", "rule": "integer", "value": "٤"}]]
+    split = validate(pl.DataFrame({"code": ["AB"], "low": ["٤"], "high": [None], "share": [None]}), Ruled)
+    assert split.reasons.to_list() == [[{"column": "low", "rule": "integer", "value": "٤"}]]
 
 
 def test_a_missing_value_breaks_a_column_that_is_not_nullable() -> None:
@@ -120,11 +121,11 @@ def test_a_rule_that_fails_to_run_is_an_error_of_the_contract_without_the_data()
 
 def test_a_frame_without_rows_is_judged_to_be_empty() -> None:
     nothing = pl.DataFrame(schema={**dict.fromkeys(["code", "low", "high", "share"], pl.String), "_line": pl.Int64})
-    validated = validate(nothing, Ruled)
-    assert dict(validated.accepted.schema) == {
+    split = validate(nothing, Ruled)
+    assert dict(split.accepted.schema) == {
         "code": pl.String, "low": pl.Int64, "high": pl.Int64, "share": pl.Float64, "_line": pl.Int64,
     }  # fmt: skip
-    assert (validated.accepted.height, validated.rejected.height, len(validated.reasons)) == (0, 0, 0)
+    assert (split.accepted.height, split.rejected.height, len(split.reasons)) == (0, 0, 0)
 
 
 def test_values_that_no_text_stands_for_are_shown_all_the_same() -> None:
@@ -134,8 +135,8 @@ def test_values_that_no_text_stands_for_are_shown_all_the_same() -> None:
         list: str = Field()
         bytes: str = Field()
 
-    validated = validate(pl.DataFrame({"list": [[1, 2]], "bytes": [b"\xff"]}), Plain)
-    assert [reason["value"] for reason in validated.reasons[0]] == ["[1,2]", "ff"]
+    split = validate(pl.DataFrame({"list": [[1, 2]], "bytes": [b"\xff"]}), Plain)
+    assert [reason["value"] for reason in split.reasons[0]] == ["[1,2]", "ff"]
 
 
 # What Pandera's own `validate` says of the frame that the caster made is the reference, for contracts of any rules.
@@ -221,13 +222,11 @@ Reasons = dict[int, set[tuple[str | None, str]]]
 
 
 def told(frame: pl.DataFrame, contract: type[Contract]) -> Reasons:
-    validated = validate(frame, contract)
-    assert validated.reasons.list.len().sum() == sum(
-        len({tuple(one.items()) for one in row}) for row in validated.reasons
-    )
+    split = validate(frame, contract)
+    assert split.reasons.list.len().sum() == sum(len({tuple(one.items()) for one in row}) for row in split.reasons)
     return {
         line: {(reason["column"], reason["rule"]) for reason in row}
-        for line, row in zip(validated.rejected["_line"], validated.reasons.to_list(), strict=True)
+        for line, row in zip(split.rejected["_line"], split.reasons.to_list(), strict=True)
     }
 
 
@@ -255,22 +254,22 @@ def reference(frame: pl.DataFrame, contract: type[Contract]) -> Reasons:
     return found
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(contracts(), frames())
 def test_a_row_is_accepted_exactly_when_pandera_accepts_it_and_else_told_why(
     contract: type[Contract], frame: pl.DataFrame
 ) -> None:
     expected = reference(frame, contract)
     assert told(frame, contract) == expected
-    validated = validate(frame, contract)
-    assert validated.rejected.equals(frame[sorted(expected)])
-    assert validated.accepted["_line"].to_list() == [line for line in frame["_line"] if line not in expected]
+    split = validate(frame, contract)
+    assert split.rejected.equals(frame[sorted(expected)])
+    assert split.accepted["_line"].to_list() == [line for line in frame["_line"] if line not in expected]
     typed = {column.name: cast(frame[column.name], column, lambda rows: rows).values for column in columns_of(contract)}
     kept = [line for line in range(frame.height) if line not in expected]
-    assert validated.accepted.drop("_line").equals(pl.DataFrame(typed)[kept])
+    assert split.accepted.drop("_line").equals(pl.DataFrame(typed)[kept])
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(contracts(), frames(), st.integers(0, 12))
 def test_where_a_frame_is_cut_makes_no_difference(contract: type[Contract], frame: pl.DataFrame, at: int) -> None:
     whole = validate(frame, contract)

@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from machine import examples
 from shop import SALES, Shop
 
 from platform_assets.engine.contract.model import Contract, Field
@@ -43,8 +44,8 @@ def records(reader: Reader) -> tuple[Rows, Malformed]:
     rows: Rows = []
     malformed: Malformed = []
     for batch in reader.batches({name: name for name in reader.header}):
-        for fields in batch.frame.iter_rows(named=True):
-            rows.append((fields.pop("_line"), fields))
+        for row in batch.frame.iter_rows(named=True):
+            rows.append((row.pop("_line"), row))
         malformed += batch.malformed.select("_line", "record", "rule").rows()
     reader.reconcile(len(rows) + len(malformed))
     return sorted(rows, key=lambda row: row[0]), sorted(malformed)
@@ -162,7 +163,7 @@ records_of_keys = st.lists(st.tuples(st.sampled_from("abcd"), scalars), max_size
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200))
 @given(
     st.lists(records_of_keys, min_size=1, max_size=4),
     st.lists(st.lists(pieces, max_size=9).map("".join) | records_of_keys, max_size=30),
