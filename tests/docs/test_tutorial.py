@@ -73,6 +73,8 @@ class Reader:
         )
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_tutorial_does_what_it_says(tmp_path: Path) -> None:
     project = tmp_path / "project"
     copy_checkout(PROJECT, project)
