@@ -58,9 +58,7 @@ _MEANINGS: Final = {
     ("ledger.duplicates", "line"): "its line.",
     ("ledger.duplicates", "of_delivery"): "the delivery of the row that counts; empty where it is the same.",
     ("ledger.duplicates", "of_line"): "its line.",
-    ("ledger.builds", "feed"): "empty.",
-    ("ledger.builds", "revision"): "the last revision that a warehouse which is lost had handed out.",
-    ("ledger.builds", "code"): "empty.",
+    ("ledger.given_out", "revision"): "the last revision that a warehouse which is lost had handed out.",
     ("ledger.profiles", "feed"): "the feed.",
     ("ledger.profiles", "delivery_id"): "one of its newest deliveries.",
     ("ledger.profiles", "revision"): "of the delivery, when it was measured.",
@@ -73,7 +71,7 @@ _TABLES: Final = {
     "ledger.deliveries": "One receipt per delivery, written in the same transaction as its rows.",
     "ledger.slots": "What stands in each slot (a file's path), and in which state its file was last seen.",
     "ledger.duplicates": "Rows that repeat an earlier row of their delivery, or whose key a row of another delivery has.",
-    "ledger.builds": "The last revision of a warehouse that was lost.",
+    "ledger.given_out": "The last revision of a warehouse that was lost.",
     "ledger.profiles": "What the values of the newest deliveries are like.",
 }
 

@@ -12,10 +12,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
-from examples import ARRIVED, NOW, Example
+from examples import ARRIVED, NOW, Example, opened
 
-from platform_assets.engine.anomalies.profile import Profiles
 from platform_assets.engine.deployment import Deployment
+from platform_assets.orchestration.checks import evaluated
 
 _HEAD: Final = "sku,quantity,sold_on\n"
 _FIRST: Final = f"{_HEAD}A1,2,2026-03-01\nA1,2,2026-03-01\nB7,many,2026-03-01\n"
@@ -27,7 +27,7 @@ _VARYING: Final = {
     ("ledger.slots", "ctime_ns"): 1772434800000000000,
     ("ledger.slots", "inode"): 1311862,
     # A warehouse has to be lost for this table to hold anything.
-    ("ledger.builds", "revision"): 41,
+    ("ledger.given_out", "revision"): 41,
 }
 
 
@@ -61,8 +61,8 @@ def columns() -> dict[tuple[str, str], tuple[str, object]]:
         (landing / "sales/2026-03-06.csv").rename(landing / "sales/2026-03-06-final.csv")
         deployment.ingest(feed)
         deployment.replay(feed, again=True)
-        with deployment.warehouse.open("look") as connection:
-            Profiles(connection, feed).refresh(deployment.receipts_published(feed))
+        list(evaluated(deployment, feed, {"values_as_usual"}))  # which takes the profiles
+        with opened(deployment) as connection:
             found = connection.execute(
                 "SELECT table_schema || '.' || table_name, column_name, data_type FROM information_schema.columns "
                 "WHERE table_schema = 'ledger' ORDER BY table_name, ordinal_position"
