@@ -16,7 +16,7 @@ from shop import Shop
 
 from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.feed.feed import Cadence, Feed
-from platform_assets.engine.store.builds import Judged
+from platform_assets.engine.store.builds import CheckResult
 from platform_assets.orchestration.feeds import feed_assets
 from platform_assets.orchestration.release import release_asset
 from platform_assets.orchestration.runs.automation import automation_sensor, out_of_date
@@ -100,7 +100,7 @@ class Modelled:
             yield dg.MaterializeResult(asset_key=MODEL.split("/"))
         if context.selected_asset_check_keys:
             version = deployment.builds.read().made[MODEL].version
-            deployment.builds.note(judged=[Judged(MODEL, "sound", version, self.sound, "looked at", now)])
+            deployment.builds.note(results=[CheckResult(MODEL, "sound", version, self.sound, "looked at", now)])
             yield dg.AssetCheckResult(asset_key=MODEL.split("/"), check_name="sound", passed=self.sound)
 
     def tick(self, sensor: str = "sales_files") -> dg.RunRequest | str:
@@ -186,18 +186,8 @@ class Modelled:
 
 @contextmanager
 def modelled(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Iterator[Modelled]:
-    """The shop with Dagster around it, on a storage of its own."""
+    """The shop with Dagster around it, on a storage of its own, in memory."""
     monkeypatch.setattr(OpensDeployment, "look", lambda _: shop.deployment)
     monkeypatch.setattr(OpensDeployment, "_open", lambda *_: shop.deployment)
-    with storage(shop) as instance:
+    with dg.DagsterInstance.ephemeral() as instance:
         yield Modelled(shop, instance)
-
-
-@contextmanager
-def storage(shop: Shop, name: str = "dagster") -> Iterator[dg.DagsterInstance]:
-    """Storage of Dagster's that knows nothing yet."""
-    home = shop.root / name
-    home.mkdir()
-    (home / "dagster.yaml").write_text("telemetry: {enabled: false}")
-    with dg.DagsterInstance.from_config(str(home)) as instance:
-        yield instance

@@ -14,7 +14,7 @@ from platform_assets.engine.contract.model import columns_of, listed
 from platform_assets.engine.deployment import Deployment, FeedStatus
 from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.load.replay import Chosen
-from platform_assets.engine.store.builds import Judged, Made
+from platform_assets.engine.store.builds import CheckResult, Made
 from platform_assets.errors import ConfigurationError
 from platform_assets.orchestration.account import Account
 from platform_assets.orchestration.checks import check_specs, evaluated
@@ -147,13 +147,13 @@ def _note_audit(
     node = project.nodes[raw_name(feed)]
     blocking = {spec.name for spec in check_specs(feed) if spec.blocking}
     version, now = str(deployment.revision_published(feed)), deployment.clock()
-    judged = [
-        Judged(node.name, result.check_name or "", version, result.passed, result.description or "", now)
+    found = [
+        CheckResult(node.name, result.check_name or "", version, result.passed, result.description or "", now)
         for result in results
         if result.check_name in blocking
     ]
     audited = Made(node.name, version, node.code, now, context.run.run_id, checks=sorted(blocking))
-    deployment.builds.note([audited] if {each.name for each in judged} == blocking else [], judged)
+    deployment.builds.note([audited] if {each.name for each in found} == blocking else [], found)
 
 
 def _told(context: dg.AssetExecutionContext, account: Account, state: State) -> Iterator[dg.MaterializeResult[Any]]:

@@ -10,7 +10,7 @@ import dagster as dg
 
 from platform_assets.engine.contract.model import columns_of, describe
 from platform_assets.engine.feed.mart import Mart
-from platform_assets.engine.store.builds import Judged
+from platform_assets.engine.store.builds import CheckResult
 from platform_assets.engine.store.marts import MartReport, check_marts
 from platform_assets.orchestration.runs.keys import WRITER_POOL, mart_key
 from platform_assets.orchestration.runs.resources import DeploymentResource
@@ -43,8 +43,8 @@ def mart_checks(marts: Sequence[Mart]) -> dg.AssetChecksDefinition:
             results = [_result(mart_key(mart.name), report) for mart, report in reports.items()]
             versions = {name: made.version for name, made in opened.builds.read().made.items()}
             opened.builds.note(
-                judged=[
-                    Judged(name, CONTRACT, versions[name], result.passed, result.description or "", opened.clock())
+                results=[
+                    CheckResult(name, CONTRACT, versions[name], result.passed, result.description or "", opened.clock())
                     for result in results
                     if (name := _asset_of(result)) in versions
                 ]

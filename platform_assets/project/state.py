@@ -16,7 +16,7 @@ from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.feed.ticks import last_tick
 from platform_assets.engine.sources.landing import settled
-from platform_assets.engine.store.builds import Built, Judged, Made
+from platform_assets.engine.store.builds import Built, CheckResult, Made
 from platform_assets.engine.store.release import Release
 from platform_assets.project.graph import RELEASE, Node, Project, version_from
 
@@ -140,17 +140,17 @@ class State:
         gone = [mart for mart in self.release.made_from if mart not in marts]
         return f"{_listed(newer or gone)} changed since the last release" if newer or gone else None
 
-    def verdict(self, name: str, check: str) -> Judged | None:
+    def verdict(self, name: str, check: str) -> CheckResult | None:
         """What the check said of the asset as it is now."""
-        judged = self.built.judged.get((name, check))
+        found = self.built.results.get((name, check))
         made = self.built.made.get(name)
-        return judged if judged is not None and made is not None and judged.version == made.version else None
+        return found if found is not None and made is not None and found.version == made.version else None
 
     def _unanswered(self, made: Made) -> list[str]:
         """Blocking checks that have said nothing of the asset as it is now."""
         return [check for check in made.checks if self.verdict(made.asset, check) is None]
 
-    def failing(self, name: str) -> list[Judged]:
+    def failing(self, name: str) -> list[CheckResult]:
         """Blocking checks that failed on the asset as it is now."""
         made = self.built.made.get(name)
         if made is None:
@@ -161,7 +161,7 @@ class State:
     def _unsound(self, name: str) -> Held | None:
         """Why nothing may be made from the asset as it is."""
         for verdict in self.failing(name):
-            return Held(f"check {verdict.name} of {name} failed: {verdict.said}", name, verdict.name)
+            return Held(f"check {verdict.name} of {name} failed: {verdict.description}", name, verdict.name)
         if (why := self.outdated(name)) is not None:
             return Held(f"{name} is out of date: {why}", name)
         feed = self.project.nodes[name].feed
@@ -227,7 +227,7 @@ class State:
         """Why the marts, as they are, must not be released: something is missing, not audited, or not of a piece."""
         for name in self.project.above(RELEASE)[:-1]:
             for verdict in self.failing(name):
-                return Held(f"{name}:{verdict.name} failed: {verdict.said}", name, verdict.name)
+                return Held(f"{name}:{verdict.name} failed: {verdict.description}", name, verdict.name)
             node = self.project.nodes[name]
             if node.feed is not None:
                 continue

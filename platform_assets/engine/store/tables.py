@@ -62,8 +62,8 @@ SELECT id FROM stored FULL JOIN counted USING (id)
 WHERE coalesce(stored.r, 0) <> coalesce(counted.r, 0) OR coalesce(stored.q, 0) <> coalesce(counted.q, 0)
 ORDER BY id DESC
 """
-# The order of slots, not of ids: a correction keeps its slot's place. What no slot stands for, but counts all the same
-# (an appended restatement), stands where it came.
+# The order of slots, not of ids: a correction keeps its slot's place. What fills no slot, but counts all the same
+# (an appended restatement), is where it came.
 _KNOWN_KEYS: Final = """
 WITH new AS (
     SELECT DISTINCT {key} FROM {raw} WHERE _delivery_id BETWEEN $first AND $last
@@ -71,7 +71,7 @@ WITH new AS (
 ), held AS (
     SELECT {key}, _delivery_id, _line FROM {raw} SEMI JOIN new USING ({key})
 ), places AS (
-    SELECT stands_for AS _delivery_id, min(place) AS place FROM ledger.slots WHERE feed = $feed GROUP BY ALL
+    SELECT filled_by AS _delivery_id, min(place) AS place FROM ledger.slots WHERE feed = $feed GROUP BY ALL
 )
 SELECT _delivery_id, _line, first_value(_delivery_id) OVER ranked AS of, first_value(_line) OVER ranked AS of_line
 FROM held LEFT JOIN places USING (_delivery_id)
@@ -275,7 +275,7 @@ class FeedTables:
         self._connection.execute(f"DELETE FROM {self.quarantine} WHERE {old}", [self._feed.name, before])
 
     def unaccounted(self, newest: int) -> list[int]:
-        """Deliveries of which raw and quarantine do not hold just the rows that the ledger tells of, newest first.
+        """Deliveries of which raw and quarantine do not hold just the rows that the ledger counts, newest first.
 
         The `newest` deliveries are counted one by one, all that came before them together; only where that does not add
         up is everything counted.

@@ -112,7 +112,7 @@ def test_what_is_committed_is_there_for_the_next(store: Store) -> None:
         receipt = take_in(unit)
     receipts, raw, reasons, slots = held(store)
     assert (receipts, raw, reasons) == ([receipt], 3, [("sku", "str_matches", 1)])
-    assert slots["sales/a.csv"].stands_for == receipt.delivery_id
+    assert slots["sales/a.csv"].filled_by == receipt.delivery_id
 
 
 def test_what_an_error_ends_never_was(store: Store) -> None:
