@@ -36,8 +36,6 @@ DECLARATIONS: Final = (
     *("Feed", "Files", "Csv", "Json", "Xml", "Excel", "Parquet"),
     *("Field", "Since", "Cadence", "Rejects", "Volume", "Retention", "Mart"),
 )
-# What is a parameter and no option of an author's.
-_FILLED_IN: Final = {"Feed.origin"}
 _OPTION: Final = re.compile(r"^([a-z_]+): ", re.M)
 _MEANINGS: Final = {
     ("ledger.deliveries", "changed"): "the revision under which anything about the receipt last changed.",
@@ -49,10 +47,8 @@ _MEANINGS: Final = {
     ("ledger.slots", "delivery_id"): "the slot's newest delivery.",
     ("ledger.slots", "fingerprint"): "its content.",
     ("ledger.slots", "generation"): "which of the slot's deliveries it is.",
-    ("ledger.slots", "size"): "the file's size when it was last seen.",
-    ("ledger.slots", "mtime_ns"): "when it was last written, in nanoseconds.",
-    ("ledger.slots", "ctime_ns"): "when it last changed, in nanoseconds.",
-    ("ledger.slots", "inode"): "its inode.",
+    ("ledger.slots", "position"): "where its source was last read, as JSON: of a file its size, times and inode.",
+    ("ledger.slots", "traits"): "what a renamed file keeps: its size and the time of its last change.",
     ("ledger.slots", "changed"): "the revision under which this row last changed.",
     ("ledger.duplicates", "delivery_id"): "the delivery that brought the repeating row.",
     ("ledger.duplicates", "line"): "its line.",
@@ -69,7 +65,7 @@ _MEANINGS: Final = {
 }
 _TABLES: Final = {
     "ledger.deliveries": "One receipt per delivery, written in the same transaction as its rows.",
-    "ledger.slots": "What stands in each slot (a file's path), and in which state its file was last seen.",
+    "ledger.slots": "What stands in each slot (a file's path), and the position in which its source was last read.",
     "ledger.duplicates": "Rows that repeat an earlier row of their delivery, or whose key a row of another delivery has.",
     "ledger.given_out": "The last revision of a warehouse that was lost.",
     "ledger.profiles": "What the values of the newest deliveries are like.",
@@ -170,15 +166,13 @@ def options_of(kind: str) -> list[Option]:
     (node,) = ast.parse(textwrap.dedent(inspect.getsource(declared))).body
     found = []
     for name, annotation, default in _parameters(node):
-        if f"{kind}.{name}" in _FILLED_IN:
-            continue
         if name not in texts:
             raise SystemExit(f"{kind}'s docstring says nothing of {name}")
         choice = re.sub(
             r"Literal\[([^]]*)\]", lambda found: str(found[1]).replace(", '", " | '").replace(', "', ' | "'), annotation
         )
         found.append(Option(name, choice, default, texts[name]))
-    if undeclared := set(texts) - {option.name for option in found} - {name.partition(".")[2] for name in _FILLED_IN}:
+    if undeclared := set(texts) - {option.name for option in found}:
         raise SystemExit(f"{kind}'s docstring tells of {undeclared}, which it does not have")
     return found
 

@@ -10,12 +10,11 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from platform_assets.engine.contract.model import columns_of, listed
 from platform_assets.engine.deployment import Deployment, FeedStatus
 from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.load.replay import Chosen
 from platform_assets.engine.store.builds import CheckResult, Made
-from platform_assets.errors import ConfigurationError
+from platform_assets.errors import ConfigurationError, listed
 from platform_assets.orchestration.account import Account
 from platform_assets.orchestration.checks import check_specs, evaluated
 from platform_assets.orchestration.runs.automation import note_wanted
@@ -67,7 +66,7 @@ def delivered(feed: Feed) -> dg.AssetSpec:
         group_name="deliveries",
         owners=[feed.owner],
         kinds={"file"},
-        description=f"Files under `{'`, `'.join(feed.source.patterns)}`, as {feed.origin} delivers them.\n\n"
+        description=f"Files under `{'`, `'.join(feed.source.places)}`, as {feed.origin} delivers them.\n\n"
         f"{_promise(feed)}\n\nFresh while newer data comes in time; what is old, repeated or only loaded again does "
         "not count.",
         freshness_policy=policy_of(feed),
@@ -83,11 +82,11 @@ def feed_assets(feed: Feed, project: Project) -> dg.AssetsDefinition:
         kinds={"duckdb", "pandera"},
         deps=[deliveries_key(feed)],
         skippable=True,
-        description=f"{feed.description}\n\n{_promise(feed)}\n\nFiles: `{'`, `'.join(feed.source.patterns)}`.",
+        description=f"{feed.description}\n\n{_promise(feed)}\n\nFiles: `{'`, `'.join(feed.source.places)}`.",
         metadata={
             "dagster/column_schema": _column_schema(feed),
             "dagster/table_name": f"raw.{feed.name}",
-            "source": ", ".join(feed.source.patterns),
+            "source": ", ".join(feed.source.places),
             "cadence": f"{feed.delivered.cron} ({feed.delivered.timezone}), within {feed.delivered.within}",
         },
     )
@@ -109,7 +108,7 @@ def feed_assets(feed: Feed, project: Project) -> dg.AssetsDefinition:
         check_specs=check_specs(feed),
         can_subset=True,
         pool=WRITER_POOL,
-        description=f"Take in whatever is new under {', '.join(feed.source.patterns)}, exactly once.",
+        description=f"Take in whatever is new under {', '.join(feed.source.places)}, exactly once.",
     )
     def ingest_feed(
         context: dg.AssetExecutionContext, deployment: DeploymentResource, config: Intake
@@ -210,7 +209,7 @@ def _column_schema(feed: Feed) -> dg.TableSchema:
             description=column.description + (f" (PII: {column.pii})" if column.pii else ""),
             constraints=dg.TableColumnConstraints(nullable=column.nullable, other=list(column.rules)),
         )
-        for column in columns_of(feed.contract)
+        for column in feed.columns
     ]
     lineage = [
         dg.TableColumn("_delivery_id", "BIGINT", description="The delivery the row came with; see ledger.deliveries"),

@@ -1,13 +1,11 @@
-"""A feed proposed from one of its files: how it is written, its columns, its name, its cadence.
+"""A proposal: a feed as one of its files suggests it. Its format, its columns, its name, its cadence.
 
-Belongs here: conclusions from the file as a whole, its name and its neighbours. Does not: what single columns look
-like (infer.py), the proposal as Python (draft.py). What is concluded is a proposal: the feed is then tried on the file.
+Belongs here: conclusions from the file as a whole, its name and its neighbours. Elsewhere: single columns (infer.py),
+the proposal as Python (draft.py), the feed tried on the file (trial.py).
 """
 
-import csv
+import codecs
 import glob
-import gzip
-import io
 import itertools
 import re
 import statistics
@@ -19,37 +17,26 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from platform_assets.engine.author.infer import UNREADABLE, Columns, Profile, name_for
-from platform_assets.engine.contract.model import listed
+from platform_assets.engine.author.infer import UNREADABLE, Columns, InferredColumn, name_for
 from platform_assets.engine.feed.feed import Files
-from platform_assets.engine.feed.formats import Csv, Excel, Format, Json, Parquet, Xml
-from platform_assets.engine.readers import Reader, open_reader
+from platform_assets.engine.feed.formats import Csv, Format, Json, Xml
+from platform_assets.engine.readers import FORMATS, Reader, open_reader
+from platform_assets.engine.readers.csv.dialect import SAMPLE, likely
 from platform_assets.engine.readers.encodings import FAR, likely_encodings
 from platform_assets.engine.readers.kinds import kind_of
 from platform_assets.engine.readers.packing.unpack import blocks_of, packing
-from platform_assets.errors import ConfigurationError, DeliveryRefused, DeliveryUnfinished
+from platform_assets.errors import ConfigurationError, DeliveryRefused, DeliveryUnfinished, listed
 
 _NAME: Final = re.compile(r"(?P<stem>.*?)(?P<kind>\.[a-z]+)(?P<packed>\.(gz|zst|zip))?", re.IGNORECASE)
-_FORMS: Final[dict[str, type[Format]]] = {
-    **dict.fromkeys((".csv", ".tsv", ".txt"), Csv),
-    **dict.fromkeys((".json", ".ndjson", ".jsonl"), Json),
-    **dict.fromkeys((".xlsx", ".xlsm", ".xlsb", ".xls", ".ods"), Excel),
-    ".xml": Xml,
-    ".parquet": Parquet,
-}
 _DIGITS: Final = re.compile(r"\d([-_.:T\d]*\d)?")
 _DATED: Final = re.compile(r"(?<!\d)(\d{4})[-_.]?(\d{2})[-_.]?(\d{2})(?!\d{3})")
-_DELIMITERS: Final = (",", ";", "\t", "|", "^", "\x01", "\x1f")
 _HEAD: Final = 1 << 20
-_RECORDS: Final = 300
-_EVEN: Final = 0.95
-_PREAMBLE: Final = 20
 _WHEN: Final = ("event", "occurred", "created", "ordered", "invoice", "sold", "booked", "date", "time", "at", "on")
 
 
 @dataclass(frozen=True)
-class Rhythm:
-    """When deliveries seem to come, and what says so."""
+class LikelyCadence:
+    """When deliveries seem to come, and the evidence."""
 
     cron: str
     why: str
@@ -64,31 +51,31 @@ class Proposal:
     pattern: str
     form: Format | None
     file: str
-    columns: tuple[Profile, ...]
-    left_out: tuple[Profile, ...]
+    columns: tuple[InferredColumn, ...]
+    left_out: tuple[InferredColumn, ...]
     rows: int
-    rhythm: Rhythm
+    cadence: LikelyCadence
     owner: str
     remarks: tuple[str, ...]
 
     @property
     def event_time(self) -> str | None:
-        """The column that most likely says when a row happened."""
-        moments = [c for c in self.columns if c.reading.kind in ("timestamp", "date")]
-        moments.sort(
+        """The column that most likely is the time at which a row happened."""
+        times = [c for c in self.columns if c.type.kind in ("timestamp", "date")]
+        times.sort(
             key=lambda c: (
                 c.nulls > 0,
-                c.reading.kind == "date",
+                c.type.kind == "date",
                 next((at for at, word in enumerate(_WHEN) if word in c.name), len(_WHEN)),
             )
         )
-        return moments[0].name if moments else None
+        return times[0].name if times else None
 
     @property
     def keys(self) -> tuple[str, ...]:
         """Columns of which no value came twice."""
         unlikely = ("number", "decimal", "boolean")
-        return tuple(c.name for c in self.columns if c.distinct and c.reading.kind not in unlikely)
+        return tuple(c.name for c in self.columns if c.distinct and c.type.kind not in unlikely)
 
 
 def propose(
@@ -125,10 +112,10 @@ def propose(
             reader = opened.by(form)
         except DeliveryUnfinished as error:
             raise DeliveryRefused(error.what, remedy="Name a whole file.") from error
-        profiles, rows, more = _profiled(reader)
+        inferred, rows, more = _inferred(reader)
     if isinstance(form, Csv) or (form is None and kind is Csv):
         form = _written_down(form, reader.dialect)
-    columns = tuple(profile for profile in profiles if profile.reading != UNREADABLE)
+    columns = tuple(column for column in inferred if column.type != UNREADABLE)
     if not columns:
         raise DeliveryRefused("no column of it fits any kind of a contract", remedy="Deliver plain columns.")
     return Proposal(
@@ -138,9 +125,9 @@ def propose(
         form=form,
         file=file.name,
         columns=columns,
-        left_out=tuple(profile for profile in profiles if profile.reading == UNREADABLE),
+        left_out=tuple(column for column in inferred if column.type == UNREADABLE),
         rows=rows,
-        rhythm=_rhythm(file),
+        cadence=_likely_cadence(file),
         owner=owner or "team:data",
         remarks=(*remarks, *more),
     )
@@ -179,14 +166,14 @@ def _refuse_another_kind(file: _Opened) -> None:
 
 def _parts(file: Path) -> tuple[str, str, type[Format]]:
     found = _NAME.fullmatch(file.name)
-    while found is not None and found["kind"].lower() not in _FORMS and "." in file.name[len(found["stem"]) + 1 :]:
+    while found is not None and found["kind"].lower() not in FORMATS and "." in file.name[len(found["stem"]) + 1 :]:
         found = re.compile(rf"(?P<stem>{re.escape(found['stem'] + found['kind'])}.*?)(?P<kind>\.[a-z]+)(?P<packed>"
                            r"\.(gz|zst|zip))?", re.IGNORECASE).fullmatch(file.name)  # fmt: skip
-    if found is None or found["kind"].lower() not in _FORMS:
+    if found is None or found["kind"].lower() not in FORMATS:
         raise ConfigurationError(
-            f"file {file.name!r}", "has no name of a known format", f"Its name should end in {' '.join(_FORMS)}."
+            f"file {file.name!r}", "has no name of a known format", f"Its name should end in {' '.join(FORMATS)}."
         )
-    return found["stem"], file.name[len(found["stem"]) :], _FORMS[found["kind"].lower()]
+    return found["stem"], file.name[len(found["stem"]) :], FORMATS[found["kind"].lower()]
 
 
 def _alike(stem: str) -> str:
@@ -243,38 +230,16 @@ def _layout(file: _Opened, encoding: str | None) -> dict[str, Any]:
         reader = file.by(Csv(encoding=encoding))
         if len(reader.header) > 1 and all(name.strip() for name in reader.header):
             return {}
-    lines = _head(file.path, encoding).splitlines(keepends=True)
-    for skip in range(min(_PREAMBLE, len(lines))):
-        best = max(_DELIMITERS, key=lambda each: _columns(lines[skip:], each))
-        if _columns(lines[skip:], best) > 1:
-            return {"delimiter": best} | ({"skip": skip} if skip else {})
-    return {}
+    begin = file.beginning(SAMPLE)
+    usual = "utf-16" if begin[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
+    form = likely(begin.decode(encoding or usual, "replace").encode(), Csv(), file.path.name)
+    if form is None:
+        return {}
+    return {"delimiter": form.delimiter} | ({"skip": form.skip} if form.skip else {})
 
 
-def _head(file: Path, encoding: str | None) -> str:
-    with gzip.open(file) if file.name.lower().endswith(".gz") else file.open("rb") as opened:
-        head = opened.read(_HEAD)
-    text = head.decode(encoding or ("utf-16" if head[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"), "replace")
-    return text[: text.rfind("\n") + 1] if len(head) == _HEAD else text
-
-
-def _columns(lines: list[str], delimiter: str) -> int:
-    """How many columns a delimiter makes of lines, the first of which is the header; 0 if it is none."""
-    try:
-        records = list(
-            itertools.islice(csv.reader(io.StringIO("".join(lines[: 4 * _RECORDS])), delimiter=delimiter), _RECORDS)
-        )
-    except csv.Error:
-        return 0
-    header = records[0] if records else []
-    even = sum(len(record) == len(header) for record in records if record)
-    names = {name.strip().casefold() for name in header}
-    sound = len(names) == len(header) and "" not in names and even >= _EVEN * len([r for r in records if r])
-    return len(header) if sound and len(records) > 1 else 0
-
-
-def _profiled(reader: Reader) -> tuple[tuple[Profile, ...], int, list[str]]:
-    """The columns by all rows of the file; how many rows; and what should be said of them."""
+def _inferred(reader: Reader) -> tuple[tuple[InferredColumn, ...], int, list[str]]:
+    """The columns by all rows of the file; how many rows; and remarks."""
     if not reader.header:
         raise DeliveryRefused("the file is empty", remedy="Name a file with a header and some rows.")
     columns = Columns(reader.header)
@@ -290,7 +255,7 @@ def _profiled(reader: Reader) -> tuple[tuple[Profile, ...], int, list[str]]:
         remarks.append(f"{malformed} lines could not be taken apart and would be rejected: {listed(where, 3)}")
     if all(re.fullmatch(r"[-+.,:/ 0-9]*", name) for name in reader.header):
         remarks.append("the first line looks like a row: if no line has names, give them with --format header=a,b,c")
-    return columns.profiles(), rows, remarks
+    return columns.inferred(), rows, remarks
 
 
 def _written_down(form: Format | None, dialect: Mapping[str, str]) -> Format | None:
@@ -302,20 +267,20 @@ def _written_down(form: Format | None, dialect: Mapping[str, str]) -> Format | N
     return Csv(**{**known, "delimiter": found})
 
 
-def _rhythm(file: Path) -> Rhythm:
+def _likely_cadence(file: Path) -> LikelyCadence:
     """When files like this one seem to come, by the dates in their names."""
     dates = sorted({day for path in _likes(file) for day in _dates(path.name)})
     if len(dates) < 2:
-        return Rhythm("0 6 * * *", "one file does not tell how often: daily until you know better")
+        return LikelyCadence("0 6 * * *", "one file does not show how often files come: daily, until you know better")
     gap = statistics.median((later - earlier) / timedelta(days=1) for earlier, later in itertools.pairwise(dates))
     seen = f"the {len(dates)} dates in the names beside it lie {gap:g} day{'s' * (gap != 1)} apart"
     if gap <= 2:
         weekdays = sorted({day.isoweekday() % 7 for day in dates})
         some = ",".join(map(str, weekdays)) if len(dates) >= 14 and len(weekdays) < 7 else "*"
-        return Rhythm(f"0 6 * * {some}", seen)
+        return LikelyCadence(f"0 6 * * {some}", seen)
     if gap <= 10:
-        return Rhythm(f"0 6 * * {dates[-1].isoweekday() % 7}", seen)
-    return Rhythm(f"0 6 {min(dates[-1].day, 28)} * *", seen)
+        return LikelyCadence(f"0 6 * * {dates[-1].isoweekday() % 7}", seen)
+    return LikelyCadence(f"0 6 {min(dates[-1].day, 28)} * *", seen)
 
 
 def _likes(file: Path) -> Iterator[Path]:

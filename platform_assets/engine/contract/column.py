@@ -1,6 +1,6 @@
 """One column of a contract: what its author declares, and what the engine reads from that.
 
-Belongs here: Field, Since, Column and what of a declaration contradicts itself. Does not: the contract as a whole
+Belongs here: Field, Since, Column and what of a declaration contradicts itself. Elsewhere: the contract as a whole
 (model.py), casting (cast.py, timestamps.py).
 """
 
@@ -51,13 +51,14 @@ _PANDERA_ONLY: Final = {
     "regex": "every column is named",
     "default": "a missing value is never made up",
     "drop_invalid_rows": "rejected rows are kept in quarantine",
-    "parsers": "a value is judged as it arrived",
+    "parsers": "a value is validated as it arrived",
 }
 
 
 @dataclass(frozen=True)
 class Since:
-    """What a producer has written since a day: a header in `source`, or a format in `format`.
+    """What a producer has written since a day: a header in `source`, or a format in `format`, such as
+    `Since(date(2026, 3, 1), "%d/%m/%Y")`.
 
     day: the first day; deliveries that arrived earlier were written otherwise.
     text: the header or the format.
@@ -82,7 +83,7 @@ def Field(  # noqa: N802 - reads like pandera.Field, which it extends
     pii: Literal["pseudonym", "secret"] | None = None,
     **pandera: Any,  # noqa: ANN401 - handed to pandera.Field as they are
 ) -> Any:  # noqa: ANN401 - a descriptor that the model's annotation types
-    """A column of a contract: pandera.Field plus how the column arrives.
+    """A column of a contract: pandera.Field plus how the column arrives, such as `Field(source="Unit Price", ge=0)`.
 
     source: the header(s) it may arrive under; its own name by default.
     format: the strptime format(s) of a date or timestamp; ISO 8601 by default. A value is cast by
