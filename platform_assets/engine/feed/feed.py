@@ -57,8 +57,9 @@ class Files:
     patterns: where they lie, relative to the landing folder (`*` within a name, `**` across folders).
     settle: how long a file must be untouched before it is claimed.
     patience: how long a file whose end looks cut off is waited for before it is taken as it is.
-    format: how the files are written. By default it follows from the name: .csv, .tsv, .txt, .ndjson, .jsonl,
-        .json, .xml, .xlsx, .parquet, each also packed as .gz or .zst, or several in a .zip.
+    format: how the files are written, where that is not detected. The name says which format it is (.csv, .tsv, .txt,
+        .ndjson, .jsonl, .json, .xml, .xlsx and other workbooks, .parquet; each also packed as .gz or .zst, or several
+        in a .zip); a file with another name is quarantined.
     sidecar: the end of the name of a small file that says that a file is complete: with ".done", `a.csv` is
         complete once `a.csv.done` is there. A file without its sidecar is not claimed.
     """
