@@ -36,8 +36,6 @@ DECLARATIONS: Final = (
     *("Feed", "Files", "Csv", "Json", "Xml", "Excel", "Parquet"),
     *("Field", "Since", "Cadence", "Rejects", "Volume", "Retention", "Mart"),
 )
-# What is a parameter and no option of an author's.
-_FILLED_IN: Final = {"Feed.origin"}
 _OPTION: Final = re.compile(r"^([a-z_]+): ", re.M)
 _MEANINGS: Final = {
     ("ledger.deliveries", "changed"): "the revision under which anything about the receipt last changed.",
@@ -168,15 +166,13 @@ def options_of(kind: str) -> list[Option]:
     (node,) = ast.parse(textwrap.dedent(inspect.getsource(declared))).body
     found = []
     for name, annotation, default in _parameters(node):
-        if f"{kind}.{name}" in _FILLED_IN:
-            continue
         if name not in texts:
             raise SystemExit(f"{kind}'s docstring says nothing of {name}")
         choice = re.sub(
             r"Literal\[([^]]*)\]", lambda found: str(found[1]).replace(", '", " | '").replace(', "', ' | "'), annotation
         )
         found.append(Option(name, choice, default, texts[name]))
-    if undeclared := set(texts) - {option.name for option in found} - {name.partition(".")[2] for name in _FILLED_IN}:
+    if undeclared := set(texts) - {option.name for option in found}:
         raise SystemExit(f"{kind}'s docstring tells of {undeclared}, which it does not have")
     return found
 

@@ -125,6 +125,11 @@ class Deployment:
         time.sleep(max(each.settle - each.age(now) for each in young).total_seconds() + 0.01)
         return [again for each in unseen if (again := source.again(each) if each in young else each) is not None]
 
+    def ready(self, feed: Feed) -> Sequence[Arrival]:
+        """Those of the pending files that have settled: the next ingest takes them in."""
+        now = self.clock()
+        return [arrival for arrival in self.pending(feed) if arrival.settled(now)]
+
     def ingest(self, feed: Feed, *, most_files: int | None = None) -> Outcome:
         """Take in whatever is new for the feed, once it has settled; the ledger decides what is new.
 

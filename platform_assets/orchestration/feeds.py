@@ -10,12 +10,11 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from platform_assets.engine.contract.model import columns_of, listed
 from platform_assets.engine.deployment import Deployment, FeedStatus
 from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.load.replay import Chosen
 from platform_assets.engine.store.builds import CheckResult, Made
-from platform_assets.errors import ConfigurationError
+from platform_assets.errors import ConfigurationError, listed
 from platform_assets.orchestration.account import Account
 from platform_assets.orchestration.checks import check_specs, evaluated
 from platform_assets.orchestration.runs.automation import note_wanted
@@ -210,7 +209,7 @@ def _column_schema(feed: Feed) -> dg.TableSchema:
             description=column.description + (f" (PII: {column.pii})" if column.pii else ""),
             constraints=dg.TableColumnConstraints(nullable=column.nullable, other=list(column.rules)),
         )
-        for column in columns_of(feed.contract)
+        for column in feed.columns
     ]
     lineage = [
         dg.TableColumn("_delivery_id", "BIGINT", description="The delivery the row came with; see ledger.deliveries"),

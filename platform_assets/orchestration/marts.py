@@ -8,7 +8,6 @@ from typing import Any, Final
 
 import dagster as dg
 
-from platform_assets.engine.contract.model import columns_of, describe
 from platform_assets.engine.feed.mart import Mart
 from platform_assets.engine.store.builds import CheckResult
 from platform_assets.engine.store.marts import MartReport, check_marts
@@ -23,9 +22,9 @@ def mart_checks(marts: Sequence[Mart]) -> dg.AssetChecksDefinition:
     """Holds marts to their contracts before anybody reads them; all in one step, which costs more than the checks."""
 
     def described(mart: Mart) -> str:
-        columns = columns_of(mart.contract)
+        columns = mart.columns
         rules = sum(len(column.rules) for column in columns)
-        promised = describe(mart.contract).split("\n")[0]
+        promised = mart.description.split("\n")[0]
         return f"Every row keeps {mart.contract.__name__}: {len(columns)} columns, {rules} rules. {promised}"
 
     specs = [

@@ -13,14 +13,17 @@ from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.durable import failpoint
 from platform_assets.engine.feed.feed import Feed, load_feeds, with_files
 from platform_assets.engine.feed.mart import Mart, load_marts
+from platform_assets.project.sample import check_sample_links
 from platform_assets.settings import Settings
 
 FEEDS_PACKAGE: Final = "platform_assets.feeds"
 MARTS_PACKAGE: Final = "platform_assets.marts"
+NO_FEED: Final = "no feed is declared: `platform feed add FILE` declares one, from a file such as it will deliver"
 
 
 def declared_feeds() -> tuple[Feed, ...]:
     """The feeds, as their authors wrote them."""
+    check_sample_links()
     return load_feeds(FEEDS_PACKAGE)
 
 
@@ -43,6 +46,13 @@ def configured_deployment(notify: Callable[[str], None]) -> tuple[Settings, Depl
         lock_wait=settings.lock_wait,
         notify=notify,
     )
+    return settings, deployment
+
+
+def prepared_deployment(notify: Callable[[str], None]) -> tuple[Settings, Deployment]:
+    """The same, its tables made as today's feeds need them."""
+    settings, deployment = configured_deployment(notify)
+    deployment.prepare()
     return settings, deployment
 
 

@@ -2,12 +2,12 @@
 
 Belongs here: that one answer, from what is stored: revisions of feeds, what each asset was last made from, what its
 blocking checks said of it, today's code. Sensors, automation, `platform run`, `platform why`, alerts and the release
-ask it. Does not: runs under way or failed (automation.py), storing (builds.py). No event is needed to have been
+ask it. Elsewhere: runs under way or failed (automation.py), storing (builds.py). No event is needed to have been
 seen, and no Dagster here, so that asking costs nothing.
 """
 
 import functools
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
@@ -17,6 +17,7 @@ from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.feed.ticks import last_tick
 from platform_assets.engine.store.builds import Built, CheckResult, Made
 from platform_assets.engine.store.release import Release
+from platform_assets.errors import listed
 from platform_assets.project.graph import RELEASE, Node, Project, version_from
 
 
@@ -53,8 +54,7 @@ class State:
 
         @functools.cache
         def arrives(feed: str) -> bool:
-            of = deployment.feed(feed)
-            return any(each.settled(now) for each in deployment.pending(of))
+            return bool(deployment.ready(deployment.feed(feed)))
 
         return cls(
             project=project,
@@ -110,9 +110,9 @@ class State:
             if made.code != node.code:
                 return "its code has changed since it was made"
             newer = [each for each in node.inputs if made.inputs.get(each) != self.aimed_at(each)]
-            return f"{_listed(newer)} changed since it was made" if newer else "it was made while an input had failed"
+            return f"{listed(newer, 3)} changed since it was made" if newer else "it was made while an input had failed"
         open_checks = self._unanswered(made)
-        return f"{_listed(open_checks)} did not run on it" if open_checks else None
+        return f"{listed(open_checks, 3)} did not run on it" if open_checks else None
 
     def _unaudited(self, node: Node, feed: Feed) -> str | None:
         """Why a feed's rows have to be looked at by a run: nobody has told of them, or checked them."""
@@ -127,7 +127,7 @@ class State:
         if made.code != node.code:
             return "what it is held to has changed since it was checked"
         open_checks = self._unanswered(made)
-        return f"{_listed(open_checks)} did not run on its newest rows" if open_checks else None
+        return f"{listed(open_checks, 3)} did not run on its newest rows" if open_checks else None
 
     def _unreleased(self) -> str | None:
         marts = {mart: self.aimed_at(mart) for mart in self.project.marts}
@@ -137,7 +137,7 @@ class State:
             return "there is no release yet"
         newer = [mart for mart, version in marts.items() if self.release.made_from.get(mart) != version]
         gone = [mart for mart in self.release.made_from if mart not in marts]
-        return f"{_listed(newer or gone)} changed since the last release" if newer or gone else None
+        return f"{listed(newer or gone, 3)} changed since the last release" if newer or gone else None
 
     def verdict(self, name: str, check: str) -> CheckResult | None:
         """What the check said of the asset as it is now."""
@@ -280,8 +280,3 @@ class State:
             for feed, revision in (made.revisions if made is not None else {}).items():
                 found[feed] = min(revision, found.get(feed, revision))
         return found
-
-
-def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:3])
-    return f"{shown} and {len(names) - 3} more" if len(names) > 3 else shown

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from platform_assets.engine.archive.archive import Archive
-from platform_assets.engine.contract.model import Header, headers_of, listed, match_header
+from platform_assets.engine.contract.model import Header, headers_of, match_header
 from platform_assets.engine.durable import failpoint
 from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.load.offer import Offer
@@ -22,7 +22,7 @@ from platform_assets.engine.load.slot_changes import SlotChanges
 from platform_assets.engine.readers import Batch, Reader, open_reader
 from platform_assets.engine.sources.source import Claim
 from platform_assets.engine.store.receipts import Receipt
-from platform_assets.errors import DeliveryRefused, DeliveryUnfinished, StorageError
+from platform_assets.errors import DeliveryRefused, DeliveryUnfinished, StorageError, listed
 
 
 @dataclass(frozen=True)

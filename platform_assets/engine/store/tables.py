@@ -13,7 +13,7 @@ from typing import Final
 import duckdb
 import polars as pl
 
-from platform_assets.engine.contract.model import columns_of, folded
+from platform_assets.engine.contract.model import LINEAGE, columns_of, folded
 from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.store.copies import Copies
 from platform_assets.engine.store.sql import execute_over, quote
@@ -170,6 +170,11 @@ class FeedTables:
             [self._feed.name],
         ).fetchall()
         return dict(rows)
+
+    def undeclared(self) -> dict[str, str]:
+        """The columns that raw has and the contract does not, with their SQL types."""
+        declared = {column.name for column in columns_of(self._feed.contract)} | set(LINEAGE)
+        return {name: sql_type for name, sql_type in self.types().items() if name.lower() not in declared}
 
     def add_column(self, name: str, sql_type: str) -> None:
         """Add a nullable column to raw."""

@@ -110,10 +110,8 @@ class _Asking:
 
     def _of_feed(self, feed: Feed) -> Iterator[Reason]:
         """What a feed waits for, before there is anything of it in raw."""
-        now = self._seen.now
-        unseen = self._deployment.pending(feed)
-        ready = [each for each in unseen if each.settled(now)]
-        for each in [each for each in unseen if each not in ready][:_FILES]:
+        ready = self._deployment.ready(feed)
+        for each in [each for each in self._deployment.pending(feed) if each not in ready][:_FILES]:
             then = (
                 "It is taken in by itself as soon as that is there."
                 if each.waits_for
@@ -136,7 +134,7 @@ class _Asking:
                 f"{receipt.remedy or ''} Then it is offered again by itself. `platform quarantine list {feed.name}`",
                 receipt.committed_at,
             )
-        for absent in missing(feed, receipts, now):
+        for absent in missing(feed, receipts, self._seen.now):
             then = f"Ask {feed.owner} for it; `platform promises` shows the feed's record."
             yield self._reason("delivery missing", str(absent), then, absent.late_since)
 

@@ -295,4 +295,4 @@ def test_rows_are_found_by_their_values_with_delivery_and_line(store: Store) -> 
             with pytest.raises(ConfigurationError):
                 unit.lines(table, values, 10)
         (row,) = unit.quarantine(SALES).rows()
-        assert (row.delivery_id, row.file, row.line, row.record) == (1, "sales/a.csv", 4, {"sku": "?"})
+        assert (row.delivery, row.file, row.line, row.record) == (1, "sales/a.csv", 4, {"sku": "?"})
