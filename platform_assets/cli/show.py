@@ -182,10 +182,12 @@ def why(
         answer({"ok": first.kind == "all is well", "asset": key, "reasons": [asdict(reason) for reason in reasons]})
     else:
         line(f"{key}: {first.kind}")
-        line(f"  {first.said}" + (f" [{first.asset}]" if first.asset != key else ""))
-        line(f"  {first.then}")
+        line(f"  {first.sentence}" + (f" [{first.asset}]" if first.asset != key else ""))
+        line(f"  {first.remedy}")
         if others:
-            show("Besides", ("asset", "", ""), [(r.asset, r.kind, f"{r.said}. {r.then}") for r in others[:_SHOWN]])
+            show(
+                "Besides", ("asset", "", ""), [(r.asset, r.kind, f"{r.sentence}. {r.remedy}") for r in others[:_SHOWN]]
+            )
     if first.kind != "all is well":
         raise typer.Exit(1)
 

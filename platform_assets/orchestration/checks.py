@@ -102,19 +102,17 @@ def evaluated(deployment: Deployment, feed: Feed, wanted: AbstractSet[str]) -> I
                 check_name=spec.name,
                 passed=not wrong,
                 severity=dg.AssetCheckSeverity.ERROR if spec.blocking else dg.AssetCheckSeverity.WARN,
-                description=said.get(spec.name) or _summary(wrong, deliveries),
+                description=said.get(spec.name) or _summary(wrong, deliveries, drift=spec.name == "no_drift"),
                 metadata=_failing_metadata(wrong, samples_of.get(spec.name, ""), spec.name),
             )
 
 
-def _summary(failing: Sequence[Receipt], deliveries: int) -> str:
+def _summary(failing: Sequence[Receipt], deliveries: int, *, drift: bool) -> str:
     if not failing:
         return f"0 failed; {deliveries} deliveries in force"
-    worst = failing[0]
-    reason = worst.problem or (f"unknown columns {listed(worst.unknown_columns)}" if worst.unknown_columns else None)
-    return f"{len(failing)} failed, the newest: {worst.slot}: " + (
-        reason or f"{worst.rejected} of {worst.read} rows rejected"
-    )
+    newest = failing[0]
+    trouble = f"unknown columns {listed(newest.unknown_columns)}" if drift else newest.trouble
+    return f"{len(failing)} failed, the newest: {newest.slot}: {trouble}"
 
 
 def _failing_metadata(failing: Sequence[Receipt], samples: str, check: str) -> Mapping[str, Any]:
