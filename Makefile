@@ -5,7 +5,7 @@ READY := .venv/.ready
 PEERS := .venv-bench/.ready
 BENCH ?= --write
 
-.PHONY: help setup run ui test test-slow bench map lint clean
+.PHONY: help setup run ui check test test-slow bench map lint clean
 .DEFAULT_GOAL := help
 
 help: ## Say what there is
@@ -27,6 +27,9 @@ run: $(READY) ## Sample deliveries if there are none, then everything that is pe
 
 ui: $(READY) ## The Dagster UI on 127.0.0.1:3000, sensors on
 	@$(BIN)/platform ui
+
+check: $(READY) ## Lint, types and the unit tests of what has changed, in half a minute
+	@$(BIN)/python tests/check.py
 
 test: $(READY) ## Lint, types and every test but the slow tier
 	@$(BIN)/ruff format --check .

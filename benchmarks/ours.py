@@ -14,7 +14,7 @@ from benchmarks.child import Measured
 from platform_assets.engine.contract.model import Contract, Field
 from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.feed.feed import Cadence, Feed, Files, Rejects, hours, seconds
-from platform_assets.engine.load.ingest import Outcome
+from platform_assets.engine.load import Outcome
 
 _COUNTRIES: Final = ("United Kingdom", "Germany", "France", "EIRE", "Spain", "Norway", "Portugal", "Italy")
 

@@ -16,10 +16,9 @@ from platform_assets.engine.contract.model import Contract, Field
 from platform_assets.engine.deployment import Deployment, FeedStatus
 from platform_assets.engine.durable import failpoint
 from platform_assets.engine.feed.feed import Cadence, Feed, Files, hours, seconds
-from platform_assets.engine.load.ingest import Outcome
-from platform_assets.engine.store.ledger import Ledger
+from platform_assets.engine.load import Outcome
 from platform_assets.engine.store.receipts import Receipt
-from platform_assets.engine.store.warehouse import quote
+from platform_assets.engine.store.sql import quote
 
 HEADER: Final = "sku,quantity,price,sold_at,email"
 
@@ -132,8 +131,8 @@ class Shop:
 
     def receipts(self) -> list[Receipt]:
         """Every receipt, oldest first."""
-        with self.deployment.warehouse.open("look") as connection:
-            return Ledger(connection).receipts()[::-1]
+        with self.deployment.warehouse.reading("look") as unit:
+            return unit.ledger.receipts()[::-1]
 
     def status(self) -> FeedStatus:
         (status,) = self.deployment.status()

@@ -86,8 +86,8 @@ def feed_headers(
     chosen = deployment.feed(feed)
     seen: list[HeaderSeen] = []
     if deployment.warehouse.path.exists():
-        with deployment.warehouse.open("read the headers", deployment.notify) as connection:
-            seen = headers(connection, chosen, deployment.archive.root)
+        with deployment.warehouse.reading("read the headers") as unit:
+            seen = headers(unit, chosen, deployment.archive.root)
     if as_json:
         answer({"feed": chosen.name, "headers": [_header_json(each) for each in seen]})
         return
@@ -130,8 +130,8 @@ def contract_diff(
     feeds = deployment.feeds if feed is None else (deployment.feed(feed),)
     compared: list[Drift] = []
     if deployment.warehouse.path.exists():
-        with deployment.warehouse.open("compare contracts with deliveries", deployment.notify) as connection:
-            compared = [compare(connection, each, deployment.archive.root) for each in feeds]
+        with deployment.warehouse.reading("compare contracts with deliveries") as unit:
+            compared = [compare(unit, each, deployment.archive.root) for each in feeds]
     drifted = [each.feed.name for each in compared if each.drifted]
     if as_json:
         answer({"ok": not drifted, "drifted": drifted, "feeds": [_drift_json(each) for each in compared]})

@@ -13,7 +13,6 @@ from platform_assets.engine.promises.promise import deliveries
 from platform_assets.engine.promises.promise import promises as judged
 from platform_assets.engine.promises.served import served
 from platform_assets.engine.promises.tally import Promise, long
-from platform_assets.engine.store.ledger import Ledger
 from platform_assets.errors import ConfigurationError
 from platform_assets.project.configured import declared_marts
 from platform_assets.project.manifest import mart_needs, mart_owners
@@ -30,8 +29,8 @@ def promises(
     """
     first = _first_of(month)
     _, deployment = open_deployment()
-    with deployment.warehouse.open("read the ledger", deployment.notify) as connection:
-        receipts = {feed.name: Ledger(connection).receipts(feed.name) for feed in deployment.feeds}
+    with deployment.warehouse.reading("read the ledger") as unit:
+        receipts = {feed.name: unit.ledger.receipts(feed.name) for feed in deployment.feeds}
     marts = declared_marts()
     now = deployment.clock()
     needs, owners = mart_needs(deployment.feeds, marts), mart_owners(marts)

@@ -5,6 +5,7 @@ Belongs here: asking and showing. Does not: what a replay does (engine).
 
 from collections.abc import Sequence
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -15,7 +16,7 @@ from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.load.replay import Chosen
 from platform_assets.engine.load.trace import trace as traced
-from platform_assets.engine.store.quarantine import RejectedRow, explain, export, rejected_rows
+from platform_assets.engine.store.quarantine import RejectedRow
 from platform_assets.engine.store.receipts import Receipt
 from platform_assets.errors import ConfigurationError
 
@@ -39,12 +40,10 @@ def quarantine_list(
     feeds = deployment.feeds if feed is None else (deployment.feed(feed),)
     rows: list[tuple[Feed, RejectedRow]] = []
     waiting: list[Receipt] = []
-    with deployment.warehouse.open("list the quarantine", deployment.notify) as connection:
+    with deployment.warehouse.reading("list the quarantine") as unit:
         for each in feeds:
-            explained = explain(connection, each, examples=0)
-            waiting += explained.waiting
-            found = rejected_rows(connection, each)
-            rows += [(each, row) for row, _ in zip(found, range(limit), strict=False)]
+            waiting += unit.ledger.waiting(each.name)[::-1]
+            rows += [(each, row) for row in islice(unit.quarantine(each).rows(), limit)]
     if as_json:
         answer(
             {
@@ -77,8 +76,8 @@ def quarantine_explain(
     Example: platform quarantine explain order_lines --examples 1
     """
     _, deployment = open_deployment()
-    with deployment.warehouse.open("explain the quarantine", deployment.notify) as connection:
-        found = explain(connection, deployment.feed(feed), examples=examples)
+    with deployment.warehouse.reading("explain the quarantine") as unit:
+        found = unit.quarantine(deployment.feed(feed)).explain(examples=examples)
     if as_json:
         answer(
             {
@@ -123,8 +122,8 @@ def quarantine_replay(feed: FeedName, as_json: Json = False) -> None:
     Example: platform quarantine replay order_lines
     """
     deployment, chosen = _to_be_replayed(feed)
-    with deployment.warehouse.open("look at the quarantine", deployment.notify) as connection:
-        outdated = set(explain(connection, chosen, examples=0).outdated)
+    with deployment.warehouse.reading("look at the quarantine") as unit:
+        outdated = set(unit.quarantine(chosen).explain(examples=0).outdated)
     _tell(chosen, deployment.replay(chosen, lambda r: r.delivery_id in outdated), as_json=as_json)
 
 
@@ -139,8 +138,8 @@ def quarantine_export(
     Example: platform quarantine export order_lines --to rejected.csv
     """
     _, deployment = open_deployment()
-    with deployment.warehouse.open("export the quarantine", deployment.notify) as connection:
-        rows = export(connection, deployment.feed(feed), to)
+    with deployment.warehouse.reading("export the quarantine") as unit:
+        rows = unit.quarantine(deployment.feed(feed)).export(to)
     if as_json:
         answer({"feed": feed, "rows": rows, "file": str(to)})
     else:
@@ -186,8 +185,8 @@ def trace(
             raise ConfigurationError(f"--where {each!r}", "is not COLUMN=VALUE", "Write --where invoice_no=536365.")
         values[column] = value
     _, deployment = open_deployment()
-    with deployment.warehouse.open("trace rows", deployment.notify) as connection:
-        found = traced(connection, deployment.feeds, deployment.archive, table, values, most=limit)
+    with deployment.warehouse.reading("trace rows") as unit:
+        found = traced(unit, deployment.feeds, deployment.archive, table, values, most=limit)
     if as_json:
         answer(
             {

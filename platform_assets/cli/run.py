@@ -3,7 +3,6 @@
 Belongs here: calling the work and telling what it did. Does not: the work.
 """
 
-import contextlib
 import os
 import sys
 import time
@@ -12,15 +11,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import duckdb
 import typer
 
 from platform_assets.cli.common import FIGURES, Json, answer, feed_json, line, newest, open_deployment, say, show
 from platform_assets.engine.deployment import Deployment
-from platform_assets.engine.store.ledger import Ledger
 from platform_assets.engine.store.receipts import Receipt
 from platform_assets.engine.store.release import Release
-from platform_assets.engine.store.warehouse import quote
 from platform_assets.errors import ConfigurationError
 from platform_assets.project.configured import declared_marts
 from platform_assets.project.graph import project_of, raw_name
@@ -207,8 +203,8 @@ def _prepared() -> Settings:
 
 
 def _newest_delivery(deployment: Deployment) -> int:
-    with deployment.warehouse.open("read the ledger", deployment.notify) as connection:
-        return Ledger(connection).next_ids()[0] - 1
+    with deployment.warehouse.reading("read the ledger") as unit:
+        return unit.ledger.next_ids()[0] - 1
 
 
 def _report(
@@ -224,8 +220,8 @@ def _report(
 
     last: the release there was before the run.
     """
-    with deployment.warehouse.open("read the ledger", deployment.notify) as connection:
-        receipts = Ledger(connection).receipts(after=before)
+    with deployment.warehouse.reading("read the ledger") as unit:
+        receipts = unit.ledger.receipts(after=before)
     statuses = deployment.status()
     figures = {status.feed.name: _added_up(r for r in receipts if r.feed == status.feed.name) for status in statuses}
     release = deployment.releases.current()
@@ -296,11 +292,8 @@ def _preview(release: Release) -> None:
     """The first rows of the headline mart, read as any reader would, if the release has it yet."""
     for mart in declared_marts():
         if mart.headline and mart.name in release.tables:
-            with contextlib.closing(duckdb.connect(release.path, read_only=True)) as connection:
-                columns = ", ".join(map(quote, mart.headline))
-                rows = connection.execute(f"SELECT {columns} FROM {quote(mart.name)} ORDER BY 1 LIMIT {_PREVIEW_ROWS}")
-                title = f"{mart.name}, first {_PREVIEW_ROWS} rows"
-                show(title, mart.headline, rows.fetchall(), right=mart.headline[1:])
+            rows = release.first_rows(mart.name, mart.headline, _PREVIEW_ROWS)
+            show(f"{mart.name}, first {_PREVIEW_ROWS} rows", mart.headline, rows, right=mart.headline[1:])
 
 
 def _tell_checks(outcome: "RunOutcome", *, as_json: bool) -> None:

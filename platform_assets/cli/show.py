@@ -113,7 +113,7 @@ def feed_check(
                 "remedy": receipt.remedy,
                 "unknown_columns": list(receipt.unknown_columns),
                 "reasons": [{"column": column, "rule": rule, "rows": rows} for column, rule, rows in tried.reasons],
-                "rejected_rows": [{"line": row["line"], "reasons": row["reasons"]} for row in tried.rejected],
+                "rejected_rows": [{"line": row.line, "reasons": row.reasons} for row in tried.rejected],
             }
         )
     else:
@@ -132,9 +132,9 @@ def feed_check(
                 "Rejected rows",
                 ("line", "column", "rule", "value"),
                 [
-                    (row["line"], reason["column"], reason["rule"], reason["value"])
+                    (row.line, reason["column"], reason["rule"], reason["value"])
                     for row in tried.rejected
-                    for reason in row["reasons"]
+                    for reason in row.reasons
                 ],
                 right=("line",),
             )

@@ -1,6 +1,6 @@
 """A deployment: its feeds, its landing folder and its state, and what can be asked of them as a whole.
 
-Belongs here: what the command line and Dagster both need. Does not: how either shows it.
+Belongs here: what the command line and Dagster both need. Elsewhere: how either shows it.
 """
 
 import contextlib
@@ -11,24 +11,20 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-import duckdb
-
 from platform_assets.engine.archive.archive import Archive
-from platform_assets.engine.feed.feed import Feed, Retention, feed_named
-from platform_assets.engine.load.ingest import Intake, Outcome, grouped
-from platform_assets.engine.load.replay import components, stale
-from platform_assets.engine.load.retention import expire
+from platform_assets.engine.feed.feed import Feed, feed_named
+from platform_assets.engine.load.ingest import Intake
+from platform_assets.engine.load.offer import Outcome
 from platform_assets.engine.promises.promise import fresh
 from platform_assets.engine.promises.tally import Freshness
 from platform_assets.engine.sources.landing import Arrival, Look, look, look_again, settled
 from platform_assets.engine.store.builds import Builds
-from platform_assets.engine.store.ledger import Ledger, Totals
-from platform_assets.engine.store.published import Published
+from platform_assets.engine.store.ledger import Totals
+from platform_assets.engine.store.marts import drop_leftovers
 from platform_assets.engine.store.receipts import Receipt
 from platform_assets.engine.store.release import Releases
-from platform_assets.engine.store.tables import FeedTables
 from platform_assets.engine.store.warehouse import Warehouse
-from platform_assets.errors import PlatformError, ReplayRefused
+from platform_assets.errors import PlatformError
 
 _A_MOMENT: Final = timedelta(seconds=3)
 _JUDGED: Final = 5_000  # receipts, the newest
@@ -77,7 +73,7 @@ class Deployment:
         self.landing = landing
         self.clock = clock
         self.notify = notify
-        self.warehouse = Warehouse(home / "warehouse.duckdb", home / "marts.duckdb", lock_wait)
+        self.warehouse = Warehouse(home / "warehouse.duckdb", home / "marts.duckdb", lock_wait, notify)
         self.archive = Archive(home / "archive")
         self.releases = Releases(home / "releases")
         self.builds = Builds(home / "builds.sqlite", self.warehouse.marts)
@@ -91,18 +87,11 @@ class Deployment:
 
         A column that has got another type than raw holds is the affair of its feed alone, whose ingest says so.
         """
-        self.warehouse.prepare()
-        with self.warehouse.open("prepare the tables", self.notify) as connection:
-            ledger = Ledger(connection)
-            ledger.prepare()
-            ledger.begin_after(max(self._revisions_told(), default=0))
-            for feed in self.feeds:
-                if feed != but:
-                    FeedTables(connection, feed).prepare()
-                if not (published := self._published(feed)).exists:
-                    published.publish(connection)
+        self.warehouse.prepare(
+            [feed for feed in self.feeds if feed != but], after=max(self._revisions_known(), default=0)
+        )
 
-    def _revisions_told(self) -> Iterator[int]:
+    def _revisions_known(self) -> Iterator[int]:
         """Revisions that others know of: those of a warehouse that was lost must not be given out again."""
         released = self.releases.current() or next(iter(self.releases.all()), None)
         yield from released.built_from.values() if released is not None else ()
@@ -115,7 +104,10 @@ class Deployment:
         By what was published of the ledger; takes no lock.
         """
         with contextlib.ExitStack() as stack:
-            known = {feed.name: stack.enter_context(self._published(feed).files(feed.version())) for feed in self.feeds}
+            known = {
+                feed.name: stack.enter_context(self.warehouse.published(feed).files(feed.version()))
+                for feed in self.feeds
+            }
             return look(self.landing, self.feeds, known, strays=True)
 
     def pending(self, feed: Feed, *, wait: bool = False) -> Sequence[Arrival]:
@@ -138,33 +130,22 @@ class Deployment:
         holds.
         """
         intake = self._intake(feed)
-        with self.warehouse.open("see what is known", self.notify) as connection:
-            FeedTables(connection, feed).refuse_retyped()
-            restored = self._restore(connection, feed)
-            intake.published.publish(connection)  # what is looked up below is what the ledger knows
+        restored = self._restore(feed)
         waiting, unsettled = self._settle(feed)
         outcome = Outcome(restored, {arrival.slot: arrival.unfinished for arrival in unsettled})
         try:
             if waiting:
-                taken = intake.ingest(waiting, most_files=most_files)
-                outcome.receipts += taken.receipts
-                outcome.unfinished |= taken.unfinished
+                loaded = intake.ingest(waiting, most_files=most_files)
+                outcome.receipts += loaded.receipts
+                outcome.unfinished |= loaded.unfinished
         except Exception:
             # What stops half-way has committed something all the same; what is not published is seen to be so.
-            with contextlib.suppress(PlatformError, duckdb.Error):
-                self._conclude(intake)
+            with contextlib.suppress(Exception):
+                intake.publish()
             raise
-        self._conclude(intake)
+        intake.expire()
+        intake.publish()
         return outcome
-
-    def _conclude(self, intake: Intake) -> None:
-        """Let go of what is not kept for ever, and publish what has changed."""
-        if intake.feed.keep != Retention():
-            intake.published.changing()
-        if intake.published.is_stale:
-            with self.warehouse.open(f"publish what was seen of {intake.feed.name}", self.notify) as connection:
-                expire(connection, intake.feed, self.archive, self.clock())
-                intake.published.publish(connection)
 
     def replay(
         self, feed: Feed, chosen: Callable[[Receipt], bool] = lambda _: True, *, again: bool = False
@@ -174,44 +155,19 @@ class Deployment:
         Those that today's contract has judged already are left alone, unless `again`. Groups of deliveries are
         committed one by one; what is killed goes on where it stopped. Raises ReplayRefused where a copy is gone.
         """
-        receipts: list[Receipt] = []
-        intake = self._intake(feed)
-        with self.warehouse.open(f"replay {feed.name}", self.notify) as connection:
-            intake.published.publish(connection)
-            ledger, tables = Ledger(connection), FeedTables(connection, feed)
-            known = ledger.receipts(feed.name)
-            if anew := bool(tables.retyped()):
-                groups = [known]
-            else:
-                picked = [receipt for receipt in known if chosen(receipt)]
-                due = [r.delivery_id for r in picked if r.archived] if again else stale(feed, picked)
-                hanging = grouped(
-                    components(known, ledger.given_way(feed.name), due),
-                    lambda group: sum(receipt.bytes for receipt in group),
-                )
-                groups = [[receipt for component in group for receipt in component] for group in hanging]
-            try:
-                for group in groups:
-                    receipts += intake.commit(connection, [], again=group, anew=anew).receipts
-                    self.notify(f"{feed.name}: {len(receipts)} of {sum(map(len, groups))} deliveries replayed")
-            except ReplayRefused:
-                intake.published.publish(connection)  # the groups before it
-                raise
-            intake.published.publish(connection)
-        return receipts
+        return self._intake(feed).replay(chosen, again=again)
 
     def status(self, feeds: Sequence[Feed] | None = None) -> list[FeedStatus]:
         """How the feeds stand, over all time."""
         now = self.clock()
-        with self.warehouse.open("read the ledger", self.notify) as connection:
-            ledger = Ledger(connection)
+        with self.warehouse.reading("read the ledger") as unit:
             return [
                 FeedStatus(
                     feed=feed,
-                    totals=ledger.totals(feed.name),
-                    revision=ledger.feed_revision(feed.name),
-                    fresh=fresh(feed, ledger.newest(feed.name, _JUDGED), now),
-                    reasons=FeedTables(connection, feed).reasons(),
+                    totals=unit.ledger.totals(feed.name),
+                    revision=unit.ledger.feed_revision(feed.name),
+                    fresh=fresh(feed, unit.ledger.newest(feed.name, _JUDGED), now),
+                    reasons=unit.quarantine(feed).reasons(),
                 )
                 for feed in (self.feeds if feeds is None else feeds)
             ]
@@ -223,8 +179,7 @@ class Deployment:
         leftovers: how names end of what a build that was killed has left; it is removed.
         """
         with self.builds.changing(assets, run):
-            with self.warehouse.open("begin to build the marts", self.notify) as connection:
-                self.warehouse.sweep(connection, leftovers)
+            drop_leftovers(self.warehouse, leftovers)
             yield
 
     def why_waiting(self, feed: Feed, arrival: Arrival) -> str:
@@ -235,33 +190,35 @@ class Deployment:
 
     def receipts_published(self, feed: Feed) -> list[Receipt]:
         """The feed's newest receipts by what was published of the ledger, newest first; takes no lock."""
-        return self._published(feed).receipts()
+        return self.warehouse.published(feed).receipts()
 
     def revision_published(self, feed: Feed) -> int:
         """The feed's revision by what was published of the ledger, 0 before its first delivery; takes no lock."""
-        return self._published(feed).revision
+        return self.warehouse.published(feed).revision
 
     def unpublished(self, feed: Feed) -> bool:
         """Whether the feed's ledger may say more than what was published of it: a run is changing it, or one that did
         was killed before it said so; or the copy is lost. Takes no lock; the next ingest of the feed makes it good."""
-        return self._published(feed).is_stale
-
-    def _published(self, feed: Feed) -> Published:
-        return Published(self.home / "seen" / f"{feed.name}.sqlite", feed.name)
+        return self.warehouse.published(feed).is_stale
 
     def _intake(self, feed: Feed) -> Intake:
-        return Intake(feed, self.landing, self.archive, self.warehouse, self._published(feed), self.clock, self.notify)
+        return Intake(feed, self.landing, self.archive, self.warehouse, self.clock, self.notify)
 
-    def _restore(self, connection: duckdb.DuckDBPyConnection, feed: Feed) -> list[Receipt]:
+    def _restore(self, feed: Feed) -> list[Receipt]:
         """Bring back what the warehouse has lost of any feed, for none may wait for files of its own; what came back of
         `feed`. Trouble with another feed is told, and is that feed's."""
+        with self.warehouse.transaction("see what is known") as unit:
+            unit.tables(feed).refuse_retyped()
+            # What is looked up in the landing folder is what the ledger knows.
+            unit.publish(feed)
+            # Of another feed that is retyped, its own ingest says so.
+            lacking = [
+                each for each in self.feeds if not unit.tables(each).retyped() and self._intake(each).lacks(unit)
+            ]
         receipts: list[Receipt] = []
-        for each in self.feeds:
-            if FeedTables(connection, each).retyped():
-                continue  # its own ingest says so
-            intake = self._intake(each)
+        for each in lacking:
             try:
-                restored = intake.restore(connection)
+                restored = self._intake(each).restore()
             except PlatformError as error:
                 if each == feed:
                     raise
@@ -272,7 +229,7 @@ class Deployment:
         return receipts
 
     def _unseen(self, feed: Feed) -> Sequence[Arrival]:
-        with self._published(feed).files(feed.version()) as known:
+        with self.warehouse.published(feed).files(feed.version()) as known:
             return look(self.landing, [feed], {feed.name: known}).arrivals[feed.name]
 
     def _settle(self, feed: Feed) -> tuple[list[Arrival], list[Arrival]]:

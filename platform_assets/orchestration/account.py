@@ -12,7 +12,6 @@ import dagster as dg
 from platform_assets.engine.deployment import Deployment, FeedStatus
 from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.store.receipts import Receipt
-from platform_assets.engine.store.tables import FeedTables
 from platform_assets.orchestration.runs.keys import quarantine_key
 
 _SHOWN: Final = 20
@@ -34,11 +33,11 @@ class Account:
     def of(cls, deployment: Deployment, feed: Feed, receipts: Sequence[Receipt]) -> "Account":
         """The account after a run that wrote `receipts`."""
         (status,) = deployment.status([feed])
-        with deployment.warehouse.open("count rejected rows", deployment.notify) as connection:
+        with deployment.warehouse.reading("count rejected rows") as unit:
             in_force = [r.delivery_id for r in deployment.receipts_published(feed) if r.status == "accepted"]
             recent = in_force[:_SHOWN][::-1]
             deliveries = {*recent, *(receipt.delivery_id for receipt in receipts)}
-            by_rule = FeedTables(connection, feed).reasons_of(sorted(deliveries))
+            by_rule = unit.quarantine(feed).reasons_of(sorted(deliveries))
         return cls(feed, status, receipts, recent, by_rule)
 
     def of_raw(self) -> dict[str, Any]:

@@ -10,18 +10,16 @@ from typing import Any, Final
 
 import dagster as dg
 
-from platform_assets.engine.anomalies.profile import Profiles
 from platform_assets.engine.anomalies.profile import judge as judge_values
+from platform_assets.engine.anomalies.profile import profiles
 from platform_assets.engine.anomalies.volume import judge
 from platform_assets.engine.contract.model import listed
 from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.promises.promise import fresh
-from platform_assets.engine.store.ledger import Ledger
 from platform_assets.engine.store.published import NEWEST
-from platform_assets.engine.store.quarantine import RejectedRow, rejected_samples
+from platform_assets.engine.store.quarantine import RejectedRow
 from platform_assets.engine.store.receipts import Receipt
-from platform_assets.engine.store.tables import FeedTables
 from platform_assets.orchestration.account import inert, receipts_table
 from platform_assets.orchestration.runs.keys import raw_key
 from platform_assets.orchestration.watch.freshness import FRESH, freshness_result
@@ -63,8 +61,8 @@ def evaluated(deployment: Deployment, feed: Feed, wanted: AbstractSet[str]) -> I
     """The results of the feed's checks that are `wanted`, by name."""
     if not wanted:
         return
-    with deployment.warehouse.open(f"check {feed.name}", deployment.notify) as connection:
-        ledger, tables = Ledger(connection), FeedTables(connection, feed)
+    with deployment.warehouse.transaction(f"check {feed.name}") as unit:
+        ledger, tables = unit.ledger, unit.tables(feed)
         receipts = ledger.newest(feed.name, NEWEST)
         tables.refuse_retyped()
         in_force = [receipt for receipt in receipts if receipt.status == "accepted"]
@@ -72,8 +70,8 @@ def evaluated(deployment: Deployment, feed: Feed, wanted: AbstractSet[str]) -> I
         unreconciled, intolerable = ledger.unsound(feed.name, feed.tolerate.rate, feed.tolerate.rows)
         unaccounted = tables.unaccounted(_COUNTED)
         known = ledger.by_id(unaccounted)
-        samples = list(rejected_samples(connection, feed, [r.delivery_id for r in intolerable], _SAMPLES))
-        profiles = Profiles(connection, feed).refresh(receipts)
+        samples = list(unit.quarantine(feed).first_rows([r.delivery_id for r in intolerable], _SAMPLES))
+        figures = profiles(unit, feed, receipts)
         waiting = ledger.waiting(feed.name)[::-1]
     if strangers := sorted({*unaccounted} - {receipt.delivery_id for receipt in known}):
         raise dg.Failure(f"rows of deliveries without a receipt: {strangers[:_SHOWN]}")
@@ -87,7 +85,7 @@ def evaluated(deployment: Deployment, feed: Feed, wanted: AbstractSet[str]) -> I
     }
     said = {"volume_as_usual": str(usual)}
     samples_of = {"rejects_within_tolerance": _rows_table(samples), "no_delivery_quarantined": _problems_table(waiting)}
-    as_usual = judge_values(feed, receipts, profiles)
+    as_usual = judge_values(feed, receipts, figures)
     for name, judgement in zip(("nulls_as_usual", "values_as_usual"), as_usual, strict=True):
         failing[name] = list({odd.receipt.delivery_id: odd.receipt for odd in judgement.odd}.values())
         said[name] = inert(str(judgement)) if judgement.odd else str(judgement)

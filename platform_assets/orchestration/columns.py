@@ -12,32 +12,19 @@ from pathlib import Path
 from typing import Any, Final
 
 import dagster as dg
-import duckdb
 from dagster_dbt import DagsterDbtTranslator
 
+from platform_assets.engine.store.marts import BuiltTable
 from platform_assets.orchestration.runs.dbt_internals import EventHistoryMetadata, traced_columns
 
 _KEPT: Final = "lineage.json"
-# Table -> column -> type, in the table's order; tables by (schema, name).
-Tables = Mapping[tuple[str, str], Mapping[str, str]]
-
-
-def built_tables(connection: duckdb.DuckDBPyConnection) -> Tables:
-    """The columns of every table and view that is there, of attached databases too."""
-    found: dict[tuple[str, str], dict[str, str]] = {}
-    for schema, table, column, kind in connection.execute(
-        "SELECT schema_name, table_name, column_name, data_type FROM duckdb_columns() WHERE NOT internal "
-        "ORDER BY database_name, schema_name, table_name, column_index"
-    ).fetchall():
-        found.setdefault((schema, table), {})[column] = kind
-    return found
 
 
 @dataclass(frozen=True)
 class Columns:
     """Columns of the nodes of a manifest as they are in `tables`. target: where dbt has put what it compiled."""
 
-    tables: Tables
+    tables: Mapping[tuple[str, str], BuiltTable]
     manifest: Mapping[str, Any]
     translator: DagsterDbtTranslator
     target: Path
@@ -66,7 +53,9 @@ class Columns:
         return found
 
     def _of(self, node: Mapping[str, Any]) -> Mapping[str, str]:
-        return self.tables.get((node["schema"], node.get("alias") or node.get("identifier") or node["name"]), {})
+        name = node.get("alias") or node.get("identifier") or node["name"]
+        table = self.tables.get((node["schema"], name))
+        return {} if table is None else table.columns
 
     def _above(self, unique_id: str) -> dict[str, Mapping[str, Any]]:
         """The tables that a node reads, by node. Ephemeral models are none: what they read, it reads."""

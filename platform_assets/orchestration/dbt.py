@@ -15,15 +15,14 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import dagster as dg
-import duckdb
 import orjson
 from dagster_dbt import DagsterDbtTranslator, DbtProject, dbt_assets
 
 from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.promises.promise import fresh
 from platform_assets.engine.store.builds import Judged
-from platform_assets.engine.store.warehouse import attach, quote
-from platform_assets.orchestration.columns import Columns, built_tables
+from platform_assets.engine.store.marts import built_tables
+from platform_assets.orchestration.columns import Columns
 from platform_assets.orchestration.marts import CONTRACT
 from platform_assets.orchestration.runs.automation import note_wanted
 from platform_assets.orchestration.runs.dbt_internals import (
@@ -272,9 +271,7 @@ def _figures(
     deployment: Deployment, manifest: Mapping[str, Any], keys: DagsterDbtTranslator, target: Path
 ) -> dict[str, dict[str, Any]]:
     """Rows and columns of each node's table, and up to when its data goes by the stalest feed it is made from."""
-    with deployment.warehouse.open("count the rows of the models", deployment.notify) as connection:
-        counts = _row_counts(connection, deployment.warehouse.marts)
-        tables = built_tables(connection)
+    tables = built_tables(deployment.warehouse)
     now = deployment.clock()
     newest = {
         raw_key(feed): (fresh(feed, deployment.receipts_published(feed), now).newest, feed.name)
@@ -285,27 +282,12 @@ def _figures(
     found = Columns(tables, manifest, keys, target).metadata()
     for unique_id, node in manifest["nodes"].items():
         figures = found.setdefault(unique_id, {})
-        if (rows := counts.get((node["schema"], node["alias"]))) is not None:
-            figures["dagster/row_count"] = rows
+        table = tables.get((node["schema"], node["alias"]))
+        if table is not None and table.rows is not None:
+            figures["dagster/row_count"] = table.rows
         above = [newest[raw[each]] for each in reached(manifest["parent_map"], [unique_id]) if raw.get(each) in newest]
         known = [(at, feed) for at, feed in above if at is not None]
         if known and len(known) == len(above):
             at, figures["stalest_feed"] = min(known)
             figures["newest_data"] = dg.MetadataValue.timestamp(at)
     return found
-
-
-def _row_counts(connection: duckdb.DuckDBPyConnection, marts: Path) -> dict[tuple[str, str], int]:
-    """Rows by (schema, table) of the tables that dbt builds."""
-    attach(connection, marts, "marts", "(READ_ONLY)")
-    tables = connection.execute(
-        "SELECT database_name, schema_name, table_name FROM duckdb_tables() "
-        "WHERE database_name = 'marts' OR schema_name = 'snapshots'"
-    ).fetchall()
-    counts = {}
-    for database, schema, table in tables:
-        counted = connection.execute(
-            f"SELECT count(*) FROM {quote(database)}.{quote(schema)}.{quote(table)}"
-        ).fetchone()
-        counts[schema, table] = int(counted[0]) if counted else 0
-    return counts

@@ -11,11 +11,9 @@ from typing import Any, Final
 
 import yaml
 
-from platform_assets.engine.author.headers import first_with
 from platform_assets.engine.contract.model import LINEAGE, columns_of, describe
 from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.feed.feed import Feed
-from platform_assets.engine.store.tables import FeedTables
 from platform_assets.project.manifest import DBT_PROJECT
 
 SOURCES_FILE: Final = DBT_PROJECT / "models" / "sources.yml"
@@ -65,11 +63,11 @@ def gained_columns(deployment: Deployment) -> Gained:
     if not deployment.warehouse.path.exists():
         return _NOTHING
     gained = {}
-    with deployment.warehouse.open("look for undeclared columns", deployment.notify) as connection:
+    with deployment.warehouse.reading("look for undeclared columns") as unit:
         for feed in deployment.feeds:
             declared = {column.name for column in columns_of(feed.contract)} | set(LINEAGE)
-            types = FeedTables(connection, feed).types()
-            came = first_with(connection, feed) if {name.lower() for name in types} - declared else {}
+            types = unit.tables(feed).types()
+            came = unit.ledger.first_with_unknown(feed.name) if {name.lower() for name in types} - declared else {}
             gained[feed.name] = [
                 {
                     "name": name,

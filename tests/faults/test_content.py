@@ -12,7 +12,7 @@ from shop import HEADER, SALES, Shop, child, ended, ingest_in_child, numbered, s
 from platform_assets.engine.contract.model import Contract, Field
 from platform_assets.engine.feed.feed import Files, seconds
 from platform_assets.engine.feed.formats import Csv
-from platform_assets.engine.store.warehouse import quote
+from platform_assets.engine.store.sql import quote
 
 MOST_RSS_MB = 500
 

@@ -20,8 +20,7 @@ from platform_assets.engine.archive.archive import Archive
 from platform_assets.engine.durable import failpoint
 from platform_assets.engine.feed.feed import Files, seconds
 from platform_assets.engine.sources.landing import arrivals
-from platform_assets.engine.store.published import Published
-from platform_assets.engine.store.slots import Slot, Slots
+from platform_assets.engine.store.slots import Slot
 from platform_assets.errors import ConfigurationError, DeliveryUnfinished
 from platform_assets.orchestration.sensors import feed_sensor
 
@@ -158,10 +157,10 @@ def known(shop: Shop, files: int, new: int) -> None:
     folder.mkdir(exist_ok=True)
     for number in range(files):
         os.close(os.open(folder / f"{number:06}.csv", os.O_CREAT | os.O_WRONLY))
-    with shop.deployment.warehouse.open("remember") as connection:
+    with shop.deployment.warehouse.transaction("remember") as unit:
         taken_in = arrivals(shop.feed, shop.landing)[: files - new]
-        Slots(connection, shop.feed.name).write([Slot(each.slot, seen=each.seen) for each in taken_in], 1)
-        Published(shop.root / "home" / "seen" / f"{shop.feed.name}.sqlite", shop.feed.name).publish(connection)
+        unit.slots(shop.feed).write([Slot(each.slot, seen=each.seen) for each in taken_in], 1)
+        unit.publish(shop.feed)
 
 
 def tick(shop: Shop, monkeypatch: pytest.MonkeyPatch, cursor: str | None = None) -> dg.SensorResult | dg.SkipReason:

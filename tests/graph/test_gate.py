@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from check import tests_of
 from conftest import pytest_runtest_setup
 from machine import PROJECT, rounds
 
@@ -52,3 +53,14 @@ def test_a_long_test_is_run_in_full_when_it_is_asked_for(monkeypatch: pytest.Mon
     assert rounds(50) == 12
     monkeypatch.setenv("FULL", "1")
     assert rounds(50) == 50
+
+
+def test_what_changed_is_tested_by_its_own_room_first_and_then_by_those_that_import_it() -> None:
+    found = tests_of([PROJECT / "platform_assets" / "engine" / "promises" / "due.py"])
+    rooms = list(dict.fromkeys(test.parent.name for test in found))
+    assert rooms[0] == "promises"
+    assert {"watch", "orchestration"} <= {*rooms}
+    assert not {"readers", "contract", "integration"} & {*rooms}
+    assert tests_of([PROJECT / "README.md"]) == []
+    changed = PROJECT / "tests" / "unit" / "store" / "test_release.py"
+    assert tests_of([changed])[0] == changed

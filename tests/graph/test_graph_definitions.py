@@ -21,7 +21,6 @@ from platform_assets.engine.contract.model import LINEAGE, columns_of
 from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.feed.mart import Mart
-from platform_assets.engine.store.tables import FeedTables
 from platform_assets.orchestration.runs.keys import WRITER_POOL, deliveries_key, quarantine_key, raw_key
 from platform_assets.project.configured import declared_feeds, declared_marts
 from platform_assets.project.dbt_sources import SOURCES_FILE, sources_agree
@@ -205,9 +204,9 @@ def test_one_contract_feeds_validation_raw_source_docs_and_drift_report(feed: Fe
 
     deployment = Deployment([feed], home=tmp_path / "home", landing=tmp_path / "landing")
     deployment.prepare()
-    with deployment.warehouse.open("compare") as connection:
-        raw = FeedTables(connection, feed).types()
-        report = compare(connection, feed, deployment.archive.root)
+    with deployment.warehouse.reading("compare") as unit:
+        raw = unit.tables(feed).types()
+        report = compare(unit, feed, deployment.archive.root)
     assert {name: kind for name, kind in raw.items() if name not in LINEAGE} == {c.name: c.sql_type for c in columns}
     assert tuple(seen.column for seen in report.columns) == columns
     assert report.findings == ()

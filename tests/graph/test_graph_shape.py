@@ -3,6 +3,7 @@
 import ast
 import json
 import pkgutil
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -106,6 +107,18 @@ def test_the_map_of_rooms_is_as_they_are_now() -> None:
 def test_declarations_import_only_what_they_declare_with(part: str) -> None:
     ours = {i for module in (PACKAGE / part).glob("*.py") for i in imports(module) if i.startswith("platform_assets")}
     assert ours <= {"platform_assets"}
+
+
+def test_connections_and_the_ledgers_sql_stay_in_the_store() -> None:
+    outside = [module for module in MODULES if not name(module).startswith("engine/store/")]
+    assert [name(each) for each in outside if any(i.split(".")[0] == "duckdb" for i in imports(each))] == []
+    tables = re.compile(r"\b(FROM|JOIN|INTO|UPDATE|TABLE)\s+(ledger|raw|quarantine)\.")
+    for module in outside:
+        for node in ast.walk(ast.parse(module.read_text())):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                assert not tables.search(node.value), f"{name(module)}:{node.lineno}"
+            if isinstance(node, ast.Attribute) and node.attr == "open":
+                assert "warehouse" not in ast.unparse(node.value), f"{name(module)}:{node.lineno}"
 
 
 def test_what_is_private_to_dagster_is_used_in_two_modules_alone() -> None:

@@ -1,35 +1,26 @@
 """Profiles: what the values of a delivery are like, and whether the newest are like those before them.
 
-Belongs here: the figures of each column, kept in ledger.profiles, and judging them by the feed's own history. Does
-not: which deliveries are compared (history.py), what becomes of the judgement (a check in Dagster).
+Belongs here: judging the figures of each column by the feed's own history. Elsewhere: measuring them
+(store/profiles.py), which deliveries are compared (history.py), what becomes of the judgement (a check in Dagster).
 """
 
 import math
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Literal
-
-import duckdb
-import polars as pl
+from typing import Final
 
 from platform_assets.engine.anomalies.history import ENOUGH, WINDOW, History, comparable, weekday_of
-from platform_assets.engine.contract.column import Column
 from platform_assets.engine.contract.model import columns_of
 from platform_assets.engine.feed.feed import Feed
+from platform_assets.engine.store.profiles import Figure, Profile
 from platform_assets.engine.store.receipts import Receipt
-from platform_assets.engine.store.tables import FeedTables
-from platform_assets.engine.store.warehouse import execute_over, quote
+from platform_assets.engine.store.unit import Unit
 
-Figure = Literal["nulls", "low", "middle", "high", "distinct", "top"]
-
-_QUANTILES: Final[Mapping[Figure, float]] = {"low": 0.1, "middle": 0.5, "high": 0.9}
-_FIGURE_ROWS: Final = 200_000  # of a delivery are looked at
 _FEW_ROWS: Final = 30  # say little of what is usual
 _SPREADS: Final = 5.0
 _LEAST_SHARE: Final = 0.15  # of rows by which a share must differ
 _LEAST_FACTOR: Final = 3.0  # by which a size must
-_EXAMPLE: Final = 60
 _SAID: Final[Mapping[Figure, str]] = {
     "nulls": "{} of the rows have none",
     "low": "a tenth of the values are below {}",
@@ -38,8 +29,6 @@ _SAID: Final[Mapping[Figure, str]] = {
     "distinct": "{} different values",
     "top": "{} of the values are the same",
 }
-
-Profile = Mapping[tuple[str, Figure], tuple[float, str | None]]
 
 
 @dataclass(frozen=True)
@@ -78,99 +67,12 @@ class Judgement:
         return f"0 failed; {self.judged} of the newest deliveries are as usual"
 
 
-class Profiles:
-    """The profiles of a feed's newest deliveries, through one open connection."""
-
-    def __init__(self, connection: duckdb.DuckDBPyConnection, feed: Feed) -> None:
-        self._connection = connection
-        self._feed = feed
-        self._raw = FeedTables(connection, feed).raw
-        there = FeedTables(connection, feed).types()
-        self._columns = [column for column in columns_of(feed.contract) if column.name in there]
-
-    def refresh(self, receipts: Iterable[Receipt]) -> dict[int, Profile]:
-        """Delivery -> its profile, of those that history needs; only what has changed is looked at."""
-        like: defaultdict[int, list[Receipt]] = defaultdict(list)
-        for receipt, _ in comparable(receipts):
-            like[weekday_of(self._feed, receipt)].append(receipt)
-        needed = {r.delivery_id: r for of_a_day in like.values() for r in of_a_day[-WINDOW - 1 :] if r.accepted}
-        known = dict(
-            self._connection.execute(
-                "SELECT DISTINCT delivery_id, revision FROM ledger.profiles WHERE feed = ?", [self._feed.name]
-            ).fetchall()
-        )
-        gone = [
-            delivery for delivery, rev in known.items() if delivery not in needed or needed[delivery].revision != rev
-        ]
-        new = [receipt for receipt in needed.values() if known.get(receipt.delivery_id) != receipt.revision]
-        if gone or new:
-            self._connection.begin()
-            self._connection.execute(
-                "DELETE FROM ledger.profiles WHERE feed = ? AND list_contains(?::BIGINT[], delivery_id)",
-                [self._feed.name, gone],
-            )
-            by_step: defaultdict[int, list[Receipt]] = defaultdict(list)
-            for receipt in new:
-                by_step[math.ceil(receipt.accepted / _FIGURE_ROWS)].append(receipt)
-            for step, alike in by_step.items():
-                self._store(alike, step)
-            self._connection.commit()
-        return self._stored()
-
-    def _stored(self) -> dict[int, Profile]:
-        found: defaultdict[int, dict[tuple[str, Figure], tuple[float, str | None]]] = defaultdict(dict)
-        for delivery, column, figure, value, example in self._connection.execute(
-            'SELECT delivery_id, "column", figure, "value", example FROM ledger.profiles WHERE feed = ?',
-            [self._feed.name],
-        ).fetchall():
-            found[delivery][column, figure] = (value, example)
-        return dict(found)
-
-    def _store(self, receipts: Sequence[Receipt], step: int) -> None:
-        """Look at every `step`-th row of the deliveries."""
-        deliveries = [receipt.delivery_id for receipt in receipts]
-        rows = (
-            f"FROM {self._raw} WHERE _delivery_id BETWEEN {min(deliveries)} AND {max(deliveries)} "
-            f"AND list_contains({deliveries}::BIGINT[], _delivery_id) AND _line % {step} = 0"
-        )
-        found: list[tuple[int, str, str, float | None, str | None]] = []
-        for column in self._columns:
-            name = quote(column.name)
-            quantiles = (
-                f"quantile_cont({name}::DOUBLE, {list(_QUANTILES.values())})"
-                if _is_number(column)
-                else "NULL::DOUBLE[]"
-            )
-            counted = self._connection.execute(
-                f"SELECT _delivery_id, 1 - count({name}) / count(*), {quantiles} {rows} GROUP BY ALL"
-            ).fetchall()
-            for delivery, nulls, sizes in counted:
-                found.append((delivery, column.name, "nulls", nulls, None))
-                if sizes:
-                    found += [(delivery, column.name, each, x, None) for each, x in zip(_QUANTILES, sizes, strict=True)]
-            if column.kind in ("text", "boolean"):
-                for delivery, distinct, share, most in self._connection.execute(
-                    "SELECT _delivery_id, count(*), max(n) / sum(n), arg_max(v, n) FROM "
-                    f"(SELECT _delivery_id, {name}::VARCHAR AS v, count(*) AS n {rows} AND {name} IS NOT NULL "
-                    "GROUP BY ALL) GROUP BY ALL"
-                ).fetchall():
-                    found.append((delivery, column.name, "distinct", distinct, None))
-                    found.append((delivery, column.name, "top", share, None if column.pii else most[:_EXAMPLE]))
-        revisions = {receipt.delivery_id: receipt.revision for receipt in receipts}
-        frame = pl.DataFrame(
-            [(self._feed.name, row[0], revisions[row[0]], *row[1:]) for row in found],
-            schema={
-                "feed": pl.String,
-                "delivery_id": pl.Int64,
-                "revision": pl.Int64,
-                "column": pl.String,
-                "figure": pl.String,
-                "value": pl.Float64,
-                "example": pl.String,
-            },
-            orient="row",
-        )
-        execute_over(self._connection, frame, "INSERT INTO ledger.profiles SELECT * FROM arrived")
+def profiles(unit: Unit, feed: Feed, receipts: Iterable[Receipt]) -> dict[int, Profile]:
+    """Delivery -> its profile, of those that history needs; only what has changed is looked at."""
+    like: defaultdict[int, list[Receipt]] = defaultdict(list)
+    for receipt, _ in comparable(receipts):
+        like[weekday_of(feed, receipt)].append(receipt)
+    return unit.profiles(feed).of([r for of_a_day in like.values() for r in of_a_day[-WINDOW - 1 :] if r.accepted])
 
 
 def judge(feed: Feed, receipts: Iterable[Receipt], profiles: Mapping[int, Profile]) -> tuple[Judgement, Judgement]:
@@ -253,10 +155,6 @@ def _back(figure: Figure, history: History) -> Callable[[float], float]:
 def _unit(history: History) -> float:
     """A hundredth of what is usual: what is smaller does not count."""
     return (history.size() or 1.0) / 100
-
-
-def _is_number(column: Column) -> bool:
-    return column.kind in ("integer", "decimal", "number")
 
 
 def _shown(figure: Figure, value: float) -> str:

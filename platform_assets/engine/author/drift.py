@@ -1,16 +1,15 @@
 """Drift: the contract compared with what deliveries really held.
 
-Belongs here: what ledger, raw, quarantine and the archive say of a contract. Does not: what happens to a delivery
-because of it (load/delivery.py), how it is shown. Values are looked at in a sample of bounded size.
+Belongs here: what ledger, raw, quarantine and the archive say of a contract. Elsewhere: what happens to a delivery
+because of it (load/delivery.py), how it is shown (cli). Values are looked at in a sample of bounded size.
 """
 
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import duckdb
 import polars as pl
 
 from platform_assets.engine.author.draft import field_line
@@ -20,9 +19,8 @@ from platform_assets.engine.author.readings import told
 from platform_assets.engine.contract.model import LINEAGE, Column, columns_of, listed
 from platform_assets.engine.contract.timestamps import days, instants
 from platform_assets.engine.feed.feed import Feed
-from platform_assets.engine.store.ledger import Ledger
 from platform_assets.engine.store.tables import FeedTables
-from platform_assets.engine.store.warehouse import quote
+from platform_assets.engine.store.unit import Unit
 
 SAMPLE: Final = 100_000  # rows of raw whose values are looked at
 _OPENED: Final = 3  # copies of deliveries in force that are opened, the newest
@@ -91,18 +89,15 @@ class Drift:
         return any(finding.drift for finding in self.findings)
 
 
-def compare(connection: duckdb.DuckDBPyConnection, feed: Feed, archive: Path) -> Drift:
+def compare(unit: Unit, feed: Feed, archive: Path) -> Drift:
     """The feed's contract against all its deliveries that are in force or wait in quarantine."""
-    tables = FeedTables(connection, feed)
-    seen_headers = headers(connection, feed, archive)
+    tables = unit.tables(feed)
+    seen_headers = headers(unit, feed, archive)
     # Columns that arrived undeclared are spelled as delivered; to SQL case makes no difference.
     there = {name.lower(): sql_type for name, sql_type in tables.types().items()}
-    deliveries, read = _one(
-        connection,
-        "SELECT count(*), coalesce(sum(read), 0)::BIGINT FROM ledger.deliveries WHERE feed = ? AND status = 'accepted'",
-        feed.name,
-    )
-    broken = _broken(connection, tables, read) if there else {}
+    totals = unit.ledger.totals(feed.name)
+    deliveries, read = totals.in_force, totals.read_in_force
+    broken = _broken(unit, feed, read) if there else {}
     columns = [ColumnSeen(column, broken=tuple(broken.get(column.name, ()))) for column in columns_of(feed.contract)]
     for seen in seen_headers:
         for name, header in matched(feed, seen.header).items():
@@ -110,11 +105,9 @@ def compare(connection: duckdb.DuckDBPyConnection, feed: Feed, archive: Path) ->
             column.headers.setdefault(header, seen.first)
     findings = []
     if there:
-        _measure(connection, tables, columns, there)
-        sample = _sample(connection, tables, [each.column.name for each in columns if each.column.name in there])
-        findings += [
-            found for column in columns for found in _of_column(connection, feed, tables, column, sample, deliveries)
-        ]
+        _measure(tables, columns, there)
+        sample = tables.sample([each.column.name for each in columns if each.column.name in there], SAMPLE)
+        findings += [found for column in columns for found in _of_column(feed, tables, column, sample, deliveries)]
         findings += [
             Finding(
                 name, f"is {now} by the contract, but raw holds {there[name]}: platform replay {feed.name}", drift=True
@@ -122,11 +115,11 @@ def compare(connection: duckdb.DuckDBPyConnection, feed: Feed, archive: Path) ->
             for name, now in ((each.column.name, each.column.sql_type) for each in columns)
             if there.get(name, now) != now
         ]
-    findings += _unused_formats(connection, feed, archive)
-    unknown = tuple(_unknown(connection, feed, archive, tables, there, seen_headers))
+    findings += _unused_formats(unit, feed, archive)
+    unknown = tuple(_unknown(unit, feed, archive, there, seen_headers))
     findings += [Finding(each.header, f"unknown column since {each.first.file}: {each.went}", True) for each in unknown]
     findings += _of_waiting(seen_headers)
-    findings += _beyond_tolerance(connection, feed)
+    findings += _beyond_tolerance(unit, feed)
     return Drift(feed, tuple(columns), unknown, tuple(broken.get(None, ())), tuple(findings), read)
 
 
@@ -146,54 +139,23 @@ def _of_waiting(seen: Sequence[HeaderSeen]) -> Iterator[Finding]:
 # ---- values
 
 
-def _one(connection: duckdb.DuckDBPyConnection, sql: str, *values: object) -> tuple[Any, ...]:
-    return tuple(connection.execute(sql, list(values)).fetchall()[0])
-
-
-def _broken(connection: duckdb.DuckDBPyConnection, tables: FeedTables, read: int) -> dict[str | None, list[Broken]]:
+def _broken(unit: Unit, feed: Feed, read: int) -> dict[str | None, list[Broken]]:
     """Rules that rows in quarantine broke, by column."""
-    rows = connection.execute(
-        "SELECT reason['column'], reason['rule'], count(*), min(reason['value'], $1) FROM "
-        f"(SELECT unnest(list_distinct(reasons)) AS reason FROM {tables.quarantine}) GROUP BY ALL ORDER BY 3 DESC, 2",
-        [_SAMPLES],
-    ).fetchall()
     found: dict[str | None, list[Broken]] = {}
-    for column, rule, count, values in rows:
-        found.setdefault(column, []).append(
-            Broken(rule, count, count / read if read else 1.0, tuple(dict.fromkeys(values or ())))
-        )
+    for column, rule, rows, values in unit.quarantine(feed).values(_SAMPLES):
+        found.setdefault(column, []).append(Broken(rule, rows, rows / read if read else 1.0, tuple(values)))
     return found
 
 
-def _measure(
-    connection: duckdb.DuckDBPyConnection, tables: FeedTables, columns: Sequence[ColumnSeen], there: Mapping[str, str]
-) -> None:
-    """Rows, NULLs and bounds of every column that raw has, in one pass."""
-    measured = [each for each in columns if each.column.name in there]
-    asked = ["count(*)"]
-    for each in measured:
-        name = quote(each.column.name)
-        bounds = ("NULL", "NULL") if each.column.pii else (f"min({name})::VARCHAR", f"max({name})::VARCHAR")
-        asked += [f"count({name})", *bounds]
-    rows, *figures = _one(connection, f"SELECT {', '.join(asked)} FROM {tables.raw}")
-    for each, at in zip(measured, range(0, len(figures), 3), strict=True):
-        each.rows, each.nulls = rows, rows - figures[at]
-        each.lowest, each.highest = figures[at + 1 : at + 3]
-
-
-def _sample(connection: duckdb.DuckDBPyConnection, tables: FeedTables, names: Sequence[str]) -> pl.DataFrame:
-    """Rows spread over all of raw, the same each time."""
-    (rows,) = _one(connection, f"SELECT count(*) FROM {tables.raw}")
-    every = max(1, -(-rows // SAMPLE))
-    chosen = ", ".join(map(quote, names))
-    sample: pl.DataFrame = connection.sql(
-        f"SELECT {chosen} FROM {tables.raw} WHERE hash(_delivery_id, _line) % {every} = 0 LIMIT {SAMPLE}"
-    ).pl()
-    return sample
+def _measure(tables: FeedTables, columns: Sequence[ColumnSeen], there: Mapping[str, str]) -> None:
+    """Rows, NULLs and bounds of every column that raw has."""
+    figures = tables.figures({each.column.name: not each.column.pii for each in columns if each.column.name in there})
+    for each in columns:
+        if (of := figures.get(each.column.name)) is not None:
+            each.rows, each.nulls, each.lowest, each.highest = of.rows, of.nulls, of.lowest, of.highest
 
 
 def _of_column(
-    connection: duckdb.DuckDBPyConnection,
     feed: Feed,
     tables: FeedTables,
     seen: ColumnSeen,
@@ -224,8 +186,7 @@ def _of_column(
         if isinstance(scale, int) and scale < column.digits[1] and scale and column.digits != (18, 4):
             yield Finding(column.name, f"{column.digits[1]} decimals by the contract, at most {scale} came")
     for allowed in _allowed(feed, column):
-        words = {word for (word,) in connection.execute(
-            f"SELECT DISTINCT {quote(column.name)}::VARCHAR FROM {tables.raw} LIMIT {_WORDS}").fetchall()}  # fmt: skip
+        words = tables.words(column.name, _WORDS)
         if unseen := [word for word in allowed if word not in words]:
             yield Finding(column.name, f"never held {listed(unseen)}, which isin allows")
         for value in () if column.pii else [v for broken in seen.broken for v in broken.values if v not in allowed]:
@@ -242,12 +203,12 @@ def _allowed(feed: Feed, column: Column) -> Iterator[list[str]]:
             yield [str(value) for value in values]
 
 
-def _unused_formats(connection: duckdb.DuckDBPyConnection, feed: Feed, archive: Path) -> Iterator[Finding]:
+def _unused_formats(unit: Unit, feed: Feed, archive: Path) -> Iterator[Finding]:
     """Formats that no value of the newest deliveries has, of columns that declare several."""
     several = [column for column in columns_of(feed.contract) if len(column.formats) > 1]
     if not several:
         return
-    newest = [r for r in Ledger(connection).receipts(feed.name) if r.status == "accepted"][:_OPENED]
+    newest = [r for r in unit.ledger.receipts(feed.name) if r.status == "accepted"][:_OPENED]
     unused = {column.name: [form for form, _ in column.formats] for column in several}
     files = 0
     for _, reader in opened(newest, feed, archive):
@@ -275,14 +236,14 @@ def _used(values: pl.Series, column: Column, form: str) -> bool:
 
 
 def _unknown(
-    connection: duckdb.DuckDBPyConnection,
+    unit: Unit,
     feed: Feed,
     archive: Path,
-    tables: FeedTables,
     there: Mapping[str, str],
     seen: Sequence[HeaderSeen],
 ) -> Iterator[Unknown]:
     """Columns that came and are not declared, with what their values look like."""
+    tables = unit.tables(feed)
     found: dict[str, tuple[Sight, int, int]] = {}
     for each in seen:
         for name in each.unknown:
@@ -291,11 +252,11 @@ def _unknown(
             found[name] = (first, loaded + count * (not each.waiting), waits + count * each.waiting)
     for header, (first, loaded, waits) in found.items():
         if header.lower() in there:
-            values, went = _sample(connection, tables, [header]).to_series(), f"column {header} of raw, as text"
+            values, went = tables.sample([header], SAMPLE).to_series(), f"column {header} of raw, as text"
         elif "_extra" in there and loaded:
-            values, went = _rescued(connection, tables, header), "_extra of raw, as JSON"
+            values, went = tables.rescued(header, SAMPLE), "_extra of raw, as JSON"
         else:
-            values, went = _waited(connection, feed, archive, header), "nowhere: it is in the archive only"
+            values, went = _waited(unit, feed, archive, header), "nowhere: it is in the archive only"
         if waits:
             went += f"; {waits} deliveries wait in quarantine"
         profile = _named_otherwise(profile_of(header, values), feed)
@@ -307,18 +268,8 @@ def _named_otherwise(profile: Profile, feed: Feed) -> Profile:
     return replace(profile, name=f"{profile.name}_2") if profile.name in taken else profile
 
 
-def _rescued(connection: duckdb.DuckDBPyConnection, tables: FeedTables, header: str) -> pl.Series:
-    path = "/" + header.replace("~", "~0").replace("/", "~1")
-    values: pl.DataFrame = connection.sql(
-        f"SELECT json_extract_string(_extra, $path) AS value FROM {tables.raw} "
-        f"WHERE json_exists(_extra, $path) LIMIT {SAMPLE}",
-        params={"path": path},
-    ).pl()
-    return values["value"]
-
-
-def _waited(connection: duckdb.DuckDBPyConnection, feed: Feed, archive: Path, header: str) -> pl.Series:
-    for _, reader in waiting(connection, feed, archive):
+def _waited(unit: Unit, feed: Feed, archive: Path, header: str) -> pl.Series:
+    for _, reader in waiting(unit, feed, archive):
         if header in reader.header:
             batch = next(iter(reader.batches({"v": header})), None)
             if batch is not None:
@@ -326,14 +277,10 @@ def _waited(connection: duckdb.DuckDBPyConnection, feed: Feed, archive: Path, he
     return pl.Series([], dtype=pl.String)
 
 
-def _beyond_tolerance(connection: duckdb.DuckDBPyConnection, feed: Feed) -> Iterator[Finding]:
-    count, slot = _one(
-        connection,
-        "SELECT count(*), arg_max(slot, delivery_id) FROM ledger.deliveries WHERE feed = ? AND status = 'accepted' "
-        "AND rejected > greatest(? * read, ?)",
-        feed.name,
-        feed.tolerate.rate,
-        feed.tolerate.rows,
-    )
-    if count:
-        yield Finding(None, f"{count} deliveries had more rows rejected than tolerated, the newest {slot}", True)
+def _beyond_tolerance(unit: Unit, feed: Feed) -> Iterator[Finding]:
+    _, intolerable = unit.ledger.unsound(feed.name, feed.tolerate.rate, feed.tolerate.rows)
+    if intolerable:
+        newest = intolerable[0].slot
+        yield Finding(
+            None, f"{len(intolerable)} deliveries had more rows rejected than tolerated, the newest {newest}", True
+        )

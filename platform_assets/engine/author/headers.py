@@ -1,6 +1,6 @@
 """Headers: every one that a feed's deliveries had, in order, and how each differs.
 
-Belongs here: header history from the ledger, and from the archive for deliveries that wait in quarantine. Does not:
+Belongs here: header history from the ledger, and from the archive for deliveries that wait in quarantine. Elsewhere:
 values (drift.py), what a header does to its delivery (contract/model.py, load/delivery.py).
 """
 
@@ -13,14 +13,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-import duckdb
-
 from platform_assets.engine.author.infer import name_for
 from platform_assets.engine.contract.model import columns_of, headers_of
 from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.readers import Reader, open_reader
-from platform_assets.engine.store.ledger import Ledger
 from platform_assets.engine.store.receipts import Receipt
+from platform_assets.engine.store.unit import Unit
 from platform_assets.errors import PlatformError
 
 _HEADERS: Final = 1_000  # different ones, the newest
@@ -54,20 +52,14 @@ class HeaderSeen:
     unknown: tuple[str, ...] = ()
 
 
-def headers(connection: duckdb.DuckDBPyConnection, feed: Feed, archive: Path) -> list[HeaderSeen]:
+def headers(unit: Unit, feed: Feed, archive: Path) -> list[HeaderSeen]:
     """Every header that deliveries of the feed had, in the order they first came; `archive` holds their copies."""
     groups: dict[tuple[tuple[str, ...], bool], list[Sight]] = {}
     counts: dict[tuple[tuple[str, ...], bool], int] = {}
-    rows = connection.execute(
-        "SELECT header, count(*), min(delivery_id), arg_min(slot, delivery_id), arg_min(arrived_at, delivery_id), "
-        "max(delivery_id), arg_max(slot, delivery_id), arg_max(arrived_at, delivery_id) FROM ledger.deliveries "
-        "WHERE feed = ? AND len(header) > 0 AND status <> 'quarantined' GROUP BY header ORDER BY 6 DESC LIMIT ?",
-        [feed.name, _HEADERS],
-    ).fetchall()
-    for names, count, *sights in rows:
-        groups[tuple(names), False] = [Sight(*sights[:3]), Sight(*sights[3:])]
-        counts[tuple(names), False] = count
-    for receipt, reader in waiting(connection, feed, archive):
+    for each in unit.ledger.headers(feed.name, _HEADERS):
+        groups[each.header, False] = [Sight(*each.first), Sight(*each.last)]
+        counts[each.header, False] = each.deliveries
+    for receipt, reader in waiting(unit, feed, archive):
         sight, key = _sight(receipt), (tuple(reader.header), True)
         groups[key] = [groups.get(key, [sight])[0], sight]
         counts[key] = counts.get(key, 0) + 1
@@ -91,16 +83,6 @@ def headers(connection: duckdb.DuckDBPyConnection, feed: Feed, archive: Path) ->
             )
         )
     return seen
-
-
-def first_with(connection: duckdb.DuckDBPyConnection, feed: Feed) -> dict[str, tuple[int, str]]:
-    """Columns that arrived undeclared, with the first delivery that had them: its id and file."""
-    rows = connection.execute(
-        "SELECT name, min(delivery_id), arg_min(slot, delivery_id) FROM (SELECT unnest(unknown_columns) AS name, "
-        "delivery_id, slot FROM ledger.deliveries WHERE feed = ?) GROUP BY ALL",
-        [feed.name],
-    ).fetchall()
-    return {name: (delivery, slot) for name, delivery, slot in rows}
 
 
 def matched(feed: Feed, header: Sequence[str]) -> dict[str, str]:
@@ -135,9 +117,9 @@ def _likeness(one: str, other: str) -> float:
     return difflib.SequenceMatcher(None, name_for(one).replace("_", ""), name_for(other).replace("_", "")).ratio()
 
 
-def waiting(connection: duckdb.DuckDBPyConnection, feed: Feed, archive: Path) -> Iterator[tuple[Receipt, Reader]]:
+def waiting(unit: Unit, feed: Feed, archive: Path) -> Iterator[tuple[Receipt, Reader]]:
     """Deliveries that are quarantined as a whole, oldest first, as far as they can be read."""
-    yield from opened(Ledger(connection).waiting(feed.name)[-_WAITING:], feed, archive)
+    yield from opened(unit.ledger.waiting(feed.name)[-_WAITING:], feed, archive)
 
 
 def opened(receipts: Sequence[Receipt], feed: Feed, archive: Path) -> Iterator[tuple[Receipt, Reader]]:

@@ -10,13 +10,13 @@ import tempfile
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from fnmatch import fnmatchcase
+from itertools import islice
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.feed.feed import Feed
+from platform_assets.engine.store.quarantine import RejectedRow
 from platform_assets.engine.store.receipts import Receipt
-from platform_assets.engine.store.tables import FeedTables
 from platform_assets.errors import ConfigurationError
 
 
@@ -26,7 +26,7 @@ class Rehearsal:
 
     receipt: Receipt
     reasons: list[tuple[str | None, str, int]]
-    rejected: list[dict[str, Any]]
+    rejected: list[RejectedRow]
     tolerated: bool
 
     @property
@@ -62,11 +62,11 @@ def rehearse(feed: Feed, file: Path, *, shown: int = 20) -> Rehearsal:
                 "Give it the name of its delivery.",
             )
         (receipt,) = receipts
-        with deployment.warehouse.open("look at the rehearsal") as connection:
-            tables = FeedTables(connection, tried)
-            return Rehearsal(
-                receipt, tables.reasons(), tables.rejected(shown), feed.tolerate.allows(receipt.rejected, receipt.read)
-            )
+        with deployment.warehouse.reading("look at the rehearsal") as unit:
+            quarantine = unit.quarantine(tried)
+            rejected = list(islice(quarantine.rows(), shown))
+            tolerated = feed.tolerate.allows(receipt.rejected, receipt.read)
+            return Rehearsal(receipt, quarantine.reasons(), rejected, tolerated)
 
 
 def feed_of(file: Path, feeds: tuple[Feed, ...]) -> Feed:

@@ -4,3 +4,4 @@ Belongs here: what becomes of a delivery. Other rooms: SQL of the ledger (store)
 """
 
 from platform_assets.engine.load.delivery import Load as Load
+from platform_assets.engine.load.offer import Outcome as Outcome

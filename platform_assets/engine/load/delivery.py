@@ -1,8 +1,8 @@
 """Deliveries of a feed that are taken in together: from claimed bytes to judged rows, and what their receipts say.
 
-Belongs here: what becomes of each delivery, by what is known before any of them comes. Does not: storing (round.py),
-what it does to its slot (standing.py), parsing (readers), what becomes of each row (rows.py). Nothing here knows a
-connection: a thread of its own runs it.
+Belongs here: what becomes of each delivery, by what is known before any of them comes. Elsewhere: storing
+(transaction.py), what it does to its slot (standing.py), parsing (readers), what becomes of each row (rows.py). Nothing
+here knows the store: a thread of its own runs it.
 """
 
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence

@@ -1,57 +1,42 @@
 """The path of deliveries: claim, load, commit, note, a group of them at a time.
 
-Belongs here: groups, their transactions and what a failure leaves; bringing back what the warehouse has lost. Does
-not: what becomes of deliveries that are taken in at once (round.py), which deliveries to bring in again (replay.py).
+Belongs here: groups, their transactions and what a failure leaves; replays; bringing back what the warehouse has lost;
+letting go of what is not kept. Elsewhere: what one transaction does (transaction.py), which deliveries have to come in
+again together (replay.py).
 """
 
-import contextlib
-import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Final, TypeVar
 
-import duckdb
-
 from platform_assets.engine.archive.archive import Archive, Claim
 from platform_assets.engine.archive.journal import Entry, Extent
 from platform_assets.engine.durable import failpoint
-from platform_assets.engine.feed.feed import Feed
-from platform_assets.engine.load.keys import come_back, give_way
-from platform_assets.engine.load.offer import Known, Offer
-from platform_assets.engine.load.replay import altered, linked, stale, take_out
-from platform_assets.engine.load.round import Round
+from platform_assets.engine.feed.feed import Feed, Retention
+from platform_assets.engine.load.offer import Known, Offer, Outcome
+from platform_assets.engine.load.replay import altered, components, outdated
+from platform_assets.engine.load.transaction import Transaction
 from platform_assets.engine.sources.landing import Arrival, Sighting
 from platform_assets.engine.store.ledger import Ledger
-from platform_assets.engine.store.published import Published
 from platform_assets.engine.store.receipts import Receipt
-from platform_assets.engine.store.slots import Slot, Slots, recalled
-from platform_assets.engine.store.tables import FeedTables
-from platform_assets.engine.store.warehouse import Warehouse
-from platform_assets.errors import DeliveryRefused, DeliveryUnfinished, DeliveryUnreadable
+from platform_assets.engine.store.slots import Slot, recalled
+from platform_assets.engine.store.unit import Store, Unit
+from platform_assets.errors import DeliveryRefused, DeliveryUnfinished, DeliveryUnreadable, ReplayRefused
 
 _GROUP_FILES: Final = 100
 _GROUP_BYTES: Final = 1 << 30
 
 
-@dataclass
-class Outcome:
-    """What one ingest did: receipts written, and deliveries left alone (slot -> why)."""
-
-    receipts: list[Receipt] = field(default_factory=list)
-    unfinished: dict[str, str] = field(default_factory=dict)
-
-
 @dataclass(frozen=True)
 class Intake:
-    """Takes deliveries of a feed into the warehouse."""
+    """Takes deliveries of a feed into the store."""
 
     feed: Feed
     landing: Path
     archive: Archive
-    warehouse: Warehouse
-    published: Published
+    store: Store
     clock: Callable[[], datetime]
     notify: Callable[[str], None]
 
@@ -67,120 +52,116 @@ class Intake:
         for group in self._groups(arrivals, most_files):
             offers = list(self._offers(group, outcome.unfinished))
             self.archive.secure(offer.claim.copy for offer in offers if offer.claim is not None)
-            with self.warehouse.open(f"load {self.feed.name}", self.notify) as connection:
-                told = self.commit(connection, self._moved(connection, offers))
-            outcome.receipts += told.receipts
-            outcome.unfinished |= told.unfinished
+            with self.store.transaction(f"load {self.feed.name}") as unit:
+                loaded = self._load(unit, self._moved(unit, offers))
+            outcome.receipts += loaded.receipts
+            outcome.unfinished |= loaded.unfinished
             done += len(group)
             if len(arrivals) > _GROUP_FILES:
                 self.notify(f"{self.feed.name}: {done} of {len(arrivals)} deliveries")
         return outcome
 
-    def restore(self, connection: duckdb.DuckDBPyConnection) -> list[Receipt]:
+    def replay(self, chosen: Callable[[Receipt], bool], *, again: bool) -> list[Receipt]:
+        """Bring archived deliveries that `chosen` names through today's contract, with all that hang on them."""
+        receipts: list[Receipt] = []
+        try:
+            with self.store.transaction(f"replay {self.feed.name}") as unit:
+                unit.publish(self.feed)
+                anew = bool(unit.tables(self.feed).retyped())
+                groups = self._due(unit.ledger, chosen, again=again, anew=anew)
+                for group in groups:
+                    receipts += self._load(unit, [], again=group, anew=anew).receipts
+                    self.notify(f"{self.feed.name}: {len(receipts)} of {sum(map(len, groups))} deliveries replayed")
+                unit.publish(self.feed)
+        except ReplayRefused:
+            self.publish()  # the groups before it
+            raise
+        return receipts
+
+    def _due(
+        self, ledger: Ledger, chosen: Callable[[Receipt], bool], *, again: bool, anew: bool
+    ) -> list[list[Receipt]]:
+        """The deliveries to be replayed, by what goes into one transaction."""
+        known = ledger.receipts(self.feed.name)
+        if anew:
+            return [known]
+        picked = [receipt for receipt in known if chosen(receipt)]
+        due = [r.delivery_id for r in picked if r.archived] if again else outdated(self.feed, picked)
+        hanging = grouped(
+            components(known, ledger.left_out(self.feed.name), due),
+            lambda group: sum(receipt.bytes for receipt in group),
+        )
+        return [[receipt for component in group for receipt in component] for group in hanging]
+
+    def lacks(self, unit: Unit) -> bool:
+        """Whether ledger and archive know of different deliveries: one of the two was lost, damaged or is older."""
+        return self.archive.journal(self.feed.name).extent() != Extent(*unit.ledger.archived(self.feed.name))
+
+    def restore(self) -> list[Receipt]:
         """Bring in from the archive what the warehouse no longer knows: it was lost, damaged or is an older copy.
 
         The other way round too: what a kill kept out of the journal is noted. A copy that is not what was delivered is
         quarantined.
         """
-        ledger, journal = Ledger(connection), self.archive.journal(self.feed.name)
-        if journal.extent() == Extent(*ledger.archived(self.feed.name)):
-            return []
-        self.published.publish(connection)
-        known = ledger.names(self.feed.name)
-        entries = journal.entries()
-        noted = {entry.name for entry in entries}
-        journal.append(self._entries(connection, [known[name] for name in known if name not in noted]))
-        lost = [entry for entry in entries if entry.name not in known]
-        expired = {entry.name for entry in lost if self._has_expired(entry)}
-        if expired:
-            self.notify(f"{self.feed.name}: the archive no longer keeps {len(expired)} old deliveries")
-        receipts: list[Receipt] = []
-        offers = self._lost(connection, [entry for entry in lost if entry.name not in expired])
-        for group in grouped(offers, lambda offer: offer.arrival.seen.size):
-            self.notify(
-                f"{self.feed.name}: {len(group)} deliveries that the warehouse lacks come back from the archive"
-            )
-            group = [self._verified(offer) for offer in group]
-            receipts += self.commit(connection, group).receipts
-        for receipt in receipts:
-            if receipt.status == "quarantined":
-                self.notify(f"{receipt.slot}: {receipt.problem}")
-        if journal.extent() != Extent(*ledger.archived(self.feed.name)):
-            journal.mend(expired)
-        self.published.publish(connection)
+        with self.store.transaction(f"bring back what is missing of {self.feed.name}") as unit:
+            journal = self.archive.journal(self.feed.name)
+            unit.publish(self.feed)
+            known = unit.ledger.names(self.feed.name)
+            entries = journal.entries()
+            noted = {entry.name for entry in entries}
+            journal.append(self._entries(unit, [known[name] for name in known if name not in noted]))
+            lost = [entry for entry in entries if entry.name not in known]
+            expired = {entry.name for entry in lost if self._has_expired(entry)}
+            if expired:
+                self.notify(f"{self.feed.name}: the archive no longer keeps {len(expired)} old deliveries")
+            receipts: list[Receipt] = []
+            offers = self._lost(unit, [entry for entry in lost if entry.name not in expired])
+            for group in grouped(offers, lambda offer: offer.arrival.seen.size):
+                self.notify(
+                    f"{self.feed.name}: {len(group)} deliveries that the warehouse lacks come back from the archive"
+                )
+                receipts += self._load(unit, [self._verified(offer) for offer in group]).receipts
+            for receipt in receipts:
+                if receipt.status == "quarantined":
+                    self.notify(f"{receipt.slot}: {receipt.problem}")
+            if self.lacks(unit):
+                journal.mend(expired)
+            unit.publish(self.feed)
         return receipts
 
-    def commit(
-        self,
-        connection: duckdb.DuckDBPyConnection,
-        offers: Sequence[Offer],
-        *,
-        again: Sequence[Receipt] = (),
-        anew: bool = False,
-    ) -> Outcome:
-        """Load `offers` in one transaction, and note what is new in the journal.
+    def expire(self) -> None:
+        """Let go of copies and rejected rows that the feed no longer asks for; receipts stay and say so."""
+        keep, now = self.feed.keep, self.clock()
+        if keep == Retention():
+            return
+        with self.store.transaction(f"let go of what is old of {self.feed.name}") as unit:
+            unit.will_change(self.feed)
+            changed = unit.ledger.next_ids()[1]
+            if keep.archive is not None and (copies := unit.ledger.unneeded_copies(self.feed.name, now - keep.archive)):
+                for copy in copies:
+                    (self.archive.root / copy).unlink(missing_ok=True)
+                unit.ledger.forget_copies(self.feed.name, copies, changed)
+            if keep.quarantine is not None:
+                unit.tables(self.feed).expire_rejected(now - keep.quarantine, changed)
+            unit.publish(self.feed)
 
-        again: deliveries that are taken out first, to be brought in with the others in the order of their ids.
-        anew: whether raw and quarantine are to be made anew before, because the contract's types have changed.
-        """
-        # By one thread DuckDB stores rows in whole row groups; by several it leaves pieces, to be put together at the
-        # next checkpoint for half as much again. The other core reads and judges meanwhile.
-        connection.execute("SET threads = 1")
-        self.published.changing()
-        connection.begin()
-        try:
-            outcome = self._load(connection, offers, again, anew=anew)
-            failpoint.reached("before-commit")
-            connection.commit()
-        except BaseException:
-            with contextlib.suppress(duckdb.Error):  # a commit that failed has no transaction any more
-                connection.rollback()
-            raise
-        failpoint.reached("after-commit")
-        new = [receipt.delivery_id for receipt in outcome.receipts if receipt.replayed_at is None]
-        self._note(connection, new)
-        return outcome
+    def publish(self) -> None:
+        """Publish what has changed of the feed's ledger."""
+        if self.store.published(self.feed).is_stale:
+            with self.store.transaction(f"publish what was seen of {self.feed.name}") as unit:
+                unit.publish(self.feed)
 
     def _load(
-        self, connection: duckdb.DuckDBPyConnection, offers: Sequence[Offer], again: Sequence[Receipt], *, anew: bool
+        self, unit: Unit, offers: Sequence[Offer], *, again: Sequence[Receipt] = (), anew: bool = False
     ) -> Outcome:
-        """What one transaction does."""
-        feed, archive, now = self.feed, self.archive, self.clock()
-        ledger = Ledger(connection)
-        _, revision = ledger.next_ids()
-        waiting = self._rounds(
-            ledger, [*take_out(connection, feed, archive, again, anew=anew, revision=revision), *offers]
-        )
-        unfinished: dict[str, str] = {}
-        written: set[int] = set()
-        while waiting:
-            each = Round(connection, feed, archive, now, offers=waiting.pop(0), revision=revision)
-            taken = each.run()
-            written |= set(taken)
-            unfinished |= each.unfinished
-            # Rows that had given way to rows that are gone, or come elsewhere in the order, have their say again.
-            unsettled = each.removed | each.reranked
-            back = ledger.take_back(sorted(unsettled))
-            revived = ledger.by_id(back)
-            outdated = set(stale(feed, revived))
-            for receipt in revived:
-                if receipt.delivery_id not in outdated:
-                    come_back(connection, feed, archive, receipt, back[receipt.delivery_id], revision)
-            if outdated:
-                hanging = linked(ledger, feed.name, outdated)
-                offered = take_out(connection, feed, archive, hanging, anew=False, revision=revision)
-                waiting = [*self._rounds(ledger, offered), *waiting]
-            changed = {*taken, *back, *give_way(connection, feed, sorted({*taken, *unsettled, *back}), revision)}
-            if feed.event_time is not None:
-                in_force = {r.delivery_id: r.committed_at for r in ledger.by_id(changed) if r.status == "accepted"}
-                bounds = FeedTables(connection, feed).bounds(in_force)
-                ledger.note_bounds({delivery: bounds.get(delivery) for delivery in in_force}, revision)
-        return Outcome(ledger.by_id(written), unfinished)
-
-    def _rounds(self, ledger: Ledger, offers: Sequence[Offer]) -> list[list[Offer]]:
-        """The offers by what is taken in at once."""
-        contents = {offer.fingerprint for offer in offers if offer.fingerprint is not None}
-        return list(_rounds(offers, ledger.known(self.feed.name, {offer.slot for offer in offers}, contents)))
+        """Load `offers` and `again`, as `Transaction.run` does; commit, and note what is new in the journal."""
+        unit.will_change(self.feed)
+        outcome = Transaction(unit, self.feed, self.archive, self.clock()).run(offers, again, anew=anew)
+        failpoint.reached("before-commit")
+        unit.commit()
+        failpoint.reached("after-commit")
+        self._note(unit, [receipt.delivery_id for receipt in outcome.receipts if receipt.replayed_at is None])
+        return outcome
 
     # ---- what arrives
 
@@ -189,8 +170,8 @@ class Intake:
         hands, what each file was is known only while none of them has been taken in."""
         groups = list(grouped(arrivals[:most_files], lambda arrival: arrival.seen.size))
         if len(groups) > 1 or len(arrivals[:most_files]) < len(arrivals):
-            with self.warehouse.open("see what was renamed", self.notify) as connection:
-                seen = Slots(connection, self.feed.name).seen_as(arrival.seen for arrival in arrivals)
+            with self.store.reading("see what was renamed") as unit:
+                seen = unit.slots(self.feed).seen_as(arrival.seen for arrival in arrivals)
             moved: list[Arrival] = []
             rest: list[Arrival] = []
             for arrival in arrivals:
@@ -214,11 +195,11 @@ class Intake:
             except DeliveryUnfinished as error:
                 unfinished[arrival.slot] = error.what
 
-    def _moved(self, connection: duckdb.DuckDBPyConnection, offers: Sequence[Offer]) -> list[Offer]:
+    def _moved(self, unit: Unit, offers: Sequence[Offer]) -> list[Offer]:
         """The offers, each with the slots whose files had its content before and have it no longer."""
         here = {offer.slot: offer for offer in offers}
         known: dict[str, list[Slot]] = {}
-        for slot in Slots(connection, self.feed.name).brought({offer.fingerprint or "" for offer in offers}):
+        for slot in unit.slots(self.feed).brought({offer.fingerprint or "" for offer in offers}):
             known.setdefault(slot.fingerprint or "", []).append(slot)
         found = []
         for offer in offers:
@@ -249,9 +230,9 @@ class Intake:
             keep is not None and datetime.fromisoformat(entry.committed_at) < self.clock() - keep and not copy.exists()
         )
 
-    def _lost(self, connection: duckdb.DuckDBPyConnection, lost: Sequence[Entry]) -> list[Offer]:
+    def _lost(self, unit: Unit, lost: Sequence[Entry]) -> list[Offer]:
         """The deliveries that the journal tells of, in their order; under their ids where these are still to be had."""
-        ledger = Ledger(connection)
+        ledger = unit.ledger
         ids = [entry.delivery_id for entry in lost]
         last = max((receipt.delivery_id for receipt in ledger.newest(self.feed.name, 1)), default=0)
         if ids != sorted({*ids}) or min(ids, default=0) <= last or ledger.by_id(ids):
@@ -276,22 +257,22 @@ class Intake:
             return offer
         return replace(offer, refused=altered(offer.claim.copy, offer.claim.fingerprint), settles=False)
 
-    def _note(self, connection: duckdb.DuckDBPyConnection, deliveries: Sequence[int]) -> None:
+    def _note(self, unit: Unit, deliveries: Sequence[int]) -> None:
         """Note new deliveries in the journal, and before them what a kill kept out of it."""
-        journal, ledger = self.archive.journal(self.feed.name), Ledger(connection)
-        entries, extent = self._entries(connection, deliveries), journal.extent()
+        journal, ledger = self.archive.journal(self.feed.name), unit.ledger
+        entries, extent = self._entries(unit, deliveries), journal.extent()
         for entry in entries:
             extent = extent.and_also(entry.name)
         if entries and extent != Extent(*ledger.archived(self.feed.name)):
             noted = {entry.name for entry in journal.entries()}
             known = ledger.names(self.feed.name)
-            entries = self._entries(connection, [known[name] for name in known if name not in noted])
+            entries = self._entries(unit, [known[name] for name in known if name not in noted])
         journal.append(entries)
 
-    def _entries(self, connection: duckdb.DuckDBPyConnection, deliveries: Sequence[int]) -> list[Entry]:
+    def _entries(self, unit: Unit, deliveries: Sequence[int]) -> list[Entry]:
         """What the journal notes of deliveries, in their order."""
-        receipts = [r for r in Ledger(connection).by_id(deliveries) if r.fingerprint is not None]
-        slots = Slots(connection, self.feed.name).named(receipt.slot for receipt in receipts)
+        receipts = [r for r in unit.ledger.by_id(deliveries) if r.fingerprint is not None]
+        slots = unit.slots(self.feed).named(receipt.slot for receipt in receipts)
         return [
             Entry(
                 delivery_id=receipt.delivery_id,
@@ -325,41 +306,6 @@ def grouped(items: Iterable[_Sized], size: Callable[[_Sized], int]) -> Iterator[
         total += size(item)
     if group:
         yield group
-
-
-def _rounds(offers: Sequence[Offer], known: set[str]) -> Iterator[list[Offer]]:
-    """The offers in their order, in rounds that are taken in at once: what came together does so again, and with it
-    what came later to slots of its own, with no content that is `known` from before where others may leave.
-
-    known: slots and contents that the feed has had before.
-    """
-    seen = set(known)
-    each: list[Offer] = []
-    leaving = False
-    for together in _together(offers):
-        slots = {offer.slot for offer in together}
-        contents = {offer.fingerprint for offer in together if offer.fingerprint is not None}
-        apart = bool(slots & seen) or any(offer.moved_from for offer in together)
-        if each and (apart or (leaving and contents & seen)):
-            yield each
-            each, leaving = [], False
-        each += together
-        leaving |= apart
-        seen |= slots | contents
-    if each:
-        yield each
-
-
-def _together(offers: Sequence[Offer]) -> Iterator[list[Offer]]:
-    """The offers by what was taken in together; what is new was not taken in with anything before."""
-
-    def first(offer: Offer) -> int:
-        if offer.known_as is not None:
-            return offer.known_as.came_with
-        return 0 if offer.stands is None else offer.stands.came_with
-
-    for _, together in itertools.groupby(offers, first):
-        yield list(together)
 
 
 def _alike(one: Sighting | None, other: Sighting) -> bool:

@@ -1,10 +1,10 @@
-"""Offers: deliveries that are to be taken in, whether they have just arrived or came before.
+"""Offers: deliveries that are to be taken in, whether they have just arrived or came before; and the outcome.
 
-Belongs here: what is known of one before it is read. Does not: where it comes from (ingest.py, replay.py), what becomes
-of it (delivery.py).
+Belongs here: what is known of one before it is read. Elsewhere: where it comes from (ingest.py, replay.py), what
+becomes of it (delivery.py).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
@@ -49,3 +49,11 @@ class Offer:
     def fingerprint(self) -> str | None:
         """Its content."""
         return self.claim.fingerprint if self.claim else None
+
+
+@dataclass
+class Outcome:
+    """What was done: receipts written, and deliveries left alone (slot -> why)."""
+
+    receipts: list[Receipt] = field(default_factory=list)
+    unfinished: dict[str, str] = field(default_factory=dict)

@@ -1,18 +1,16 @@
 """Replay: archived deliveries through today's contract, as if it had always been.
 
-Belongs here: which deliveries have to come again together, and taking them out. Does not: bringing them in, which is
-how any delivery comes in (ingest.py), so that a replay equals a clean first load.
+Belongs here: which deliveries have to come again together, and as what. Elsewhere: taking them out and in, as any
+delivery comes in (transaction.py), so that a replay equals a clean first load.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from itertools import chain
 from pathlib import Path
-
-import duckdb
 
 from platform_assets.engine.archive.archive import Archive, Claim
 from platform_assets.engine.feed.feed import Feed
@@ -20,8 +18,7 @@ from platform_assets.engine.load.offer import Known, Offer
 from platform_assets.engine.sources.landing import Arrival
 from platform_assets.engine.store.ledger import Ledger
 from platform_assets.engine.store.receipts import Receipt
-from platform_assets.engine.store.slots import Slot, Slots, recalled
-from platform_assets.engine.store.tables import FeedTables
+from platform_assets.engine.store.slots import recalled
 from platform_assets.errors import DeliveryRefused, ReplayRefused
 
 
@@ -54,18 +51,18 @@ def linked(ledger: Ledger, feed: str, deliveries: Collection[int]) -> list[Recei
     """`deliveries` and all whose outcome may hang on theirs, by id.
 
     Two are linked by a slot (one replaces the other), by content (one is a duplicate of the other), or by a row of
-    one that gave way to a row of the other.
+    one that was left out for a row of the other.
     """
-    found = components(ledger.receipts(feed), ledger.given_way(feed), deliveries)
+    found = components(ledger.receipts(feed), ledger.left_out(feed), deliveries)
     return sorted(chain.from_iterable(found), key=_by_id)
 
 
 def components(
-    known: Iterable[Receipt], given_way: Iterable[tuple[int, int]], deliveries: Collection[int]
+    known: Iterable[Receipt], left_out: Iterable[tuple[int, int]], deliveries: Collection[int]
 ) -> list[list[Receipt]]:
     """As `linked`, each set of deliveries that hang together apart from the others.
 
-    known: the feed's receipts. given_way: pairs of deliveries, one with rows that gave way to rows of the other.
+    known: the feed's receipts. left_out: pairs of deliveries, one with rows left out for rows of the other.
     """
     receipts = {receipt.delivery_id: receipt for receipt in known}
     neighbours: defaultdict[object, list[int]] = defaultdict(list)
@@ -75,7 +72,7 @@ def components(
         for link in shared:
             neighbours[link].append(receipt.delivery_id)
             links[receipt.delivery_id].append(link)
-    for pair in given_way:
+    for pair in left_out:
         for delivery in pair:
             neighbours[pair].append(delivery)
             links[delivery].append(pair)
@@ -98,42 +95,13 @@ def components(
     return found
 
 
-def stale(feed: Feed, receipts: Iterable[Receipt]) -> list[int]:
+def outdated(feed: Feed, receipts: Iterable[Receipt]) -> list[int]:
     """The deliveries that were judged by an earlier contract, and could be judged again."""
     version = feed.version()
     return [receipt.delivery_id for receipt in receipts if receipt.contract != version and receipt.archived is not None]
 
 
-def take_out(
-    connection: duckdb.DuckDBPyConnection,
-    feed: Feed,
-    archive: Archive,
-    receipts: Sequence[Receipt],
-    *,
-    anew: bool,
-    revision: int,
-) -> list[Offer]:
-    """Remove the deliveries' rows and receipts, in the open transaction, and offer them again under their ids.
-
-    With a slot's deliveries goes what stands in it, but for what is known of its file. Raises ReplayRefused, before
-    anything is removed, where a copy is missing or damaged that rows stand on.
-    """
-    offers = [_offer(receipt, archive) for receipt in sorted(receipts, key=_by_id)]
-    deliveries = [offer.known_as.delivery_id for offer in offers if offer.known_as is not None]
-    tables = FeedTables(connection, feed)
-    if anew:
-        tables.drop()
-        tables.prepare()
-    else:
-        tables.remove(deliveries)
-    Ledger(connection).forget(deliveries)
-    slots = Slots(connection, feed.name)
-    emptied = slots.named(offer.slot for offer in offers).values()
-    slots.write([Slot(slot.slot, seen=slot.seen) for slot in emptied], revision)
-    return offers
-
-
-def _offer(receipt: Receipt, archive: Archive) -> Offer:
+def offered_again(receipt: Receipt, archive: Archive) -> Offer:
     """The delivery as it was offered; as one that stands, where retention has taken a copy that no longer counts."""
     accepted_at = receipt.accepted_at or (receipt.committed_at if receipt.problem is None else None)
     known_as = Known(receipt.delivery_id, receipt.committed_at, accepted_at, receipt.generation, receipt.came_with)

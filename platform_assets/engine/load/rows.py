@@ -1,28 +1,29 @@
 """The rows of deliveries on their way into raw and quarantine.
 
-Belongs here: what becomes of each row: copy, accepted, rejected; storing and counting them. Does not: what becomes of a
-delivery (delivery.py), rows with the key of others (keys.py), judging (validate.py), SQL (tables.py).
+Belongs here: what becomes of each row: copy, accepted, rejected; storing and counting them. Elsewhere: what becomes of
+a delivery (delivery.py), rows with the key of others (transaction.py), validation (contract), SQL (store).
 Rows are read and judged by a thread that has no connection (`Judging`), while the one that owns it stores (`Rows`).
 """
 
 from collections import Counter
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import date
+from pathlib import Path
 from typing import Final, TypeVar
 
-import duckdb
 import polars as pl
 
 from platform_assets.engine.contract.cast import as_text
-from platform_assets.engine.contract.model import Header, folded
+from platform_assets.engine.contract.model import Header, folded, headers_of, match_header
 from platform_assets.engine.contract.validate import judge
 from platform_assets.engine.feed.feed import Feed
-from platform_assets.engine.load.copies import Copies, split
-from platform_assets.engine.readers import Batch
+from platform_assets.engine.readers import Batch, open_reader
+from platform_assets.engine.store.copies import repeated
 from platform_assets.engine.store.ledger import Ledger
+from platform_assets.engine.store.receipts import Receipt
 from platform_assets.engine.store.tables import FeedTables
 from platform_assets.errors import DeliveryRefused
 
@@ -128,6 +129,17 @@ class Judging:
         """What is still waiting."""
         yield from self._flush()
 
+    def again(self, receipt: Receipt, copy: Path, lines: Sequence[int]) -> Generator[Judged, None, None]:
+        """The rows of these lines of a delivery that was taken in before, read from its copy."""
+        contract = self._feed.contract
+        reader = open_reader(copy, receipt.slot, self._feed.source, headers_of(contract))
+        header = match_header(contract, reader.header)
+        columns = self.begin(receipt.delivery_id, header, receipt.arrived_at.date())
+        for batch in reader.batches(columns):
+            theirs = batch.frame.filter(pl.col("_line").is_in(lines))
+            yield from self.add(receipt.delivery_id, Batch(theirs, batch.malformed.clear()))
+        yield from self.finish()
+
     def _column(self, name: str) -> str:
         """The text column of raw that takes the unknown column `name`."""
         column = self._spelled.setdefault(folded(name), name.strip())
@@ -147,7 +159,7 @@ class Judging:
         self._buffer, self._buffered = [], 0
         copies = spanning = None
         if self._feed.on_duplicate == "reject":
-            frame, copies, hashes = split(frame)
+            frame, copies, hashes = _split(frame)
             if self._spanning is not None:
                 of_it = frame["_delivery_id"] == self._spanning
                 spanning = pl.DataFrame({"hash": hashes.filter(of_it), "_line": frame["_line"].filter(of_it)})
@@ -184,10 +196,10 @@ class Judging:
 class Rows:
     """Stores judged rows, within one transaction, and counts them."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, tables: FeedTables) -> None:
+    def __init__(self, ledger: Ledger, tables: FeedTables) -> None:
         self._tables = tables
-        self._ledger = Ledger(connection)
-        self._copies = Copies(connection, tables)
+        self._ledger = ledger
+        self._copies = tables.copies()
         self.types = tables.types()
         self.figures: dict[int, Figures] = {}
 
@@ -207,13 +219,13 @@ class Rows:
             self._ledger.add_duplicates(judged.copies)
             self._count(Counter(_of(judged.copies)), "duplicate")
         if judged.spanning is not None:
-            self._copies.remember(judged.spanning)
+            self._copies.add(judged.spanning)
         if judged.ended is not None:
-            copies = self._copies.across(judged.ended)
+            copies = self._copies.found(judged.ended)
             if copies.height:
                 self._leave_out(copies)
         if judged.gone is not None:
-            self._copies.forget()
+            self._copies.clear()
 
     def of(self, delivery_id: int) -> Figures:
         """What became of the delivery's rows."""
@@ -242,6 +254,20 @@ def ahead(items: Generator[_T, None, None]) -> Iterator[_T]:
         while (item := made.result()) is not end:
             made = other.submit(next, items, end)
             yield item  # type: ignore[misc]  # the end is none of them
+
+
+def _split(frame: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame, pl.Series]:
+    """`frame` without rows that equal an earlier row of their delivery, these copies, and the hashes of what stays."""
+    hashes = frame.drop("_line").hash_rows()
+    twice = repeated(hashes)
+    copies = frame.clear()
+    if twice.len():
+        suspects = hashes.is_in(twice.implode())
+        # Equal hashes only name suspects; the rows themselves decide.
+        again = frame.filter(suspects).select(~pl.struct(pl.exclude("_line")).is_first_distinct()).to_series()
+        copy = pl.Series([False]).new_from_index(0, frame.height).scatter(suspects.arg_true().filter(again), True)
+        frame, copies, hashes = frame.filter(~copy), frame.filter(copy), hashes.filter(~copy)
+    return frame, copies, hashes
 
 
 def _of(rows: pl.DataFrame) -> dict[int, int]:

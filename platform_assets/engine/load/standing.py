@@ -1,7 +1,7 @@
 """What deliveries that are taken in at once do to the slots: what stands in each afterwards, and at which place.
 
-Belongs here: renamed files, corrections, copies, and what stands nowhere any more. Does not: how slots are kept
-(slots.py), what becomes of a delivery (delivery.py).
+Belongs here: renamed files, corrections, copies, and what stands nowhere any more. Elsewhere: how slots are kept
+(store/slots.py), what becomes of a delivery (delivery.py).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -55,7 +55,7 @@ class Standing:
             )
         return replaced
 
-    def look_no_more(self, offer: Offer) -> None:
+    def note_seen(self, offer: Offer) -> None:
         """Note in which state the offer's file was, so that it is not looked at again until it changes; or, where that
         settles nothing, that it is."""
         slot, seen = self._after[offer.slot], offer.arrival.seen

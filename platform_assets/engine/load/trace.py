@@ -1,22 +1,18 @@
 """Tracing: from a row of a table back to the file and line it came with.
 
-Belongs here: finding rows by their values and what their deliveries say of them. Does not: printing.
+Belongs here: what the deliveries of rows say of them. Elsewhere: finding rows by their values (store), showing (cli).
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import duckdb
-
 from platform_assets.engine.archive.archive import Archive
 from platform_assets.engine.contract.model import headers_of
 from platform_assets.engine.feed.feed import Feed, feed_named
 from platform_assets.engine.readers import open_reader
-from platform_assets.engine.store.ledger import Ledger
 from platform_assets.engine.store.quarantine import Record, masking
 from platform_assets.engine.store.receipts import Receipt
-from platform_assets.engine.store.warehouse import quote
-from platform_assets.errors import ConfigurationError
+from platform_assets.engine.store.unit import Unit
 
 
 @dataclass(frozen=True)
@@ -31,7 +27,7 @@ class Trace:
 
 
 def trace(
-    connection: duckdb.DuckDBPyConnection,
+    unit: Unit,
     feeds: Sequence[Feed],
     archive: Archive,
     table: str,
@@ -43,40 +39,12 @@ def trace(
 
     Raises ConfigurationError where there is no such table or column, or its rows do not know where they came from.
     """
-    schema, _, name = table.rpartition(".")
-    columns = [
-        column
-        for (column,) in connection.execute(
-            "SELECT column_name FROM duckdb_columns() WHERE schema_name = ? AND table_name = ? "
-            "AND database_name = current_database()",
-            [schema or "raw", name],
-        ).fetchall()
-    ]
-    if not columns:
-        raise ConfigurationError(f"table {table!r}", "is not in the warehouse", "Name one such as raw.order_lines.")
-    if not {"_delivery_id", "_line"} <= set(columns):
-        raise ConfigurationError(
-            f"table {table!r}",
-            "does not keep _delivery_id and _line",
-            "Trace a raw or staging table.",
-        )
-    for column in values:
-        if column not in columns:
-            raise ConfigurationError(
-                f"column {column!r}", f"is not in {table}", f"Its columns are: {', '.join(columns)}."
-            )
-    wanted = " AND ".join(f"CAST({quote(column)} AS VARCHAR) = ?" for column in values) or "TRUE"
-    rows = connection.execute(
-        f"SELECT _delivery_id, _line FROM {quote(schema or 'raw')}.{quote(name)} WHERE {wanted} ORDER BY 1, 2 LIMIT ?",
-        [*values.values(), most],
-    ).fetchall()
-    ledger = Ledger(connection)
     by_delivery: dict[int, list[int]] = {}
-    for delivery_id, line in rows:
+    for delivery_id, line in unit.lines(table, values, most):
         by_delivery.setdefault(delivery_id, []).append(line)
     found = []
     for delivery_id, lines in by_delivery.items():
-        receipt = ledger.receipt(delivery_id)
+        receipt = unit.ledger.receipt(delivery_id)
         records = _records(receipt, feed_named(receipt.feed, feeds), archive, lines)
         found += [Trace(receipt, *receipt.place(line), records.get(line)) for line in lines]
     return found

@@ -1,20 +1,21 @@
 """The ledger: one receipt per delivery, written in the same transaction as its rows.
 
-Belongs here: the ledger's tables and the statements on receipts and duplicates. Does not: receipts themselves
+Belongs here: the ledger's tables and the statements on receipts and duplicates. Elsewhere: receipts themselves
 (receipts.py), slots (slots.py), raw and quarantine (tables.py), what decides a delivery's outcome (load/delivery.py).
 `revision` grows when a delivery's rows change, `changed` when anything about it does: by it the ledger is published.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
+from datetime import datetime
 from typing import Final
 
 import duckdb
 import polars as pl
 
 from platform_assets.engine.store.receipts import RECEIPT_COLUMNS, RECEIPT_SCHEMA, Receipt, receipt_of, stored_as
+from platform_assets.engine.store.sql import execute_over
 from platform_assets.engine.store.tables import Bounds
-from platform_assets.engine.store.warehouse import execute_over
 from platform_assets.errors import ConfigurationError
 
 _SCHEMA: Final = """
@@ -37,7 +38,7 @@ CREATE TABLE IF NOT EXISTS ledger.slots (
 CREATE TABLE IF NOT EXISTS ledger.duplicates (
     delivery_id BIGINT, line BIGINT, of_delivery BIGINT, of_line BIGINT
 );
-CREATE TABLE IF NOT EXISTS ledger.builds (feed VARCHAR, revision BIGINT, code VARCHAR);
+CREATE TABLE IF NOT EXISTS ledger.given_out (revision BIGINT);
 CREATE TABLE IF NOT EXISTS ledger.profiles (
     feed VARCHAR, delivery_id BIGINT, revision BIGINT, "column" VARCHAR, figure VARCHAR, "value" DOUBLE, example VARCHAR
 );
@@ -47,7 +48,7 @@ CREATE TABLE IF NOT EXISTS ledger.profiles (
 @dataclass(frozen=True)
 class Totals:
     """A feed's receipts added up. `rows` are in raw now; `waiting` deliveries are quarantined as a whole,
-    `in_force` ones have a say."""
+    `in_force` ones count, with `read_in_force` rows read."""
 
     deliveries: int = 0
     read: int = 0
@@ -57,6 +58,17 @@ class Totals:
     rows: int = 0
     waiting: int = 0
     in_force: int = 0
+    read_in_force: int = 0
+
+
+@dataclass(frozen=True)
+class HeaderCount:
+    """A header, how many deliveries that were taken in had it, and the first and last of them: id, file, arrival."""
+
+    header: tuple[str, ...]
+    deliveries: int
+    first: tuple[int, str, datetime]
+    last: tuple[int, str, datetime]
 
 
 class Ledger:
@@ -65,22 +77,22 @@ class Ledger:
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
 
-    def prepare(self) -> None:
-        """Create the ledger's tables where they are missing."""
+    def prepare(self, after: int) -> None:
+        """Create the ledger's tables where they are missing.
+
+        Later revisions than `after` are given out: up to it they were those of a warehouse that was lost or older.
+        """
         self._connection.execute(_SCHEMA)
+        if after >= self.next_ids()[1]:
+            self._connection.execute("INSERT INTO ledger.given_out VALUES (?)", [after])
 
     def next_ids(self) -> tuple[int, int]:
         """The next delivery id and the next revision. Only the writer asks, inside its transaction."""
         (row,) = self._connection.execute(
             "SELECT coalesce(max(delivery_id), 0) + 1, "
-            "greatest(max(changed), (SELECT max(revision) FROM ledger.builds), 0) + 1 FROM ledger.deliveries"
+            "greatest(max(changed), (SELECT max(revision) FROM ledger.given_out), 0) + 1 FROM ledger.deliveries"
         ).fetchall()
         return int(row[0]), int(row[1])
-
-    def begin_after(self, revision: int) -> None:
-        """Hand out later revisions only: up to this one they were those of a warehouse that was lost or older."""
-        if revision >= self.next_ids()[1]:
-            self._connection.execute("INSERT INTO ledger.builds VALUES ('', ?, NULL)", [revision])
 
     def feed_revision(self, feed: str) -> int:
         """The newest revision of a feed's rows; 0 before its first delivery."""
@@ -164,16 +176,16 @@ class Ledger:
         )
 
     def add_duplicates(self, lines: pl.DataFrame) -> None:
-        """Note the lines (`_delivery_id`, `_line`) that were exact copies of earlier ones of their delivery, or gave
-        way to a row with their key (`of`, `of_line`: the delivery and line that keep it)."""
+        """Note the lines (`_delivery_id`, `_line`) that were exact copies of earlier ones of their delivery, or were
+        left out for a row with their key (`of`, `of_line`: the delivery and line that keep it)."""
         of = "of, of_line" if "of" in lines.columns else "NULL, NULL"
         execute_over(
             self._connection, lines, f"INSERT INTO ledger.duplicates SELECT _delivery_id, _line, {of} FROM arrived"
         )
 
-    def give_way(self, lines: pl.DataFrame, revision: int) -> None:
-        """Count lines that were accepted before as duplicates (as `add_duplicates`); what had given way to them gave
-        way to those that they give way to."""
+    def leave_out(self, lines: pl.DataFrame, revision: int) -> None:
+        """Count lines that were accepted before as duplicates (as `add_duplicates`); what was left out for them is left
+        out for those that they are left out for."""
         execute_over(
             self._connection,
             lines,
@@ -189,25 +201,25 @@ class Ledger:
             [revision],
         )
 
-    def take_back(self, unsettled: Sequence[int]) -> dict[int, list[int]]:
-        """Delivery -> its lines that gave way to rows of the `unsettled` deliveries or, where it is one of these, to
-        any; they are no longer noted as duplicates. Only of deliveries in force."""
-        if not unsettled:
+    def forget_left_out(self, deliveries: Sequence[int]) -> dict[int, list[int]]:
+        """Forget that lines were left out for rows of these `deliveries`, or are lines of these and were left out for
+        any; delivery -> such lines. Only of deliveries in force."""
+        if not deliveries:
             return {}
         rows = self._connection.execute(
             "DELETE FROM ledger.duplicates WHERE of_delivery IS NOT NULL "
             "AND (list_contains($1::BIGINT[], of_delivery) OR list_contains($1::BIGINT[], delivery_id)) "
             "AND delivery_id IN (SELECT delivery_id FROM ledger.deliveries WHERE status = 'accepted') "
             "RETURNING delivery_id, line",
-            [list(unsettled)],
+            [list(deliveries)],
         ).fetchall()
         found: dict[int, list[int]] = {}
         for delivery, line in rows:
             found.setdefault(delivery, []).append(line)
         return found
 
-    def came_back(self, delivery: int, rows: int, rejected: int, revision: int) -> None:
-        """Count `rows` that had given way as accepted again, but for those that are `rejected`."""
+    def bring_back(self, delivery: int, rows: int, rejected: int, revision: int) -> None:
+        """Count `rows` that had been left out as accepted again, but for those that are `rejected`."""
         self._connection.execute(
             "UPDATE ledger.deliveries SET accepted = accepted + $2 - $3, rejected = rejected + $3, "
             "duplicate = duplicate - $2, revision = $4, changed = $4 WHERE delivery_id = $1",
@@ -235,8 +247,8 @@ class Ledger:
             [changed],
         )
 
-    def given_way(self, feed: str) -> list[tuple[int, int]]:
-        """Pairs of deliveries: one with rows that gave way to rows of the other."""
+    def left_out(self, feed: str) -> list[tuple[int, int]]:
+        """Pairs of deliveries: one with rows that were left out for rows of the other."""
         return self._connection.execute(
             "SELECT DISTINCT delivery_id, of_delivery FROM ledger.duplicates "
             "JOIN ledger.deliveries USING (delivery_id) WHERE feed = ? AND of_delivery <> delivery_id",
@@ -273,6 +285,45 @@ class Ledger:
         self._connection.execute(
             "DELETE FROM ledger.duplicates WHERE list_contains(?::BIGINT[], delivery_id)", [list(deliveries)]
         )
+
+    def unneeded_copies(self, feed: str, before: datetime) -> list[str]:
+        """Copies in the archive that only deliveries need which are no longer in force and were committed `before`."""
+        # A copy may serve several receipts; it goes when none of them needs it any longer.
+        rows = self._connection.execute(
+            "SELECT archived FROM ledger.deliveries WHERE feed = $1 AND archived IS NOT NULL GROUP BY archived "
+            "HAVING bool_and(status IN ('superseded', 'duplicate') AND committed_at < $2) "
+            "AND NOT bool_or(fingerprint IN (SELECT fingerprint FROM ledger.deliveries "
+            "WHERE feed = $1 AND status IN ('accepted', 'quarantined')))",
+            [feed, before],
+        ).fetchall()
+        return [archived for (archived,) in rows]
+
+    def forget_copies(self, feed: str, copies: Sequence[str], changed: int) -> None:
+        """Receipts say that the archive has these copies no longer."""
+        self._connection.execute(
+            "UPDATE ledger.deliveries SET archived = NULL, changed = $3 "
+            "WHERE feed = $1 AND list_contains($2::VARCHAR[], archived)",
+            [feed, list(copies), changed],
+        )
+
+    def headers(self, feed: str, most: int) -> list[HeaderCount]:
+        """The headers that deliveries of the feed had which were taken in; the newest `most`."""
+        rows = self._connection.execute(
+            "SELECT header, count(*), min(delivery_id), arg_min(slot, delivery_id), arg_min(arrived_at, delivery_id), "
+            "max(delivery_id), arg_max(slot, delivery_id), arg_max(arrived_at, delivery_id) FROM ledger.deliveries "
+            "WHERE feed = ? AND len(header) > 0 AND status <> 'quarantined' GROUP BY header ORDER BY 6 DESC LIMIT ?",
+            [feed, most],
+        ).fetchall()
+        return [HeaderCount(tuple(row[0]), row[1], tuple(row[2:5]), tuple(row[5:])) for row in rows]
+
+    def first_with_unknown(self, feed: str) -> dict[str, tuple[int, str]]:
+        """Columns that arrived undeclared -> the first delivery that had them: its id and file."""
+        rows = self._connection.execute(
+            "SELECT name, min(delivery_id), arg_min(slot, delivery_id) FROM (SELECT unnest(unknown_columns) AS name, "
+            "delivery_id, slot FROM ledger.deliveries WHERE feed = ?) GROUP BY ALL",
+            [feed],
+        ).fetchall()
+        return {name: (delivery, slot) for name, delivery, slot in rows}
 
     def receipts(self, feed: str | None = None, *, after: int = 0) -> list[Receipt]:
         """Receipts with an id greater than `after`, newest first."""
@@ -318,7 +369,8 @@ class Ledger:
             "SELECT count(*), coalesce(sum(read), 0)::BIGINT, coalesce(sum(accepted), 0)::BIGINT, "
             "coalesce(sum(rejected), 0)::BIGINT, coalesce(sum(duplicate), 0)::BIGINT, "
             "coalesce(sum(accepted) FILTER (status = 'accepted'), 0)::BIGINT, "
-            "count(*) FILTER (status = 'quarantined'), count(*) FILTER (status = 'accepted') "
+            "count(*) FILTER (status = 'quarantined'), count(*) FILTER (status = 'accepted'), "
+            "coalesce(sum(read) FILTER (status = 'accepted'), 0)::BIGINT "
             "FROM ledger.deliveries WHERE feed = ?",
             [feed],
         ).fetchall()

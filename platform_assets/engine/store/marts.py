@@ -1,9 +1,9 @@
-"""Built marts, held to what they promise their readers.
+"""The tables that dbt builds: what there is of them, their check by contract, what a killed build left.
 
-Belongs here: the check of a built mart by its contract. Does not: how dbt builds it.
+Belongs here: reading the file of the marts. Elsewhere: how dbt builds it (dbt_project), releasing it (release.py).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,7 +13,8 @@ import polars as pl
 from platform_assets.engine.contract.model import LINEAGE, columns_of, listed, match_header
 from platform_assets.engine.contract.validate import judge
 from platform_assets.engine.feed.mart import Mart
-from platform_assets.engine.store.warehouse import Warehouse, attach, quote
+from platform_assets.engine.store.sql import attach, quote
+from platform_assets.engine.store.warehouse import Warehouse
 from platform_assets.errors import DeliveryRefused
 
 _ROWS: Final = 250_000
@@ -35,6 +36,48 @@ def check_marts(marts: Sequence[Mart], warehouse: Warehouse) -> dict[Mart, MartR
     with warehouse.open("check the marts") as connection:
         attach(connection, warehouse.marts, "marts", "(READ_ONLY)")
         return {mart: _check(mart, connection) for mart in marts}
+
+
+@dataclass(frozen=True)
+class BuiltTable:
+    """A table or view: column -> type, in its order. rows: of tables that dbt builds; else None."""
+
+    columns: Mapping[str, str]
+    rows: int | None
+
+
+def built_tables(warehouse: Warehouse) -> dict[tuple[str, str], BuiltTable]:
+    """Every table and view that is there, in both files, by schema and name."""
+    with warehouse.open("look at what is built") as connection:
+        attach(connection, warehouse.marts, "marts", "(READ_ONLY)")
+        columns: dict[tuple[str, str], dict[str, str]] = {}
+        for schema, table, column, kind in connection.execute(
+            "SELECT schema_name, table_name, column_name, data_type FROM duckdb_columns() WHERE NOT internal "
+            "ORDER BY database_name, schema_name, table_name, column_index"
+        ).fetchall():
+            columns.setdefault((schema, table), {})[column] = kind
+        rows: dict[tuple[str, str], int] = {}
+        for database, schema, table in connection.execute(
+            "SELECT database_name, schema_name, table_name FROM duckdb_tables() "
+            "WHERE database_name = 'marts' OR schema_name = 'snapshots'"
+        ).fetchall():
+            name = f"{quote(database)}.{quote(schema)}.{quote(table)}"
+            ((rows[schema, table],),) = connection.execute(f"SELECT count(*) FROM {name}").fetchall()
+    return {table: BuiltTable(of, rows.get(table)) for table, of in columns.items()}
+
+
+def drop_leftovers(warehouse: Warehouse, endings: Sequence[str]) -> None:
+    """Drop tables and views, in both files, whose names end so: a build that was killed has left them."""
+    with warehouse.open("begin to build the marts") as connection:
+        attach(connection, warehouse.marts, "marts")
+        found = connection.execute(
+            "SELECT database_name, schema_name, table_name, 'TABLE' FROM duckdb_tables() UNION ALL "
+            "SELECT database_name, schema_name, view_name, 'VIEW' FROM duckdb_views() WHERE NOT internal"
+        ).fetchall()
+        for database, schema, name, kind in found:
+            if name.endswith(tuple(endings)):
+                connection.execute(f"DROP {kind} {quote(database)}.{quote(schema)}.{quote(name)}")
+        connection.execute("DETACH marts")
 
 
 def _check(mart: Mart, connection: duckdb.DuckDBPyConnection) -> MartReport:

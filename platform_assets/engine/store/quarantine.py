@@ -1,7 +1,7 @@
 """The quarantine, for people: what waits there, why, as it arrived, and what would bring it in.
 
-Belongs here: reading quarantine tables; personal data is masked in whatever leaves here. Does not: rows going in and
-out (tables.py), replay (replay.py).
+Belongs here: reading quarantine tables; personal data is masked in whatever leaves here. Elsewhere: rows going in and
+out (tables.py), bringing them in again (load/replay.py).
 """
 
 import csv
@@ -17,7 +17,7 @@ from platform_assets.engine.contract.model import Contract, columns_of
 from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.store.ledger import Ledger
 from platform_assets.engine.store.receipts import Receipt
-from platform_assets.engine.store.tables import FeedTables
+from platform_assets.engine.store.sql import quote
 from platform_assets.errors import ConfigurationError, StorageError
 
 MASK: Final = "***"
@@ -60,63 +60,133 @@ class Explanation:
     outdated: Sequence[int]
 
 
-def explain(connection: duckdb.DuckDBPyConnection, feed: Feed, *, examples: int = 3) -> Explanation:
-    """Why rows and deliveries of the feed wait, the most frequent reason first."""
-    tables, ledger = FeedTables(connection, feed), Ledger(connection)
-    counted = connection.execute(
-        "SELECT reason['column'], reason['rule'], count(*), count(DISTINCT _delivery_id) FROM "
-        f"(SELECT _delivery_id, unnest(reasons) AS reason FROM {tables.quarantine}) "
-        "GROUP BY ALL ORDER BY 3 DESC, 1, 2"
-    ).fetchall()
-    rules = [
-        BrokenRule(column, rule, rows, deliveries, list(_breaking(connection, feed, column, rule, examples)))
-        for column, rule, rows, deliveries in counted
-    ]
-    stored = tables.row_counts()
-    version = feed.version()
-    receipts = [
-        receipt
-        for receipt in ledger.receipts(feed.name)
-        if receipt.status == "quarantined" or stored.get(receipt.delivery_id, (0, 0))[1]
-    ]
-    return Explanation(
-        feed=feed,
-        rows=sum(rejected for _, rejected in stored.values()),
-        rules=rules,
-        waiting=[receipt for receipt in receipts if receipt.status == "quarantined"],
-        outdated=[receipt.delivery_id for receipt in receipts if receipt.contract != version],
-    )
+class Quarantine:
+    """The quarantine of a feed through one open connection."""
 
+    def __init__(self, connection: duckdb.DuckDBPyConnection, feed: Feed) -> None:
+        self._connection = connection
+        self._ledger = Ledger(connection)
+        self._feed = feed
+        self._table = f"quarantine.{quote(feed.name)}"
 
-def rejected_rows(
-    connection: duckdb.DuckDBPyConnection, feed: Feed, where: str = "TRUE", values: Sequence[object] = ()
-) -> Iterator[RejectedRow]:
-    """Rejected rows of the feed, newest delivery first; `where` may speak of the quarantine table as `q`."""
-    ledger, table = Ledger(connection), FeedTables(connection, feed).quarantine
-    receipts: dict[int, Receipt] = {}
-    found = connection.cursor().execute(
-        f"SELECT q._delivery_id, q._line, q.reasons, q.record::VARCHAR FROM {table} q WHERE {where} ORDER BY 1 DESC, 2",
-        list(values),
-    )
-    masked = masking(feed.contract)
-    while batch := found.fetchmany(_BATCH):
-        for delivery_id, line, reasons, record in batch:
-            if delivery_id not in receipts:
-                receipts[delivery_id] = ledger.receipt(delivery_id)
-            file, there = receipts[delivery_id].place(line)
-            yield RejectedRow(delivery_id, file, there, reasons, masked(json.loads(record)))
+    def explain(self, *, examples: int = 3) -> Explanation:
+        """Why rows and deliveries of the feed wait, the most frequent reason first."""
+        counted = self._connection.execute(
+            "SELECT reason['column'], reason['rule'], count(*), count(DISTINCT _delivery_id) FROM "
+            f"(SELECT _delivery_id, unnest(reasons) AS reason FROM {self._table}) "
+            "GROUP BY ALL ORDER BY 3 DESC, 1, 2"
+        ).fetchall()
+        rules = [
+            BrokenRule(column, rule, rows, deliveries, list(self._breaking(column, rule, examples)))
+            for column, rule, rows, deliveries in counted
+        ]
+        stored = dict(
+            self._connection.execute(f"SELECT _delivery_id, count(*) FROM {self._table} GROUP BY ALL").fetchall()
+        )
+        version = self._feed.version()
+        receipts = [
+            receipt
+            for receipt in self._ledger.receipts(self._feed.name)
+            if receipt.status == "quarantined" or stored.get(receipt.delivery_id)
+        ]
+        return Explanation(
+            feed=self._feed,
+            rows=sum(stored.values()),
+            rules=rules,
+            waiting=[receipt for receipt in receipts if receipt.status == "quarantined"],
+            outdated=[receipt.delivery_id for receipt in receipts if receipt.contract != version],
+        )
 
+    def reasons(self) -> list[tuple[str | None, str, int]]:
+        """Broken rules: column, rule, rows; most frequent first."""
+        return self._connection.execute(
+            "SELECT reason['column'], reason['rule'], count(*) FROM "
+            f"(SELECT unnest(reasons) AS reason FROM {self._table}) GROUP BY ALL ORDER BY 3 DESC, 1, 2"
+        ).fetchall()
 
-def rejected_samples(
-    connection: duckdb.DuckDBPyConnection, feed: Feed, deliveries: Sequence[int], most: int
-) -> Iterator[RejectedRow]:
-    """The first rejected rows of these deliveries, the newest delivery first."""
-    table = FeedTables(connection, feed).quarantine
-    lines = (
-        f"(q._delivery_id, q._line) IN (SELECT (_delivery_id, _line) FROM {table} "
-        f"WHERE list_contains($1::BIGINT[], _delivery_id) ORDER BY _delivery_id DESC, _line LIMIT {int(most)})"
-    )
-    return rejected_rows(connection, feed, lines, [list(deliveries)])
+    def reasons_of(self, deliveries: Sequence[int]) -> dict[tuple[str | None, str], dict[int, int]]:
+        """Rows by (column, rule) and delivery; rules that any other delivery broke with no rows."""
+        rows = self._connection.execute(
+            f"SELECT r.column, r.rule, _delivery_id, count(*) FROM (SELECT _delivery_id, unnest(reasons) AS r "
+            f"FROM {self._table}) GROUP BY ALL ORDER BY ALL"
+        ).fetchall()
+        wanted = set(deliveries)
+        found: dict[tuple[str | None, str], dict[int, int]] = {}
+        for column, rule, delivery, count in rows:
+            by_delivery = found.setdefault((column, rule), {})
+            if delivery in wanted:
+                by_delivery[delivery] = count
+        return found
+
+    def values(self, most: int) -> list[tuple[str | None, str, int, list[str]]]:
+        """Broken rules: column, rule, rows, and the first values that broke it; most frequent first."""
+        rows = self._connection.execute(
+            "SELECT reason['column'], reason['rule'], count(*), min(reason['value'], $1) FROM "
+            f"(SELECT unnest(list_distinct(reasons)) AS reason FROM {self._table}) GROUP BY ALL ORDER BY 3 DESC, 2",
+            [most],
+        ).fetchall()
+        return [(column, rule, count, list(dict.fromkeys(values or ()))) for column, rule, count, values in rows]
+
+    def rows(self, where: str = "TRUE", values: Sequence[object] = ()) -> Iterator[RejectedRow]:
+        """Rejected rows, newest delivery first; `where` may speak of the table as `q`."""
+        receipts: dict[int, Receipt] = {}
+        found = self._connection.cursor().execute(
+            "SELECT q._delivery_id, q._line, q.reasons, q.record::VARCHAR "
+            f"FROM {self._table} q WHERE {where} ORDER BY 1 DESC, 2",
+            list(values),
+        )
+        masked = masking(self._feed.contract)
+        while batch := found.fetchmany(_BATCH):
+            for delivery_id, line, reasons, record in batch:
+                if delivery_id not in receipts:
+                    receipts[delivery_id] = self._ledger.receipt(delivery_id)
+                file, there = receipts[delivery_id].place(line)
+                yield RejectedRow(delivery_id, file, there, reasons, masked(json.loads(record)))
+
+    def first_rows(self, deliveries: Sequence[int], most: int) -> Iterator[RejectedRow]:
+        """The first rejected rows of these deliveries, the newest delivery first."""
+        return self._first("list_contains($1::BIGINT[], _delivery_id)", [list(deliveries)], most)
+
+    def export(self, to: Path) -> int:
+        """Write the rejected rows as CSV, for a person to mend or send back; how many there were.
+
+        Cells that a spreadsheet would take for a formula begin with an apostrophe.
+        """
+        if to.suffix.lower() != ".csv":
+            raise ConfigurationError(f"file {to.name!r}", "is no .csv", "Export to a name that ends in .csv.")
+        found = self._connection.execute(
+            f"SELECT DISTINCT unnest(json_keys(record)) FROM {self._table} WHERE json_type(record) = 'OBJECT'"
+        ).fetchall()
+        headers = sorted(header for (header,) in found)
+        rows = 0
+        try:
+            with to.open("w", newline="", encoding="utf-8") as file:
+                writer = csv.writer(file)
+                writer.writerow(map(inert, ["delivery", "file", "line", "reasons", *headers, "record"]))
+                for row in self.rows():
+                    reasons = "; ".join(
+                        ": ".join(filter(None, (reason["column"], reason["rule"], reason["value"])))
+                        for reason in row.reasons
+                    )
+                    whole = row.record if isinstance(row.record, str) else ""
+                    fields = {} if isinstance(row.record, str) else row.record
+                    cells = [row.file, str(row.line), reasons, *(fields.get(name) or "" for name in headers), whole]
+                    writer.writerow([str(row.delivery_id), *map(inert, cells)])
+                    rows += 1
+        except OSError as error:
+            raise StorageError(to, error.strerror or str(error)) from error
+        return rows
+
+    def _breaking(self, column: str | None, rule: str, most: int) -> Iterator[RejectedRow]:
+        broken = "len(list_filter(reasons, lambda r: r['rule'] = $1 AND r['column'] IS NOT DISTINCT FROM $2)) > 0"
+        return self._first(broken, [rule, column], most)
+
+    def _first(self, where: str, values: Sequence[object], most: int) -> Iterator[RejectedRow]:
+        lines = (
+            f"(q._delivery_id, q._line) IN (SELECT (_delivery_id, _line) FROM {self._table} "
+            f"WHERE {where} ORDER BY _delivery_id DESC, _line LIMIT {int(most)})"
+        )
+        return self.rows(lines, values)
 
 
 def masking(contract: type[Contract]) -> Callable[[Any], Record]:
@@ -139,51 +209,6 @@ def masking(contract: type[Contract]) -> Callable[[Any], Record]:
     return masked
 
 
-def export(connection: duckdb.DuckDBPyConnection, feed: Feed, to: Path) -> int:
-    """Write the rejected rows as CSV, for a person to mend or send back; how many there were.
-
-    Cells that a spreadsheet would take for a formula begin with an apostrophe.
-    """
-    if to.suffix.lower() != ".csv":
-        raise ConfigurationError(f"file {to.name!r}", "is no .csv", "Export to a name that ends in .csv.")
-    headers: dict[str, None] = {}
-    for (header,) in connection.execute(
-        "SELECT DISTINCT unnest(json_keys(record)) FROM "
-        f"{FeedTables(connection, feed).quarantine} WHERE json_type(record) = 'OBJECT'"
-    ).fetchall():
-        headers.setdefault(header)
-    rows = 0
-    try:
-        with to.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(map(inert, ["delivery", "file", "line", "reasons", *sorted(headers), "record"]))
-            for row in rejected_rows(connection, feed):
-                reasons = "; ".join(
-                    ": ".join(filter(None, (reason["column"], reason["rule"], reason["value"])))
-                    for reason in row.reasons
-                )
-                whole = row.record if isinstance(row.record, str) else ""
-                fields = {} if isinstance(row.record, str) else row.record
-                cells = [row.file, str(row.line), reasons, *(fields.get(name) or "" for name in sorted(headers)), whole]
-                writer.writerow([str(row.delivery_id), *map(inert, cells)])
-                rows += 1
-    except OSError as error:
-        raise StorageError(to, error.strerror or str(error)) from error
-    return rows
-
-
 def inert(cell: str) -> str:
     """A cell that no spreadsheet runs."""
     return "'" + cell if cell.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else cell
-
-
-def _breaking(
-    connection: duckdb.DuckDBPyConnection, feed: Feed, column: str | None, rule: str, most: int
-) -> Iterator[RejectedRow]:
-    table = FeedTables(connection, feed).quarantine
-    lines = (
-        f"(q._delivery_id, q._line) IN (SELECT (_delivery_id, _line) FROM {table} "
-        "WHERE len(list_filter(reasons, lambda r: r['rule'] = $1 AND r['column'] IS NOT DISTINCT FROM $2)) > 0 "
-        f"ORDER BY _delivery_id DESC, _line LIMIT {int(most)})"
-    )
-    return rejected_rows(connection, feed, lines, [rule, column])

@@ -8,18 +8,19 @@ copy and its manifest are; whatever stops us in between leaves what readers have
 import json
 import re
 import shutil
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import duckdb
 
 from platform_assets.engine.durable import failpoint
 from platform_assets.engine.durable.disk import sync
 from platform_assets.engine.store.remembered import remembered
-from platform_assets.engine.store.warehouse import Warehouse, attach, quote
+from platform_assets.engine.store.sql import attach, quote
+from platform_assets.engine.store.warehouse import Warehouse
 from platform_assets.errors import ReleaseRefused, StorageError
 
 _ID: Final = re.compile(r"([0-9]{8}T[0-9]{6}Z)-([0-9]+)")
@@ -44,6 +45,12 @@ class Release:
     tables: Mapping[str, int]
     built_from: Mapping[str, int] = field(default_factory=dict)
     made_from: Mapping[str, str] = field(default_factory=dict)
+
+    def first_rows(self, mart: str, columns: Sequence[str], most: int) -> list[tuple[Any, ...]]:
+        """The first rows of a mart by its first column, read as any reader would."""
+        with duckdb.connect(self.path, read_only=True) as connection:
+            chosen = ", ".join(map(quote, columns))
+            return connection.execute(f"SELECT {chosen} FROM {quote(mart)} ORDER BY 1 LIMIT {int(most)}").fetchall()
 
 
 class Releases:

@@ -14,7 +14,7 @@ import polars as pl
 
 from platform_assets.engine.sources.landing import Sighting
 from platform_assets.engine.store.receipts import Receipt
-from platform_assets.engine.store.warehouse import execute_over
+from platform_assets.engine.store.sql import execute_over
 
 _SCHEMA: Final = {
     "slot": pl.String,

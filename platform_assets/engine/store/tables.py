@@ -1,21 +1,23 @@
 """The tables of a feed: raw.<feed> and quarantine.<feed>.
 
-Belongs here: their shape, and rows going in and out by delivery. Does not: receipts (ledger.py).
+Belongs here: their shape, rows going in and out by delivery, what raw holds. Elsewhere: receipts (ledger.py), reading
+the quarantine (quarantine.py), what values are usually like (profiles.py).
 """
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, time
-from typing import Any, Final
+from typing import Final
 
 import duckdb
 import polars as pl
 
 from platform_assets.engine.contract.model import columns_of, folded
 from platform_assets.engine.feed.feed import Feed
-from platform_assets.engine.store.warehouse import execute_over, quote
-from platform_assets.errors import ContractError
+from platform_assets.engine.store.copies import Copies
+from platform_assets.engine.store.sql import execute_over, quote
+from platform_assets.errors import ConfigurationError, ContractError
 
 _QUARANTINE: Final = """
 CREATE TABLE IF NOT EXISTS {table} (
@@ -52,13 +54,42 @@ WITH stored AS (
         SELECT _delivery_id, count(*) AS r, 0 AS q FROM {raw} WHERE _delivery_id > $2 GROUP BY ALL
         UNION ALL SELECT _delivery_id, 0, count(*) FROM {quarantine} WHERE _delivery_id > $2 GROUP BY ALL
     ) GROUP BY ALL
-), told AS (
+), counted AS (
     SELECT delivery_id AS id, accepted AS r, rejected - expired AS q FROM ledger.deliveries
     WHERE feed = $1 AND delivery_id > $2 AND status = 'accepted'
 )
-SELECT id FROM stored FULL JOIN told USING (id)
-WHERE coalesce(stored.r, 0) <> coalesce(told.r, 0) OR coalesce(stored.q, 0) <> coalesce(told.q, 0) ORDER BY id DESC
+SELECT id FROM stored FULL JOIN counted USING (id)
+WHERE coalesce(stored.r, 0) <> coalesce(counted.r, 0) OR coalesce(stored.q, 0) <> coalesce(counted.q, 0)
+ORDER BY id DESC
 """
+# The order of slots, not of ids: a correction keeps its slot's place. What no slot stands for, but counts all the same
+# (an appended restatement), stands where it came.
+_KNOWN_KEYS: Final = """
+WITH new AS (
+    SELECT DISTINCT {key} FROM {raw} WHERE _delivery_id BETWEEN $first AND $last
+    AND list_contains($deliveries, _delivery_id)
+), held AS (
+    SELECT {key}, _delivery_id, _line FROM {raw} SEMI JOIN new USING ({key})
+), places AS (
+    SELECT stands_for AS _delivery_id, min(place) AS place FROM ledger.slots WHERE feed = $feed GROUP BY ALL
+)
+SELECT _delivery_id, _line, first_value(_delivery_id) OVER ranked AS of, first_value(_line) OVER ranked AS of_line
+FROM held LEFT JOIN places USING (_delivery_id)
+WINDOW ranked AS (
+    PARTITION BY {key} ORDER BY coalesce(place, _delivery_id) {order}, _delivery_id {order}, _line {order}
+)
+QUALIFY row_number() OVER ranked > 1
+"""
+
+
+@dataclass(frozen=True)
+class ColumnFigures:
+    """A column of raw over all rows. lowest, highest: as text; None where they are not to be shown."""
+
+    rows: int
+    nulls: int
+    lowest: str | None
+    highest: str | None
 
 
 @dataclass(frozen=True)
@@ -133,11 +164,12 @@ class FeedTables:
 
     def types(self) -> dict[str, str]:
         """The columns raw has now, with their SQL types; none where there is no such table yet."""
-        try:
-            rows = self._connection.execute(f"DESCRIBE {self.raw}").fetchall()
-        except duckdb.CatalogException:
-            return {}
-        return {name: sql_type for name, sql_type, *_ in rows}
+        rows = self._connection.execute(
+            "SELECT column_name, data_type FROM duckdb_columns() WHERE database_name = current_database() "
+            "AND schema_name = 'raw' AND table_name = ? ORDER BY column_index",
+            [self._feed.name],
+        ).fetchall()
+        return dict(rows)
 
     def add_column(self, name: str, sql_type: str) -> None:
         """Add a nullable column to raw."""
@@ -145,6 +177,9 @@ class FeedTables:
 
     def insert(self, rows: pl.DataFrame) -> None:
         """Append accepted rows."""
+        # By one thread DuckDB stores rows in whole row groups; by several it leaves pieces, to be put together at the
+        # next checkpoint for half as much again. The other core reads and judges meanwhile.
+        self._connection.execute("SET threads = 1")
         self._append(self.raw, rows)
 
     def insert_rejected(self, rows: pl.DataFrame) -> None:
@@ -194,14 +229,50 @@ class FeedTables:
         ).fetchall()
         return {delivery: Bounds(*times) for delivery, *times in rows}
 
-    def row_counts(self) -> dict[int, tuple[int, int]]:
-        """Rows in raw and in quarantine by delivery."""
-        rows = self._connection.execute(
-            f"SELECT _delivery_id, sum(r)::BIGINT, sum(q)::BIGINT FROM ("
-            f"SELECT _delivery_id, count(*) r, 0 q FROM {self.raw} GROUP BY ALL UNION ALL "
-            f"SELECT _delivery_id, 0, count(*) FROM {self.quarantine} GROUP BY ALL) GROUP BY ALL"
-        ).fetchall()
-        return {delivery: (raw, quarantined) for delivery, raw, quarantined in rows}
+    def stored(self, delivery: int, lines: pl.DataFrame) -> list[pl.DataFrame]:
+        """The rows of the delivery at these `lines` (`hash`, `_line`), with their hashes: those in raw, and in
+        quarantine."""
+        arrived = lines.to_arrow()  # noqa: F841 - DuckDB finds it by its name
+        found = []
+        for table in (self.raw, self.quarantine):
+            sql = (
+                f"SELECT arrived.hash, stored.* FROM {table} stored JOIN arrived USING (_line) "
+                "WHERE stored._delivery_id = ? ORDER BY _line"
+            )
+            rows: pl.DataFrame = self._connection.sql(sql, params=[delivery]).pl()
+            found.append(rows)
+        return found
+
+    def copies(self) -> Copies:
+        """Finds copies among the rows of one long delivery."""
+        return Copies(self._connection, self.stored)
+
+    def known_keys(self, deliveries: Sequence[int]) -> pl.DataFrame:
+        """Rows of raw to be left out for another with the same key: `_delivery_id`, `_line`, and for which: `of`,
+        `of_line`.
+
+        Only keys that `deliveries` hold are looked at. A key with a NULL in it is no key.
+        """
+        sql = _KNOWN_KEYS.format(
+            key=", ".join(quote(name) for name in self._feed.key),
+            raw=self.raw,
+            order="ASC" if self._feed.on_known_key == "reject" else "DESC",
+        )
+        name = self._feed.name
+        chosen = {"first": min(deliveries), "last": max(deliveries), "deliveries": list(deliveries), "feed": name}
+        found: pl.DataFrame = self._connection.sql(sql, params=chosen).pl()
+        return found
+
+    def expire_rejected(self, before: datetime, changed: int) -> None:
+        """Remove rejected rows of deliveries that were committed `before`; their receipts say so."""
+        old = "_delivery_id IN (SELECT delivery_id FROM ledger.deliveries WHERE feed = $1 AND committed_at < $2)"
+        self._connection.execute(
+            "UPDATE ledger.deliveries SET expired = expired + gone.rows, changed = $3 "
+            f"FROM (SELECT _delivery_id, count(*) AS rows FROM {self.quarantine} WHERE {old} GROUP BY ALL) gone "
+            "WHERE delivery_id = gone._delivery_id",
+            [self._feed.name, before, changed],
+        )
+        self._connection.execute(f"DELETE FROM {self.quarantine} WHERE {old}", [self._feed.name, before])
 
     def unaccounted(self, newest: int) -> list[int]:
         """Deliveries of which raw and quarantine do not hold just the rows that the ledger tells of, newest first.
@@ -227,38 +298,84 @@ class FeedTables:
         ).fetchall()
         return [delivery for (delivery,) in rows]
 
-    def rejected(self, limit: int) -> list[dict[str, Any]]:
-        """Rejected rows, newest delivery first: delivery, file, line and reasons (PII masked)."""
-        rows = self._connection.execute(
-            f"SELECT q._delivery_id AS delivery, d.slot AS file, q._line AS line, q.reasons FROM {self.quarantine} q "
-            "JOIN ledger.deliveries d ON d.delivery_id = q._delivery_id ORDER BY 1 DESC, 3 LIMIT ?",
-            [limit],
-        ).fetchall()
-        return [dict(zip(("delivery", "file", "line", "reasons"), row, strict=True)) for row in rows]
+    # ---- what raw holds
 
-    def reasons(self) -> list[tuple[str | None, str, int]]:
-        """Broken rules in quarantine: column, rule, rows; most frequent first."""
-        return self._connection.execute(
-            "SELECT reason['column'], reason['rule'], count(*) FROM "
-            f"(SELECT unnest(reasons) AS reason FROM {self.quarantine}) GROUP BY ALL ORDER BY 3 DESC, 1, 2"
-        ).fetchall()
+    def figures(self, columns: Mapping[str, bool]) -> dict[str, ColumnFigures]:
+        """Rows, NULLs and bounds of these columns, in one pass; of each, whether its bounds may be shown."""
+        asked = ["count(*)"]
+        for column, shown in columns.items():
+            name = quote(column)
+            bounds = (f"min({name})::VARCHAR", f"max({name})::VARCHAR") if shown else ("NULL", "NULL")
+            asked += [f"count({name})", *bounds]
+        ((rows, *found),) = self._connection.execute(f"SELECT {', '.join(asked)} FROM {self.raw}").fetchall()
+        return {
+            column: ColumnFigures(rows, rows - found[at], found[at + 1], found[at + 2])
+            for column, at in zip(columns, range(0, len(found), 3), strict=True)
+        }
 
-    def reasons_of(self, deliveries: Sequence[int]) -> dict[tuple[str | None, str], dict[int, int]]:
-        """Rows in quarantine by (column, rule) and delivery; rules that any other delivery broke with no rows."""
-        rows = self._connection.execute(
-            f"SELECT r.column, r.rule, _delivery_id, count(*) FROM (SELECT _delivery_id, unnest(reasons) AS r "
-            f"FROM {self.quarantine}) GROUP BY ALL ORDER BY ALL"
-        ).fetchall()
-        wanted = set(deliveries)
-        found: dict[tuple[str | None, str], dict[int, int]] = {}
-        for column, rule, delivery, count in rows:
-            by_delivery = found.setdefault((column, rule), {})
-            if delivery in wanted:
-                by_delivery[delivery] = count
+    def sample(self, columns: Sequence[str], most: int) -> pl.DataFrame:
+        """At most so many rows spread over all of raw, the same each time."""
+        ((rows,),) = self._connection.execute(f"SELECT count(*) FROM {self.raw}").fetchall()
+        every = max(1, -(-rows // most))
+        chosen = ", ".join(map(quote, columns))
+        found: pl.DataFrame = self._connection.sql(
+            f"SELECT {chosen} FROM {self.raw} WHERE hash(_delivery_id, _line) % {every} = 0 LIMIT {int(most)}"
+        ).pl()
         return found
+
+    def words(self, column: str, most: int) -> set[str]:
+        """Different values of a column as text, at most so many."""
+        rows = self._connection.execute(
+            f"SELECT DISTINCT {quote(column)}::VARCHAR FROM {self.raw} LIMIT {int(most)}"
+        ).fetchall()
+        return {word for (word,) in rows}
+
+    def rescued(self, header: str, most: int) -> pl.Series:
+        """Values of an undeclared column that `_extra` keeps, as text; at most so many."""
+        path = "/" + header.replace("~", "~0").replace("/", "~1")
+        found: pl.DataFrame = self._connection.sql(
+            f"SELECT json_extract_string(_extra, $path) AS value FROM {self.raw} "
+            f"WHERE json_exists(_extra, $path) LIMIT {int(most)}",
+            params={"path": path},
+        ).pl()
+        return found["value"]
 
     def _append(self, table: str, rows: pl.DataFrame) -> None:
         if not rows.height:
             return
         columns = ", ".join(quote(name) for name in rows.columns)
         execute_over(self._connection, rows, f"INSERT INTO {table} ({columns}) SELECT {columns} FROM arrived")
+
+
+def lines_with(
+    connection: duckdb.DuckDBPyConnection, table: str, values: Mapping[str, str], most: int
+) -> list[tuple[int, int]]:
+    """Delivery and line of the first rows of `table` in which columns have these values, as text.
+
+    Raises ConfigurationError where there is no such table or column, or its rows do not say where they came from.
+    """
+    schema, _, name = table.rpartition(".")
+    columns = [
+        column
+        for (column,) in connection.execute(
+            "SELECT column_name FROM duckdb_columns() WHERE schema_name = ? AND table_name = ? "
+            "AND database_name = current_database()",
+            [schema or "raw", name],
+        ).fetchall()
+    ]
+    if not columns:
+        raise ConfigurationError(f"table {table!r}", "is not in the warehouse", "Name one such as raw.order_lines.")
+    if not {"_delivery_id", "_line"} <= set(columns):
+        raise ConfigurationError(
+            f"table {table!r}", "does not keep _delivery_id and _line", "Trace a raw or staging table."
+        )
+    for column in values:
+        if column not in columns:
+            raise ConfigurationError(
+                f"column {column!r}", f"is not in {table}", f"Its columns are: {', '.join(columns)}."
+            )
+    wanted = " AND ".join(f"CAST({quote(column)} AS VARCHAR) = ?" for column in values) or "TRUE"
+    return connection.execute(
+        f"SELECT _delivery_id, _line FROM {quote(schema or 'raw')}.{quote(name)} WHERE {wanted} ORDER BY 1, 2 LIMIT ?",
+        [*values.values(), most],
+    ).fetchall()

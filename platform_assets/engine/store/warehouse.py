@@ -1,7 +1,7 @@
-"""The warehouse: DuckDB files with one writer at a time, opened for as short as can be.
+"""The warehouse: the store in DuckDB files, with one process at a time, opened for as short as can be.
 
-Belongs here: opening, waiting for the lock, identifiers, schemas that every deployment has. Does not: what is
-written (ingest.py, ledger.py) or released (release.py). Other storage would be added behind this class.
+Belongs here: opening, waiting for the lock, transactions. Elsewhere: what every store promises (unit.py), the SQL of
+ledger and tables (ledger.py, tables.py, slots.py), the file of the marts (marts.py, release.py).
 """
 
 import contextlib
@@ -9,59 +9,87 @@ import os
 import random
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
 import duckdb
-import polars as pl
 import psutil
 
+from platform_assets.engine.feed.feed import Feed
+from platform_assets.engine.store.ledger import Ledger
+from platform_assets.engine.store.profiles import Profiles
+from platform_assets.engine.store.published import Published
+from platform_assets.engine.store.quarantine import Quarantine
+from platform_assets.engine.store.slots import Slots
+from platform_assets.engine.store.sql import attach
+from platform_assets.engine.store.tables import FeedTables, lines_with
+from platform_assets.engine.store.unit import Unit
 from platform_assets.errors import StorageError, WarehouseBusy, WarehouseUnreadable
 
 _MEMORY_LIMIT: Final = "512MB"
+_READ_ONLY: Final = "BEGIN TRANSACTION READ ONLY"
 _LOCKED: Final = re.compile(r"Conflicting lock is held in (?P<program>.*?) ?\(PID (?P<pid>\d+)\)")
 
 
-def quote(identifier: str) -> str:
-    """`identifier` as SQL writes it, whatever characters it holds."""
-    return '"' + identifier.replace('"', '""') + '"'
-
-
-def execute_over(
-    connection: duckdb.DuckDBPyConnection, rows: pl.DataFrame, sql: str, values: Sequence[object] = ()
-) -> duckdb.DuckDBPyConnection:
-    """Run `sql`, in which the table `arrived` stands for `rows`.
-
-    DuckDB finds the variable by its name. A registered view would keep the rows in memory until the transaction
-    ends, however often it is dropped.
-    """
-    arrived = rows.to_arrow()  # noqa: F841 - see above
-    return connection.execute(sql, list(values))
-
-
-def attach(connection: duckdb.DuckDBPyConnection, path: Path, name: str, options: str = "") -> None:
-    """Attach the database file at `path`, whatever characters it holds, as `name`."""
-    literal = str(path).replace("'", "''")
-    connection.execute(f"ATTACH '{literal}' AS {quote(name)} {options}")
-
-
 class Warehouse:
-    """The file with raw, quarantine and ledger, and beside it the file in which dbt builds the marts."""
+    """The file with raw, quarantine and ledger; beside it the file in which dbt builds the marts, and what is published
+    of the ledger. `notify` is told when another process keeps us waiting."""
 
-    def __init__(self, path: Path, marts: Path, wait: timedelta = timedelta(seconds=60)) -> None:
+    def __init__(
+        self,
+        path: Path,
+        marts: Path,
+        wait: timedelta = timedelta(seconds=60),
+        notify: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self.path = path
         self.marts = marts
         self._wait = wait
+        self._notify = notify
+
+    def prepare(self, feeds: Iterable[Feed], *, after: int) -> None:
+        """Create files, tables, and columns that contracts have gained; later revisions than `after` are given out."""
+        self._create_files()
+        with self.transaction("prepare the tables") as unit:
+            unit.ledger.prepare(after)
+            for feed in feeds:
+                unit.tables(feed).prepare()
+                if not self.published(feed).exists:
+                    unit.publish(feed)
 
     @contextlib.contextmanager
-    def open(self, purpose: str, notify: Callable[[str], None] | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A connection to the warehouse, closed at the end so that others can have it.
+    def transaction(self, purpose: str) -> Iterator[Unit]:
+        """A unit that is committed at its end, and rolled back where an error ends it."""
+        with self.open(purpose) as connection:
+            connection.begin()
+            try:
+                yield _Unit(connection, self)
+                connection.commit()
+            except BaseException:
+                with contextlib.suppress(duckdb.Error):  # a commit that failed has no transaction any more
+                    connection.rollback()
+                raise
+
+    @contextlib.contextmanager
+    def reading(self, purpose: str) -> Iterator[Unit]:
+        """A unit for questions; it can change nothing."""
+        with self.open(purpose) as connection:
+            connection.execute(_READ_ONLY)
+            yield _Unit(connection, self, begin=_READ_ONLY)
+
+    def published(self, feed: Feed) -> Published:
+        """What can be read of the feed while another process has the warehouse."""
+        return Published(self.path.parent / "seen" / f"{feed.name}.sqlite", feed.name)
+
+    @contextlib.contextmanager
+    def open(self, purpose: str) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A bare connection, for this room alone; closed at the end so that others can have the file.
 
         Waits with backoff while another process holds the file, then raises WarehouseBusy naming it.
         """
-        connection = self._connect(self.path, purpose, notify)
+        connection = self._connect(purpose)
         try:
             # Instants are stored; showing them must not depend on the machine's zone.
             connection.execute("SET TimeZone = 'UTC'")
@@ -78,7 +106,17 @@ class Warehouse:
         finally:
             connection.close()
 
-    def prepare(self) -> None:
+    def held_by(self) -> str | None:
+        """The process that holds the file now; None if it is free, or not there."""
+        try:
+            if self.path.exists():
+                duckdb.connect(str(self.path)).close()
+        except duckdb.Error as error:
+            held = _LOCKED.search(str(error))
+            return None if held is None else _process(int(held["pid"]))
+        return None
+
+    def _create_files(self) -> None:
         """Create both files if they are missing, each in one step: a kill leaves no file or a whole one."""
         # The marts are what others open, so they are written in a format that older DuckDB reads.
         for path, options in ((self.path, ""), (self.marts, "(STORAGE_VERSION 'v1.5.0')")):
@@ -98,29 +136,8 @@ class Warehouse:
                 with contextlib.suppress(OSError):
                     partial.unlink()
 
-    def held_by(self) -> str | None:
-        """The process that holds the file now; None if it is free, or not there."""
-        try:
-            if self.path.exists():
-                duckdb.connect(str(self.path)).close()
-        except duckdb.Error as error:
-            held = _LOCKED.search(str(error))
-            return None if held is None else _process(int(held["pid"]))
-        return None
-
-    def sweep(self, connection: duckdb.DuckDBPyConnection, endings: Sequence[str]) -> None:
-        """Drop tables and views, in both files, whose names end so."""
-        attach(connection, self.marts, "marts")
-        found = connection.execute(
-            "SELECT database_name, schema_name, table_name, 'TABLE' FROM duckdb_tables() UNION ALL "
-            "SELECT database_name, schema_name, view_name, 'VIEW' FROM duckdb_views() WHERE NOT internal"
-        ).fetchall()
-        for database, schema, name, kind in found:
-            if name.endswith(tuple(endings)):
-                connection.execute(f"DROP {kind} {quote(database)}.{quote(schema)}.{quote(name)}")
-        connection.execute("DETACH marts")
-
-    def _connect(self, path: Path, purpose: str, notify: Callable[[str], None] | None) -> duckdb.DuckDBPyConnection:
+    def _connect(self, purpose: str) -> duckdb.DuckDBPyConnection:
+        path = self.path
         start = time.monotonic()
         delay = 0.02
         told = False
@@ -137,13 +154,50 @@ class Warehouse:
                 waited = time.monotonic() - start
                 if waited >= self._wait.total_seconds():
                     raise WarehouseBusy(path, holder, waited, purpose) from error
-                if waited > 1 and not told and notify is not None:
-                    notify(f"waiting for {holder} to let go of {path.name}, to {purpose}")
+                if waited > 1 and not told:
+                    self._notify(f"waiting for {holder} to let go of {path.name}, to {purpose}")
                     told = True
                 time.sleep(delay * random.uniform(0.5, 1.5))  # noqa: S311 - jitter, not a secret
                 delay = min(delay * 1.5, 1.0)
             except duckdb.Error as error:
                 raise WarehouseUnreadable(path, str(error).splitlines()[0]) from error
+
+
+class _Unit:
+    """One connection of the warehouse, and what there is of it to be used."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, warehouse: Warehouse, begin: str = "BEGIN") -> None:
+        """begin: how the transaction began in which it is, and how the next one begins."""
+        self._connection = connection
+        self._warehouse = warehouse
+        self._begin = begin
+        self.ledger = Ledger(connection)
+
+    def tables(self, feed: Feed) -> FeedTables:
+        return FeedTables(self._connection, feed)
+
+    def slots(self, feed: Feed) -> Slots:
+        return Slots(self._connection, feed.name)
+
+    def quarantine(self, feed: Feed) -> Quarantine:
+        return Quarantine(self._connection, feed)
+
+    def profiles(self, feed: Feed) -> Profiles:
+        return Profiles(self._connection, feed)
+
+    def lines(self, table: str, values: Mapping[str, str], most: int) -> list[tuple[int, int]]:
+        return lines_with(self._connection, table, values, most)
+
+    def commit(self) -> None:
+        self._connection.commit()
+        self._connection.execute(self._begin)
+
+    def will_change(self, feed: Feed) -> None:
+        self._warehouse.published(feed).changing()
+
+    def publish(self, feed: Feed) -> None:
+        self.commit()
+        self._warehouse.published(feed).publish(self._connection)
 
 
 def _process(pid: int) -> str:

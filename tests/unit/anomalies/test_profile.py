@@ -11,10 +11,10 @@ import pytest
 from machine import RETAIL
 from shop import SALES, Shop, sales
 
-from platform_assets.engine.anomalies.profile import Figure, Judgement, Profile, Profiles, judge
+from platform_assets.engine.anomalies.profile import Judgement, judge, profiles
 from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.feed.feed import Feed, Files, seconds
-from platform_assets.engine.store.ledger import Ledger
+from platform_assets.engine.store.profiles import Figure, Profile
 from platform_assets.engine.store.receipts import Receipt
 from platform_assets.feeds.retail import ORDER_LINES
 
@@ -40,9 +40,9 @@ def deliver(shop: Shop, day: int, content: list[str], name: str | None = None) -
 
 
 def judged(shop: Shop) -> tuple[Judgement, Judgement]:
-    with shop.deployment.warehouse.open("judge") as connection:
-        receipts = Ledger(connection).receipts(shop.feed.name)
-        return judge(shop.feed, receipts, Profiles(connection, shop.feed).refresh(receipts))
+    with shop.deployment.warehouse.transaction("judge") as unit:
+        receipts = unit.ledger.receipts(shop.feed.name)
+        return judge(shop.feed, receipts, profiles(unit, shop.feed, receipts))
 
 
 def said(shop: Shop) -> list[str]:
@@ -170,26 +170,26 @@ def test_real_deliveries_raise_hardly_an_alarm_and_planted_faults_do(tmp_path: P
     deployment = Deployment([feed], home=tmp_path, landing=RETAIL)
     deployment.prepare()
     deployment.ingest(feed)
-    profiles: dict[int, Profile] = {}
+    known: dict[int, Profile] = {}
     receipts: list[Receipt] = []
     alarms, days = [0, 0], 0
     caught = dict.fromkeys(("nulls", "prices", "country"), 0)
     compared = 0
-    with deployment.warehouse.open("judge") as connection:
-        for receipt in Ledger(connection).receipts()[::-1]:
+    with deployment.warehouse.transaction("judge") as unit:
+        for receipt in unit.ledger.receipts()[::-1]:
             came = datetime.combine(date.fromisoformat(Path(receipt.slot).stem), datetime.min.time(), UTC)
             receipts.append(replace(receipt, committed_at=came + timedelta(days=1)))
             if len(receipts) in (70, 140, 219):  # what is kept goes back so far
-                profiles = profiles | Profiles(connection, feed).refresh(receipts)
+                known = known | profiles(unit, feed, receipts)
         for days in range(1, len(receipts) + 1):
             receipt, before = receipts[days - 1], receipts[:days]
-            for at, judgement in enumerate(judge(feed, before, profiles)):
+            for at, judgement in enumerate(judge(feed, before, known)):
                 alarms[at] += bool(judgement.odd)
             if judgement.judged and days % 5 == 0:
                 compared += 1
-                whole = dict(profiles[receipt.delivery_id])
+                whole = dict(known[receipt.delivery_id])
                 for name, planted in _faults(whole).items():
-                    found = judge(feed, before, {**profiles, receipt.delivery_id: {**whole, **planted}})
+                    found = judge(feed, before, {**known, receipt.delivery_id: {**whole, **planted}})
                     caught[name] += any(judgement.odd for judgement in found)
     assert days == 219
     assert max(alarms) <= 2
@@ -215,11 +215,7 @@ def _faults(whole: Profile) -> dict[str, Profile]:
 def test_the_largest_deliveries_are_looked_at_in_part(shop: Shop) -> None:
     shop.feed = FEED
     shop.load("big.csv", sales(*(f"S{n},{n},{n}.00,2026-01-05T10:00:00Z" for n in range(401_000))))
-    with shop.deployment.warehouse.open("look") as connection:
-        profile = Profiles(connection, shop.feed).refresh(shop_receipts(connection))[1]
+    with shop.deployment.warehouse.transaction("look") as unit:
+        profile = profiles(unit, shop.feed, unit.ledger.receipts())[1]
     assert profile["sku", "distinct"][0] == pytest.approx(401_000 / 3, abs=2)
     assert math.isclose(profile["quantity", "middle"][0], 200_500, rel_tol=0.01)
-
-
-def shop_receipts(connection: object) -> list[Receipt]:
-    return Ledger(connection).receipts()  # type: ignore[arg-type]

@@ -20,13 +20,13 @@ WIDER: Final = "sku,quantity,price,sold_at,email,Channel"
 
 
 def drift(shop: Shop) -> Drift:
-    with shop.deployment.warehouse.open("compare") as connection:
-        return compare(connection, shop.feed, shop.deployment.archive.root)
+    with shop.deployment.warehouse.reading("compare") as unit:
+        return compare(unit, shop.feed, shop.deployment.archive.root)
 
 
 def history(shop: Shop) -> list[HeaderSeen]:
-    with shop.deployment.warehouse.open("compare") as connection:
-        return headers(connection, shop.feed, shop.deployment.archive.root)
+    with shop.deployment.warehouse.reading("compare") as unit:
+        return headers(unit, shop.feed, shop.deployment.archive.root)
 
 
 def column(report: Drift, name: str) -> ColumnSeen:

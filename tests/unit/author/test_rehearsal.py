@@ -24,7 +24,7 @@ def test_a_rehearsal_says_what_the_delivery_then_does(shop: Shop) -> None:
     assert (said.receipt.read, said.receipt.accepted, said.receipt.rejected, said.receipt.duplicate) == (4, 1, 2, 1)
     assert (said.receipt.status, said.receipt.header) == (did.status, did.header)
     assert (did.read, did.accepted, did.rejected, did.duplicate) == (4, 1, 2, 1)
-    assert [(row["line"], row["reasons"][0]["column"]) for row in said.rejected] == [(4, "sku"), (5, "quantity")]
+    assert [(row.line, row.reasons[0]["column"]) for row in said.rejected] == [(4, "sku"), (5, "quantity")]
 
 
 def test_a_rehearsal_leaves_no_trace(shop: Shop) -> None:

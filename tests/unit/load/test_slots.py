@@ -17,8 +17,6 @@ from platform_assets.engine.feed.feed import Rejects
 from platform_assets.engine.load import delivery as load
 from platform_assets.engine.load import ingest
 from platform_assets.engine.load import rows as engine
-from platform_assets.engine.store.ledger import Ledger
-from platform_assets.engine.store.tables import FeedTables
 
 
 def moved(shop: Shop, *moves: tuple[str, str]) -> None:
@@ -291,9 +289,9 @@ def test_a_journal_with_lines_twice_and_torn_is_mended(shop: Shop) -> None:
         "sales/a.csv",
         "sales/b.csv",
     ]
-    with shop.deployment.warehouse.open("compare") as connection:
+    with shop.deployment.warehouse.reading("compare") as unit:
         extent = shop.deployment.archive.journal("sales").extent()
-        assert (extent.entries, extent.digest) == Ledger(connection).archived("sales")
+        assert (extent.entries, extent.digest) == unit.ledger.archived("sales")
 
 
 def test_what_is_published_follows_an_older_warehouse(shop: Shop) -> None:
@@ -311,9 +309,9 @@ def test_what_is_published_follows_an_older_warehouse(shop: Shop) -> None:
 def test_rows_that_vanish_are_found_however_old_their_delivery(shop: Shop) -> None:
     for number in range(4):
         shop.load(f"{number}.csv", sales(f"S{number},1", "bad"))
-    with shop.deployment.warehouse.open("count") as connection:
-        tables = FeedTables(connection, shop.feed)
-        assert tables.unaccounted(1) == []
-        connection.execute("DELETE FROM quarantine.sales WHERE _delivery_id = 1")
-        connection.execute("INSERT INTO raw.sales BY NAME SELECT 9 AS _delivery_id")
-        assert tables.unaccounted(1) == [9, 1]
+    with shop.deployment.warehouse.reading("count") as unit:
+        assert unit.tables(shop.feed).unaccounted(1) == []
+    shop.query("DELETE FROM quarantine.sales WHERE _delivery_id = 1")
+    shop.query("INSERT INTO raw.sales BY NAME SELECT 9 AS _delivery_id")
+    with shop.deployment.warehouse.reading("count") as unit:
+        assert unit.tables(shop.feed).unaccounted(1) == [9, 1]

@@ -7,20 +7,20 @@ import pytest
 from shop import SALES, Shop, sales
 
 from platform_assets.engine.load.trace import Trace, trace
-from platform_assets.engine.store.quarantine import explain, export, inert
+from platform_assets.engine.store.quarantine import inert
 from platform_assets.errors import ConfigurationError
 
 
 def traced(shop: Shop, table: str = "raw.sales", **values: str) -> list[Trace]:
-    with shop.deployment.warehouse.open("trace") as connection:
-        return trace(connection, [SALES], shop.deployment.archive, table, values, most=10)
+    with shop.deployment.warehouse.reading("trace") as unit:
+        return trace(unit, [SALES], shop.deployment.archive, table, values, most=10)
 
 
 def test_every_broken_rule_is_explained_with_rows_as_they_arrived(shop: Shop) -> None:
     shop.load("a.csv", sales("bad,-1,,,secret@x.y", "S1,1", "S2,-5", "torn,1,2,3,4,5,6,7"))
     shop.load("b.csv", "sku;x\n")
-    with shop.deployment.warehouse.open("explain") as connection:
-        found = explain(connection, SALES)
+    with shop.deployment.warehouse.reading("explain") as unit:
+        found = unit.quarantine(SALES).explain()
     rules = {(rule.column, rule.rule): rule for rule in found.rules}
     assert rules["quantity", "greater_than_or_equal_to(0)"].rows == 2
     (bad,) = next(rule for (column, _), rule in rules.items() if column == "sku").examples
@@ -35,10 +35,10 @@ def test_every_broken_rule_is_explained_with_rows_as_they_arrived(shop: Shop) ->
 
 def test_an_export_runs_in_no_spreadsheet(shop: Shop, tmp_path: Path) -> None:
     shop.load("a.csv", sales("=1+1,-1", "+x,1", "@sum,1", "-2,1", '"\tx",1', "plain,1"))
-    with shop.deployment.warehouse.open("export") as connection:
-        assert export(connection, SALES, tmp_path / "out.csv") == 6
+    with shop.deployment.warehouse.reading("export") as unit:
+        assert unit.quarantine(SALES).export(tmp_path / "out.csv") == 6
         with pytest.raises(ConfigurationError, match=r"\.csv"):
-            export(connection, SALES, tmp_path / "out.xlsx")
+            unit.quarantine(SALES).export(tmp_path / "out.xlsx")
     with (tmp_path / "out.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["sku"] for row in rows] == ["'=1+1", "'+x", "'@sum", "'-2", "'\tx", "plain"]
@@ -66,7 +66,7 @@ def test_what_cannot_be_traced_says_why(shop: Shop) -> None:
     with pytest.raises(ConfigurationError, match="not in the warehouse"):
         traced(shop, "raw.nonsense")
     with pytest.raises(ConfigurationError, match="does not keep"):
-        traced(shop, "ledger.builds")
+        traced(shop, "ledger.given_out")
     with pytest.raises(ConfigurationError, match="Its columns are"):
         traced(shop, nonsense="1")
 

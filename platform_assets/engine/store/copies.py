@@ -1,73 +1,57 @@
-"""Exact copies of rows within a delivery.
+"""Exact copies among the stored rows of a delivery that is too long to be compared at once.
 
-Belongs here: finding them in bounded memory. Does not: what becomes of them (rows.py), keys (keys.py).
+Belongs here: finding them in bounded memory. Elsewhere: copies among rows read together, and what becomes of copies
+(load/rows.py).
 """
 
+from collections.abc import Callable
 from typing import Final
 
 import duckdb
 import polars as pl
 
-from platform_assets.engine.store.tables import FeedTables
-from platform_assets.engine.store.warehouse import execute_over
+from platform_assets.engine.store.sql import execute_over
 
 _IN_MEMORY: Final = 12_000_000
 _LINES: Final = {"_delivery_id": pl.Int64, "_line": pl.Int64}
 _HASHES: Final = {"hash": pl.UInt64, "_line": pl.Int64}
 
 
-def split(frame: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame, pl.Series]:
-    """`frame` without rows that equal an earlier row of their delivery, these copies, and the hashes of what stays."""
-    hashes = frame.drop("_line").hash_rows()
-    repeated = _repeated(hashes)
-    copies = frame.clear()
-    if repeated.len():
-        suspects = hashes.is_in(repeated.implode())
-        # Equal hashes only name suspects; the rows themselves decide.
-        again = frame.filter(suspects).select(~pl.struct(pl.exclude("_line")).is_first_distinct()).to_series()
-        copy = pl.Series([False]).new_from_index(0, frame.height).scatter(suspects.arg_true().filter(again), True)
-        frame, copies, hashes = frame.filter(~copy), frame.filter(copy), hashes.filter(~copy)
-    return frame, copies, hashes
-
-
 class Copies:
-    """Finds copies among the stored rows of a delivery that is longer than a frame.
+    """Finds copies among the stored rows of a delivery, whose hashes it is given bit by bit.
 
     The hash of every row is kept (16 bytes; beyond 12 million rows in the database, on disk if need be) and looked
     through when the delivery ends: hashes that occur twice name the few rows that are then compared as they are stored.
     """
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, tables: FeedTables) -> None:
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, stored: Callable[[int, pl.DataFrame], list[pl.DataFrame]]
+    ) -> None:
+        """stored: gives the stored rows of a delivery at lines, as `FeedTables.stored` does."""
         self._connection = connection
-        self._tables = tables
+        self._stored = stored
         self._seen: list[pl.DataFrame] = []
         self._rows = 0
         self._spilled = False
 
-    def remember(self, rows: pl.DataFrame) -> None:
-        """Note rows (`hash`, `_line`) of the delivery that spans frames."""
+    def add(self, rows: pl.DataFrame) -> None:
+        """Note rows (`hash`, `_line`) of the delivery."""
         self._seen.append(rows)
         self._rows += rows.height
         if self._rows > _IN_MEMORY:
             self._spill()
 
-    def forget(self) -> None:
+    def clear(self) -> None:
         """Let go of what was noted."""
         self._suspects()
 
-    def across(self, delivery: int) -> pl.DataFrame:
-        """The stored copies (`_delivery_id`, `_line`) across the frames of `delivery`, whose rows were noted."""
+    def found(self, delivery: int) -> pl.DataFrame:
+        """The stored copies (`_delivery_id`, `_line`) in `delivery`, whose rows were noted; these are let go of."""
         suspects = self._suspects()
         if not suspects.height:
             return pl.DataFrame(schema=_LINES)
         parts = []
-        for table in (self._tables.raw, self._tables.quarantine):
-            arrived = suspects.to_arrow()  # noqa: F841 - DuckDB finds it by its name
-            stored: pl.DataFrame = self._connection.sql(
-                f"SELECT arrived.hash, stored.* FROM {table} stored JOIN arrived USING (_line) "
-                "WHERE stored._delivery_id = $delivery ORDER BY _line",
-                params={"delivery": delivery},
-            ).pl()
+        for stored in self._stored(delivery, suspects):
             again = stored.select(~pl.struct(pl.exclude("_line")).is_first_distinct()).to_series()
             parts.append(stored.filter(again).select("_delivery_id", "_line"))
         return pl.concat(parts)
@@ -92,10 +76,11 @@ class Copies:
             return suspects
         seen = pl.concat([pl.DataFrame(schema=_HASHES), *self._seen])
         self._seen, self._rows = [], 0
-        repeated = _repeated(seen["hash"])
-        return seen.filter(pl.col("hash").is_in(repeated.implode())) if repeated.len() else seen.clear()
+        twice = repeated(seen["hash"])
+        return seen.filter(pl.col("hash").is_in(twice.implode())) if twice.len() else seen.clear()
 
 
-def _repeated(hashes: pl.Series) -> pl.Series:
+def repeated(hashes: pl.Series) -> pl.Series:
+    """The hashes that occur more than once."""
     ordered = hashes.sort()  # by far cheaper than a hash table of them all
     return ordered.filter(ordered == ordered.shift(1)).unique()
