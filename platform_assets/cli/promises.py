@@ -1,6 +1,6 @@
 """The verb `promises`: how promises stand this month, and who is to blame.
 
-Belongs here: reading and showing. Does not: judging (engine/promises/promise.py).
+Belongs here: reading and showing. Elsewhere: what is due and kept (engine/promises).
 """
 
 from datetime import date, datetime, timedelta
@@ -9,10 +9,10 @@ from typing import Annotated, Any
 import typer
 
 from platform_assets.cli.common import Json, answer, line, open_deployment, show
-from platform_assets.engine.promises.promise import deliveries
-from platform_assets.engine.promises.promise import promises as judged
-from platform_assets.engine.promises.served import served
-from platform_assets.engine.promises.tally import Promise, long
+from platform_assets.engine.promises.due import Deliveries
+from platform_assets.engine.promises.kept import promises as promises_of
+from platform_assets.engine.promises.marts import released_marts
+from platform_assets.engine.promises.promise import Promise, in_words
 from platform_assets.errors import ConfigurationError
 from platform_assets.project.configured import declared_marts
 from platform_assets.project.manifest import mart_needs, mart_owners
@@ -30,12 +30,12 @@ def promises(
     first = _first_of(month)
     _, deployment = open_deployment()
     with deployment.warehouse.reading("read the ledger") as unit:
-        receipts = {feed.name: unit.ledger.receipts(feed.name) for feed in deployment.feeds}
+        deliveries = {feed.name: Deliveries(feed, unit.ledger.receipts(feed.name)) for feed in deployment.feeds}
     marts = declared_marts()
     now = deployment.clock()
     needs, owners = mart_needs(deployment.feeds, marts), mart_owners(marts)
-    readers = served(deployment.feeds, deployment.releases.all(), needs, owners)
-    found = judged(deliveries(deployment.feeds, receipts), readers, now, month=first)
+    released = released_marts(deployment.feeds, deployment.releases.all(), needs, owners)
+    found = promises_of(deliveries, released, now, month=first)
     broken = [promise for promise in found if promise.broken_since is not None]
     if as_json:
         answer({"ok": not broken, "month": f"{first or now:%Y-%m}", "promises": [_as_json(each) for each in found]})
@@ -79,6 +79,7 @@ def _row(promise: Promise) -> tuple[Any, ...]:
 
 
 def _as_json(promise: Promise) -> dict[str, Any]:
+    receipt = promise.blamed.receipt if promise.blamed is not None else None
     return {
         "promise": promise.subject,
         "kind": promise.kind,
@@ -92,13 +93,13 @@ def _as_json(promise: Promise) -> dict[str, Any]:
         "repair_s": promise.repair.total_seconds() if promise.repair is not None else None,
         "broken_since": _iso(promise.broken_since),
         "blame": promise.blame,
-        "delivery": promise.delivery_id,
-        "file": promise.file,
+        "delivery": receipt.delivery_id if receipt is not None else None,
+        "file": receipt.slot if receipt is not None else None,
     }
 
 
 def _lapse(lapse: timedelta | None) -> str:
-    return "-" if lapse is None else long(lapse)
+    return "-" if lapse is None else in_words(lapse)
 
 
 def _iso(moment: datetime | None) -> str | None:

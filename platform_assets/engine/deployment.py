@@ -15,8 +15,8 @@ from platform_assets.engine.archive.archive import Archive
 from platform_assets.engine.feed.feed import Feed, feed_named
 from platform_assets.engine.load.ingest import Intake
 from platform_assets.engine.load.offer import Outcome
-from platform_assets.engine.promises.promise import fresh
-from platform_assets.engine.promises.tally import Freshness
+from platform_assets.engine.promises.due import Deliveries
+from platform_assets.engine.promises.freshness import Freshness, feed_freshness
 from platform_assets.engine.sources.landing import Arrival, Look, look, look_again, settled
 from platform_assets.engine.store.builds import Builds
 from platform_assets.engine.store.ledger import Totals
@@ -166,7 +166,7 @@ class Deployment:
                     feed=feed,
                     totals=unit.ledger.totals(feed.name),
                     revision=unit.ledger.feed_revision(feed.name),
-                    fresh=fresh(feed, unit.ledger.newest(feed.name, _JUDGED), now),
+                    fresh=feed_freshness(Deliveries(feed, unit.ledger.newest(feed.name, _JUDGED)), now),
                     reasons=unit.quarantine(feed).reasons(),
                 )
                 for feed in (self.feeds if feeds is None else feeds)

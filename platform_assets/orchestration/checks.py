@@ -16,7 +16,8 @@ from platform_assets.engine.anomalies.volume import judge
 from platform_assets.engine.contract.model import listed
 from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.feed.feed import Feed
-from platform_assets.engine.promises.promise import fresh
+from platform_assets.engine.promises.due import Deliveries
+from platform_assets.engine.promises.freshness import feed_freshness
 from platform_assets.engine.store.published import NEWEST
 from platform_assets.engine.store.quarantine import RejectedRow
 from platform_assets.engine.store.receipts import Receipt
@@ -92,7 +93,8 @@ def evaluated(deployment: Deployment, feed: Feed, wanted: AbstractSet[str]) -> I
         samples_of[name] = "\n".join(f"- {inert(str(odd))}" for odd in judgement.odd[-_SHOWN:])
     for spec in check_specs(feed):
         if spec.name == FRESH and spec.name in wanted:
-            yield freshness_result(raw_key(feed), fresh(feed, receipts, deployment.clock()))
+            freshness = feed_freshness(Deliveries(feed, receipts), deployment.clock())
+            yield freshness_result(raw_key(feed), freshness)
         elif spec.name in wanted:
             wrong = failing[spec.name]
             yield dg.AssetCheckResult(

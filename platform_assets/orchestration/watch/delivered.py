@@ -1,7 +1,7 @@
 """What producers deliver, as Dagster's own freshness policy sees it: red from the deadline on, green with newer data.
 
-Belongs here: the policy, and telling Dagster what it cannot see: that nothing was due, or that it came early. Does not:
-what is due (engine/promises/due.py), the check `fresh` (freshness.py).
+Belongs here: the policy, and telling Dagster what it cannot see: that nothing was due, or that it came early.
+Elsewhere: what is due (engine/promises/due.py), the check `fresh` (freshness.py).
 """
 
 from collections.abc import Mapping
@@ -61,7 +61,7 @@ def tell_delivered(instance: dg.DagsterInstance, known: Mapping[str, Deliveries]
             continue
         deadline = tick + cadence.within
         heard = told[key] >= (deadline - window).timestamp()
-        if not heard and theirs.trailing(max(now, deadline + _INSTANT)) is None:
+        if not heard and theirs.first_missing(max(now, deadline + _INSTANT)) is None:
             instance.report_runless_asset_event(newest_delivered(theirs.feed, theirs.newest_data))
 
 

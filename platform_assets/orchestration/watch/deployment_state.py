@@ -15,7 +15,7 @@ from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.feed.mart import Mart
 from platform_assets.engine.promises.due import Deliveries
-from platform_assets.engine.promises.served import Served, served
+from platform_assets.engine.promises.marts import ReleasedMart, released_marts
 from platform_assets.project.graph import NOTHING, Project
 from platform_assets.project.manifest import mart_needs, mart_owners
 from platform_assets.project.state import State
@@ -45,7 +45,7 @@ class DeploymentState:
         return {feed.name: self._of(feed) for feed in self.feeds}
 
     @cached_property
-    def served(self) -> Sequence[Served]:
+    def released_marts(self) -> Sequence[ReleasedMart]:
         """The marts, with the releases that have them and whom they belong to."""
         made_of = (
             self.feeds,
@@ -53,10 +53,14 @@ class DeploymentState:
             mart_needs(self.feeds, self.marts),
             mart_owners(self.marts),
         )
-        before = _served.get(self.deployment.home)
+        before = _released.get(self.deployment.home)
         if before is None or before[0] != made_of:
-            before = _served[self.deployment.home] = made_of, served(*made_of)
+            before = _released[self.deployment.home] = made_of, released_marts(*made_of)
         return before[1]
+
+    def newest_data(self, feed: str) -> datetime | None:
+        """Up to when the feed's rows in raw go."""
+        return self.deliveries[feed].in_raw.newest_data
 
     def changed_after(self, feed: str, revision: int) -> datetime | None:
         """When rows of the feed first changed after that revision."""
@@ -77,4 +81,4 @@ class DeploymentState:
 
 # What is computed once for the same receipts and releases.
 _deliveries: Final[dict[tuple[Path, str], Deliveries]] = {}
-_served: Final[dict[Path, tuple[tuple[Any, ...], Sequence[Served]]]] = {}
+_released: Final[dict[Path, tuple[tuple[Any, ...], Sequence[ReleasedMart]]]] = {}

@@ -10,9 +10,7 @@ from typing import Final
 import dagster as dg
 
 from platform_assets.engine.feed.mart import Mart
-from platform_assets.engine.promises.promise import fresh_feed
-from platform_assets.engine.promises.served import fresh_mart
-from platform_assets.engine.promises.tally import Freshness
+from platform_assets.engine.promises.freshness import Freshness, feed_freshness, mart_freshness
 from platform_assets.orchestration.runs.keys import RELEASE_KEY, mart_key, raw_key
 from platform_assets.orchestration.runs.resources import DeploymentResource
 from platform_assets.orchestration.watch.dagster_state import DagsterState
@@ -64,7 +62,7 @@ def freshness_result(asset: dg.AssetKey, state: Freshness) -> dg.AssetCheckResul
 
 def tell_freshness(seen: DagsterState, stored: DeploymentState) -> None:
     """Evaluate, without a run, the checks whose answer has changed with time."""
-    feeds = {raw_key(feed): fresh_feed(stored.deliveries[feed.name], seen.now) for feed in stored.feeds}
+    feeds = {raw_key(feed): feed_freshness(stored.deliveries[feed.name], seen.now) for feed in stored.feeds}
     for asset, freshness in (feeds | _of_marts(stored, seen.now)).items():
         check = dg.AssetCheckKey(asset, FRESH)
         last = seen.checks.get(check)
@@ -84,4 +82,4 @@ def tell_freshness(seen: DagsterState, stored: DeploymentState) -> None:
 
 def _of_marts(stored: DeploymentState, now: datetime) -> dict[dg.AssetKey, Freshness]:
     """Marts that need a feed, as they are in the current release."""
-    return {mart_key(mart.mart): fresh_mart(mart, stored.deliveries, now) for mart in stored.served}
+    return {mart_key(mart.mart): mart_freshness(mart, stored.deliveries, now) for mart in stored.released_marts}

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Final, TypeAlias
 
 from platform_assets.alerts.incidents import Problem
-from platform_assets.engine.promises.promise import promises
+from platform_assets.engine.promises.kept import promises
 from platform_assets.orchestration.runs.automation import barred
 from platform_assets.orchestration.runs.keys import sensor_name
 from platform_assets.orchestration.watch.causes import (
@@ -78,7 +78,7 @@ def _of_calendar(seen: DagsterState, stored: DeploymentState) -> list[Problem]:
 
 
 def _of_budgets(seen: DagsterState, stored: DeploymentState) -> Iterator[Problem]:
-    for promise in promises(stored.deliveries, stored.served, seen.now):
+    for promise in promises(stored.deliveries, stored.released_marts, seen.now):
         if promise.burning:
             yield Problem(
                 key=f"budget:{promise.subject}:{promise.kind}:{seen.now:%Y-%m}",

@@ -120,7 +120,7 @@ def test_what_marts_promise_is_owned_by_whom_dbt_names(shop: Shop) -> None:
     """A feed's owner is told of its deliveries; of a mart's budget, whoever owns the mart."""
     marts, feeds = declared_marts(), declared_feeds()
     deployment = Deployment(feeds, home=shop.root / "home", landing=shop.landing)
-    told = {mart.mart: mart.owner for mart in DeploymentState(deployment, marts).served}
+    told = {mart.mart: mart.owner for mart in DeploymentState(deployment, marts).released_marts}
     assert told.items() >= mart_owners(marts).items()
     assert set(told) == {mart.name for mart in marts}
 
