@@ -5,7 +5,7 @@ READY := .venv/.ready
 PEERS := .venv-bench/.ready
 BENCH ?= --write
 
-.PHONY: help setup run ui check test test-slow bench map lint clean
+.PHONY: help setup run ui check test test-slow bench map docs lint clean
 .DEFAULT_GOAL := help
 
 help: ## Say what there is
@@ -50,6 +50,12 @@ $(PEERS): benchmarks/requirements.txt | $(READY)
 
 map: $(READY) ## Draw the rooms of the code into docs/architecture.md
 	@$(BIN)/python tests/rooms.py --write
+
+docs: $(READY) ## Write the reference anew from the code, and build the site in docs/_site
+	@$(BIN)/python docs/site/generate.py
+	@VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv sync --active --locked --inexact --quiet --group docs
+	@$(BIN)/sphinx-build --quiet --fail-on-warning --nitpicky -c docs/site docs docs/_site
+	@echo "docs/_site/index.html"
 
 lint: $(READY) ## Format and mend what can be mended
 	@$(BIN)/ruff format .

@@ -29,10 +29,30 @@ class AlertSettings:
 
 @dataclass(frozen=True)
 class Settings:
-    """Where this deployment keeps its state and finds its deliveries.
+    """What the environment says of this deployment: each variable, what it is without one, and an example.
 
-    home: all state (warehouse, archive, releases, Dagster's storage). landing: where deliveries arrive.
-    feed_files: feed name -> pattern under `landing`, instead of the one its declaration names.
+    PLATFORM_HOME: all state: warehouse, archive, releases, Dagster's storage.
+        Default: `.platform` in the project. Example: `/srv/platform/home`
+    PLATFORM_LANDING: where deliveries arrive. Patterns of feeds are relative to it; only `platform simulate` writes
+        there.
+        Default: `landing` in the project. Example: `/srv/platform/landing`
+    PLATFORM_FEED_<NAME>_FILES: another pattern for one feed; its name in capitals.
+        Default: the feed's declaration. Example: `by-day/*.csv`
+    PLATFORM_LOCK_WAIT_S: how long to wait for another process to let go of the warehouse, in seconds.
+        Default: `60`. Example: `300`
+    PLATFORM_ALERT: where alerts go: URLs of channels, with commas between them. A secret.
+        Default: nowhere. Example: `slack+https://hooks.slack.com/services/…`
+    PLATFORM_ALERT_<OWNER>: where alerts of one owner go instead: `team:sales` is `PLATFORM_ALERT_TEAM_SALES`. A secret.
+        Default: `PLATFORM_ALERT`. Example: `smtp://user:password@mail.example.org:587/?to=a@example.org&from=b@example.org`
+    PLATFORM_ALERT_HOSTS: the only hosts that are ever contacted, with commas between them.
+        Default: `hooks.slack.com`. Example: `hooks.slack.com,mail.example.org`
+    PLATFORM_HEARTBEAT: a URL that is asked for once a minute, so that another service notices when the platform is
+        dead. A secret.
+        Default: none. Example: `https://hc-ping.example.org/…`
+    DAGSTER_HOME: Dagster's own storage.
+        Default: `dagster` in `PLATFORM_HOME`. Example: `/srv/platform/dagster`
+    PLATFORM_FAILPOINT: for tests: the point at which the process kills itself.
+        Default: none. Example: `before-commit`
     """
 
     home: Path

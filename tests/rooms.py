@@ -90,7 +90,7 @@ def drawing() -> str:
     total = sum(map(len, arrows().values()))
     lines = [BEGIN, "", "```mermaid", "flowchart TD"]
     lines += [f'  {_id(each)}["{each}"]' for each in order]
-    lines += [f"  {_id(each)} --> {_id(below)}" for each in order for below in sorted(_direct(each))]
+    lines += [f"  {_id(each)} --> {_id(below)}" for each in order for below in sorted(direct(each))]
     lines += ["```", "", f"{len(order)} rooms, {total} arrows; an arrow that others imply is not drawn.", ""]
     lines += ["| room | is | imports |", "|---|---|---|"]
     for each in order:
@@ -105,8 +105,8 @@ def _id(each: str) -> str:
     return each.replace("/", "_").replace(".py", "_py")
 
 
-def _direct(each: str) -> set[str]:
-    """Rooms that it imports and that none of the others leads to."""
+def direct(each: str) -> set[str]:
+    """Rooms that a room imports and that none of the others it imports leads to."""
     implied = set().union(*(_below(other) for other in arrows()[each]))
     return set(arrows()[each] - implied)
 

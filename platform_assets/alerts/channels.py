@@ -247,9 +247,7 @@ def _split(variable: str, which: str, url: str, schemes: tuple[str, ...]) -> Spl
     if not all("!" <= character <= "~" for character in url):
         wrong = "holds blanks or characters that a URL must write as %.."
     if wrong:
-        raise ConfigurationError(
-            variable, f"{which} {wrong}", "See the runbooks (docs/runbooks/README.md) for what channels look like."
-        )
+        raise ConfigurationError(variable, f"{which} {wrong}", "See docs/how-to/alerts.md for what channels look like.")
     return split
 
 

@@ -83,9 +83,7 @@ def alerts_test(
     came = configured_alerts().test(owner)
     if not came:
         variable = DEFAULT if owner is None else f"{variable_of(owner)}, or {DEFAULT}"
-        raise ConfigurationError(
-            variable, "no channel is set", "Set it to a channel's URL: see docs/runbooks/README.md."
-        )
+        raise ConfigurationError(variable, "no channel is set", "Set it to a channel's URL: see docs/how-to/alerts.md.")
     failed = {name for name, error in came.items() if error is not None}
     if as_json:
         answer(

@@ -57,7 +57,11 @@ _PANDERA_ONLY: Final = {
 
 @dataclass(frozen=True)
 class Since:
-    """What a producer has written since a day: a header in `source`, or a format in `format`."""
+    """What a producer has written since a day: a header in `source`, or a format in `format`.
+
+    day: the first day; deliveries that arrived earlier were written otherwise.
+    text: the header or the format.
+    """
 
     day: date
     text: str
@@ -83,15 +87,18 @@ def Field(  # noqa: N802 - reads like pandera.Field, which it extends
     source: the header(s) it may arrive under; its own name by default.
     format: the strptime format(s) of a date or timestamp; ISO 8601 (the constant ISO) by default. A value is cast by
         each format whose shape it has; where they give different values, the one in force when the delivery arrived
-        decides (`Since`), or the value is rejected.
+        decides (`Since`); else the value is rejected.
     timezone: the zone a timestamp without offset is written in, UTC by default; it is stored as an instant.
     digits: precision and scale of a Decimal, (18, 4) by default.
     decimal: the decimal mark, "." by default; a float so near zero that it would lose digits is rejected.
     thousands: what may stand between groups of three digits; " " and "'" also mean their typographic kin.
     point_zero: "17850.0" stands for 17850, of an int or in a str: a whole number that went through a float.
-    true, false: the words of a bool, whatever their case; true/1 and false/0 by default.
+    true: the words that mean true, in any case; "true" and "1" by default.
+    false: the words that mean false, in any case; "false" and "0" by default.
     strip: blanks around a value are no part of it, and a blank value is a missing one.
-    pii: masks the column's values wherever a row is shown.
+    pii: personal data: masks the column's values wherever a row is shown.
+    pandera: what else `pandera.Field` takes: `nullable`, `description`, and rules such as `ge`, `isin`,
+        `in_range`, `str_matches`.
     """
     ours = {
         "source": source,

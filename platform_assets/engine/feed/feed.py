@@ -42,14 +42,15 @@ def seconds(n: float) -> timedelta:
 
 @dataclass(frozen=True, init=False)
 class Files:
-    """Files under the landing folder, by pattern (`*` within a name, `**` across folders).
+    """Files under the landing folder.
 
+    patterns: where they lie, relative to the landing folder (`*` within a name, `**` across folders).
     settle: how long a file must be untouched before it is claimed.
     patience: how long a file whose end looks cut off is waited for before it is taken as it is.
-    format: how the files are written; by default it follows from the name: .csv, .tsv, .txt, .ndjson, .jsonl,
+    format: how the files are written. By default it follows from the name: .csv, .tsv, .txt, .ndjson, .jsonl,
         .json, .xml, .xlsx, .parquet, each also packed as .gz or .zst, or several in a .zip.
-    sidecar: what a file's own name is followed by in the name of the small file that says it is complete, such
-        as ".done"; a file without its sidecar is not claimed.
+    sidecar: the end of the name of a small file that says that a file is complete: with ".done", `a.csv` is
+        complete once `a.csv.done` is there. A file without its sidecar is not claimed.
     """
 
     patterns: tuple[str, ...]
@@ -97,9 +98,12 @@ class Files:
 
 @dataclass(frozen=True)
 class Cadence:
-    """When a delivery is due (`cron`, in `timezone`) and how late it may be (`within`).
+    """When a delivery is due, and how late it may be.
 
-    closed: days in that zone on which none is due: a date ("2026-12-25"), or a day of every year ("12-25").
+    cron: when a delivery is due: minute, hour, day of month, month, day of week.
+    within: how late it may be.
+    timezone: the zone that `cron` is meant in, by its IANA name.
+    closed: days in that zone on which no delivery is due: a date ("2026-12-25"), or a day of every year ("12-25").
     objective: the share of due deliveries that must be in time.
     """
 
@@ -176,10 +180,12 @@ def _is_day(text: str) -> bool:
 
 @dataclass(frozen=True)
 class Rejects:
-    """How many rows of one delivery may be rejected: the larger of both.
+    """How many rows of one delivery may be rejected: the larger of `rate` and `rows`.
 
-    beyond: what more of them do. `hold` loads the rest and holds the release, `quarantine` takes the delivery for
-        untrustworthy as a whole.
+    rate: a share of the delivery's rows.
+    rows: a number of rows.
+    beyond: what happens when there are more. `hold` loads the other rows and holds the release, `quarantine`
+        quarantines the whole delivery.
     """
 
     rate: float = 0.0
@@ -195,8 +201,9 @@ class Rejects:
 class Volume:
     """How much a delivery's rows may differ from what the feed usually brings on that weekday, as factors.
 
-    A delivery beyond them holds the release. Where days differ more among themselves, that is what counts. `most`:
-    None where there cannot be too many.
+    least: a delivery with fewer rows than this share of the usual holds the release. Where the days before differ
+        more among themselves, that counts instead.
+    most: a delivery with more rows than this multiple of the usual holds the release; None: there cannot be too many.
     """
 
     least: float = 0.5
@@ -225,6 +232,11 @@ class Retention:
 class Feed:
     """A declared input: source + contract + cadence + owner. The platform derives everything else.
 
+    name: what it is called, in tables, assets and commands: lower-case letters, digits and `_`.
+    source: where its deliveries come from.
+    contract: what a row of it must be.
+    delivered: when a delivery is due, and how late it may be.
+    owner: who answers for it, and gets its alerts, such as "team:sales".
     event_time: the contract's timestamp or date column that says when a row happened.
     on_restatement: what new content under a known file name does. `replace` takes the old rows' place,
         `append` adds to them, `refuse` quarantines the delivery.
@@ -232,12 +244,14 @@ class Feed:
         column of raw, `rescue` keeps it in the JSON column `_extra`. A missing column always quarantines.
     on_duplicate: what an exact copy of an earlier row of the same delivery does. `reject` leaves it out and
         counts it, `allow` loads it.
-    key: the columns that name a row across deliveries. on_known_key: what a row does whose key another row in force
-        has. `reject` keeps the first delivered and counts the others as duplicates, `latest` keeps the last,
-        `allow` loads it.
-    on_empty: what a delivery without a row does: `quarantine` it, or `accept` it with a zero-row receipt.
+    on_empty: what happens to a delivery without a row. `quarantine` waits for a person, `accept` writes a receipt
+        of 0 rows.
+    key: the columns that name a row across deliveries.
+    on_known_key: what happens to a row whose key another row in force has. `reject` keeps the first delivered and
+        counts the others as duplicates, `latest` keeps the last, `allow` loads it.
+    tolerate: how many rows of a delivery may be rejected before that holds the release.
     most_columns: a delivery with more columns is quarantined.
-    volume: what number of rows is taken for usual; None where none is.
+    volume: how far a delivery's number of rows may be from the usual; None: any number is fine.
     keep: how long superseded copies and rejected rows are kept.
     origin: the source system; filled in from the name of the declaring file.
     """

@@ -17,12 +17,14 @@ _CELLS: Final = re.compile(r"[A-Z]{1,3}([1-9][0-9]*)?(:[A-Z]{1,3}([1-9][0-9]*)?)
 class Csv:
     """Delimited text: .csv, .tsv, .txt.
 
-    delimiter, encoding: detected where None (encoding: by byte-order mark, else UTF-8).
+    delimiter: what separates fields; detected where None.
+    encoding: a Python codec name; where None, the byte-order mark says it, else it is UTF-8.
     quote: the quoting character, doubled to stand for itself; None where quotes mean nothing.
     escape: the character after which the quote, the delimiter, a line end and itself stand for themselves, quoted or
-        not, as MySQL writes them; a field \\N is NULL. Before any other character it means nothing sure, and the record
-        is rejected. (Spark escapes within quotes only: let it quote all.)
-    skip: physical lines before the header. header: the column names, where no line of the file gives them.
+        not, as MySQL writes them; a field `\\N` is NULL. Before any other character its meaning is not certain, and
+        the record is rejected. (Spark escapes within quotes only: let it quote all.)
+    skip: physical lines before the header.
+    header: the column names, where no line of the file gives them.
     footer: a regular expression; the first line after the header in which it is found ends the data.
     nulls: fields that mean NULL besides the empty one, such as "NA".
     """
@@ -73,14 +75,15 @@ class Csv:
 class Json:
     """JSON: .ndjson and .jsonl (an object a line), .json (an array of objects, one document, or objects in a row).
 
-    records: the path of the array that holds the records, such as "data.orders"; "" where the document is it.
-    A contract names nested fields by their path, Field(source="customer.address.city"): every other field of
-    customer is then a column too, so that a new one is seen. Objects and lists nobody leads into are JSON text.
-    unnest: the path of a list in a record. Each element is a row beside the record's other fields, its own fields
-    being "lines.sku" where unnest="lines" (elements that are no objects: "lines"), and `_line` is the row's number.
-    A record whose list is missing, null or empty is one row in which the element's fields are NULL: the contract says
-    whether that is accepted. A record in which it is no list is malformed.
-    encoding: detected where None (by byte-order mark, else UTF-8).
+    A contract names nested fields by their path, `Field(source="customer.address.city")`. Every other field of
+    `customer` is then a column too, so that a new one is seen. Objects and lists that no path leads into are JSON text.
+
+    records: the path of the array that holds the records, such as "data.orders"; "" where the document is the array.
+    unnest: the path of a list in a record. Each element becomes a row, beside the record's other fields; with
+        unnest="lines" its fields are "lines.sku" and so on (elements that are no objects: "lines"), and `_line` is the
+        row's number. A record whose list is missing, null or empty is one row in which the element's fields are NULL:
+        the contract says whether that is accepted. A record in which it is no list is malformed.
+    encoding: a Python codec name; where None, the byte-order mark says it, else it is UTF-8.
     """
 
     records: str = ""
@@ -93,9 +96,9 @@ class Json:
 
 @dataclass(frozen=True)
 class Xml:
-    """XML. records: the path of the element that is a record, such as "export/orders/order"; it has to be declared.
+    """XML: .xml. Fields are child elements by path ("customer/city") and attributes ("@id", "customer/@id").
 
-    Fields are child elements by path ("customer/city") and attributes ("@id", "customer/@id").
+    records: the path of the element that is a record, such as "export/orders/order"; it must be declared.
     """
 
     records: str = ""
@@ -103,8 +106,9 @@ class Xml:
 
 @dataclass(frozen=True)
 class Excel:
-    """A workbook: .xlsx, .xlsm, .xlsb, .xls, .ods. sheet: its name; the only one where None.
+    """A workbook: .xlsx, .xlsm, .xlsb, .xls, .ods.
 
+    sheet: the sheet's name; None where there is only one.
     range: the cells that hold header and records, such as "A3:F" (the used ones where None).
     """
 
@@ -118,7 +122,10 @@ class Excel:
 
 @dataclass(frozen=True)
 class Parquet:
-    """Parquet. partitions: keys of `key=value` folders above the file that the contract reads as columns."""
+    """Parquet: .parquet.
+
+    partitions: keys of `key=value` folders above the file that the contract reads as columns.
+    """
 
     partitions: tuple[str, ...] = ()
 

@@ -11,7 +11,12 @@ from platform_assets.engine.feed.feed import declarations
 
 @dataclass(frozen=True)
 class Mart:
-    """A dbt mart whose table keeps `contract`. `headline`: columns shown to people who run the platform."""
+    """A dbt mart that must keep a contract before it is released.
+
+    name: the dbt model's name.
+    contract: what every row of its table must be.
+    headline: the columns that `platform run` shows of it, with its first rows.
+    """
 
     name: str
     contract: type[Contract]

@@ -22,17 +22,49 @@ _ARRAYS: Final = ("header", "unknown_columns", "moved_from")
 
 @dataclass(frozen=True)
 class Receipt:
-    """One delivery's account. Rows: read = accepted + rejected + duplicate.
+    """What became of one delivery. Rows: read = accepted + rejected + duplicate.
 
-    revision grows with every change to the delivery's rows, across all feeds, so that a reader of raw can ask
-    what is new. status `superseded` keeps the figures of the day; its rows are gone from raw.
-    problem, problem_line, problem_column and remedy say why a delivery is quarantined as a whole.
-    dialect says how the file turned out to be written; parts are the files within it.
-    expired rejected rows are no longer in quarantine, as the feed's retention has it. expects is what its sidecar said.
-    event_min and event_max are of its rows in raw now; covers_from and covers_to of what it brought on its day, without
-    stray rows. accepted_at: when its rows first counted. generation: which of its slot's deliveries it is, from 1.
-    came_with: the first delivery that was taken in together with it. moved_from: slots whose files had this content
-    before and no longer did when it came: it was renamed.
+    delivery_id: number in order of commit; `_delivery_id` in raw and quarantine.
+    feed: the feed.
+    slot: the file's path below the landing folder.
+    bytes: size of the file.
+    contract: version of the contract and policies that it was validated by.
+    arrived_at: when the producer last wrote the file (mtime).
+    committed_at: when it was taken in.
+    revision: grows with every change to the delivery's rows, across all feeds, so that a reader of raw can ask what
+        is new.
+    status: `accepted`, `duplicate`, `quarantined` (as a whole) or `superseded` (by a restatement: its figures are those
+        of its day, its rows are gone from raw).
+    fingerprint: SHA-256 of the content.
+    archived: path of the copy below the archive.
+    read: rows read; the sum of the next three.
+    accepted: rows in raw.
+    rejected: rows in quarantine.
+    duplicate: rows that repeat another row.
+    problem: why it is quarantined as a whole.
+    problem_line: the line where that is.
+    problem_column: the column where that is.
+    remedy: what to do about it.
+    format: format of the file.
+    dialect: how it turned out to be written: delimiter, encoding, sheet …
+    parts: the files within it.
+    header: its columns, as delivered.
+    unknown_columns: those of them that the contract does not declare.
+    event_min: earliest event time of its rows in raw now.
+    event_max: latest event time of its rows in raw now.
+    supersedes: the delivery that this one replaced.
+    superseded_by: the delivery that replaced this one.
+    duplicate_of: the delivery that had brought the same content.
+    replayed_at: when it was last validated again.
+    expired: rejected rows that retention has removed from quarantine.
+    expects: what its sidecar promised: rows, fingerprint.
+    covers_from: earliest event time of what it brought on its day, to the hour, without stray rows at the ends: 2 % of
+        the rows of its busiest day.
+    covers_to: latest event time, likewise, and without rows dated later than the delivery.
+    accepted_at: when its rows first counted: `committed_at`, or the replay that let it out of quarantine.
+    generation: which of its file's deliveries it is, from 1.
+    came_with: the first delivery that was taken in together with it.
+    moved_from: files that had this content before and no longer did when it came: it was renamed.
     """
 
     delivery_id: int
