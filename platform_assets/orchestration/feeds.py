@@ -1,6 +1,6 @@
 """A feed in Dagster: its raw asset and its quarantine, and what the UI says of them.
 
-Belongs here: what is derived from every feed alike. Does not: checks (checks.py), sensors (sensors.py).
+Belongs here: what is derived from every feed alike. Elsewhere: checks (checks.py), sensors (sensors.py).
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,8 +16,8 @@ from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.load.replay import Chosen
 from platform_assets.engine.store.builds import Judged, Made
 from platform_assets.errors import ConfigurationError
-from platform_assets.orchestration.account import Account
 from platform_assets.orchestration.checks import check_specs, evaluated
+from platform_assets.orchestration.feed_metadata import FeedFigures
 from platform_assets.orchestration.runs.automation import note_wanted
 from platform_assets.orchestration.runs.dagster_internals import DATA_VERSION_TAG
 from platform_assets.orchestration.runs.keys import (
@@ -124,8 +124,8 @@ def feed_assets(feed: Feed, project: Project) -> dg.AssetsDefinition:
                 outcome = opened.ingest(here, most_files=config.most_files)
                 for slot, why in outcome.unfinished.items():
                     opened.notify(f"{slot}: {why}; left alone and offered again")
-                account = Account.of(opened, here, [*again, *outcome.receipts])
-                yield from _told(context, account, State.of(project, opened))
+                figures = FeedFigures.of(opened, here, [*again, *outcome.receipts])
+                yield from _results(context, figures, State.of(project, opened))
             wanted = {check.name for check in context.selected_asset_check_keys}
             results = list(evaluated(opened, here, wanted))
             _note_audit(context, opened, here, project, results)
@@ -156,18 +156,21 @@ def _note_audit(
     deployment.builds.note([audited] if {each.name for each in judged} == blocking else [], judged)
 
 
-def _told(context: dg.AssetExecutionContext, account: Account, state: State) -> Iterator[dg.MaterializeResult[Any]]:
-    """What Dagster hears of a load."""
-    feed = account.feed
-    _tell_of_new_data(context, feed, account.status)
-    version = dg.DataVersion(str(account.status.revision))
+def _results(
+    context: dg.AssetExecutionContext, figures: FeedFigures, state: State
+) -> Iterator[dg.MaterializeResult[Any]]:
+    """What Dagster is told of a load."""
+    feed = figures.feed
+    _report_new_data(context, feed, figures.status)
+    version = dg.DataVersion(str(figures.status.revision))
     # A run that nobody asked for ends here when it brought nothing new and nothing that it was to make is out of date.
     below = {key.to_user_string() for key in context.run.asset_selection or ()} & set(
         state.project.below([raw_name(feed)])
     )
     idle = not any(state.outdated(name) for name in below)
     ends = BY_ITSELF_TAG in context.run.tags and _last_version(context, raw_key(feed)) == version.value and idle
-    for key, metadata in ((raw_key(feed), account.of_raw()), (quarantine_key(feed), account.of_quarantine())):
+    shown = {raw_key(feed): figures.raw_metadata(), quarantine_key(feed): figures.quarantine_metadata()}
+    for key, metadata in shown.items():
         if ends:
             context.log_event(dg.AssetObservation(key, metadata=metadata))
         elif key in context.selected_asset_keys:
@@ -186,7 +189,7 @@ def _promise(feed: Feed) -> str:
     )
 
 
-def _tell_of_new_data(context: dg.AssetExecutionContext, feed: Feed, status: FeedStatus) -> None:
+def _report_new_data(context: dg.AssetExecutionContext, feed: Feed, status: FeedStatus) -> None:
     """Report what was delivered where newer data came, and in time."""
     if status.newest is None or status.freshness != "fresh":
         return

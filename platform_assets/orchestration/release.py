@@ -11,6 +11,7 @@ import dagster as dg
 
 from platform_assets.engine.store.release import Label
 from platform_assets.errors import ReleaseRefused
+from platform_assets.orchestration.markdown import table
 from platform_assets.orchestration.runs.automation import Runs
 from platform_assets.orchestration.runs.keys import BY_ITSELF_TAG, RELEASE_KEY, WRITER_POOL
 from platform_assets.orchestration.runs.resources import DeploymentResource
@@ -47,13 +48,12 @@ def release_asset(project: Project, condition: dg.AutomationCondition[Any] | Non
             except _Unfit as unfit:
                 _leave_it(context, unfit.cause)
                 return
-        rows = "\n".join(f"| {table} | {count} |" for table, count in made.tables.items())
         yield dg.MaterializeResult(
             metadata={
                 "release": made.id,
                 "path": dg.MetadataValue.path(made.path),
                 "dagster/row_count": sum(made.tables.values()),
-                "tables": dg.MetadataValue.md(f"| mart | rows |\n|---|---|\n{rows}"),
+                "tables": dg.MetadataValue.md(table(("mart", "rows"), made.tables.items())),
             }
         )
 

@@ -24,8 +24,8 @@ from platform_assets.engine.promises.promise import Break, Promise
 from platform_assets.engine.store.receipts import Receipt
 from platform_assets.engine.store.release import Release
 from platform_assets.errors import ConfigurationError
-from platform_assets.orchestration.account import Account
 from platform_assets.orchestration.checks import evaluated
+from platform_assets.orchestration.feed_metadata import FeedFigures
 
 # 2026-11-16 is a Monday. A day's data comes the next morning by six, at the latest at nine.
 DAILY = replace(SALES, delivered=Cadence("0 6 * * *", hours(3), objective=0.9))
@@ -362,7 +362,7 @@ def test_whoever_is_asked_says_the_same(
             shop.clock.at = at(day, 7 + later)
             status = shop.status()
             (told,) = evaluated(shop.deployment, shop.feed, {"fresh"})
-            shown = Account.of(shop.deployment, shop.feed, receipts).of_raw()
+            shown = FeedFigures.of(shop.deployment, shop.feed, receipts).raw_metadata()
             assert told.passed == (status.freshness == "fresh") == (shown["freshness"] == "fresh")
             assert told.metadata.get("newest_data") == shown.get("newest_data")
             words.add(status.freshness)

@@ -16,7 +16,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from shop import SALES, Shop, numbered, sales
 
-from platform_assets.engine.anomalies.volume import judge
+from platform_assets.engine.anomalies.volume import check_volume
 from platform_assets.engine.author.rehearsal import rehearse
 from platform_assets.engine.feed.feed import Cadence, Feed, Files, hours, seconds
 from platform_assets.engine.promises.due import Deliveries
@@ -190,7 +190,7 @@ def test_a_time_beyond_the_calendar_is_as_good_as_any(any_time: Path, event_time
     known = {"sales": Deliveries(shop.feed, receipts)}
     assert len(promises(known, released_marts([shop.feed], [], {"mart": ["sales"]}), now)) == 3
     assert shop.status().freshness == ("late" if event_time else "fresh")
-    assert judge(shop.feed, receipts).unusual == []
+    assert check_volume(shop.feed, receipts).unusual == []
     shop.deployment.replay(shop.feed, again=True)
     (shop.root / "home/warehouse.duckdb").unlink()
     shop.deployment.prepare()
