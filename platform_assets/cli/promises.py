@@ -79,7 +79,6 @@ def _row(promise: Promise) -> tuple[Any, ...]:
 
 
 def _as_json(promise: Promise) -> dict[str, Any]:
-    receipt = promise.blamed.receipt if promise.blamed is not None else None
     return {
         "promise": promise.subject,
         "kind": promise.kind,
@@ -93,8 +92,8 @@ def _as_json(promise: Promise) -> dict[str, Any]:
         "repair_s": promise.repair.total_seconds() if promise.repair is not None else None,
         "broken_since": _iso(promise.broken_since),
         "blame": promise.blame,
-        "delivery": receipt.delivery_id if receipt is not None else None,
-        "file": receipt.slot if receipt is not None else None,
+        "delivery": promise.delivery_id,
+        "file": promise.file,
     }
 
 

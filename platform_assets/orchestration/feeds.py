@@ -29,7 +29,7 @@ from platform_assets.orchestration.runs.keys import (
     raw_key,
 )
 from platform_assets.orchestration.runs.resources import DeploymentResource
-from platform_assets.orchestration.watch.delivered import newest_delivered, policy_of
+from platform_assets.orchestration.watch.freshness_policy import newest_data_event, policy_of
 from platform_assets.project.graph import Project, raw_name
 from platform_assets.project.state import State
 
@@ -196,7 +196,7 @@ def _report_new_data(context: dg.AssetExecutionContext, feed: Feed, status: Feed
     last = context.instance.get_latest_materialization_event(deliveries_key(feed))
     told = last.asset_materialization.metadata.get("newest_data") if last and last.asset_materialization else None
     if not isinstance(told, dg.TimestampMetadataValue) or told.value < status.newest.timestamp():
-        context.log_event(newest_delivered(feed, status.newest))
+        context.log_event(newest_data_event(feed, status.newest))
 
 
 def _last_version(context: dg.AssetExecutionContext, key: dg.AssetKey) -> str | None:

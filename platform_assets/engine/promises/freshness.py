@@ -1,7 +1,7 @@
 """Freshness: whether a feed or a mart has all the data that is due. The word has no other meaning here.
 
 Belongs here: that answer, for all who ask it. Elsewhere: which deliveries are due (due.py), what was promised
-(kept.py, marts.py), Dagster's own freshness policies (orchestration/watch/delivered.py).
+(kept.py, marts.py), Dagster's own freshness policies (watch/freshness_policy.py).
 """
 
 from collections.abc import Mapping

@@ -92,6 +92,16 @@ class Promise:
         return min(self.broken, key=lambda each: each.since, default=self.last)
 
     @property
+    def delivery_id(self) -> int | None:
+        """The delivery to blame, where there is one."""
+        return self.blamed.receipt.delivery_id if self.blamed and self.blamed.receipt else None
+
+    @property
+    def file(self) -> str | None:
+        """Its file, table or window."""
+        return self.blamed.receipt.slot if self.blamed and self.blamed.receipt else None
+
+    @property
     def blame(self) -> str | None:
         """What is to blame, in words."""
         more = f"; and {len(self.broken) - 1} more" if len(self.broken) > 1 else ""

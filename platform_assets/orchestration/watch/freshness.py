@@ -1,6 +1,6 @@
 """Freshness in data time in Dagster: the checks `fresh` of raw assets and marts, after a run and as time goes by.
 
-Belongs here: telling Dagster. Elsewhere: what is fresh (engine/promises), the other checks of raw assets (checks.py).
+Belongs here: reporting to Dagster. Elsewhere: what is fresh (engine/promises), other checks (checks.py).
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,7 +21,7 @@ FRESH: Final = "fresh"
 
 
 def mart_freshness_checks(marts: Sequence[Mart]) -> dg.AssetChecksDefinition:
-    """How fresh marts are for those who read the release; told once that is made."""
+    """How fresh marts are for those who read the release; reported once that is made."""
     specs = [
         dg.AssetCheckSpec(
             FRESH,
@@ -60,7 +60,7 @@ def freshness_result(asset: dg.AssetKey, state: Freshness) -> dg.AssetCheckResul
     )
 
 
-def tell_freshness(seen: DagsterState, stored: DeploymentState) -> None:
+def report_freshness(seen: DagsterState, stored: DeploymentState) -> None:
     """Evaluate, without a run, the checks whose answer has changed with time."""
     feeds = {raw_key(feed): feed_freshness(stored.deliveries[feed.name], seen.now) for feed in stored.feeds}
     for asset, freshness in (feeds | _of_marts(stored, seen.now)).items():
