@@ -5,6 +5,7 @@ Belongs here: which addresses are allowed, bounds of time and size, reasons. Els
 URLs and passwords are secrets: a reason never repeats a text of a library or a server.
 """
 
+import base64
 import ipaddress
 import logging
 import os
@@ -81,9 +82,10 @@ def request(
     endpoint: Endpoint, method: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
 ) -> None:
     """One HTTP request. Raises Undelivered unless the answer is 2xx; a redirect is an answer, and not followed."""
-    sent = urllib3.make_headers(keep_alive=False, user_agent="platform-assets") | dict(headers or {})
-    if endpoint.user is not None:
-        sent |= urllib3.make_headers(basic_auth=f"{endpoint.user}:{endpoint.password}")
+    sent = {"Connection": "close", "User-Agent": "platform-assets", **(headers or {})}
+    if endpoint.user is not None:  # in UTF-8, which urllib3's own helper cannot
+        login = base64.b64encode(f"{endpoint.user}:{endpoint.password}".encode()).decode()
+        sent["Authorization"] = f"Basic {login}"
     kind = HTTPSConnection if endpoint.encrypted else HTTPConnection
     with _exchange(endpoint) as connected, closing(kind(endpoint.host, endpoint.port, timeout=WAIT_S)) as client:
         # The way of urllib3's own SOCKS client: no second answer of DNS counts.
@@ -232,13 +234,17 @@ def _asked_for(retry_after: str | None) -> timedelta | None:
 
 def _reason_of(error: Exception) -> str:
     match error:
-        case TimeoutError() | smtplib.SMTPServerDisconnected(__context__=TimeoutError()):
+        case (
+            TimeoutError()
+            | urllib3.exceptions.TimeoutError()
+            | smtplib.SMTPServerDisconnected(__context__=TimeoutError())
+        ):
             return f"no answer within {WAIT_S:.0f} s"
         case ConnectionRefusedError():
             return "connection refused"
         case ssl.SSLCertVerificationError():
             return f"its certificate is not trusted: {error.verify_message}"
-        case ssl.SSLError():
+        case ssl.SSLError() | urllib3.exceptions.SSLError():
             return "TLS failed"
         case ConnectionError() | smtplib.SMTPServerDisconnected() | urllib3.exceptions.ProtocolError():
             return "the connection was lost"
