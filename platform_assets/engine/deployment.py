@@ -159,14 +159,13 @@ class Deployment:
 
     def status(self, feeds: Sequence[Feed] | None = None) -> list[FeedStatus]:
         """How the feeds stand, over all time."""
-        now = self.clock()
         with self.warehouse.reading("read the ledger") as unit:
             return [
                 FeedStatus(
                     feed=feed,
                     totals=unit.ledger.totals(feed.name),
                     revision=unit.ledger.feed_revision(feed.name),
-                    fresh=feed_freshness(Deliveries(feed, unit.ledger.newest(feed.name, _JUDGED)), now),
+                    fresh=self.freshness(feed, unit.ledger.newest(feed.name, _JUDGED)),
                     reasons=unit.quarantine(feed).reasons(),
                 )
                 for feed in (self.feeds if feeds is None else feeds)
@@ -187,6 +186,10 @@ class Deployment:
         if settled(arrival, feed, self.clock()):
             return "was not taken in; it is offered again"
         return arrival.unfinished
+
+    def freshness(self, feed: Feed, receipts: Sequence[Receipt]) -> Freshness:
+        """Whether the feed has the data that is due now, by these receipts."""
+        return feed_freshness(Deliveries(feed, receipts), self.clock())
 
     def receipts_published(self, feed: Feed) -> list[Receipt]:
         """The feed's newest receipts by what was published of the ledger, newest first; takes no lock."""

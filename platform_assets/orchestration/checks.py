@@ -16,8 +16,6 @@ from platform_assets.engine.anomalies.volume import check_volume
 from platform_assets.engine.contract.model import listed
 from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.feed.feed import Feed
-from platform_assets.engine.promises.due import Deliveries
-from platform_assets.engine.promises.freshness import feed_freshness
 from platform_assets.engine.store.published import NEWEST
 from platform_assets.engine.store.quarantine import RejectedRow
 from platform_assets.engine.store.receipts import Receipt
@@ -88,14 +86,13 @@ def evaluated(deployment: Deployment, feed: Feed, wanted: AbstractSet[str]) -> I
     summaries = {"volume_as_usual": str(usual)}
     samples_of = {"rejects_within_tolerance": _rows_table(samples), "no_delivery_quarantined": _problems_table(waiting)}
     as_usual = check_values(feed, receipts, figures)
-    for name, judgement in zip(("nulls_as_usual", "values_as_usual"), as_usual, strict=True):
-        failing[name] = list({odd.receipt.delivery_id: odd.receipt for odd in judgement.odd}.values())
-        summaries[name] = code(str(judgement)) if judgement.odd else str(judgement)
-        samples_of[name] = "\n".join(f"- {code(str(odd))}" for odd in judgement.odd[-_SHOWN:])
+    for name, result in zip(("nulls_as_usual", "values_as_usual"), as_usual, strict=True):
+        failing[name] = list({odd.receipt.delivery_id: odd.receipt for odd in result.odd}.values())
+        summaries[name] = code(str(result)) if result.odd else str(result)
+        samples_of[name] = "\n".join(f"- {code(str(odd))}" for odd in result.odd[-_SHOWN:])
     for spec in check_specs(feed):
         if spec.name == FRESH and spec.name in wanted:
-            freshness = feed_freshness(Deliveries(feed, receipts), deployment.clock())
-            yield freshness_result(raw_key(feed), freshness)
+            yield freshness_result(raw_key(feed), deployment.freshness(feed, receipts))
         elif spec.name in wanted:
             wrong = failing[spec.name]
             yield dg.AssetCheckResult(

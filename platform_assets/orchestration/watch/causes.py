@@ -66,7 +66,8 @@ def of_step(seen: DagsterState, step: FailedStep) -> Iterator[Cause]:
     # What was to be made does not change while it is made good bit by bit.
     targets = [*step.assets, *(check.asset_key for check in step.checks)]
     about = step.step or min(seen.targets(step.run), default=min(targets, key=str), key=str).to_user_string()
-    for key in dict.fromkeys(sorted(step.assets or targets, key=str)):
+    # What fails in quarantine is named by its raw asset.
+    for key in dict.fromkeys(sorted(step.assets or targets, key=lambda key: (key.path[0] == "quarantine", key.path))):
         yield Cause(
             kind="run failed",
             asset=key.to_user_string(),

@@ -39,6 +39,8 @@ def _problems(seen: DagsterState, causes: Iterable[Cause]) -> list[Problem]:
     """One problem for each key: the first, with all that waits."""
     found: dict[str, Problem] = {}
     for cause in causes:
+        # What is made of deliveries is asked about: it also waits for runs and checks.
+        asked = cause.asset.replace("deliveries/", "raw/", 1)
         problem = found.get(cause.key) or Problem(
             key=cause.key,
             owner=cause.owner,
@@ -46,7 +48,7 @@ def _problems(seen: DagsterState, causes: Iterable[Cause]) -> list[Problem]:
             detail=cause.evidence,
             assets=(),
             runbook=runbook_of(cause),
-            command=f"platform why {cause.asset}" if cause.asset else "platform alerts",
+            command=f"platform why {asked}" if asked else "platform alerts",
             since=cause.since or seen.now,
         )
         found[cause.key] = replace(problem, assets=tuple(dict.fromkeys((*problem.assets, *cause.waiting))))
