@@ -35,10 +35,10 @@ test: $(READY) ## Lint, types and every test but the slow tier
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
-	@$(BIN)/pytest -n auto --dist loadfile
+	@$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
 
-test-slow: $(READY) ## The slow tier: long fault runs, a quarter of their rounds (FULL=1: all)
-	@$(BIN)/pytest -m slow -n auto --dist loadfile
+test-slow: $(READY) ## The slow tier: long fault runs, a quarter of their rounds (FULL=1: all), every example of a property
+	@$(BIN)/pytest -m 'slow or hypothesis' --hypothesis-profile long -n auto --dist loadfile --no-loadscope-reorder
 
 bench: $(READY) $(PEERS) ## Measure against bare DuckDB and the peers; writes docs/benchmarks.md (BENCH=--quick: a try)
 	@$(BIN)/python -m benchmarks $(BENCH)

@@ -41,7 +41,7 @@ def changed() -> list[Path]:
     return sorted({PROJECT / name for name in names if name and (PROJECT / name).is_file()})
 
 
-def tests_of(files: Iterable[Path]) -> list[Path]:
+def nearest_tests(files: Iterable[Path]) -> list[Path]:
     """Unit tests of these files: those among them, then those of their rooms, then of the rooms that import these."""
     files = list(files)
     found = [file for file in files if file.name.startswith("test_") and UNIT in file.parents]
@@ -62,7 +62,7 @@ def main() -> bool:
     if any(subprocess.call([BIN / "ruff", *how], cwd=PROJECT) for how in (("format", "--check", "."), ("check", "."))):
         return False
     with subprocess.Popen([BIN / "mypy"], cwd=PROJECT, stdout=subprocess.PIPE, text=True) as types:
-        tests = tests_of(changed())
+        tests = nearest_tests(changed())
         failed = tests and pytest.main(["-q", *map(str, tests)], plugins=[in_time])
         said, _ = types.communicate()
     sys.stdout.write(said)

@@ -1,18 +1,24 @@
 """Fixtures that several test folders share."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
-from machine import in_ci
+from machine import LONG, in_ci
 from receivers import Desk, Webhook, here, webhook
 from shop import Shop
 
 settings.register_profile(
-    "platform", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    "short",
+    deadline=None,
+    derandomize=True,
+    max_examples=25,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-settings.load_profile("platform")
+settings.register_profile(LONG, settings.get_profile("short"), max_examples=100)
+settings.load_profile("short")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -28,13 +34,20 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     return argname if isinstance(val, bytes) else None
 
 
-@pytest.fixture
-def shop(tmp_path: Path) -> Shop:
-    """An empty deployment of the feed `sales`, prepared."""
-    shop = Shop(tmp_path)
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where an empty deployment of the feed `sales` lies, prepared; not to be touched."""
+    shop = Shop(tmp_path_factory.mktemp("prepared"))
     shop.landing.mkdir()
     shop.deployment.prepare()
-    return shop
+    return shop.root
+
+
+@pytest.fixture
+def shop(tmp_path: Path, prepared: Path) -> Shop:
+    """An empty deployment of the feed `sales`, prepared."""
+    shutil.copytree(prepared, tmp_path, dirs_exist_ok=True)
+    return Shop(tmp_path)
 
 
 @pytest.fixture

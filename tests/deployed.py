@@ -1,21 +1,27 @@
-"""A deployment driven from outside: the real command in a process of its own, on a throw-away home.
+"""A deployment driven from outside, by the real command on a throw-away home: in a process of its own, or in this one.
 
-Belongs here: what several test files act and look with. Does not: assertions about the platform.
+Belongs here: what several test files act and look with. Elsewhere: a deployment driven by its parts (shop.py).
 """
 
+import contextlib
+import io
 import json
 import os
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Final
+from unittest import mock
 
 import dagster as dg
 import duckdb
 from machine import PROJECT
+
+from platform_assets.cli import main
 
 BIN: Final = Path(sys.executable).parent
 # What a developer has exported must not steer a test; and compiled imports make every process faster.
@@ -95,8 +101,25 @@ class Deployed:
                 raise AssertionError(f"{' '.join(command)} hangs\n{err[-3000:]}") from None
         return Finished(process.returncode, out, err)
 
+    def verb(self, *arguments: str) -> Finished:
+        """Run `platform …` in this process, which need not import everything first as a new one would."""
+        out, err = io.StringIO(), io.StringIO()
+        code: object = 0
+        with (
+            mock.patch.dict(os.environ, self.environment(), clear=True),
+            mock.patch.object(sys, "argv", ["platform", *arguments]),
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+            warnings.catch_warnings(action="ignore"),
+        ):
+            try:
+                main()
+            except SystemExit as end:
+                code = end.code
+        return Finished(int(str(code or 0)), out.getvalue(), err.getvalue())
+
     def platform(self, *arguments: str, env: Mapping[str, str] | None = None) -> Finished:
-        """Run `platform …`."""
+        """Run `platform …` in a process of its own."""
         return self.run("platform", *arguments, env=env)
 
     def simulate(self, *, days: int, rows: int, until: str, dirt: float = 0.05) -> list[str]:

@@ -1,4 +1,4 @@
-"""What tests need of the machine that they run on, and how much of a long one is run.
+"""What tests need of the machine that they run on, and how much of a long one is run where.
 
 Belongs here: what may be missing elsewhere. Does not: what tests act with (shop.py, deployed.py).
 `@pytest.mark.needs(path)` skips a test where the path is missing; in CI it fails instead, so that nothing is left out
@@ -9,14 +9,22 @@ import os
 from pathlib import Path
 from typing import Final
 
+from hypothesis import settings
+
 PROJECT: Final = Path(__file__).parents[1]
 RETAIL: Final = PROJECT.parent / "shared" / "data" / "retail"  # 541,909 real rows; its README says whose
+LONG: Final = "long"  # hypothesis' profile of the slow tier
 CHROMEDRIVER: Final = Path("/usr/bin/chromedriver")
 
 
 def in_ci() -> bool:
     """Whether this is the gate, which has to have everything."""
     return os.environ.get("CI") == "true"
+
+
+def examples(full: int) -> int:
+    """How many examples of a property are tried: a quarter of `full` in `make test`, all of them in the slow tier."""
+    return full if settings.get_current_profile_name() == LONG else max(2, full // 4)
 
 
 def rounds(full: int) -> int:

@@ -186,18 +186,8 @@ class Modelled:
 
 @contextmanager
 def modelled(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Iterator[Modelled]:
-    """The shop with Dagster around it, on a storage of its own."""
+    """The shop with Dagster around it, on a storage of its own, in memory."""
     monkeypatch.setattr(OpensDeployment, "look", lambda _: shop.deployment)
     monkeypatch.setattr(OpensDeployment, "_open", lambda *_: shop.deployment)
-    with storage(shop) as instance:
+    with dg.DagsterInstance.ephemeral() as instance:
         yield Modelled(shop, instance)
-
-
-@contextmanager
-def storage(shop: Shop, name: str = "dagster") -> Iterator[dg.DagsterInstance]:
-    """Storage of Dagster's that knows nothing yet."""
-    home = shop.root / name
-    home.mkdir()
-    (home / "dagster.yaml").write_text("telemetry: {enabled: false}")
-    with dg.DagsterInstance.from_config(str(home)) as instance:
-        yield instance

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from machine import examples
 from receivers import (
     PROBLEM,
     SOON,
@@ -385,7 +386,7 @@ EVENTS = st.one_of(
 LIFE = re.compile(r"(opened |flapping )(reminder )*recovered ")
 
 
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 @given(events=st.lists(EVENTS, max_size=14))
 def test_whatever_happens_everybody_hears_of_every_cause_and_of_its_end_in_order(
     tmp_path_factory: pytest.TempPathFactory, sensor: Sensor, events: list[tuple[Any, ...]]

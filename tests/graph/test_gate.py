@@ -8,11 +8,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from check import tests_of
+from check import nearest_tests
 from conftest import pytest_runtest_setup
 from machine import PROJECT, rounds
 
 
+@pytest.mark.slow
 def test_tests_have_the_same_names_in_every_process() -> None:
     """pytest-xdist's workers must find the same: no name hangs on a clock, a size, a hash or the machine's zone."""
     command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-n", "0", "-m", "", "-p", "no:cacheprovider"]
@@ -56,11 +57,11 @@ def test_a_long_test_is_run_in_full_when_it_is_asked_for(monkeypatch: pytest.Mon
 
 
 def test_what_changed_is_tested_by_its_own_room_first_and_then_by_those_that_import_it() -> None:
-    found = tests_of([PROJECT / "platform_assets" / "engine" / "promises" / "due.py"])
+    found = nearest_tests([PROJECT / "platform_assets" / "engine" / "promises" / "due.py"])
     rooms = list(dict.fromkeys(test.parent.name for test in found))
     assert rooms[0] == "promises"
     assert {"watch", "orchestration"} <= {*rooms}
     assert not {"readers", "contract", "integration"} & {*rooms}
-    assert tests_of([PROJECT / "README.md"]) == []
+    assert nearest_tests([PROJECT / "README.md"]) == []
     changed = PROJECT / "tests" / "unit" / "store" / "test_release.py"
-    assert tests_of([changed])[0] == changed
+    assert nearest_tests([changed])[0] == changed

@@ -53,7 +53,7 @@ def cells(finished: Finished) -> str:
 def test_open_incidents_are_shown_with_who_has_been_told(
     world: Deployed, hooks: tuple[Webhook, Webhook], tmp_path: Path
 ) -> None:
-    nothing = world.platform("alerts", "--json")
+    nothing = world.verb("alerts", "--json")
     assert (nothing.code, nothing.answer["incidents"]) == (0, [])
     assert not world.home.exists() or not list(world.home.glob("alerts*")), "looking makes nothing"
 
@@ -66,7 +66,7 @@ def test_open_incidents_are_shown_with_who_has_been_told(
     tell.later(minutes=3)
     tell.tick(replace(PROBLEM, assets=assets))
 
-    shown = world.platform("alerts")
+    shown = world.verb("alerts")
     assert shown.code == 0, shown.err
     for said in (
         "team:sales",
@@ -81,9 +81,9 @@ def test_open_incidents_are_shown_with_who_has_been_told(
         assert said.replace(" ", "") in cells(shown), said
     assert "the platform does not run" in shown.out
     assert "foramoment" not in cells(shown)
-    assert "foramoment" in cells(world.platform("alerts", "--all"))
+    assert "foramoment" in cells(world.verb("alerts", "--all"))
 
-    (incident,) = world.platform("alerts", "--json").answer["incidents"]
+    (incident,) = world.verb("alerts", "--json").answer["incidents"]
     assert (incident["key"], incident["owner"], len(incident["assets"])) == (PROBLEM.key, "team:sales", 40)
     refused, told = incident["telling"]
     assert (refused["channel"], refused["told"], refused["waiting"]) == ("PLATFORM_ALERT_TEAM_SALES#1", None, 1)
@@ -94,11 +94,11 @@ def test_open_incidents_are_shown_with_who_has_been_told(
 
 def test_a_test_message_says_what_came_of_it(world: Deployed, hooks: tuple[Webhook, Webhook]) -> None:
     everybody, sales = hooks
-    done = world.platform("alerts", "test")
+    done = world.verb("alerts", "test")
     assert done.code == 0, done.err
     assert [heard.path for heard in everybody.heard] == [f"/{CANARY}", f"/sales/{CANARY}"]
     sales.does(answers(403))
-    failed = world.platform("alerts", "test", "--owner", "team:sales", "--json")
+    failed = world.verb("alerts", "test", "--owner", "team:sales", "--json")
     assert failed.code == 1
     assert failed.answer == {
         "ok": False,
@@ -107,29 +107,29 @@ def test_a_test_message_says_what_came_of_it(world: Deployed, hooks: tuple[Webho
             {"channel": "PLATFORM_ALERT_TEAM_SALES#2", "error": None},
         ],
     }
-    said = world.platform("alerts", "test", "--owner", "team:sales")
+    said = world.verb("alerts", "test", "--owner", "team:sales")
     assert "PLATFORM_ALERT_TEAM_SALES#1: failed: it answered 403" in said.out
     assert CANARY not in done.out + done.err + failed.out + failed.err + said.out + said.err
-    nobody = Deployed(world.root).platform("alerts", "test")
+    nobody = Deployed(world.root).verb("alerts", "test")
     assert (nobody.code, "no channel is set" in nobody.err) == (2, True)
 
 
 def test_cron_can_ask_whether_the_platform_lives(world: Deployed) -> None:
-    assert world.platform("alerts", "--heartbeat").code == 1
+    assert world.verb("alerts", "--heartbeat").code == 1
     desk(world).alerts.beat()
-    lives = world.platform("alerts", "--heartbeat", "--json")
+    lives = world.verb("alerts", "--heartbeat", "--json")
     assert (lives.code, lives.answer["ok"]) == (0, True)
     (world.home / "heartbeat").write_text("2026-03-16T09:00:00+00:00\n")
-    dead = world.platform("alerts", "--heartbeat")
+    dead = world.verb("alerts", "--heartbeat")
     assert (dead.code, "last sign of life 2026-03-16 09:00 UTC" in dead.out) == (1, True)
     (world.home / "heartbeat").write_text("nonsense")
-    assert world.platform("alerts", "--heartbeat").code == 1
+    assert world.verb("alerts", "--heartbeat").code == 1
 
 
 def test_a_channel_that_may_not_be_contacted_stops_every_verb_at_the_start(world: Deployed) -> None:
-    wrong = {"PLATFORM_ALERT": f"https://evil.example/{CANARY}"}
+    wrong = Deployed(world.root, {**world.settings, "PLATFORM_ALERT": f"https://evil.example/{CANARY}"})
     for command in (("run", "--json"), ("alerts", "--json"), ("alerts", "test", "--json")):
-        done = world.platform(*command, env=wrong)
+        done = wrong.verb(*command)
         assert done.code == 2, command
         assert "evil.example" in done.answer["error"]["what"]
         assert "PLATFORM_ALERT_HOSTS" in done.answer["error"]["remedy"]

@@ -33,6 +33,7 @@ def together(world: Deployed, *commands: Sequence[str]) -> list[str]:
     return said
 
 
+@pytest.mark.slow
 def test_dagsters_own_commands_accept_the_project(world: Deployed) -> None:
     together(world, ("dg", "check", "defs"))  # first by itself: Dagster's tables are not to be made by two at once
     listed, _ = together(
@@ -56,12 +57,13 @@ def test_an_asset_can_be_launched_alone(world: Deployed) -> None:
 
 
 def test_a_selection_that_means_nothing_is_misuse(world: Deployed) -> None:
-    done = world.platform("check", "nonsense", "--json")
+    done = world.verb("check", "nonsense", "--json")
     assert done.code == 2
     assert done.answer["ok"] is False
     assert "nonsense" in done.answer["error"]["what"]
 
 
+@pytest.mark.slow
 def test_platform_ci_reports_every_check_as_junit(tmp_path: Path) -> None:
     world = Deployed(tmp_path)
     done = world.platform("ci", "--junit", str(tmp_path / "report.xml"), "--days", "3", "--json")

@@ -24,6 +24,7 @@ def killed(world: Deployed, point: str) -> None:
     assert done.code == -signal.SIGKILL, done.err
 
 
+@pytest.mark.slow
 def test_killed_while_it_reads_and_while_it_releases_it_still_converges(world: Deployed, tmp_path: Path) -> None:
     killed(world, "mid-read")
     assert not (world.releases / "current.duckdb").exists()

@@ -242,6 +242,7 @@ def test_a_digest_follows_code_and_nothing_else(dagster: Dagster) -> None:
     assert code_digest() != before
 
 
+@pytest.mark.slow
 def test_a_warm_process_that_is_gone_is_done_without(dagster: Dagster) -> None:
     os.kill(dagster.get_warm(), signal.SIGKILL)
     dagster.launcher._wait_s, patience = 0.0, dagster.launcher._wait_s

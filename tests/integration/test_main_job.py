@@ -110,7 +110,7 @@ def expected(world: Deployed) -> dict[str, dict[str, int]]:
 
 @pytest.fixture(scope="module")
 def first(world: Deployed, expected: dict[str, dict[str, int]]) -> Chapter:
-    run = world.platform("run", "--json")
+    run = world.verb("run", "--json")
     assert run.code == 0, run.err
     return Chapter(run, world.current)
 
@@ -159,19 +159,19 @@ def refused(world: Deployed, news: Chapter) -> Chapter:
     header, *rows = world.lines(RESTATED)
     broken = [f"{row.rsplit(',', 4)[0]},never,free,," for row in rows[:BROKEN_ROWS]]
     world.deliver(RESTATED, [header, *broken, *rows[BROKEN_ROWS:]])
-    return Chapter(world.platform("run", "--json"), world.current)
+    return Chapter(world.verb("run", "--json"), world.current)
 
 
 @pytest.fixture(scope="module")
 def healed(world: Deployed, refused: Chapter, checked_while_refused: Finished, by_hand: list[str]) -> Chapter:
     """The producer mends it."""
     world.deliver(RESTATED, [line for line in world.lines(RESTATED) if ",never,free," not in line])
-    return Chapter(world.platform("run", "--json"), world.current)
+    return Chapter(world.verb("run", "--json"), world.current)
 
 
 @pytest.fixture(scope="module")
 def checked_while_refused(world: Deployed, refused: Chapter) -> Finished:
-    return world.platform("check", 'key:"raw/retail/order_lines"', "--json")
+    return world.verb("check", 'key:"raw/retail/order_lines"', "--json")
 
 
 @pytest.fixture(scope="module")
@@ -424,7 +424,7 @@ def test_the_healed_release_holds_the_mended_rows(world: Deployed, news: Chapter
 
 
 def test_platform_check_evaluates_all_and_materializes_nothing(world: Deployed, healed: Chapter) -> None:
-    checked = world.platform("check", "--json")
+    checked = world.verb("check", "--json")
     assert checked.code == 0, checked.out
     assert checked.answer["ok"] is True
     assert len(checked.answer["checks"]) == len(build_definitions().resolve_asset_graph().asset_check_keys)
@@ -435,7 +435,7 @@ def test_platform_check_evaluates_all_and_materializes_nothing(world: Deployed, 
 
 
 def test_every_release_can_still_be_read(world: Deployed, healed: Chapter) -> None:
-    listed = world.platform("release", "list", "--json").answer["releases"]
+    listed = world.verb("release", "list", "--json").answer["releases"]
     assert [release["current"] for release in listed] == [True] + [False] * (len(listed) - 1)
     for release in listed:
         assert world.query("SELECT count(*) > 0 FROM daily_sales", Path(release["path"])) == [(True,)]

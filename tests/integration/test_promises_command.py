@@ -17,13 +17,13 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Deployed:
     """A deployment that took in and released three weeks up to the week before last; nothing has come since."""
     deployed = Deployed(tmp_path_factory.mktemp("promises"))
     deployed.simulate(days=21, rows=60, until=str(YESTERDAY - timedelta(days=8)))
-    done = deployed.platform("run", "--json")
+    done = deployed.verb("run", "--json")
     assert done.code == 0, done.err
     return deployed
 
 
 def test_a_missing_delivery_is_named_and_every_mart_it_makes_stale(deployed: Deployed) -> None:
-    done = deployed.platform("promises", "--json")
+    done = deployed.verb("promises", "--json")
     assert done.code == 0, done.err
     found = {(each["promise"], each["kind"]): each for each in done.answer["promises"]}
     assert done.answer["ok"] is False
@@ -40,7 +40,7 @@ def test_a_missing_delivery_is_named_and_every_mart_it_makes_stale(deployed: Dep
 
 
 def test_the_table_says_the_same_and_check_turns_it_into_an_exit_code(deployed: Deployed) -> None:
-    done = deployed.platform("promises", "--check")
+    done = deployed.verb("promises", "--check")
     assert done.code == 1
     assert "order_lines on time" in done.out
     assert "is missing" in done.out
@@ -48,9 +48,9 @@ def test_the_table_says_the_same_and_check_turns_it_into_an_exit_code(deployed: 
 
 
 def test_a_month_before_anything_was_promised_is_empty(deployed: Deployed) -> None:
-    done = deployed.platform("promises", "--month", "2020-02", "--json")
+    done = deployed.verb("promises", "--month", "2020-02", "--json")
     assert {each["due"] for each in done.answer["promises"]} == {0}
-    assert deployed.platform("promises", "--month", "february").code == 2
+    assert deployed.verb("promises", "--month", "february").code == 2
 
 
 def test_a_late_delivery_is_counted_with_the_time_it_took(deployed: Deployed, tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_a_late_delivery_is_counted_with_the_time_it_took(deployed: Deployed, tm
             "FROM ledger.deliveries WHERE feed = 'order_lines' AND status = 'accepted') RETURNING slot, covers_to"
         ).fetchall()
     month = covers.astimezone(ZoneInfo("Europe/London")).date() + timedelta(days=1)
-    done = deployed.platform("promises", "--month", f"{month:%Y-%m}", "--json")
+    done = deployed.verb("promises", "--month", f"{month:%Y-%m}", "--json")
     (made,) = [p for p in done.answer["promises"] if (p["promise"], p["kind"]) == ("order_lines", "on time")]
     assert made["repair_s"] is not None
     assert made["repair_s"] > 3600, late

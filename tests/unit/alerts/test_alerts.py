@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from machine import PROJECT
+from machine import PROJECT, examples
 from receivers import PROBLEM, SOON, START, Desk, Webhook, about, here, post_office, webhook
 
 from platform_assets.alerts.channels import Message, Routes, spoken, variable_of
@@ -261,7 +261,7 @@ def test_mail_goes_to_one_address_in_words(tmp_path: Path) -> None:
         assert any(command.startswith("AUTH PLAIN") for command in post.commands)
 
 
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 @given(data=st.data())
 def test_any_text_can_be_kept_and_told(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     odd = st.text(max_size=40) | st.sampled_from(["\udcff.csv", "a\x00b", "\r\n.\r\n", "x" * 5000])

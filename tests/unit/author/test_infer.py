@@ -16,7 +16,7 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from machine import PROJECT, RETAIL
+from machine import PROJECT, RETAIL, examples
 
 from platform_assets.engine.author.draft import draft, field_line
 from platform_assets.engine.author.infer import Profile, names_for, profile_of
@@ -354,7 +354,7 @@ _CELLS: Final = st.one_of(
 ).flatmap(lambda cells: st.lists(st.one_of(st.just(""), cells, cells, cells), min_size=3, max_size=8))
 
 
-@settings(max_examples=10)
+@settings(max_examples=examples(10))
 @given(
     columns=st.lists(_CELLS, min_size=2, max_size=5),
     names=st.lists(_TEXT.filter(str.strip), min_size=5, max_size=5, unique_by=lambda name: name.strip().casefold()),
@@ -375,7 +375,7 @@ def test_a_feed_takes_every_row_of_the_file_it_was_made_from(
     compile(text, "any.py", "exec")
 
 
-@settings(max_examples=5)
+@settings(max_examples=examples(5))
 @given(
     names=st.lists(_TEXT.filter(str.strip), min_size=6, max_size=6, unique_by=lambda name: name.strip().casefold()),
     values=st.lists(st.sampled_from(["a'b", 'a"b', "\\", "'\"", "ß", "x" * 50, '"""']), min_size=30, max_size=30),

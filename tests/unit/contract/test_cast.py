@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from machine import examples
 
 from platform_assets.engine.contract.model import ISO, Contract, Field, Since, columns_of
 from platform_assets.engine.contract.validate import judge
@@ -199,7 +200,7 @@ def test_a_float_is_taken_for_the_one_number_it_can_stand_for(
     assert become(declared(kind, **options), pl.Series(arrived, dtype=pl.Float64)) == accepted
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(st.lists(st.decimals(min_value=-(10**10), max_value=10**10, places=4), min_size=1))
 def test_a_decimal_that_went_through_a_workbook_is_the_same_decimal(numbers: list[Decimal]) -> None:
     floats = pl.Series([float(number) for number in numbers])
@@ -382,7 +383,7 @@ def moments(text: str, pattern: str, build: Any) -> list[Any]:
         return []
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(st.data())
 @pytest.mark.parametrize(
     ("kind", "options", "pattern", "reading"),
@@ -409,7 +410,7 @@ ZONES = [
 ]  # fmt: skip
 
 
-@settings(max_examples=80)
+@settings(max_examples=examples(80))
 @given(
     st.sampled_from(ZONES),
     st.datetimes(datetime(1990, 1, 1), datetime(2025, 12, 31)),  # noqa: DTZ001 - local times are what is tried
@@ -450,7 +451,7 @@ def read_in(zone: str, local: list[datetime]) -> list[Any]:
     return ["rejected" if isinstance(outcome, str) else outcome for outcome in outcomes]
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(st.lists(st.sampled_from([
     "2026-06-01T12:00:00Z", "2026-06-01T12:00:00", "2026-06-01T12:00:00.5Z", "2026-06-01T14:00:00+02:00",
     "2026-06-01T12:00:00.25", "2026-6-1T12:00:00", "2026-06-01 12:00:00", "2026-06-01T12:00:00z", "Z", "", None,

@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from machine import examples
 from pandera.config import ValidationDepth, config_context
 
 from platform_assets.engine.contract.cast import cast
@@ -253,7 +254,7 @@ def reference(frame: pl.DataFrame, contract: type[Contract]) -> Reasons:
     return found
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(contracts(), frames())
 def test_a_row_is_accepted_exactly_when_pandera_accepts_it_and_else_told_why(
     contract: type[Contract], frame: pl.DataFrame
@@ -268,7 +269,7 @@ def test_a_row_is_accepted_exactly_when_pandera_accepts_it_and_else_told_why(
     assert verdict.accepted.drop("_line").equals(pl.DataFrame(typed)[kept])
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(contracts(), frames(), st.integers(0, 12))
 def test_where_a_frame_is_cut_makes_no_difference(contract: type[Contract], frame: pl.DataFrame, at: int) -> None:
     whole = judge(frame, contract)

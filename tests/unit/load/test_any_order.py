@@ -12,6 +12,7 @@ from typing import Any, Literal
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from machine import examples
 from shop import SALES, Shop, child, ended, ingest_in_child, sales
 
 from platform_assets.engine.deployment import Deployment
@@ -245,5 +246,5 @@ class Deliveries(RuleBasedStateMachine):
             self.folder.cleanup()
 
 
-Deliveries.TestCase.settings = settings(max_examples=7, stateful_step_count=12, deadline=None, derandomize=True)
+Deliveries.TestCase.settings = settings(max_examples=examples(7), stateful_step_count=12, derandomize=True)
 TestAnyOrder: Any = Deliveries.TestCase

@@ -11,6 +11,7 @@ import duckdb
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from machine import examples
 from shop import SALES, Clock, Sales, Shop, child, ended, sales
 
 from platform_assets.engine.contract.model import Contract, Field
@@ -102,7 +103,7 @@ SCENARIOS = {
 }
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=examples(6))
 @given(**SCENARIOS)
 @example(  # the restatement that today's contract refuses had replaced what it accepts
     deliveries=[[("a.csv", CONTENTS[0])], [("a.csv", CONTENTS[3])]], before="sales", after="renamed", policy="allow"
@@ -121,7 +122,7 @@ def test_a_replay_equals_a_clean_first_load(
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100))
 @given(**SCENARIOS)
 def test_a_hundred_replays_equal_a_clean_first_load(
     deliveries: list[list[tuple[str, str]]], before: str, after: str, policy: Policy
@@ -147,7 +148,7 @@ class KeyModel:
         return sorted({sku: (sku, quantity) for sku, quantity in ordered}.values())
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=examples(5))
 @given(
     policy=st.sampled_from(["reject", "latest", "allow"]),
     deliveries=st.lists(

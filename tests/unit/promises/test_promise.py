@@ -12,6 +12,7 @@ from typing import Literal
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from machine import examples
 from shop import SALES, Sales, Shop, sales
 
 from platform_assets.engine.contract.model import Contract, Field
@@ -582,7 +583,7 @@ def test_what_a_long_history_costs_grows_with_it_and_asking_again_costs_little(r
     assert long_again < long
 
 
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 @given(
     built=st.lists(st.integers(0, 12), max_size=8),
     revision=st.integers(1, 12),

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from machine import examples
 
 from platform_assets.engine.feed.formats import Csv
 from platform_assets.engine.readers.csv.dialect import SAMPLE, detect
@@ -196,7 +197,7 @@ names = st.lists(
 values = st.text(st.sampled_from("12,;|\t^: \"'\né"), max_size=6)
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(
     header=names,
     rows=st.lists(st.lists(values, min_size=4, max_size=4), max_size=6),

@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from machine import examples
 from shop import SALES, Shop
 
 from platform_assets.engine.contract.model import Contract, Field
@@ -162,7 +163,7 @@ records_of_keys = st.lists(st.tuples(st.sampled_from("abcd"), scalars), max_size
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200))
 @given(
     st.lists(records_of_keys, min_size=1, max_size=4),
     st.lists(st.lists(pieces, max_size=9).map("".join) | records_of_keys, max_size=30),

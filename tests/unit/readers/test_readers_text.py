@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
+from machine import examples
 
 from platform_assets.engine.feed.feed import Files
 from platform_assets.engine.feed.formats import Csv
@@ -490,7 +491,7 @@ tables = st.integers(1, 4).flatmap(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150))
 @given(
     table=tables, quoting=st.sampled_from([csv.QUOTE_NONE, csv.QUOTE_MINIMAL, csv.QUOTE_ALL]), size=st.integers(1, 60)
 )
@@ -513,7 +514,7 @@ def test_what_is_written_with_escapes_is_read_to_the_same_fields(
     assert [fields for _, fields in rows] == [[field or None for field in row] for row in table]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200))
 @given(
     table=tables.filter(lambda table: len(table[0]) > 1),
     quoted=st.lists(st.booleans(), min_size=20, max_size=20),
@@ -552,7 +553,7 @@ def test_with_a_delimiter_lost_or_too_many_every_row_that_loads_was_written_so(
     assert {tuple(fields) for _, fields in rows} <= {tuple(field or None for field in row) for row in table}
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(
     table=st.integers(1, 4).flatmap(
         lambda width: st.lists(st.lists(fields, min_size=width, max_size=width), min_size=1)
@@ -581,7 +582,7 @@ def test_what_the_csv_module_writes_is_read_to_the_same_fields_and_lines(
         assert read(tmp_path, content.getvalue().encode(), delimiter=delimiter) == (expected[1:], [])
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(
     content=st.lists(
         st.sampled_from([b"a", b",", b'"', b"\n", b"\r", b"\0", b" ", b"\xc3\xa9", b'"x\ny",1\n', b"1,2\n"])
@@ -611,7 +612,7 @@ def test_of_any_bytes_every_line_is_accounted_for_or_the_delivery_is_refused(
     assert {at for at, line in enumerate(lines, start=1) if line} <= covered | {1}
 
 
-@settings(max_examples=80)
+@settings(max_examples=examples(80))
 @given(
     content=st.lists(
         st.sampled_from(
@@ -635,7 +636,7 @@ pieces = st.sampled_from(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150))
 @given(
     content=st.lists(pieces, max_size=30).map("".join),
     delimiter=st.sampled_from([",", ";", "¦", "\t"]),

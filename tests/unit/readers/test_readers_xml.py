@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from machine import examples
 from shop import Shop
 
 from platform_assets.engine.feed.feed import Files, seconds
@@ -247,7 +248,7 @@ def test_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         read(tmp_path, order(f"<a b='{'x' * 5000}'/>"))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60))
 @given(
     st.lists(
         st.dictionaries(

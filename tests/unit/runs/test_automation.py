@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 import duckdb
 import pytest
-from modelled import MODEL, Modelled, modelled, storage
+from modelled import MODEL, Modelled, modelled
 from shop import Shop, sales
 
 from platform_assets.engine.feed.feed import Cadence, Rejects, seconds
@@ -161,7 +161,7 @@ def test_a_run_that_selected_it_and_did_not_make_it_has_not_made_it(world: Model
 
 
 def test_dagsters_storage_lost_costs_nothing(world: Modelled) -> None:
-    with storage(world.shop, "another") as other:
+    with dg.DagsterInstance.ephemeral() as other:
         world.instance = other
         world.cursors.clear()
         assert world.by_itself() == []

@@ -14,6 +14,7 @@ from typing import Final
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from machine import examples
 from shop import SALES, Shop, numbered, sales
 
 from platform_assets.engine.anomalies.volume import check_volume
@@ -123,7 +124,7 @@ def put(path: Path, kind: str, content: str) -> None:
     os.utime(path, (1, 1), follow_symlinks=False)
 
 
-@settings(max_examples=3)
+@settings(max_examples=examples(3))
 @given(st.lists(st.tuples(st.sampled_from(KINDS), st.integers(0, 2)), min_size=2, max_size=5), st.booleans())
 @example([("a link to a file", 0), ("a file", 0), ("a link to a file", 0), ("a file", 0)], False)
 @example([("a link to nowhere", 0), ("a file", 0), ("a file", 1)], True)

@@ -9,6 +9,7 @@ import dagster as dg
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from machine import examples
 
 from platform_assets.orchestration.runs.process import DIED_TAG
 from platform_assets.orchestration.watch.dagster_state import DagsterState
@@ -192,7 +193,7 @@ EVENTS: Final[st.SearchStrategy[Any]] = st.one_of(
 )
 
 
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 @given(events=st.lists(EVENTS, min_size=1, max_size=6))
 def test_in_any_order_an_asset_is_judged_by_what_last_became_of_it(
     events: list[tuple[str, tuple[str, ...], dict[str, str]]],

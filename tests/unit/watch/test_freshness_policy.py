@@ -15,6 +15,7 @@ from dagster._core.loader import LoadingContextForTest
 from dagster._core.test_utils import freeze_time
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from machine import examples
 from shop import SALES
 
 from platform_assets.engine.feed.feed import Cadence, Feed, hours
@@ -100,7 +101,7 @@ def test_what_is_told_again_is_no_newer_data(instance: dg.DagsterInstance) -> No
     assert one.tags == again.tags
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(
     minute=st.sampled_from(["0", "15,45", "*/20"]),
     hour=st.sampled_from(["6", "6,18", "*", "22", "*/6"]),

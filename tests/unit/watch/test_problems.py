@@ -19,7 +19,7 @@ from dagster._core.scheduler.instigation import (
 )
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster_shared.error import SerializableErrorInfo
-from modelled import MODEL, Modelled, modelled, project_of_shop, storage
+from modelled import MODEL, Modelled, modelled, project_of_shop
 from shop import Shop, sales
 
 from platform_assets.alerts.incidents import Problem
@@ -173,7 +173,7 @@ def test_where_something_else_says_why_nothing_more_is_told(world: Modelled) -> 
 def test_a_failed_check_is_told_of_even_if_dagsters_storage_is_lost(world: Modelled) -> None:
     world.shop.deliver("b.csv", sales("S2,1", "S3,bad"))
     world.by_itself()
-    with storage(world.shop, "another") as other:
+    with dg.DagsterInstance.ephemeral() as other:
         world.instance = other
         assert f"check:{raw_name(world.feed)}:rejects_within_tolerance" in told(world)
 
