@@ -13,12 +13,12 @@ import dagster as dg
 
 from platform_assets.engine.anomalies.profile import check_values, profiles
 from platform_assets.engine.anomalies.volume import check_volume
-from platform_assets.engine.contract.model import listed
 from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.store.published import NEWEST
 from platform_assets.engine.store.quarantine import RejectedRow
 from platform_assets.engine.store.receipts import Receipt
+from platform_assets.errors import listed
 from platform_assets.orchestration.feed_metadata import receipts_table
 from platform_assets.orchestration.markdown import code, table
 from platform_assets.orchestration.runs.keys import raw_key

@@ -99,7 +99,7 @@ def failed_checks(seen: DagsterState, state: State) -> Iterator[Cause]:
         yield replace(cause, owner=owner(seen, key.asset_key), waiting=waiting)
     for key, verdict in blocking.items():
         if key not in seen.checks or seen.checks[key].passed:  # Dagster's storage has been lost since
-            cause = check_failed(verdict.asset, verdict.name, verdict.said, verdict.at, blocking=True)
+            cause = check_failed(verdict.asset, verdict.name, verdict.description, verdict.at, blocking=True)
             yield replace(cause, owner=owner(seen, key.asset_key), waiting=seen.below([key.asset_key]))
 
 

@@ -13,7 +13,6 @@ from typing import Final
 import dagster as dg
 
 from platform_assets.engine.feed.feed import Feed
-from platform_assets.engine.sources.landing import settled
 from platform_assets.errors import ConfigurationError
 from platform_assets.orchestration.runs.automation import barred
 from platform_assets.orchestration.runs.keys import deliveries_key, quarantine_key, raw_key, sensor_name
@@ -92,9 +91,8 @@ class _Asking:
         """What a feed waits for, before there is anything of it in raw."""
         name = deliveries_key(feed).to_user_string()
         deployment = self._stored.deployment
-        unseen = deployment.pending(feed)
-        ready = [each for each in unseen if settled(each, feed, self._seen.now)]
-        for each in islice((each for each in unseen if each not in ready), _FILES):
+        ready = deployment.ready(feed)
+        for each in islice((each for each in deployment.pending(feed) if each not in ready), _FILES):
             settle = feed.source.settle.total_seconds()
             remedy = (
                 "It is taken in by itself as soon as that is there."
