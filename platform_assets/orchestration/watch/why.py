@@ -93,12 +93,11 @@ class _Asking:
         deployment = self._stored.deployment
         ready = deployment.ready(feed)
         for each in islice((each for each in deployment.pending(feed) if each not in ready), _FILES):
-            settle = feed.source.settle.total_seconds()
             remedy = (
                 "It is taken in by itself as soon as that is there."
                 if each.waits_for
                 else (
-                    f"It is taken in by itself once it has been untouched for {settle:g} s. "
+                    f"It is taken in by itself once it has been untouched for {each.settle.total_seconds():g} s. "
                     "If nobody writes it any more, look at the machine's clock."
                 )
             )

@@ -16,8 +16,8 @@ from shop import Shop
 from platform_assets.engine.feed.feed import Files, seconds
 from platform_assets.engine.feed.formats import Xml
 from platform_assets.engine.readers import open_reader
-from platform_assets.engine.readers.xml import elements
 from platform_assets.engine.readers.xml import reader as xml
+from platform_assets.engine.readers.xml import stream
 from platform_assets.errors import DeliveryRefused, DeliveryUnfinished
 
 Row = dict[str, Any]
@@ -44,7 +44,7 @@ def order(content: str, attributes: str = "") -> str:
 @pytest.fixture(params=[1, 7, 1 << 20], ids=["single bytes", "tiny chunks", "real chunks"])
 def chunk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Deliveries cross the borders of chunks, wherever these fall."""
-    monkeypatch.setattr(elements, "CHUNK", request.param)
+    monkeypatch.setattr(stream, "CHUNK", request.param)
     monkeypatch.setattr(xml, "_CHUNKS", 2)
 
 
@@ -240,8 +240,8 @@ def test_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(xml, "_MOST_COLUMNS", 100)
     with pytest.raises(DeliveryRefused, match="more than 100 different fields"):
         read(tmp_path, order("".join(f"<a{at}/>" for at in range(101))))
-    monkeypatch.setattr(elements, "CHUNK", 100)
-    monkeypatch.setattr(elements, "_LONGEST_RECORD", 1000)
+    monkeypatch.setattr(stream, "CHUNK", 100)
+    monkeypatch.setattr(stream, "_LONGEST_RECORD", 1000)
     with pytest.raises(DeliveryRefused, match="a record is longer"):
         read(tmp_path, order("<a>x</a>" * 500))
     with pytest.raises(DeliveryRefused, match="a tag, comment or the like is longer"):
