@@ -122,6 +122,13 @@ def babbles(handler: _Handler) -> None:
     handler.wfile.write(b"220 mail.example ESMTP\r\n")
 
 
+def stops(handler: _Handler) -> None:
+    """Begin to answer, and say no more for a long time."""
+    handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nok")
+    handler.wfile.flush()
+    time.sleep(60)
+
+
 def mumbles(handler: _Handler) -> None:
     """Answer with headers that make no sense."""
     handler.wfile.write(b"HTTP/1.1 500 No\r\nno header\r\n Content-Length\r\n\r\nno")

@@ -5,6 +5,7 @@ Belongs here: which addresses are allowed, bounds of time and size, reasons. Els
 URLs and passwords are secrets: a reason never repeats a text of a library or a server.
 """
 
+import base64
 import ipaddress
 import logging
 import os
@@ -33,7 +34,7 @@ EXCHANGE_S: Final = 15.0
 _ANSWER_BYTES: Final = 1000
 _LATER: Final = (408, 425, 429)
 # What Slack says when a webhook will not work; other text of a server is not repeated.
-_SLACK_SAYS: Final = re.compile(
+_SLACK_REASONS: Final = re.compile(
     "action_prohibited|channel_(is_archived|not_found)|invalid_(blocks|payload|token)|no_(active_hooks|service|service_id"
     "|team|text)|posting_to_general_channel_denied|team_disabled|user_not_found"
 )
@@ -81,18 +82,19 @@ def request(
     endpoint: Endpoint, method: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
 ) -> None:
     """One HTTP request. Raises Undelivered unless the answer is 2xx; a redirect is an answer, and not followed."""
-    sent = urllib3.make_headers(keep_alive=False, user_agent="platform-assets") | dict(headers or {})
-    if endpoint.user is not None:
-        sent |= urllib3.make_headers(basic_auth=f"{endpoint.user}:{endpoint.password}")
-    client = HTTPSConnection if endpoint.encrypted else HTTPConnection
-    with _exchange(endpoint) as connected, closing(client(endpoint.host, endpoint.port, timeout=WAIT_S)) as talk:
+    sent = {"Connection": "close", "User-Agent": "platform-assets", **(headers or {})}
+    if endpoint.user is not None:  # in UTF-8, which urllib3's own helper cannot
+        login = base64.b64encode(f"{endpoint.user}:{endpoint.password}".encode()).decode()
+        sent["Authorization"] = f"Basic {login}"
+    kind = HTTPSConnection if endpoint.encrypted else HTTPConnection
+    with _exchange(endpoint) as connected, closing(kind(endpoint.host, endpoint.port, timeout=WAIT_S)) as client:
         # The way of urllib3's own SOCKS client: no second answer of DNS counts.
-        talk._new_conn = lambda: connected  # type: ignore[method-assign]
-        talk.request(method, endpoint.target, body, sent, preload_content=False, decode_content=False)
-        answer = talk.getresponse()
-        said = answer.read(_ANSWER_BYTES).decode("ascii", "replace").strip()
+        client._new_conn = lambda: connected  # type: ignore[method-assign]
+        client.request(method, endpoint.target, body, sent, preload_content=False, decode_content=False)
+        answer = client.getresponse()
+        text = answer.read(_ANSWER_BYTES).decode("ascii", "replace").strip()
     if not 200 <= answer.status < 300:
-        _refused(answer.status, said, answer.headers.get("Retry-After"))
+        _refused(answer.status, text, answer.headers.get("Retry-After"))
 
 
 def send_mail(endpoint: Endpoint, message: EmailMessage) -> None:
@@ -100,19 +102,19 @@ def send_mail(endpoint: Endpoint, message: EmailMessage) -> None:
     with _exchange(endpoint) as connected:
         safe = endpoint.encrypted or ipaddress.ip_address(connected.getpeername()[0]).is_loopback
         try:
-            with closing(_Smtp(endpoint, connected)) as talk:
-                talk.ehlo_or_helo_if_needed()
-                if not endpoint.encrypted and talk.has_extn("starttls"):
-                    talk.starttls(context=ssl.create_default_context())
+            with closing(_Smtp(endpoint, connected)) as client:
+                client.ehlo_or_helo_if_needed()
+                if not endpoint.encrypted and client.has_extn("starttls"):
+                    client.starttls(context=ssl.create_default_context())
                     safe = True
                 if endpoint.user is not None:
                     if not safe:
                         raise Undelivered("it offers no STARTTLS, and a password is not sent in the clear", final=True)
-                    talk.login(endpoint.user, endpoint.password)
-                talk.send_message(message)
+                    client.login(endpoint.user, endpoint.password)
+                client.send_message(message)
                 # It has taken the mail: what comes after that cannot untake it.
                 with suppress(OSError, smtplib.SMTPException):
-                    talk.quit()
+                    client.quit()
         except smtplib.SMTPRecipientsRefused as error:
             code = min(code for code, _ in error.recipients.values())
             raise Undelivered(f"it refused the recipient ({code})", answered=True, final=code >= 500) from None
@@ -157,7 +159,7 @@ def _exchange(endpoint: Endpoint) -> Iterator[socket.socket]:
     except Undelivered:
         raise
     except Exception as error:  # noqa: BLE001 - whatever a library raises may repeat the URL or the password
-        reason = f"no whole answer within {EXCHANGE_S:.0f} s" if late.is_set() else _in_our_words(error)
+        reason = f"no whole answer within {EXCHANGE_S:.0f} s" if late.is_set() else _reason_of(error)
         raise Undelivered(reason) from None
     finally:
         watch.cancel()
@@ -187,7 +189,7 @@ def _connect(endpoint: Endpoint) -> socket.socket:
             connected.connect(address)
         except OSError as error:
             connected.close()
-            reason = _in_our_words(error)
+            reason = _reason_of(error)
         else:
             connected.settimeout(WAIT_S)
             return connected
@@ -210,10 +212,10 @@ def _meant(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> ipaddress.IPv4A
     return ip
 
 
-def _refused(status: int, said: str, retry_after: str | None) -> None:
+def _refused(status: int, text: str, retry_after: str | None) -> None:
     reason = f"it answered {status}"
-    if _SLACK_SAYS.fullmatch(said):
-        reason += f" {said}"
+    if _SLACK_REASONS.fullmatch(text):
+        reason += f" {text}"
     if 300 <= status < 400:
         reason += ", a redirect, which is not followed"
     final = 300 <= status < 500 and status not in _LATER
@@ -230,15 +232,19 @@ def _asked_for(retry_after: str | None) -> timedelta | None:
         return None
 
 
-def _in_our_words(error: Exception) -> str:
+def _reason_of(error: Exception) -> str:
     match error:
-        case TimeoutError() | smtplib.SMTPServerDisconnected(__context__=TimeoutError()):
+        case (
+            TimeoutError()
+            | urllib3.exceptions.TimeoutError()
+            | smtplib.SMTPServerDisconnected(__context__=TimeoutError())
+        ):
             return f"no answer within {WAIT_S:.0f} s"
         case ConnectionRefusedError():
             return "connection refused"
         case ssl.SSLCertVerificationError():
             return f"its certificate is not trusted: {error.verify_message}"
-        case ssl.SSLError():
+        case ssl.SSLError() | urllib3.exceptions.SSLError():
             return "TLS failed"
         case ConnectionError() | smtplib.SMTPServerDisconnected() | urllib3.exceptions.ProtocolError():
             return "the connection was lost"

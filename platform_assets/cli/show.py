@@ -78,9 +78,11 @@ def why(
         {"ok": well, "asset": key, "reasons": reasons},
         [
             f"{key}: {first.kind}",
-            f"  {first.said}" + (f" [{first.asset}]" if first.asset != key else ""),
-            f"  {first.then}",
-            Table("Besides", others[:_SHOWN], ("asset", ("", "kind"), ("", lambda row: f"{row.said}. {row.then}"))),
+            f"  {first.sentence}" + (f" [{first.asset}]" if first.asset != key else ""),
+            f"  {first.remedy}",
+            Table(
+                "Besides", others[:_SHOWN], ("asset", ("", "kind"), ("", lambda row: f"{row.sentence}. {row.remedy}"))
+            ),
         ],
         as_json=as_json,
         failed=not well,

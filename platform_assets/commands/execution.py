@@ -16,9 +16,11 @@ from platform_assets.orchestration.runs.instance import kept_open, open_instance
 from platform_assets.orchestration.runs.keys import quarantine_key, raw_key
 from platform_assets.orchestration.runs.process import PROCESS_TAG, process_name
 from platform_assets.orchestration.runs.resources import OpensDeployment
-from platform_assets.orchestration.watch.failures import innermost, said
-from platform_assets.orchestration.watch.observed import Observed
-from platform_assets.orchestration.watch.why import Reason, asset_named, why
+from platform_assets.orchestration.watch.dagster_state import DagsterState
+from platform_assets.orchestration.watch.deployment_state import DeploymentState
+from platform_assets.orchestration.watch.failures import innermost, message_of
+from platform_assets.orchestration.watch.why import asset_named, why
+from platform_assets.project.causes import Cause
 from platform_assets.project.configured import (
     configured_deployment,
     declared_feeds,
@@ -27,7 +29,6 @@ from platform_assets.project.configured import (
 )
 from platform_assets.project.graph import project_of
 from platform_assets.project.manifest import current_manifest
-from platform_assets.project.state import State
 from platform_assets.settings import Settings
 
 
@@ -90,16 +91,17 @@ def run_checks(selection: str | None, tell: Callable[[str], None]) -> RunOutcome
     return _execute(settings, job.get_subset(asset_selection=set(), asset_check_selection=checks))
 
 
-def ask_why(asset: str, tell: Callable[[str], None]) -> tuple[str, list[Reason]]:
+def ask_why(asset: str, tell: Callable[[str], None]) -> tuple[str, list[Cause]]:
     """The asset that is meant, and everything that keeps data from it, the first cause first."""
     settings, deployment = configured_deployment(tell)
     graph = build_definitions().resolve_asset_graph()
     prepare_dagster_home(settings)
     with dg.DagsterInstance.get() as instance:
-        seen = Observed(instance, graph, deployment.clock())
+        seen = DagsterState(instance, graph, deployment.clock())
         key = asset_named(asset, seen)
-        state = State.of(project_of(deployment.feeds, declared_marts(), current_manifest()), deployment)
-        return key.to_user_string(), why(key, seen, deployment, state)
+        marts = declared_marts()
+        stored = DeploymentState(deployment, marts, project_of(deployment.feeds, marts, current_manifest()))
+        return key.to_user_string(), why(key, seen, stored)
 
 
 def _execute(settings: Settings, job: dg.JobDefinition, assets: Sequence[dg.AssetKey] | None = None) -> RunOutcome:
@@ -133,5 +135,5 @@ def _failures(events: Sequence[dg.DagsterEvent]) -> tuple[str, ...]:
             error = innermost(event.step_failure_data.error)
             if error is not None and error.cls_name == "DagsterAssetCheckFailedError":
                 continue  # the check itself is reported
-            messages.append(f"{event.step_key}: {said(error) if error else event.message}")
+            messages.append(f"{event.step_key}: {message_of(error) if error else event.message}")
     return tuple(messages)

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any, Final
 
-from platform_assets.engine.promises.promise import deliveries, promises
-from platform_assets.engine.promises.served import served
-from platform_assets.engine.promises.tally import Promise, long
+from platform_assets.engine.promises.due import Deliveries
+from platform_assets.engine.promises.kept import promises
+from platform_assets.engine.promises.marts import released_marts
+from platform_assets.engine.promises.promise import Promise, in_words
 from platform_assets.errors import ConfigurationError
 from platform_assets.project.configured import declared_marts, prepared_deployment
 from platform_assets.project.manifest import mart_needs, mart_owners
@@ -38,11 +39,11 @@ def standing(month: str | None, tell: Callable[[str], None]) -> Standing:
         raise ConfigurationError("--month", f"{month!r} is no month", "Give one as 2026-11.") from None
     _, deployment = prepared_deployment(tell)
     with deployment.warehouse.reading("read the ledger") as unit:
-        receipts = {feed.name: unit.ledger.receipts(feed.name) for feed in deployment.feeds}
+        deliveries = {feed.name: Deliveries(feed, unit.ledger.receipts(feed.name)) for feed in deployment.feeds}
     marts, now = declared_marts(), deployment.clock()
     needs, owners = mart_needs(deployment.feeds, marts), mart_owners(marts)
-    readers = served(deployment.feeds, deployment.releases.all(), needs, owners)
-    found = [_row(each) for each in promises(deliveries(deployment.feeds, receipts), readers, now, month=first)]
+    released = released_marts(deployment.feeds, deployment.releases.all(), needs, owners)
+    found = [_row(each) for each in promises(deliveries, released, now, month=first)]
     return Standing(not any(each["broken_since"] for each in found), f"{first or now:%Y-%m}", found)
 
 
@@ -51,6 +52,6 @@ def _row(promise: Promise) -> dict[str, Any]:
         "promise": promise.subject,
         **{name: getattr(promise, name) for name in _AS_JUDGED},
         "repair_s": promise.repair,
-        "repaired_in": None if promise.repair is None else long(promise.repair),
+        "repaired_in": None if promise.repair is None else in_words(promise.repair),
         "delivery": promise.delivery_id,
     }

@@ -15,8 +15,8 @@ from platform_assets.engine.archive.archive import Archive
 from platform_assets.engine.feed.feed import Feed, feed_named
 from platform_assets.engine.load.ingest import Intake
 from platform_assets.engine.load.offer import Outcome
-from platform_assets.engine.promises.promise import fresh
-from platform_assets.engine.promises.tally import Freshness
+from platform_assets.engine.promises.due import Deliveries
+from platform_assets.engine.promises.freshness import Freshness, feed_freshness
 from platform_assets.engine.sources.files import all_waiting
 from platform_assets.engine.sources.source import Arrival, Source, Waiting, source_of
 from platform_assets.engine.store.builds import Builds
@@ -166,14 +166,13 @@ class Deployment:
 
     def status(self, feeds: Sequence[Feed] | None = None) -> list[FeedStatus]:
         """How the feeds stand, over all time."""
-        now = self.clock()
         with self.warehouse.reading("read the ledger") as unit:
             return [
                 FeedStatus(
                     feed=feed,
                     totals=unit.ledger.totals(feed.name),
                     revision=unit.ledger.feed_revision(feed.name),
-                    fresh=fresh(feed, unit.ledger.newest(feed.name, _JUDGED), now),
+                    fresh=self.freshness(feed, unit.ledger.newest(feed.name, _JUDGED)),
                     reasons=unit.quarantine(feed).reasons(),
                 )
                 for feed in (self.feeds if feeds is None else feeds)
@@ -194,6 +193,10 @@ class Deployment:
         if arrival.settled(self.clock()):
             return "was not taken in; it is offered again"
         return arrival.unfinished
+
+    def freshness(self, feed: Feed, receipts: Sequence[Receipt]) -> Freshness:
+        """Whether the feed has the data that is due now, by these receipts."""
+        return feed_freshness(Deliveries(feed, receipts), self.clock())
 
     def receipts_published(self, feed: Feed) -> list[Receipt]:
         """The feed's newest receipts by what was published of the ledger, newest first; takes no lock."""

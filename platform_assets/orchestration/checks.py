@@ -1,6 +1,7 @@
-"""Checks of a feed's raw asset: what its receipts, its tables and its own history say.
+"""Checks of a feed's raw asset: by its receipts, its tables and its own history.
 
-Belongs here: asking the engine and telling Dagster. Does not: how anything is judged (engine), marts (marts.py).
+Belongs here: asking the engine, and the results that Dagster is told. Elsewhere: how anything is decided (engine),
+checks of marts (marts.py).
 """
 
 import json
@@ -10,17 +11,16 @@ from typing import Any, Final
 
 import dagster as dg
 
-from platform_assets.engine.anomalies.profile import judge as judge_values
-from platform_assets.engine.anomalies.profile import profiles
-from platform_assets.engine.anomalies.volume import judge
+from platform_assets.engine.anomalies.profile import check_values, profiles
+from platform_assets.engine.anomalies.volume import check_volume
 from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.feed.feed import Feed
-from platform_assets.engine.promises.promise import fresh
 from platform_assets.engine.store.published import NEWEST
 from platform_assets.engine.store.quarantine import RejectedRow
 from platform_assets.engine.store.receipts import Receipt
 from platform_assets.errors import listed
-from platform_assets.orchestration.account import inert, receipts_table
+from platform_assets.orchestration.feed_metadata import receipts_table
+from platform_assets.orchestration.markdown import code, table
 from platform_assets.orchestration.runs.keys import raw_key
 from platform_assets.orchestration.watch.freshness import FRESH, freshness_result
 from platform_assets.orchestration.watch.runbooks import of_check, shown
@@ -75,7 +75,7 @@ def evaluated(deployment: Deployment, feed: Feed, wanted: AbstractSet[str]) -> I
         waiting = ledger.waiting(feed.name)[::-1]
     if strangers := sorted({*unaccounted} - {receipt.delivery_id for receipt in known}):
         raise dg.Failure(f"rows of deliveries without a receipt: {strangers[:_SHOWN]}")
-    usual = judge(feed, receipts)
+    usual = check_volume(feed, receipts)
     failing = {
         "receipts_reconcile": list({r.delivery_id: r for r in (*unreconciled, *known[::-1])}.values()),
         "rejects_within_tolerance": intolerable,
@@ -83,16 +83,16 @@ def evaluated(deployment: Deployment, feed: Feed, wanted: AbstractSet[str]) -> I
         "no_drift": [receipt for receipt in in_force[:_SHOWN] if receipt.unknown_columns],
         "no_delivery_quarantined": waiting,
     }
-    said = {"volume_as_usual": str(usual)}
+    summaries = {"volume_as_usual": str(usual)}
     samples_of = {"rejects_within_tolerance": _rows_table(samples), "no_delivery_quarantined": _problems_table(waiting)}
-    as_usual = judge_values(feed, receipts, figures)
-    for name, judgement in zip(("nulls_as_usual", "values_as_usual"), as_usual, strict=True):
-        failing[name] = list({odd.receipt.delivery_id: odd.receipt for odd in judgement.odd}.values())
-        said[name] = inert(str(judgement)) if judgement.odd else str(judgement)
-        samples_of[name] = "\n".join(f"- {inert(str(odd))}" for odd in judgement.odd[-_SHOWN:])
+    as_usual = check_values(feed, receipts, figures)
+    for name, result in zip(("nulls_as_usual", "values_as_usual"), as_usual, strict=True):
+        failing[name] = list({odd.receipt.delivery_id: odd.receipt for odd in result.odd}.values())
+        summaries[name] = code(str(result)) if result.odd else str(result)
+        samples_of[name] = "\n".join(f"- {code(str(odd))}" for odd in result.odd[-_SHOWN:])
     for spec in check_specs(feed):
         if spec.name == FRESH and spec.name in wanted:
-            yield freshness_result(raw_key(feed), fresh(feed, receipts, deployment.clock()))
+            yield freshness_result(raw_key(feed), deployment.freshness(feed, receipts))
         elif spec.name in wanted:
             wrong = failing[spec.name]
             yield dg.AssetCheckResult(
@@ -100,19 +100,17 @@ def evaluated(deployment: Deployment, feed: Feed, wanted: AbstractSet[str]) -> I
                 check_name=spec.name,
                 passed=not wrong,
                 severity=dg.AssetCheckSeverity.ERROR if spec.blocking else dg.AssetCheckSeverity.WARN,
-                description=said.get(spec.name) or _summary(wrong, deliveries),
+                description=summaries.get(spec.name) or _summary(wrong, deliveries, drift=spec.name == "no_drift"),
                 metadata=_failing_metadata(wrong, samples_of.get(spec.name, ""), spec.name),
             )
 
 
-def _summary(failing: Sequence[Receipt], deliveries: int) -> str:
+def _summary(failing: Sequence[Receipt], deliveries: int, *, drift: bool) -> str:
     if not failing:
         return f"0 failed; {deliveries} deliveries in force"
-    worst = failing[0]
-    reason = worst.problem or (f"unknown columns {listed(worst.unknown_columns)}" if worst.unknown_columns else None)
-    return f"{len(failing)} failed, the newest: {worst.slot}: " + (
-        reason or f"{worst.rejected} of {worst.read} rows rejected"
-    )
+    newest = failing[0]
+    trouble = f"unknown columns {listed(newest.unknown_columns)}" if drift else newest.trouble
+    return f"{len(failing)} failed, the newest: {newest.slot}: {trouble}"
 
 
 def _failing_metadata(failing: Sequence[Receipt], samples: str, check: str) -> Mapping[str, Any]:
@@ -128,22 +126,20 @@ def _failing_metadata(failing: Sequence[Receipt], samples: str, check: str) -> M
 
 def _rows_table(rows: Sequence[RejectedRow]) -> str:
     """Rejected rows, personal data masked, each once for every rule it breaks."""
+    head = ("file", "line", "column", "rule", "value", "record")
     lines = []
     for row in rows:
         record = row.record if isinstance(row.record, str) else json.dumps(row.record, ensure_ascii=False)
         for reason in row.reasons:
             cells = (row.file, str(row.line), *(reason[part] or "" for part in ("column", "rule", "value")), record)
-            lines.append("| " + " | ".join(inert(cell[:_CELL]) for cell in cells) + " |")
-    head = ["| file | line | column | rule | value | record |", "|---|---|---|---|---|---|"]
-    return "\n".join([*head, *lines]) if lines else ""
+            lines.append([code(cell[:_CELL]) for cell in cells])
+    return table(head, lines)
 
 
 def _problems_table(waiting: Sequence[Receipt]) -> str:
     """What is wrong with deliveries that are quarantined as a whole, and where."""
     lines = [
-        f"| {inert(r.slot)} | {r.problem_line or ''} | {inert(r.problem_column or '')} | {inert(r.problem or '')} "
-        f"| {inert(r.remedy or '')} |"
+        (code(r.slot), r.problem_line or "", code(r.problem_column), code(r.problem), code(r.remedy))
         for r in waiting[:_SAMPLES]
     ]
-    head = ["| file | line | column | problem | remedy |", "|---|---|---|---|---|"]
-    return "\n".join([*head, *lines]) if lines else ""
+    return table(("file", "line", "column", "problem", "remedy"), lines)

@@ -1,6 +1,6 @@
 """dbt in Dagster: every model an asset, every test a check, built in this process.
 
-Belongs here: keys, owners, freshness and automation of dbt's assets, and one invocation of dbt. Does not: SQL.
+Belongs here: keys, owners, newest data and automation of dbt's assets, and one invocation of dbt. Does not: SQL.
 dbt's own runner saves the 3 CPU-seconds that starting its command line costs; what it relies on of dagster-dbt
 beyond the documented API is pinned by tests/upstream.
 """
@@ -19,7 +19,6 @@ import orjson
 from dagster_dbt import DagsterDbtTranslator, DbtProject, dbt_assets
 
 from platform_assets.engine.deployment import Deployment
-from platform_assets.engine.promises.promise import fresh
 from platform_assets.engine.store.builds import CheckResult
 from platform_assets.engine.store.marts import built_tables
 from platform_assets.orchestration.columns import Columns
@@ -32,6 +31,7 @@ from platform_assets.orchestration.runs.dbt_internals import (
 )
 from platform_assets.orchestration.runs.keys import WRITER_POOL, mart_key, raw_key
 from platform_assets.orchestration.runs.resources import DeploymentResource
+from platform_assets.orchestration.watch.deployment_state import DeploymentState
 from platform_assets.project.configured import declared_marts
 from platform_assets.project.graph import Project
 from platform_assets.project.manifest import (
@@ -272,11 +272,8 @@ def _figures(
 ) -> dict[str, dict[str, Any]]:
     """Rows and columns of each node's table, and up to when its data goes by the stalest feed it is made from."""
     tables = built_tables(deployment.warehouse)
-    now = deployment.clock()
-    newest = {
-        raw_key(feed): (fresh(feed, deployment.receipts_published(feed), now).newest, feed.name)
-        for feed in deployment.feeds
-    }
+    stored = DeploymentState(deployment, ())
+    newest = {raw_key(feed): (stored.newest_data(feed.name), feed.name) for feed in deployment.feeds}
     translator = DagsterDbtTranslator()
     raw = {node: translator.get_asset_key(source) for node, source in manifest["sources"].items()}
     found = Columns(tables, manifest, keys, target).metadata()

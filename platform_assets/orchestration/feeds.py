@@ -1,6 +1,6 @@
 """A feed in Dagster: its raw asset and its quarantine, and what the UI says of them.
 
-Belongs here: what is derived from every feed alike. Does not: checks (checks.py), sensors (sensors.py).
+Belongs here: what is derived from every feed alike. Elsewhere: checks (checks.py), sensors (sensors.py).
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,8 +15,8 @@ from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.load.replay import Chosen
 from platform_assets.engine.store.builds import CheckResult, Made
 from platform_assets.errors import ConfigurationError, listed
-from platform_assets.orchestration.account import Account
 from platform_assets.orchestration.checks import check_specs, evaluated
+from platform_assets.orchestration.feed_metadata import FeedFigures
 from platform_assets.orchestration.runs.automation import note_wanted
 from platform_assets.orchestration.runs.dagster_internals import DATA_VERSION_TAG
 from platform_assets.orchestration.runs.keys import (
@@ -28,7 +28,7 @@ from platform_assets.orchestration.runs.keys import (
     raw_key,
 )
 from platform_assets.orchestration.runs.resources import DeploymentResource
-from platform_assets.orchestration.watch.delivered import newest_delivered, policy_of
+from platform_assets.orchestration.watch.freshness_policy import newest_data_event, policy_of
 from platform_assets.project.graph import Project, raw_name
 from platform_assets.project.state import State
 
@@ -123,8 +123,8 @@ def feed_assets(feed: Feed, project: Project) -> dg.AssetsDefinition:
                 outcome = opened.ingest(here, most_files=config.most_files)
                 for slot, why in outcome.unfinished.items():
                     opened.notify(f"{slot}: {why}; left alone and offered again")
-                account = Account.of(opened, here, [*again, *outcome.receipts])
-                yield from _told(context, account, State.of(project, opened))
+                figures = FeedFigures.of(opened, here, [*again, *outcome.receipts])
+                yield from _results(context, figures, State.of(project, opened))
             wanted = {check.name for check in context.selected_asset_check_keys}
             results = list(evaluated(opened, here, wanted))
             _note_audit(context, opened, here, project, results)
@@ -155,18 +155,21 @@ def _note_audit(
     deployment.builds.note([audited] if {each.name for each in found} == blocking else [], found)
 
 
-def _told(context: dg.AssetExecutionContext, account: Account, state: State) -> Iterator[dg.MaterializeResult[Any]]:
-    """What Dagster hears of a load."""
-    feed = account.feed
-    _tell_of_new_data(context, feed, account.status)
-    version = dg.DataVersion(str(account.status.revision))
+def _results(
+    context: dg.AssetExecutionContext, figures: FeedFigures, state: State
+) -> Iterator[dg.MaterializeResult[Any]]:
+    """What Dagster is told of a load."""
+    feed = figures.feed
+    _report_new_data(context, feed, figures.status)
+    version = dg.DataVersion(str(figures.status.revision))
     # A run that nobody asked for ends here when it brought nothing new and nothing that it was to make is out of date.
     below = {key.to_user_string() for key in context.run.asset_selection or ()} & set(
         state.project.below([raw_name(feed)])
     )
     idle = not any(state.outdated(name) for name in below)
     ends = BY_ITSELF_TAG in context.run.tags and _last_version(context, raw_key(feed)) == version.value and idle
-    for key, metadata in ((raw_key(feed), account.of_raw()), (quarantine_key(feed), account.of_quarantine())):
+    shown = {raw_key(feed): figures.raw_metadata(), quarantine_key(feed): figures.quarantine_metadata()}
+    for key, metadata in shown.items():
         if ends:
             context.log_event(dg.AssetObservation(key, metadata=metadata))
         elif key in context.selected_asset_keys:
@@ -185,14 +188,14 @@ def _promise(feed: Feed) -> str:
     )
 
 
-def _tell_of_new_data(context: dg.AssetExecutionContext, feed: Feed, status: FeedStatus) -> None:
+def _report_new_data(context: dg.AssetExecutionContext, feed: Feed, status: FeedStatus) -> None:
     """Report what was delivered where newer data came, and in time."""
     if status.newest is None or status.freshness != "fresh":
         return
     last = context.instance.get_latest_materialization_event(deliveries_key(feed))
     told = last.asset_materialization.metadata.get("newest_data") if last and last.asset_materialization else None
     if not isinstance(told, dg.TimestampMetadataValue) or told.value < status.newest.timestamp():
-        context.log_event(newest_delivered(feed, status.newest))
+        context.log_event(newest_data_event(feed, status.newest))
 
 
 def _last_version(context: dg.AssetExecutionContext, key: dg.AssetKey) -> str | None:

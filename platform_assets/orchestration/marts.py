@@ -1,6 +1,6 @@
 """Contracts of marts as asset checks: every row of the built table, by the mart's Pandera model.
 
-Belongs here: the check. Does not: the contracts (platform_assets/marts) or the models (dbt_project).
+Belongs here: the check. Elsewhere: the contracts (platform_assets/marts), the models (dbt_project).
 """
 
 from collections.abc import Iterator, Sequence

@@ -1,6 +1,6 @@
 """The release in Dagster: made when every mart is built and every blocking check above it has passed.
 
-Belongs here: making one in a run, and what Dagster hears of it. Does not: whether the marts are fit (state.py), making
+Belongs here: making one in a run, and what Dagster hears of it. Elsewhere: whether the marts are fit (state.py), making
 a release (engine/store/release.py).
 """
 
@@ -11,11 +11,13 @@ import dagster as dg
 
 from platform_assets.engine.store.release import Label
 from platform_assets.errors import ReleaseRefused
+from platform_assets.orchestration.markdown import table
 from platform_assets.orchestration.runs.automation import Runs
 from platform_assets.orchestration.runs.keys import BY_ITSELF_TAG, RELEASE_KEY, WRITER_POOL
 from platform_assets.orchestration.runs.resources import DeploymentResource
+from platform_assets.project.causes import Cause
 from platform_assets.project.graph import RELEASE, Project
-from platform_assets.project.state import Held, State
+from platform_assets.project.state import State
 
 
 def release_asset(project: Project, condition: dg.AutomationCondition[Any] | None) -> dg.AssetsDefinition:
@@ -44,15 +46,14 @@ def release_asset(project: Project, condition: dg.AutomationCondition[Any] | Non
                         opened.warehouse, opened.clock(), marts, lambda: _label(State.of(project, opened))
                     )
             except _Unfit as unfit:
-                _leave_it(context, unfit.why)
+                _leave_it(context, unfit.cause)
                 return
-        rows = "\n".join(f"| {table} | {count} |" for table, count in made.tables.items())
         yield dg.MaterializeResult(
             metadata={
                 "release": made.id,
                 "path": dg.MetadataValue.path(made.path),
                 "dagster/row_count": sum(made.tables.values()),
-                "tables": dg.MetadataValue.md(f"| mart | rows |\n|---|---|\n{rows}"),
+                "tables": dg.MetadataValue.md(table(("mart", "rows"), made.tables.items())),
             }
         )
 
@@ -62,27 +63,27 @@ def release_asset(project: Project, condition: dg.AutomationCondition[Any] | Non
 class _Unfit(Exception):
     """Why the marts must not be released."""
 
-    def __init__(self, why: Held) -> None:
-        super().__init__(why.said)
-        self.why = why
+    def __init__(self, cause: Cause) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
 
 
 def _label(state: State) -> Label:
     """What the marts hold; _Unfit where they must not be released."""
-    if (why := state.unfit()) is not None:
-        raise _Unfit(why)
+    if (cause := state.unfit()) is not None:
+        raise _Unfit(cause)
     return Label(state.built_from(), {mart: state.built.made[mart].version for mart in state.project.marts})
 
 
-def _leave_it(context: dg.AssetExecutionContext, why: Held) -> None:
+def _leave_it(context: dg.AssetExecutionContext, cause: Cause) -> None:
     """Leave it to a later run, which is asked for when they are fit; raises ReleaseRefused where a person waits for
     this one, and no other is about to release."""
     runs = Runs.of(context.instance, [RELEASE], since=None)
     others = [run for run in runs.under_way if run.run_id != context.run.run_id and RELEASE in runs.targets(run)]
     if BY_ITSELF_TAG not in context.run.tags and not others:
         raise ReleaseRefused(
-            f"The marts are not fit to be released: {why.said}",
-            "Mend what was found and run again; `platform check` runs the checks alone.",
+            f"The marts are not fit to be released: {cause}",
+            cause.remedy or "Mend what was found and run again; `platform check` runs the checks alone.",
         )
     then = f"Run {others[0].run_id[:8]} is under way and releases then." if others else "It is made when they are."
-    context.log.info(f"The marts are not fit to be released: {why.said}. {then}")
+    context.log.info(f"The marts are not fit to be released: {cause}. {then}")

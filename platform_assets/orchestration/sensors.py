@@ -1,6 +1,6 @@
 """A feed's sensor: asks for a run when files may be new; the ledger decides whether they are.
 
-Belongs here: when to ask. Does not: what a run does (feeds.py) or what runs below it (automation.py).
+Belongs here: when to ask. Elsewhere: what a run does (feeds.py), what runs below it (automation.py).
 """
 
 import hashlib
@@ -58,7 +58,7 @@ def feed_sensor(feed: Feed, project: Project) -> dg.SensorDefinition:
         if not ready and unaudited is None:
             return dg.SkipReason(_left_alone(unseen) if unseen else "no new file")
         if not ready and (why := barred(state, opened, context.instance, [raw]).get(raw)) is not None:
-            return dg.SkipReason(f"{raw}: {unaudited}; {why.said}")
+            return dg.SkipReason(f"{raw}: {unaudited}; {why.what}")
         portion = _portion(ready)
         before = _cursor(context.cursor)
         asked = hashlib.sha256(repr([(a.slot, a.position) for a in portion]).encode()).hexdigest()[:16] if ready else ""

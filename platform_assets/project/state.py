@@ -1,9 +1,9 @@
 """State: what is out of date, what may be made now, and what holds the rest back.
 
-Belongs here: that one answer, from what is stored: revisions of feeds, what each asset was last made from, what its
-blocking checks said of it, today's code. Sensors, automation, `platform run`, `platform why`, alerts and the release
-ask it. Elsewhere: runs under way or failed (automation.py), storing (builds.py). No event is needed to have been
-seen, and no Dagster here, so that asking costs nothing.
+Belongs here: that one answer, from what is stored: revisions of feeds, what each asset was last made from, results of
+its blocking checks, today's code. Sensors, automation, `platform run`, `platform why`, alerts and the release ask it.
+Elsewhere: runs under way or failed (automation.py), storing (builds.py), how a cause reads (causes.py). No event is
+needed to have been seen, and no Dagster here, so that asking costs nothing.
 """
 
 import functools
@@ -18,17 +18,8 @@ from platform_assets.engine.feed.ticks import last_tick
 from platform_assets.engine.store.builds import Built, CheckResult, Made
 from platform_assets.engine.store.release import Release
 from platform_assets.errors import listed
+from platform_assets.project.causes import Cause, check_failed
 from platform_assets.project.graph import RELEASE, Node, Project, version_from
-
-
-@dataclass(frozen=True)
-class Held:
-    """What keeps an asset from being made: in words, and the asset where it has to be mended. check: the blocking
-    check there that failed."""
-
-    said: str
-    at: str
-    check: str | None = None
 
 
 @dataclass(frozen=True)
@@ -157,30 +148,35 @@ class State:
         verdicts = (self.verdict(name, check) for check in made.checks)
         return [verdict for verdict in verdicts if verdict is not None and not verdict.passed]
 
-    def _unsound(self, name: str) -> Held | None:
-        """Why nothing may be made from the asset as it is."""
+    def _failed_check(self, name: str) -> Cause | None:
         for verdict in self.failing(name):
-            return Held(f"check {verdict.name} of {name} failed: {verdict.description}", name, verdict.name)
+            return check_failed(name, verdict.name, verdict.description, verdict.at, blocking=True)
+        return None
+
+    def _unsound(self, name: str) -> Cause | None:
+        """Why nothing may be made from the asset as it is."""
+        if (failed := self._failed_check(name)) is not None:
+            return failed
         if (why := self.outdated(name)) is not None:
-            return Held(f"{name} is out of date: {why}", name)
+            return Cause("out of date", name, f"{name} is out of date", evidence=why)
         feed = self.project.nodes[name].feed
         if feed is not None and not self.revisions.get(feed.name, 0) and self.arrives(feed.name):
-            return Held(f"the first files of {feed.name} are about to come in", name)
+            return Cause("new file", name, f"the first files of {feed.name} are about to come in")
         return None
 
-    def held(self, name: str, together: Collection[str] = ()) -> Held | None:
+    def held(self, name: str, together: Collection[str] = ()) -> Cause | None:
         """What keeps the asset from being made now, if `together` are made before it in the same run."""
         for each in self.project.nodes[name].inputs:
-            if each not in together and (why := self._unsound(each)) is not None:
-                return why
+            if each not in together and (cause := self._unsound(each)) is not None:
+                return cause
         return None
 
-    def first_cause(self, name: str) -> Held | None:
+    def first_cause(self, name: str) -> Cause | None:
         """What holds the asset back, followed up to where it has to be mended."""
-        why = self.held(name)
-        while why is not None and why.check is None and (above := self.held(why.at)) is not None:
-            why = above
-        return why
+        cause = self.held(name)
+        while cause is not None and cause.kind != "check failed" and (above := self.held(cause.asset)) is not None:
+            cause = above
+        return cause
 
     def due(self, starts: Collection[str] = (), barred: Collection[str] = ()) -> list[str]:
         """What is to be made now, inputs first: everything out of date that nothing holds back, and what will be when
@@ -222,26 +218,26 @@ class State:
             if feed is not None and self.revisions.get(feed.name, 0) > there.get(feed.name, 0)
         }
 
-    def unfit(self) -> Held | None:
+    def unfit(self) -> Cause | None:
         """Why the marts, as they are, must not be released: something is missing, not audited, or not of a piece."""
         for name in self.project.above(RELEASE)[:-1]:
-            for verdict in self.failing(name):
-                return Held(f"{name}:{verdict.name} failed: {verdict.description}", name, verdict.name)
+            if (failed := self._failed_check(name)) is not None:
+                return failed
             node = self.project.nodes[name]
             if node.feed is not None:
                 continue
             made = self.built.made.get(name)
             if made is None:
-                return Held(f"{name} is not there, or was made by a run that did not end", name)
+                return Cause("out of date", name, f"{name} is not there, or was made by a run that did not end")
             if open_checks := self._unanswered(made):
-                return Held(f"{name}:{open_checks[0]} did not run on it", name, open_checks[0])
+                return Cause("out of date", name, f"check {open_checks[0]} of {name} did not run on it")
             inputs = {
                 each: made.inputs.get(each, "") if self.project.nodes[each].feed is not None else self._version(each)
                 for each in node.inputs
             }
             if made.version != version_from(node.code, inputs):
                 why = "its code has changed" if made.code != node.code else "its inputs have been made again"
-                return Held(f"{name} has to be made again: {why}", name)
+                return Cause("out of date", name, f"{name} has to be made again", evidence=why)
         return None
 
     def _version(self, name: str) -> str:

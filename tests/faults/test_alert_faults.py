@@ -4,6 +4,7 @@ import re
 import socket
 import subprocess
 import time
+from base64 import b64decode
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -29,6 +30,7 @@ from receivers import (
     here,
     mumbles,
     post_office,
+    stops,
     tick_in_child,
     trickles,
     webhook,
@@ -221,6 +223,19 @@ def test_trusted_servers_are_told_by_tls(tmp_path: Path, trusting: Path) -> None
         desk.tick(PROBLEM)
         assert (secure.told, len(post.mails)) == ([OPENED], 1)
         assert post.commands.index("STARTTLS") < next(n for n, c in enumerate(post.commands) if c.startswith("AUTH"))
+
+
+def test_an_answer_that_does_not_end_is_a_failure(desk: Desk, hook: Webhook, impatient: None) -> None:
+    hook.does(stops)
+    desk.tick(PROBLEM)
+    assert errors(desk) == ["no answer within 0 s"]
+
+
+def test_user_and_password_are_sent_in_utf_8(tmp_path: Path, hook: Webhook) -> None:
+    url = hook.url().replace("//", "//ann:p%C3%A4ss%E2%82%AC@")
+    Desk(tmp_path, {"PLATFORM_ALERT": url}, here(hook)).tick(PROBLEM)
+    sent = hook.heard[0].headers["Authorization"].removeprefix("Basic ")
+    assert b64decode(sent).decode() == "ann:päss€"
 
 
 def test_a_redirect_is_a_failure_and_not_followed(tmp_path: Path, hook: Webhook) -> None:

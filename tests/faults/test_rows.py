@@ -198,7 +198,8 @@ FAULTS: Final[dict[int, tuple[str, str]]] = {
     ),
     48: (
         "HTML and Markdown in what pages show",
-        "unit/orchestration/test_account: test_what_came_from_outside_is_inert test_a_line_end_does_not_end_the_cell",
+        "unit/orchestration/test_feed_metadata: test_text_from_outside_is_only_shown "
+        "test_a_line_end_does_not_end_the_cell",
     ),
     49: (
         "webhook down, failing, slow",

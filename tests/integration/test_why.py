@@ -18,14 +18,14 @@ from platform_assets.alerts.incidents import Problem
 from platform_assets.definitions import build_definitions
 from platform_assets.engine.deployment import Deployment
 from platform_assets.orchestration.runs.instance import reconcile
-from platform_assets.orchestration.watch.freshness import Standing
-from platform_assets.orchestration.watch.observed import Observed
+from platform_assets.orchestration.watch.dagster_state import DagsterState
+from platform_assets.orchestration.watch.deployment_state import DeploymentState
 from platform_assets.orchestration.watch.problems import everything
-from platform_assets.orchestration.watch.why import Reason, asset_named, why
+from platform_assets.orchestration.watch.why import asset_named, why
+from platform_assets.project.causes import Cause
 from platform_assets.project.configured import declared_feeds, declared_marts
 from platform_assets.project.graph import RELEASE, project_of, raw_name
 from platform_assets.project.manifest import current_manifest
-from platform_assets.project.state import State
 
 SALES = "retail/order_lines/2026-03-17.csv"
 
@@ -45,14 +45,14 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Deployed:
     return world
 
 
-def asked(world: Deployed, graph: Any, asset: str, now: datetime | None = None) -> list[Reason]:
+def asked(world: Deployed, graph: Any, asset: str, now: datetime | None = None) -> list[Cause]:
     """What `platform why` answers."""
     clock = now or datetime.now(tz=UTC)
     deployment = Deployment(declared_feeds(), home=world.home, landing=world.landing, clock=lambda: clock)
     with world.instance() as instance:
-        seen = Observed(instance, graph, clock)
-        state = State.of(project_of(deployment.feeds, declared_marts(), current_manifest()), deployment)
-        return why(asset_named(asset, seen), seen, deployment, state)
+        seen = DagsterState(instance, graph, clock)
+        project = project_of(deployment.feeds, declared_marts(), current_manifest())
+        return why(asset_named(asset, seen), seen, DeploymentState(deployment, declared_marts(), project))
 
 
 def wrong(world: Deployed, graph: Any, now: datetime | None = None) -> dict[str, Problem]:
@@ -60,10 +60,10 @@ def wrong(world: Deployed, graph: Any, now: datetime | None = None) -> dict[str,
     clock = now or datetime.now(tz=UTC)
     deployment = Deployment(declared_feeds(), home=world.home, landing=world.landing, clock=lambda: clock)
     project = project_of(deployment.feeds, declared_marts(), current_manifest())
-    standing = Standing(deployment, declared_marts(), project)
+    stored = DeploymentState(deployment, declared_marts(), project)
     with world.instance() as instance:
-        seen = Observed(instance, graph, clock)
-        found, unknown = everything(seen, standing)
+        seen = DagsterState(instance, graph, clock)
+        found, unknown = everything(seen, stored)
     assert not unknown
     assert len({problem.key for problem in found}) == len(found), "one cause, one problem"
     return {problem.key: problem for problem in found}
@@ -95,24 +95,24 @@ def test_a_file_that_is_still_being_written(world: Deployed, graph: Any) -> None
     with delivered(world, "new.csv", world.lines(SALES), rest_s=0) as slot:
         first = asked(world, graph, "daily_sales")[0]
     assert (first.kind, first.asset) == ("file not settled", "deliveries/retail/order_lines")
-    assert slot in first.said
-    assert "untouched for 2 s" in first.then
+    assert slot in str(first)
+    assert "untouched for 2 s" in first.remedy
 
 
 def test_nothing_looks_for_files_where_the_daemon_is_down(world: Deployed, graph: Any) -> None:
     with delivered(world, "new.csv", world.lines(SALES)) as slot:
         first = asked(world, graph, "order_lines")[0]
     assert first.kind == "daemon down"
-    assert slot in first.said
-    assert "platform ui" in first.then
+    assert slot in str(first)
+    assert "platform ui" in first.remedy
 
 
 def test_a_delivery_that_is_missing(world: Deployed, graph: Any) -> None:
     reasons = asked(world, graph, "daily_sales", datetime(2026, 3, 20, 10, tzinfo=UTC))
     first = next(reason for reason in reasons if reason.asset == "deliveries/retail/order_lines")
     assert (reasons[0].kind, first.kind) == ("delivery missing", "delivery missing")
-    assert "Friday 2026-03-20's delivery of order_lines, due 09:00 Europe/London, is missing" in first.said
-    assert "team:sales" in first.then
+    assert "Friday 2026-03-20's delivery of order_lines, due 09:00 Europe/London, is missing" in str(first)
+    assert "team:sales" in first.remedy
     told = wrong(world, graph, datetime(2026, 3, 20, 10, tzinfo=UTC))
     assert set(told) == {"missing:order_lines"}, "customers have until the evening"
     problem = told["missing:order_lines"]
@@ -132,8 +132,8 @@ def test_another_process_holds_the_warehouse(world: Deployed, graph: Any) -> Non
             shell.kill()
             shell.communicate()
     assert (first.kind, first.asset) == ("pool busy", "deliveries/retail/order_lines")
-    assert f"held by process {shell.pid}" in first.said
-    assert "SQL shell left open" in first.then
+    assert f"held by process {shell.pid}" in str(first)
+    assert "SQL shell left open" in first.remedy
 
 
 def test_a_run_that_died_is_told_as_such_until_it_is_made_good(world: Deployed, graph: Any) -> None:
@@ -143,7 +143,7 @@ def test_a_run_that_died_is_told_as_such_until_it_is_made_good(world: Deployed, 
             reconcile(instance)
         first = asked(world, graph, "daily_sales")[0]
     assert (first.kind, first.asset) == ("run failed", "deliveries/retail/order_lines")
-    assert "is gone" in first.said
+    assert "is gone" in str(first)
     died = [key for key in wrong(world, graph) if key.startswith("run:")]
     assert died == [], "it is asked for again by itself"
     later = wrong(world, graph, datetime.now(tz=UTC) + timedelta(minutes=10))
@@ -159,8 +159,8 @@ def test_a_delivery_in_quarantine(world: Deployed, graph: Any) -> None:
         assert world.verb("run", "--json").code == 0
         first = asked(world, graph, "daily_sales", IN_TIME)[0]
     assert (first.kind, first.asset) == ("delivery quarantined", "deliveries/retail/order_lines")
-    assert "broken.csv" in first.said
-    assert "platform quarantine list order_lines" in first.then
+    assert "broken.csv" in str(first)
+    assert "platform quarantine list order_lines" in first.remedy
     assert set(wrong(world, graph, datetime(2026, 3, 20, 10, tzinfo=UTC))) == {
         "check:raw/retail/order_lines:no_delivery_quarantined",
         "missing:order_lines",
@@ -176,8 +176,8 @@ def test_a_check_that_failed_above(world: Deployed, graph: Any) -> None:
     kinds = [(reason.kind, reason.asset) for reason in reasons]
     assert ("check failed", "raw/retail/order_lines") in kinds
     failed = next(reason for reason in reasons if reason.kind == "check failed")
-    assert "rejects_within_tolerance" in failed.said
-    assert "nothing is built on it" in failed.said
+    assert "rejects_within_tolerance" in failed.what
+    assert "nothing is built on it" in failed.effect
     problem = told.pop("check:raw/retail/order_lines:rejects_within_tolerance")
     assert (problem.owner, problem.runbook) == ("team:sales", "rows-rejected")
     assert {"staging/retail/stg_retail__order_lines", "marts/daily_sales", "release"} <= set(problem.assets)
@@ -196,7 +196,7 @@ def test_an_error_of_dbt(world: Deployed, graph: Any) -> None:
         shell.execute("ALTER TABLE snapshots.product_prices RENAME COLUMN lost TO dbt_valid_to")
     errors = [reason for reason in asked(world, graph, "dim_products", IN_TIME) if reason.kind == "dbt error"]
     assert [error.asset for error in errors] == ["snapshots/product_prices"]
-    assert "dbt_valid_to" in errors[0].said
+    assert "dbt_valid_to" in str(errors[0])
     told = {key: each for key, each in wrong(world, graph, IN_TIME).items() if key.startswith(("run:", "model:"))}
     assert set(told) == {"model:snapshots/product_prices"}, "the run, and what is below, failed of it"
     assert "marts/dim_products" in told["model:snapshots/product_prices"].assets
@@ -204,13 +204,13 @@ def test_an_error_of_dbt(world: Deployed, graph: Any) -> None:
     assert not [key for key in wrong(world, graph, IN_TIME) if key.startswith("model:")]
 
 
-def of_shop(world: Modelled, name: str) -> list[Reason]:
+def of_shop(world: Modelled, name: str) -> list[Cause]:
     """What keeps data from an asset of the shop, its deliveries apart."""
     for daemon in ("SENSOR", "ASSET", "QUEUED_RUN_COORDINATOR"):
         _beat(world.instance, daemon)
-    seen = Observed(world.instance, world.definitions.resolve_asset_graph(), world.shop.clock())
+    seen = DagsterState(world.instance, world.definitions.resolve_asset_graph(), world.shop.clock())
     key = dg.AssetKey(name.split("/"))
-    found = why(key, seen, world.shop.deployment, world.state)
+    found = why(key, seen, DeploymentState(world.shop.deployment, [], world.project))
     return [reason for reason in found if not reason.asset.startswith("deliveries/")]
 
 
@@ -218,7 +218,7 @@ def test_what_is_held_back_waits_or_was_cancelled(shop: Shop, monkeypatch: pytes
     with modelled(shop, monkeypatch) as world:
         shop.deliver("a.csv", sales("S1,1", "S2,bad"))
         world.by_itself()
-        kinds = {reason.asset: (reason.kind, reason.said) for reason in of_shop(world, RELEASE)}
+        kinds = {reason.asset: (reason.kind, str(reason)) for reason in of_shop(world, RELEASE)}
         assert kinds[raw_name(world.feed)][0] == "check failed"
         assert kinds[RELEASE][0] == "held back"
         assert "rejects_within_tolerance of raw//sales failed" in kinds[RELEASE][1]
@@ -229,7 +229,7 @@ def test_what_is_held_back_waits_or_was_cancelled(shop: Shop, monkeypatch: pytes
         world.came_to([MODEL, RELEASE], dg.DagsterRunStatus.CANCELED)
         (cancelled,) = of_shop(world, MODEL)
         assert (cancelled.asset, cancelled.kind) == (MODEL, "run cancelled")
-        assert "platform run" in cancelled.then
+        assert "platform run" in cancelled.remedy
         world.came_to([MODEL, RELEASE], dg.DagsterRunStatus.FAILURE)
         assert "waits to try again" in {reason.kind for reason in of_shop(world, MODEL)}
 
@@ -242,7 +242,7 @@ def _beat(instance: dg.DagsterInstance, daemon: str) -> None:
 
 def test_an_asset_is_named_by_how_its_key_ends(graph: Any, world: Deployed) -> None:
     with world.instance() as instance:
-        seen = Observed(instance, graph, IN_TIME)
+        seen = DagsterState(instance, graph, IN_TIME)
         assert asset_named("marts/daily_sales", seen).path == ["marts", "daily_sales"]
         assert asset_named("order_lines", seen).path == ["raw", "retail", "order_lines"]
         with pytest.raises(Exception, match="is no asset"):

@@ -241,7 +241,7 @@ def test_a_sensor_that_is_switched_off_is_why(ui: Ui, chained: float) -> None:
         time.sleep(2.5)
         first, *_ = ui.world.platform("why", "marts/daily_sales", "--json").answer["reasons"]
         assert (first["kind"], first["asset"]) == ("sensor off", "deliveries/retail/order_lines")
-        assert "unseen.csv" in first["said"]
+        assert "unseen.csv" in first["what"]
     finally:
         ui.ask(f"mutation {{ startSensor(sensorSelector: {selector}) {{ __typename }} }}")
 

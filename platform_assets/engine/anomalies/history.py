@@ -1,6 +1,6 @@
 """History: what the deliveries of a feed are usually like, weekday by weekday.
 
-Belongs here: which deliveries are compared. Does not: by what (volume.py: their rows, profile.py: their values).
+Belongs here: which deliveries are compared. Elsewhere: by what (volume.py: their rows, profile.py: their values).
 """
 
 import statistics
@@ -34,7 +34,7 @@ class History:
         self._like: defaultdict[int, deque[float]] = defaultdict(lambda: deque(maxlen=WINDOW))
 
     def add(self, weekday: int, figure: float) -> None:
-        """A delivery more."""
+        """Add the figure of the next delivery."""
         self._like[weekday].append(figure)
 
     def usual(self, weekday: int, scale: Callable[[float], float] = float) -> Usual | None:

@@ -1,7 +1,7 @@
 """Profiles: what the values of a delivery are like, and whether the newest are like those before them.
 
-Belongs here: judging the figures of each column by the feed's own history. Elsewhere: measuring them
-(store/profiles.py), which deliveries are compared (history.py), what becomes of the judgement (a check in Dagster).
+Belongs here: comparing the figures of each column with the feed's own history. Elsewhere: measuring them
+(store/profiles.py), which deliveries are compared (history.py), what follows from it (a check in Dagster).
 """
 
 import math
@@ -52,7 +52,7 @@ class Odd:
 
 
 @dataclass(frozen=True)
-class Judgement:
+class ValuesResult:
     """How many of the newest deliveries there was enough history for, and what is odd about them."""
 
     judged: int
@@ -75,7 +75,9 @@ def profiles(unit: Unit, feed: Feed, receipts: Iterable[Receipt]) -> dict[int, P
     return unit.profiles(feed).of([r for of_a_day in like.values() for r in of_a_day[-WINDOW - 1 :] if r.accepted])
 
 
-def judge(feed: Feed, receipts: Iterable[Receipt], profiles: Mapping[int, Profile]) -> tuple[Judgement, Judgement]:
+def check_values(
+    feed: Feed, receipts: Iterable[Receipt], profiles: Mapping[int, Profile]
+) -> tuple[ValuesResult, ValuesResult]:
     """Whether the newest deliveries have about as many NULLs, and about such values, as those of their weekday.
 
     A delivery is compared with the last 20 of its weekday, if there are 8. A figure is odd where it lies more than five
@@ -110,7 +112,7 @@ def judge(feed: Feed, receipts: Iterable[Receipt], profiles: Mapping[int, Profil
             if figure == "top" and example is not None:
                 tops.append(example)
         judged += compared
-    return Judgement(judged, nulls), Judgement(judged, values)
+    return ValuesResult(judged, nulls), ValuesResult(judged, values)
 
 
 @dataclass(frozen=True)

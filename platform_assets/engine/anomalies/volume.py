@@ -1,6 +1,6 @@
 """Volume: whether the newest deliveries of a feed bring about as many rows as it usually does.
 
-Belongs here: judging that by the feed's own receipts. Does not: what becomes of the judgement (a check in Dagster).
+Belongs here: deciding that by the feed's own receipts. Elsewhere: what follows from it (a check in Dagster).
 What is cut off at a line's end looks whole in every other respect.
 """
 
@@ -34,7 +34,7 @@ class Unusual:
 
 
 @dataclass(frozen=True)
-class Judgement:
+class VolumeResult:
     """How many of the newest deliveries there was enough history for, and which of them are unusual."""
 
     judged: int
@@ -50,7 +50,7 @@ class Judgement:
         return f"0 failed; {self.judged} of the newest deliveries have about as many rows as usual"
 
 
-def judge(feed: Feed, receipts: Iterable[Receipt]) -> Judgement:
+def check_volume(feed: Feed, receipts: Iterable[Receipt]) -> VolumeResult:
     """The deliveries of the last hour in which any came, each against those in force before it.
 
     A delivery is compared with the last 20 of its weekday (of its newest event, else its arrival), if there are 8. It
@@ -59,7 +59,7 @@ def judge(feed: Feed, receipts: Iterable[Receipt]) -> Judgement:
     feed's on_empty.
     """
     if feed.volume is None:
-        return Judgement(0, 0, ())
+        return VolumeResult(0, 0, ())
     history = History()
     judged = unjudged = 0
     unusual = []
@@ -78,4 +78,4 @@ def judge(feed: Feed, receipts: Iterable[Receipt]) -> Judgement:
                     most = None if highest == math.inf else round(math.exp(highest))
                     unusual.append(Unusual(receipt, round(math.exp(usual.middle)), math.ceil(math.exp(lowest)), most))
         history.add(weekday, rows)
-    return Judgement(judged, unjudged, unusual)
+    return VolumeResult(judged, unjudged, unusual)

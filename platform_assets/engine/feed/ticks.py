@@ -1,6 +1,6 @@
 """Ticks: the instants, in UTC, at which something is due by a cron expression, but for closed days.
 
-Belongs here: the calendar. Elsewhere: what is due or how late it may be (feed.py), who met what (promise.py).
+Belongs here: the calendar. Elsewhere: what is due or how late it may be (feed.py), what met it (promises/due.py).
 """
 
 import functools

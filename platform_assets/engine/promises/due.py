@@ -1,7 +1,7 @@
 """Due deliveries: which delivery met which tick of its feed's cadence, and when.
 
-Belongs here: judging that by what the deliveries cover. Does not: the calendar (ticks.py), what share of them must be
-in time (promise.py). Values in, values out: no connection, no clock.
+Belongs here: deciding that by what the deliveries cover. Elsewhere: the calendar (feed/ticks.py), what share of them
+must be in time (kept.py). Values in, values out: no connection, no clock.
 """
 
 import functools
@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Final
 
 from platform_assets.engine.feed.feed import Cadence, Feed
-from platform_assets.engine.promises.held import Known, Naming, would_meet
+from platform_assets.engine.promises.quarantined import Counted, Naming, would_meet
 from platform_assets.engine.store.receipts import Receipt
 
 _INSTANT: Final = timedelta(microseconds=1)
@@ -45,10 +45,6 @@ class Due:
         """Whether it came in time."""
         return self.met_at is not None and self.met_at <= self.late_since
 
-    def missing(self, now: datetime) -> bool:
-        """Whether it should be there and is not."""
-        return self.met_at is None and now > self.late_since
-
     @property
     def name(self) -> str:
         """Which delivery it is, by its feed's calendar."""
@@ -70,7 +66,7 @@ def counted_since(receipt: Receipt) -> datetime | None:
 
 @dataclass(frozen=True, eq=False)
 class Deliveries:
-    """A feed's deliveries, as promises see them: judged once for what its receipts tell, asked again as time goes by.
+    """A feed's deliveries, as promises see them: matched with ticks once, asked again as time goes by.
 
     among: those that these are some of, where they are not all there is.
     """
@@ -92,11 +88,11 @@ class Deliveries:
             return ()
         # Time moves on at every look, the ticks it lies between only now and then.
         asked = ticks[0], ticks[-1]
-        if asked not in self._judged:
-            if len(self._judged) >= _WINDOWS:
-                del self._judged[next(iter(self._judged))]
-            self._judged[asked] = self._judge(ticks)
-        return self._judged[asked]
+        if asked not in self._matched:
+            if len(self._matched) >= _WINDOWS:
+                del self._matched[next(iter(self._matched))]
+            self._matched[asked] = self._match(ticks)
+        return self._matched[asked]
 
     def missing(self, now: datetime) -> list[Due]:
         """The deliveries that should be there now and are not, the oldest first.
@@ -119,8 +115,8 @@ class Deliveries:
             if each.met_at is None and (each.late_since >= first or (each is every[-1] and newest <= each.tick))
         ]
 
-    def trailing(self, now: datetime) -> Due | None:
-        """The first of the deliveries that are missing up to now; None where the last one due is there."""
+    def first_missing(self, now: datetime) -> Due | None:
+        """The first of those that have been missing without a break until now; None where the last one due came."""
         last = self.feed.delivered.last_tick(now - self.feed.delivered.within - _INSTANT)
         first = None
         for each in reversed(self.missing(now)):
@@ -145,9 +141,9 @@ class Deliveries:
         return max((span[1] for _, receipt, span in self.counted if receipt.read and span is not None), default=None)
 
     @cached_property
-    def there(self) -> "Deliveries":
+    def in_raw(self) -> "Deliveries":
         """The same, by the rows that are in raw now."""
-        return Deliveries(self.feed, there_now(self.feed, self.receipts))
+        return Deliveries(self.feed, _in_raw(self.feed, self.receipts))
 
     @cached_property
     def counted(self) -> Sequence[tuple[datetime, Receipt, tuple[datetime, datetime] | None]]:
@@ -159,19 +155,19 @@ class Deliveries:
         found.sort(key=lambda each: (each[0], each[1].delivery_id))
         return [(since, receipt, _covered(self.feed, receipt, self._whole_days)) for since, receipt in found]
 
-    def held(self, absent: Due) -> Receipt | None:
+    def quarantined_for(self, absent: Due) -> Receipt | None:
         """The quarantined delivery that would be the one that is absent."""
-        waiting = self._held.get(absent.tick, ())
+        waiting = self._quarantined.get(absent.tick, ())
         return min(waiting, key=lambda receipt: abs(receipt.arrived_at - absent.tick), default=None)
 
     @cached_property
-    def _held(self) -> Mapping[datetime, Sequence[Receipt]]:
+    def _quarantined(self) -> Mapping[datetime, Sequence[Receipt]]:
         """Quarantined deliveries, by the ticks that each would meet."""
         found: dict[datetime, list[Receipt]] = {}
         waiting = [receipt for receipt in self.receipts if receipt.status == "quarantined"]
         if waiting:
             cadence = self.feed.delivered
-            naming = Naming.of([Known(r.slot, span[1]) for _, r, span in self.counted if span is not None], cadence)
+            naming = Naming.of([Counted(r.slot, span[1]) for _, r, span in self.counted if span is not None], cadence)
             for receipt in waiting:
                 read = self.feed.event_time is not None and receipt.read > 0
                 covers = _covered(self.feed, receipt, self._whole_days) if read else None
@@ -188,10 +184,10 @@ class Deliveries:
         return not any(_of_its_day(self.feed, each) for each in self.receipts if counted_since(each) is not None)
 
     @cached_property
-    def _judged(self) -> dict[tuple[datetime, datetime], Sequence[Due]]:
+    def _matched(self) -> dict[tuple[datetime, datetime], Sequence[Due]]:
         return {}
 
-    def _judge(self, ticks: tuple[datetime, ...]) -> Sequence[Due]:
+    def _match(self, ticks: tuple[datetime, ...]) -> Sequence[Due]:
         edges = [self.feed.delivered.last_tick(ticks[0] - _INSTANT) or ticks[0] - _DAY, *ticks]
         within = self.feed.delivered.within
         met: list[tuple[datetime, Receipt] | None] = [None] * len(ticks)
@@ -215,10 +211,10 @@ class Deliveries:
         )
 
 
-def there_now(feed: Feed, receipts: Iterable[Receipt]) -> list[Receipt]:
+def _in_raw(feed: Feed, receipts: Iterable[Receipt]) -> list[Receipt]:
     """The receipts as far as their rows are still in raw; those that have none there count as copies of others.
 
-    Rows give way to others with their key, and a restatement may bring less than what it replaces. Without an event
+    Rows are replaced by others with their key, and a restatement may bring less than what it replaces. Without an event
     time it is the arrival that counts, and a restatement takes nothing of that back.
     """
     found = []

@@ -1,149 +1,163 @@
-"""Promises: what share of what was due came in time and sound, what that leaves, and who is to blame.
+"""One promise as values: what was due and kept, what is left of its budget, which deliveries break it.
 
-Belongs here: what feeds promise, and all promises together. Does not: which delivery meets which tick (due.py), marts
-(served.py), the account (tally.py), how anything is shown. Values in, values out: no connection, no clock.
+Belongs here: these facts, their arithmetic, and the only words for them. Elsewhere: which delivery was due (due.py),
+what feeds (kept.py) and marts (marts.py) promise.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import date, datetime
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Final, Literal
 
-from platform_assets.engine.feed.feed import Feed
+from platform_assets.engine.feed.feed import Cadence
 from platform_assets.engine.promises.due import Deliveries, Due
-from platform_assets.engine.promises.served import Served, fresh_promise, stale_now
-from platform_assets.engine.promises.tally import (
-    Break,
-    Freshness,
-    Promise,
-    broken_by,
-    late_breaks,
-    long,
-    month_of,
-    tally,
-)
 from platform_assets.engine.store.receipts import Receipt
 
+Kind = Literal["on time", "sound", "fresh"]
 
-def promises(
-    known: Mapping[str, Deliveries], marts: Iterable[Served], now: datetime, *, month: date | None = None
-) -> list[Promise]:
-    """Every promise of the feeds (`known`: their deliveries by feed) and of the marts in the month, by default this
-    one."""
-    found: list[Promise] = []
-    for theirs in known.values():
-        found += [_on_time(theirs, now, month), _sound(theirs, now, month)]
-    return [*found, *(fresh_promise(mart, known, now, month) for mart in marts)]
+_INSTANT: Final = timedelta(microseconds=1)
 
 
-def breaks(known: Mapping[str, Deliveries], marts: Iterable[Served], now: datetime) -> list[Break]:
-    """What is broken at this moment: missing deliveries, deliveries in quarantine, marts that lack what is due."""
-    found: list[Break] = []
-    for theirs in known.values():
-        found += [*late_breaks(theirs, now), *_unsound_now(theirs)]
-    for mart in marts:
-        found += stale_now(mart, known, now)
-    return found
+@dataclass(frozen=True)
+class Break:
+    """What breaks a promise, or broke it: a delivery, or the lack of one.
+
+    subject: the feed or mart that promised. since: from when on it was broken. due: the delivery that is missing or was
+    late; None where none was due. receipt: the delivery to blame, where there is one. more: how many others wait for
+    the same.
+    """
+
+    subject: str
+    kind: Kind
+    owner: str
+    since: datetime
+    due: Due | None = None
+    receipt: Receipt | None = None
+    more: int = 0
+
+    def __str__(self) -> str:
+        known = f"delivery {self.receipt.delivery_id} ({self.receipt.slot})" if self.receipt else ""
+        if self.due is not None and self.due.met_at is not None:
+            if self.due.kept:
+                return f"{self.due.name} came in time and was released late"
+            return f"{self.due.name} came {in_words(self.due.met_at - self.due.late_since)} late"
+        if self.due is not None:
+            trouble = self.receipt.trouble if self.receipt else ""
+            return f"{self.due}" + (f"; {known}, which may be it, is quarantined: {trouble}" if known else "")
+        assert self.receipt is not None
+        if self.kind == "sound":
+            replayed = self.receipt.problem is None and was_quarantined(self.receipt)
+            return f"{known}: " + ("was quarantined until it was replayed" if replayed else self.receipt.trouble)
+        more = f" and {self.more} more of them" if self.more else ""
+        return f"the release: {known} of {self.receipt.feed}{more} is in and not released"
 
 
-def deliveries(feeds: Iterable[Feed], receipts: Mapping[str, Sequence[Receipt]]) -> dict[str, Deliveries]:
-    """The feeds' deliveries by feed, as their receipts tell them."""
-    return {feed.name: Deliveries(feed, receipts.get(feed.name, ())) for feed in feeds}
+@dataclass(frozen=True)
+class Promise:
+    """How a promise stands in a month of its own zone.
+
+    due: deliveries due so far (`sound`: that came); kept: those in time (sound). repair: the median time by which
+    those that were mended had been late. budget_left: the share of the allowed misses that is left. Allowed is what
+    the objective leaves of all that is due in the whole month, not rounded: where that is less than one, the first miss
+    spends it. burning: the budget is spent, or will be by the end of the month at this rate. broken: what breaks it
+    now; last: what last broke it this month and is mended.
+    """
+
+    subject: str
+    kind: Kind
+    owner: str
+    objective: float
+    due: int
+    kept: int
+    budget_left: float
+    burning: bool
+    repair: timedelta | None
+    broken: tuple[Break, ...]
+    last: Break | None
+
+    @property
+    def attainment(self) -> float | None:
+        """The share that was kept; None where nothing was due."""
+        return self.kept / self.due if self.due else None
+
+    @property
+    def broken_since(self) -> datetime | None:
+        """Since when it is broken; None where it is whole now."""
+        return min((each.since for each in self.broken), default=None)
+
+    @property
+    def blamed(self) -> Break | None:
+        """What has broken it for longest, else what last broke it this month."""
+        return min(self.broken, key=lambda each: each.since, default=self.last)
+
+    @property
+    def delivery_id(self) -> int | None:
+        """The delivery to blame, where there is one."""
+        return self.blamed.receipt.delivery_id if self.blamed and self.blamed.receipt else None
+
+    @property
+    def file(self) -> str | None:
+        """Its file, table or window."""
+        return self.blamed.receipt.slot if self.blamed and self.blamed.receipt else None
+
+    @property
+    def blame(self) -> str | None:
+        """What is to blame, in words."""
+        more = f"; and {len(self.broken) - 1} more" if len(self.broken) > 1 else ""
+        return None if self.blamed is None else f"{self.blamed}{more}"
 
 
-def missing(feed: Feed, receipts: Sequence[Receipt], now: datetime) -> list[Due]:
-    """The deliveries of the feed that should be there now and are not, the oldest first."""
-    return Deliveries(feed, receipts).missing(now)
+def promise_of(
+    subject: str,
+    kind: Kind,
+    owner: str,
+    objective: float,
+    *,
+    due: int,
+    kept: int,
+    due_in_all: int,
+    repairs: Sequence[timedelta],
+    broken: Sequence[Break],
+    last: Break | None,
+) -> Promise:
+    """The promise by what was counted.
+
+    due_in_all: deliveries due in the whole month. repairs: how late what was mended had been.
+    """
+    misses, allowed = due - kept, (1 - objective) * due_in_all
+    left = max(0.0, 1 - misses / allowed) if allowed > 0 else float(not misses)
+    # Rounding must not make one miss of twenty more than 5 %.
+    burning = bool(misses) and (left < 1e-9 or misses / due * due_in_all > allowed + 1e-9)
+    repair = timedelta(seconds=statistics.median(each.total_seconds() for each in repairs)) if repairs else None
+    return Promise(subject, kind, owner, objective, due, kept, left, burning, repair, tuple(broken), last)
 
 
-def fresh(feed: Feed, receipts: Sequence[Receipt], now: datetime) -> Freshness:
-    """Whether the feed has the data that is due, by its receipts."""
-    return fresh_feed(Deliveries(feed, receipts), now)
+def missing_now(deliveries: Deliveries, now: datetime) -> list[Break]:
+    """The deliveries that are missing, each with the quarantined one that would be it."""
+    feed = deliveries.feed
+    return [
+        Break(feed.name, "on time", feed.owner, each.late_since, each, deliveries.quarantined_for(each))
+        for each in deliveries.missing(now)
+    ]
 
 
-def fresh_feed(theirs: Deliveries, now: datetime) -> Freshness:
-    """Whether the feed has the data that is due, by the rows that are in raw; what once was missing and is in the past
-    does not count. Whoever says how fresh a feed is says this."""
-    there = theirs.there
-    return Freshness(theirs.feed.name, there.newest_data, theirs.feed.name, there.trailing(now))
-
-
-# ---- on time
-
-
-def _on_time(theirs: Deliveries, now: datetime, month: date | None) -> Promise:
-    feed, first = theirs.feed, theirs.begun
-    after, until = month_of(feed.delivered, now, month)
-    every = [each for each in theirs.due(after, until) if first is not None and each.late_since >= first]
-    judged = [each for each in every if each.met_at is not None or now > each.late_since]
-    late = [each for each in judged if not each.kept]
-    ahead = len(every) if first is not None else 0
-    now_broken = late_breaks(theirs, now)
-    mended = [each for each in late if each.met_at is not None and each.receipt is not None]
-    was = mended[-1] if mended else None
-    return tally(
-        feed.name,
-        "on time",
-        feed.owner,
-        feed.delivered.objective,
-        due=len(judged),
-        kept=len(judged) - len(late),
-        ahead=ahead,
-        repairs=[each.met_at - each.late_since for each in mended if each.met_at is not None],
-        broken=now_broken,
-        before=f"{was.name} came {long(was.met_at - was.late_since)} late" if was and was.met_at else None,
-        last=was.receipt if was else None,
-    )
-
-
-# ---- sound
-
-
-def _sound(theirs: Deliveries, now: datetime, month: date | None) -> Promise:
-    feed, receipts = theirs.feed, theirs.receipts
-    after, until = month_of(feed.delivered, now, month)
-    came = [r for r in receipts if r.status != "duplicate" and after < r.committed_at <= until]
-    wrong = [r for r in came if not _is_sound(feed, r) or _was_quarantined(r)]
-    by_id = {receipt.delivery_id: receipt for receipt in receipts} if wrong else {}
-    repairs = []
-    for receipt in wrong:
-        mended = receipt.accepted_at if _is_sound(feed, receipt) else None
-        if mended is None and receipt.superseded_by in by_id:
-            mended = by_id[receipt.superseded_by].committed_at
-        if mended is not None:
-            repairs.append(mended - receipt.committed_at)
-    last = max(wrong, key=lambda r: r.committed_at, default=None)
-    return tally(
-        feed.name,
-        "sound",
-        feed.owner,
-        feed.delivered.objective,
-        due=len(came),
-        kept=len(came) - len(wrong),
-        ahead=max(len(came), sum(1 for _ in feed.delivered.ticks(after, until))),
-        repairs=repairs,
-        broken=_unsound_now(theirs),
-        before=_unsound(last) if last else None,
-        last=last,
-    )
-
-
-def _is_sound(feed: Feed, receipt: Receipt) -> bool:
-    return receipt.problem is None and feed.tolerate.allows(receipt.rejected, receipt.read)
-
-
-def _was_quarantined(receipt: Receipt) -> bool:
+def was_quarantined(receipt: Receipt) -> bool:
     """Whether a replay had to let it out."""
     return receipt.accepted_at is not None and receipt.accepted_at > receipt.committed_at
 
 
-def _unsound(receipt: Receipt) -> str:
-    why = receipt.problem or f"{receipt.rejected} of {receipt.read} rows rejected"
-    if receipt.problem is None and _was_quarantined(receipt):
-        why = "was quarantined until it was replayed"
-    return f"delivery {receipt.delivery_id} ({receipt.slot}): {why}"
+def month_of(cadence: Cadence, now: datetime, month: date | None) -> tuple[datetime, datetime]:
+    """The month as (after, until], by the cadence's zone."""
+    first = (month or now.astimezone(cadence.zone).date()).replace(day=1)
+    following = (first + timedelta(days=32)).replace(day=1)
+    start, end = (datetime.combine(day, time(), cadence.zone).astimezone(UTC) for day in (first, following))
+    return start - _INSTANT, end - _INSTANT
 
 
-def _unsound_now(theirs: Deliveries) -> list[Break]:
-    feed = theirs.feed
-    wrong = [r for r in theirs.receipts if r.status in ("accepted", "quarantined") and not _is_sound(feed, r)]
-    wrong.sort(key=lambda receipt: receipt.delivery_id)
-    return [broken_by(feed, "sound", r.committed_at, _unsound(r), None, r) for r in wrong]
+def in_words(span: timedelta) -> str:
+    """A span of time as people say it."""
+    minutes = round(span.total_seconds() / 60)
+    if minutes < 120:
+        return f"{minutes} min"
+    return f"{minutes / 60:.0f} h" if minutes < 48 * 60 else f"{minutes / 60 / 24:.0f} days"

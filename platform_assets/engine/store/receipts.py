@@ -117,6 +117,16 @@ class Receipt:
         return (f"{self.slot}/{within[-1].name}", line - within[-1].lines_before) if within else (self.slot, line)
 
     @property
+    def trouble(self) -> str:
+        """What is wrong with the delivery, and where."""
+        if self.problem is None:
+            return f"{self.rejected} of {self.read} rows rejected"
+        line = f"line {self.problem_line}" if self.problem_line else ""
+        column = f"column {self.problem_column}" if self.problem_column else ""
+        place = ", ".join(filter(None, (line, column)))
+        return f"{place}: {self.problem}" if place else self.problem
+
+    @property
     def reconciles(self) -> bool:
         """Whether every row that was read is accounted for."""
         return self.read == self.accepted + self.rejected + self.duplicate

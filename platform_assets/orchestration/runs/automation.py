@@ -1,7 +1,7 @@
 """What runs by itself: what is out of date, unless a run is at it, has just failed at it, or was cancelled.
 
-Belongs here: the automation condition, and how runs that came to nothing make the next try wait. Does not: what is out
-of date (state.py), new files (sensors.py).
+Belongs here: the automation condition, and how runs that came to nothing make the next try wait. Elsewhere: what is
+out of date (state.py), new files (sensors.py).
 """
 
 import warnings
@@ -15,6 +15,7 @@ import dagster as dg
 from platform_assets.engine.deployment import Deployment
 from platform_assets.orchestration.runs.keys import BY_ITSELF_TAG, targets_of
 from platform_assets.orchestration.runs.process import DIED_TAG
+from platform_assets.project.causes import Cause
 from platform_assets.project.graph import Project
 from platform_assets.project.state import State
 
@@ -32,14 +33,6 @@ _LONGEST_WAIT: Final = timedelta(hours=1)
 _FREE: Final = 5
 _RUNS: Final = 300
 _INTERVAL_S: Final = 5
-
-
-@dataclass(frozen=True)
-class Barred:
-    """Why an asset that is out of date is not asked for now. person: whether somebody has to say so."""
-
-    said: str
-    person: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,10 +63,10 @@ class Runs:
         """The run under way that is to make the asset, the oldest if there are several."""
         return next((run for run in reversed(self.under_way) if name in self.targets(run)), None)
 
-    def barred(self, name: str, since: datetime, now: datetime) -> Barred | None:
+    def barred(self, name: str, since: datetime, now: datetime) -> Cause | None:
         """Why the asset, which is out of date `since` then, is not asked for now."""
         if (run := self.making(name)) is not None:
-            return Barred(f"run {run.run_id[:8]} is to make it")
+            return Cause("run under way", name, f"run {run.run_id[:8]} is to make it", remedy="Nothing to do.")
         tried = sorted(
             (
                 record
@@ -87,8 +80,8 @@ class Runs:
             return None
         last = tried[0].dagster_run
         if last.status == dg.DagsterRunStatus.CANCELED:
-            said = f"run {last.run_id[:8]} was cancelled; it waits for new data, or for a person to run it"
-            return Barred(said, person=True)
+            what = f"run {last.run_id[:8]} was cancelled; it waits for new data, or for a person to run it"
+            return Cause("run cancelled", name, what, remedy="`platform run` makes it at once.")
         failed = last.status == dg.DagsterRunStatus.FAILURE
         died = failed and bool(last.tags.get(DIED_TAG))
         tries = len(tried) - (0 if failed and not died else _FREE)
@@ -97,8 +90,9 @@ class Runs:
         until = _ended_at(tried[0]) + min(_FIRST_WAIT * 2 ** min(tries - 1, 10), _LONGEST_WAIT)
         if now >= until:
             return None
-        what = "died" if died else "failed" if failed else "did not make it"
-        return Barred(f"run {last.run_id[:8]} {what}; the next try is at {until:%H:%M:%S} UTC")
+        came_to = "died" if died else "failed" if failed else "did not make it"
+        what = f"run {last.run_id[:8]} {came_to}; the next try is at {until:%H:%M:%S} UTC"
+        return Cause("waits to try again", name, what, remedy="`platform run` tries at once.")
 
 
 def _ended_at(record: dg.RunRecord) -> datetime:
@@ -107,13 +101,13 @@ def _ended_at(record: dg.RunRecord) -> datetime:
 
 def barred(
     state: State, deployment: Deployment, instance: dg.DagsterInstance, names: Collection[str]
-) -> dict[str, Barred]:
+) -> dict[str, Cause]:
     """Of these assets those that are not asked for now, and why."""
     since = note_wanted(state, deployment)
     outdated = [name for name in names if state.outdated(name) is not None]
     first = min((since[name] for name in outdated), default=state.now)
     runs = Runs.of(instance, list(state.project.nodes), first)
-    found: dict[str, Barred] = {}
+    found: dict[str, Cause] = {}
     for name in names:
         if (why := runs.barred(name, since[name] if name in outdated else state.now, state.now)) is not None:
             found[name] = why

@@ -1,7 +1,7 @@
-"""The sensor that looks after the platform: what is wrong is told, what has gone stale turns red, a heart beats.
+"""The sensor that looks after the platform: alerts are sent, checks of stale assets turn red, the heartbeat is shown.
 
-Belongs here: when that is done, and that one blind eye closes no other. Does not: what is wrong (problems.py), who is
-told and how (alerts/incidents.py), what is fresh (freshness.py).
+Belongs here: when that is done, also where one of the looks fails. Elsewhere: what is wrong (problems.py), who is told
+and how (alerts/incidents.py), what is fresh (freshness.py).
 """
 
 from datetime import timedelta
@@ -10,9 +10,10 @@ from typing import Final
 import dagster as dg
 
 from platform_assets.orchestration.runs.resources import OpensDeployment
-from platform_assets.orchestration.watch.delivered import tell_delivered
-from platform_assets.orchestration.watch.freshness import Standing, tell_freshness
-from platform_assets.orchestration.watch.observed import Observed
+from platform_assets.orchestration.watch.dagster_state import DagsterState
+from platform_assets.orchestration.watch.deployment_state import DeploymentState
+from platform_assets.orchestration.watch.freshness import report_freshness
+from platform_assets.orchestration.watch.freshness_policy import report_deliveries
 from platform_assets.orchestration.watch.problems import everything
 from platform_assets.project.configured import configured_alerts, declared_marts
 from platform_assets.project.graph import Project
@@ -34,20 +35,20 @@ def alerts_sensor(project: Project) -> dg.SensorDefinition:
     def alerts(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         deployment = OpensDeployment().look()
         assert context.repository_def is not None
-        seen = Observed(context.instance, context.repository_def.asset_graph, deployment.clock())
-        tells = configured_alerts()
-        standing = Standing(deployment, declared_marts(), project)
-        found, unknown = everything(seen, standing)
+        seen = DagsterState(context.instance, context.repository_def.asset_graph, deployment.clock())
+        known = configured_alerts()
+        stored = DeploymentState(deployment, declared_marts(), project)
+        found, unknown = everything(seen, stored)
         for beginning, error in unknown.items():
             context.log.error(f"cannot look for problems called {beginning}…: {error}")
-        changes = tells.sync(found, unknown=list(unknown))
-        told = tells.deliver(within=_SENDING)
-        tell_freshness(seen, standing)
-        tell_delivered(seen.instance, standing.known, seen.now)
+        changes = known.sync(found, unknown=list(unknown))
+        sent = known.deliver(within=_SENDING)
+        report_freshness(seen, stored)
+        report_deliveries(seen.instance, stored.deliveries, seen.now)
         if unknown:
-            raise dg.Failure(f"cannot look for problems called {', '.join(unknown)}…; the others were told of")
+            raise dg.Failure(f"cannot look for problems called {', '.join(unknown)}…; the others are known")
         # Last: a heart that beats says that all of the above was done.
-        tells.beat()
-        return dg.SkipReason(f"{len(found)} problems, {len(changes.opened)} of them new; {told}")
+        known.beat()
+        return dg.SkipReason(f"{len(found)} problems, {len(changes.opened)} of them new; {sent}")
 
     return alerts

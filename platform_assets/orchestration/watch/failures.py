@@ -1,7 +1,7 @@
 """What failed, died or was cancelled and has not been made good since, asset by asset and check by check.
 
 Belongs here: deciding that by what was really made and evaluated afterwards, never by what a later run was to make.
-Does not: what is said of it (problems.py, why.py).
+Elsewhere: the words for it (causes.py).
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -59,8 +59,8 @@ class Cancelled(NamedTuple):
     at: datetime
 
 
-class _Said(NamedTuple):
-    """What the log of a failed run says of one step, or of the run itself (step "")."""
+class _LoggedFailure(NamedTuple):
+    """What the log of a failed run holds of one step, or of the run itself (step "")."""
 
     step: str
     error: str
@@ -70,7 +70,7 @@ class _Said(NamedTuple):
 
 
 # A run that has ended says nothing new; reading its log costs milliseconds, and sensors look every few seconds.
-_remembered: dict[str, tuple[_Said, ...]] = {}
+_remembered: dict[str, tuple[_LoggedFailure, ...]] = {}
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Failures:
     records: Mapping[dg.AssetKey, AssetRecord]
     evaluations: Mapping[dg.AssetCheckKey, AssetCheckExecutionRecord]
 
-    def standing(self) -> list[FailedStep]:
+    def failed(self) -> list[FailedStep]:
         """Failures that stand, newest first; each asset and each check is blamed on the last step that failed it."""
         blamed: set[Thing] = set()
         found: list[FailedStep] = []
@@ -159,11 +159,11 @@ class Failures:
             self._evaluated.get(check, _NEVER) >= dead_at for check in checks
         ):
             return
-        said = [*self._said(run, ended)]
+        logged = [*self._logged(run, ended)]
         if died:
-            said = [each for each in said if each.step and each.error_class != _INTERRUPTED]
-            said.append(_Said("", died, "died", dead_at.timestamp(), {}))
-        for each in said:
+            logged = [each for each in logged if each.step and each.error_class != _INTERRUPTED]
+            logged.append(_LoggedFailure("", died, "died", dead_at.timestamp(), {}))
+        for each in logged:
             at = _moment(each.at)
             assets = [key for key in targets if not each.step or self._step_of(key) == each.step]
             alone = [] if assets else [key for key in checks if not each.step or self._step_of(key) == each.step]
@@ -210,7 +210,7 @@ class Failures:
     def _observations(self) -> dict[dg.AssetKey, Sequence[dg.EventLogRecord]]:
         return {}
 
-    def _said(self, run: dg.DagsterRun, ended: datetime) -> tuple[_Said, ...]:
+    def _logged(self, run: dg.DagsterRun, ended: datetime) -> tuple[_LoggedFailure, ...]:
         if run.run_id not in _remembered:
             if len(_remembered) >= _MOST_REMEMBERED:
                 _remembered.clear()
@@ -231,8 +231,8 @@ def innermost(error: SerializableErrorInfo | None) -> SerializableErrorInfo | No
     return error
 
 
-def said(error: SerializableErrorInfo | None) -> str:
-    """What an error says, without the Python path of its class."""
+def message_of(error: SerializableErrorInfo | None) -> str:
+    """The message of an error, without the Python path of its class."""
     if error is None:
         return ""
     message = error.message.strip()
@@ -240,8 +240,8 @@ def said(error: SerializableErrorInfo | None) -> str:
     return rest if colon and " " not in head else message
 
 
-def _read(instance: dg.DagsterInstance, run: dg.DagsterRun, ended: datetime) -> Iterator[_Said]:
-    """What the log of a failed run says: its failed steps; where there are none, why the run failed."""
+def _read(instance: dg.DagsterInstance, run: dg.DagsterRun, ended: datetime) -> Iterator[_LoggedFailure]:
+    """What the log of a failed run holds: its failed steps; where there are none, why the run failed."""
     message, others = "it ended without saying why", True
     wanted = {dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE}
     for entry in instance.all_logs(run.run_id, of_type=wanted):
@@ -258,15 +258,15 @@ def _read(instance: dg.DagsterInstance, run: dg.DagsterRun, ended: datetime) -> 
             continue
         failure = event.step_failure_data.user_failure_data
         models = failure.metadata.get("models") if failure is not None else None
-        yield _Said(
+        yield _LoggedFailure(
             event.step_key or "",
-            said(cause) if cause is not None else event.message or "",
+            message_of(cause) if cause is not None else event.message or "",
             error_class,
             entry.timestamp,
             models.data if isinstance(models, dg.JsonMetadataValue) and isinstance(models.data, dict) else {},
         )
     if others:
-        yield _Said("", message, "run", ended.timestamp(), {})
+        yield _LoggedFailure("", message, "run", ended.timestamp(), {})
 
 
 def _ended(record: dg.RunRecord) -> datetime:

@@ -1,6 +1,6 @@
 """Runbooks: which page says what to do about which failed check, and the page as the UI shows it.
 
-Belongs here: finding the page. Does not: its text (docs/runbooks), who is told of it (problems.py).
+Belongs here: finding the page. Elsewhere: its text (docs/runbooks), who is told of it (problems.py).
 """
 
 from collections.abc import Mapping
@@ -9,6 +9,7 @@ from typing import Any, Final
 import dagster as dg
 
 from platform_assets.alerts.incidents import Runbook
+from platform_assets.project.causes import Cause, Kind
 from platform_assets.settings import PROJECT
 
 FOLDER: Final = PROJECT / "docs" / "runbooks"
@@ -24,10 +25,22 @@ _OF_CHECKS: Final[Mapping[str, Runbook]] = {
     "fresh": "missing-delivery",
 }
 
+_OF_KINDS: Final[Mapping[Kind, Runbook]] = {
+    "sensor failed": "sensor-failed",
+    "run failed": "run-failed",
+    "dbt error": "model-failed",
+    "delivery missing": "missing-delivery",
+}
+
 
 def of_check(name: str) -> Runbook:
     """The runbook for a check that failed."""
     return _OF_CHECKS.get(name, "mart-broken")
+
+
+def runbook_of(cause: Cause) -> Runbook:
+    """The runbook for a cause that somebody is told of."""
+    return _OF_KINDS[cause.kind] if cause.kind in _OF_KINDS else of_check(cause.key.rpartition(":")[2])
 
 
 def shown(page: Runbook) -> dict[str, Any]:

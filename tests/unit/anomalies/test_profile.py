@@ -11,7 +11,7 @@ import pytest
 from machine import RETAIL
 from shop import SALES, Shop, sales
 
-from platform_assets.engine.anomalies.profile import Judgement, judge, profiles
+from platform_assets.engine.anomalies.profile import ValuesResult, check_values, profiles
 from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.feed.feed import Feed, Files, seconds
 from platform_assets.engine.store.profiles import Figure, Profile
@@ -39,10 +39,10 @@ def deliver(shop: Shop, day: int, content: list[str], name: str | None = None) -
     shop.load(name or f"{MONDAY + timedelta(days=day)}.csv", sales(*content))
 
 
-def judged(shop: Shop) -> tuple[Judgement, Judgement]:
-    with shop.deployment.warehouse.transaction("judge") as unit:
+def judged(shop: Shop) -> tuple[ValuesResult, ValuesResult]:
+    with shop.deployment.warehouse.transaction("check_values") as unit:
         receipts = unit.ledger.receipts(shop.feed.name)
-        return judge(shop.feed, receipts, profiles(unit, shop.feed, receipts))
+        return check_values(shop.feed, receipts, profiles(unit, shop.feed, receipts))
 
 
 def said(shop: Shop) -> list[str]:
@@ -65,7 +65,7 @@ def known(shop: Shop) -> Shop:
 
 
 def test_what_is_usual_is_not_odd(known: Shop) -> None:
-    assert judged(known) == (Judgement(7 * (WEEKS - 8), []), Judgement(7 * (WEEKS - 8), []))
+    assert judged(known) == (ValuesResult(7 * (WEEKS - 8), []), ValuesResult(7 * (WEEKS - 8), []))
     deliver(known, 70, lines(70))
     nulls, values = judged(known)
     assert (nulls.judged, nulls.odd, values.odd) == (1, [], [])
@@ -127,7 +127,7 @@ def odd_of(feed: Feed, column: str, figure: Figure, value: float) -> Iterator[st
     ]
     profiles: dict[int, Profile] = {r.delivery_id: {(column, figure): (1.0, None)} for r in made}
     profiles[9] = {(column, figure): (value, None)}
-    for judgement in judge(feed, made, profiles):
+    for judgement in check_values(feed, made, profiles):
         yield from map(str, judgement.odd)
 
 
@@ -175,7 +175,7 @@ def test_real_deliveries_raise_hardly_an_alarm_and_planted_faults_do(tmp_path: P
     alarms, days = [0, 0], 0
     caught = dict.fromkeys(("nulls", "prices", "country"), 0)
     compared = 0
-    with deployment.warehouse.transaction("judge") as unit:
+    with deployment.warehouse.transaction("check_values") as unit:
         for receipt in unit.ledger.receipts()[::-1]:
             came = datetime.combine(date.fromisoformat(Path(receipt.slot).stem), datetime.min.time(), UTC)
             receipts.append(replace(receipt, committed_at=came + timedelta(days=1)))
@@ -183,13 +183,13 @@ def test_real_deliveries_raise_hardly_an_alarm_and_planted_faults_do(tmp_path: P
                 known = known | profiles(unit, feed, receipts)
         for days in range(1, len(receipts) + 1):
             receipt, before = receipts[days - 1], receipts[:days]
-            for at, judgement in enumerate(judge(feed, before, known)):
+            for at, judgement in enumerate(check_values(feed, before, known)):
                 alarms[at] += bool(judgement.odd)
             if judgement.judged and days % 5 == 0:
                 compared += 1
                 whole = dict(known[receipt.delivery_id])
                 for name, planted in _faults(whole).items():
-                    found = judge(feed, before, {**known, receipt.delivery_id: {**whole, **planted}})
+                    found = check_values(feed, before, {**known, receipt.delivery_id: {**whole, **planted}})
                     caught[name] += any(judgement.odd for judgement in found)
     assert days == 219
     assert max(alarms) <= 2

@@ -9,7 +9,7 @@ import pytest
 from machine import RETAIL
 from shop import SALES
 
-from platform_assets.engine.anomalies.volume import Judgement, judge
+from platform_assets.engine.anomalies.volume import VolumeResult, check_volume
 from platform_assets.engine.feed.feed import Feed, Volume
 from platform_assets.engine.store.receipts import Receipt
 from platform_assets.errors import ConfigurationError
@@ -54,7 +54,7 @@ def usual(weeks: int = 10, spread: float = 0.1, *, seed: int = 7) -> list[int]:
 
 
 def judged(feed: Feed, made: Sequence[Receipt]) -> tuple[int, list[str]]:
-    judgement = judge(feed, made)
+    judgement = check_volume(feed, made)
     return judgement.judged, [unusual.receipt.slot for unusual in judgement.unusual]
 
 
@@ -70,7 +70,7 @@ def test_a_delivery_is_compared_with_those_of_its_weekday() -> None:
 
 
 def test_what_is_wrong_is_said_with_what_is_usual_and_how_to_accept_it() -> None:
-    assert str(judge(SALES, daily(*usual(), 300))) == (
+    assert str(check_volume(SALES, daily(*usual(), 300))) == (
         "1 failed: 2026-03-16.csv has 300 rows; deliveries of that weekday have about 968, at least 484. Let it be "
         "delivered again whole; if it is right, declare a wider Feed(volume=Volume(…))"
     )
@@ -79,7 +79,7 @@ def test_what_is_wrong_is_said_with_what_is_usual_and_how_to_accept_it() -> None
 def test_a_wider_volume_accepts_it() -> None:
     made = daily(*usual(), 300)
     assert judged(replace(SALES, volume=Volume(least=0.2)), made) == (1, [])
-    assert judge(replace(SALES, volume=None), made) == Judgement(0, 0, ())
+    assert check_volume(replace(SALES, volume=None), made) == VolumeResult(0, 0, ())
 
 
 def test_a_restatement_heals_it() -> None:
@@ -102,12 +102,12 @@ def test_too_many_rows_are_unusual_where_that_is_declared() -> None:
     made = daily(*usual(), 5000)
     assert judged(SALES, made) == (1, [])
     assert judged(replace(SALES, volume=Volume(most=3)), made) == (1, ["2026-03-16.csv"])
-    assert "at most" in str(judge(replace(SALES, volume=Volume(most=3)), made))
+    assert "at most" in str(check_volume(replace(SALES, volume=Volume(most=3)), made))
 
 
 @pytest.mark.parametrize("before", [0, 1, 7 * 7])
 def test_it_says_nothing_where_little_is_known(before: int) -> None:
-    judgement = judge(SALES, daily(*usual(20)[:before], 1))
+    judgement = check_volume(SALES, daily(*usual(20)[:before], 1))
     assert (judgement.judged, judgement.unusual) == (0, [])
     assert "not enough history" in str(judgement)
 

@@ -17,15 +17,16 @@ from shop import SALES, Sales, Shop, sales
 
 from platform_assets.engine.contract.model import Contract, Field
 from platform_assets.engine.feed.feed import Cadence, Feed, hours
-from platform_assets.engine.promises.due import Deliveries
-from platform_assets.engine.promises.promise import breaks, deliveries, fresh, missing, promises
-from platform_assets.engine.promises.served import fresh_mart, served
-from platform_assets.engine.promises.tally import Break, Freshness, Promise
+from platform_assets.engine.promises.due import Deliveries, Due
+from platform_assets.engine.promises.freshness import Freshness, feed_freshness, mart_freshness
+from platform_assets.engine.promises.kept import promises
+from platform_assets.engine.promises.marts import released_marts
+from platform_assets.engine.promises.promise import Break, Promise
 from platform_assets.engine.store.receipts import Receipt
 from platform_assets.engine.store.release import Release
 from platform_assets.errors import ConfigurationError
-from platform_assets.orchestration.account import Account
 from platform_assets.orchestration.checks import evaluated
+from platform_assets.orchestration.feed_metadata import FeedFigures
 
 # 2026-11-16 is a Monday. A day's data comes the next morning by six, at the latest at nine.
 DAILY = replace(SALES, delivered=Cadence("0 6 * * *", hours(3), objective=0.9))
@@ -62,6 +63,18 @@ def delivery(
     return replace(receipt, **changes)  # type: ignore[arg-type]
 
 
+def missing(feed: Feed, receipts: Sequence[Receipt], now: datetime) -> list[Due]:
+    return Deliveries(feed, receipts).missing(now)
+
+
+def fresh(feed: Feed, receipts: Sequence[Receipt], now: datetime) -> Freshness:
+    return feed_freshness(Deliveries(feed, receipts), now)
+
+
+def deliveries(feeds: Sequence[Feed], receipts: Mapping[str, Sequence[Receipt]]) -> dict[str, Deliveries]:
+    return {feed.name: Deliveries(feed, receipts[feed.name]) for feed in feeds}
+
+
 def days_missing(receipts: Sequence[Receipt], now: datetime, feed: Feed = DAILY) -> list[int]:
     """The days whose delivery is missing; it is due the next morning."""
     return [each.tick.day - 1 for each in missing(feed, receipts, now)]
@@ -76,21 +89,21 @@ def promise(
     month: date | None = None,
 ) -> Promise:
     known = deliveries([feed], {"sales": receipts})
-    found = promises(known, served([feed], releases, {"mart": ["sales"]}), now, month=month)
+    found = promises(known, released_marts([feed], releases, {"mart": ["sales"]}), now, month=month)
     (one,) = [each for each in found if each.kind == kind]
     return one
 
 
 def broken(receipts: Sequence[Receipt], now: datetime) -> list[Break]:
-    return breaks(deliveries([DAILY], {"sales": receipts}), (), now)
+    return [each for made in promises(deliveries([DAILY], {"sales": receipts}), (), now) for each in made.broken]
 
 
 def fresh_marts(
     feeds: Sequence[Feed], receipts: Mapping[str, Sequence[Receipt]], releases: Sequence[Release], now: datetime
 ) -> Freshness:
     """How fresh the mart is that needs all the feeds."""
-    (mart,) = served(feeds, releases, {"mart": [feed.name for feed in feeds]})
-    return fresh_mart(mart, deliveries(feeds, receipts), now)
+    (mart,) = released_marts(feeds, releases, {"mart": [feed.name for feed in feeds]})
+    return mart_freshness(mart, deliveries(feeds, receipts), now)
 
 
 def release(number: int, created: datetime, revision: int) -> Release:
@@ -156,8 +169,8 @@ def test_fridays_file_is_missing_on_friday() -> None:
     assert days_missing(known, at(20, 9)) == []
     assert days_missing(known, at(20, 9.01)) == [19]
     (absent,) = broken(known, at(20, 10))
-    assert absent.what == "Friday 2026-11-20's delivery of sales, due 09:00 UTC, is missing"
-    assert (absent.since, absent.owner, absent.feed) == (at(20, 9), "team:sales", "sales")
+    assert str(absent) == "Friday 2026-11-20's delivery of sales, due 09:00 UTC, is missing"
+    assert (absent.since, absent.owner, absent.subject) == (at(20, 9), "team:sales", "sales")
 
 
 def test_a_delivery_of_three_days_meets_all_three() -> None:
@@ -186,7 +199,7 @@ def test_what_is_quarantined_or_a_copy_meets_nothing() -> None:
     held = delivery(3, 19, status="quarantined", problem="is cut off", accepted_at=None)
     copy = delivery(4, 19, status="duplicate", duplicate_of=1, accepted_at=None)
     assert days_missing([*known, held, copy], at(20, 10)) == [19]
-    assert "quarantined: is cut off" in broken([*known, held], at(20, 10))[0].what
+    assert "quarantined: is cut off" in str(broken([*known, held], at(20, 10))[0])
     # What was quarantined and then replaced never counted; what was accepted and then replaced did.
     assert days_missing([*known, replace(held, status="superseded")], at(20, 10)) == [19]
     assert days_missing([*known, delivery(3, 19, status="superseded")], at(20, 10)) == []
@@ -350,7 +363,7 @@ def test_whoever_is_asked_says_the_same(
             shop.clock.at = at(day, 7 + later)
             status = shop.status()
             (told,) = evaluated(shop.deployment, shop.feed, {"fresh"})
-            shown = Account.of(shop.deployment, shop.feed, receipts).of_raw()
+            shown = FeedFigures.of(shop.deployment, shop.feed, receipts).raw_metadata()
             assert told.passed == (status.freshness == "fresh") == (shown["freshness"] == "fresh")
             assert told.metadata.get("newest_data") == shown.get("newest_data")
             words.add(status.freshness)
@@ -501,10 +514,11 @@ def test_a_mart_is_as_fresh_as_its_stalest_feed() -> None:
     other = replace(DAILY, name="other", owner="team:other")
     receipts = {"sales": KNOWN, "other": [replace(each, feed="other") for each in KNOWN[:2]]}
     releases = [replace(each, built_from={"sales": 3, "other": 3}) for each in RELEASED]
-    marts = served([DAILY, other], releases, {"mart": ["sales", "other"]})
-    found = breaks(deliveries([DAILY, other], receipts), marts, at(19, 10))
-    (stale,) = [each for each in found if each.kind == "fresh"]
-    assert (stale.subject, stale.feed, stale.tick) == ("mart", "other", at(19, 6))
+    marts = released_marts([DAILY, other], releases, {"mart": ["sales", "other"]})
+    found = promises(deliveries([DAILY, other], receipts), marts, at(19, 10))
+    (stale,) = [each for made in found if made.kind == "fresh" for each in made.broken]
+    assert stale.due is not None
+    assert (stale.subject, stale.due.feed.name, stale.due.tick) == ("mart", "other", at(19, 6))
     state = fresh_marts([DAILY, other], receipts, releases, at(19, 10))
     assert (state.stalest, state.newest, state.is_fresh) == ("other", at(17, 20), False)
     assert str(state.missing) == "Thursday 2026-11-19's delivery of other, due 09:00 UTC, is missing"
@@ -553,12 +567,12 @@ def test_what_a_long_history_costs_grows_with_it_and_asking_again_costs_little(r
         ]
         releases = [release(n, tick + timedelta(minutes=4), n) for n, tick in enumerate(ticks, 1)]
         seen = deliveries([feed], {"sales": known})
-        marts = served([feed], releases, {"mart": ["sales"]})
+        marts = released_marts([feed], releases, {"mart": ["sales"]})
 
         def look() -> None:
             seen["sales"].missing(until)
             promises(seen, marts, until)
-            fresh_mart(marts[0], seen, until)
+            mart_freshness(marts[0], seen, until)
 
         return calls(look), calls(look)
 
@@ -581,7 +595,7 @@ def test_readers_have_a_delivery_from_the_first_release_that_holds_it_on(
 ) -> None:
     """Whatever the order in which releases were made, of newer rows or of older ones."""
     releases = [release(n, at(20, n), number) for n, number in enumerate(built)]
-    (mart,) = served([DAILY], releases, {"mart": ["sales"]})
+    (mart,) = released_marts([DAILY], releases, {"mart": ["sales"]})
     since = at(20, hours_after)
     receipt = delivery(1, 18, revision=revision, replayed_at=since if replayed else None)
     expected, before = None, 0
@@ -590,7 +604,7 @@ def test_readers_have_a_delivery_from_the_first_release_that_holds_it_on(
             before = number
         elif expected is None and (number >= revision or (replayed and number > before)):
             expected = at(20, n)
-    assert mart.had(DAILY, receipt, since) == expected
+    assert mart.released_at(DAILY, receipt, since) == expected
 
 
 # ---- which missing delivery a quarantined file would be
@@ -620,7 +634,7 @@ NAMED = [delivery(n, n, slot=f"sales/2026-11-{n:02}.csv") for n in range(10, 19)
 def test_only_the_very_file_stands_for_a_missing_delivery(slot: str, came: datetime, is_it: bool) -> None:
     seen = Deliveries(DAILY, [*NAMED, held_file(30, slot, came)])
     absent = next(each for each in seen.missing(at(22, 10)) if each.tick == at(20, 6))
-    assert (seen.held(absent) is not None) is is_it
+    assert (seen.quarantined_for(absent) is not None) is is_it
 
 
 @pytest.mark.parametrize(("hour", "is_it"), [(7, True), (-20, False), (23, False)])
@@ -628,13 +642,13 @@ def test_where_names_say_nothing_the_time_of_arrival_does(hour: int, is_it: bool
     known = [delivery(n, n, slot="sales/latest.csv") for n in range(10, 19)]
     seen = Deliveries(DAILY, [*known, held_file(30, "sales/latest.csv", at(20, hour))])
     absent = next(each for each in seen.missing(at(22, 10)) if each.tick == at(20, 6))
-    assert (seen.held(absent) is not None) is is_it
+    assert (seen.quarantined_for(absent) is not None) is is_it
 
 
 def test_what_could_be_read_of_a_quarantined_file_says_best_which_it_is() -> None:
     read = replace(held_file(30, "sales/x.csv", at(22, 7)), read=10, covers_from=at(19, 8), covers_to=at(19, 20))
     seen = Deliveries(DAILY, [*NAMED, read])
-    assert [each.tick.day for each in seen.missing(at(22, 10)) if seen.held(each)] == [20]
+    assert [each.tick.day for each in seen.missing(at(22, 10)) if seen.quarantined_for(each)] == [20]
 
 
 # ---- what the ledger tells

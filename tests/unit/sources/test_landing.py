@@ -17,12 +17,13 @@ from hypothesis import strategies as st
 from machine import examples
 from shop import SALES, Shop, numbered, sales
 
-from platform_assets.engine.anomalies.volume import judge
+from platform_assets.engine.anomalies.volume import check_volume
 from platform_assets.engine.archive.expected import Expected
 from platform_assets.engine.author.trial import try_on
 from platform_assets.engine.feed.feed import Cadence, Feed, Files, hours, seconds
-from platform_assets.engine.promises.promise import deliveries, promises
-from platform_assets.engine.promises.served import served
+from platform_assets.engine.promises.due import Deliveries
+from platform_assets.engine.promises.kept import promises
+from platform_assets.engine.promises.marts import released_marts
 from platform_assets.engine.sources.file import FileState
 from platform_assets.engine.sources.files import all_waiting
 from platform_assets.engine.sources.sidecar import parsed
@@ -192,10 +193,10 @@ def test_a_time_beyond_the_calendar_is_as_good_as_any(any_time: Path, event_time
     receipts, now = shop.deployment.receipts_published(shop.feed), shop.clock()
     years = [receipt.arrived_at.year for receipt in receipts[::-1]]
     assert years == [2262, 2262, 2262, 1677, 1677, 1969, 1970, 1970, 1970]
-    known = deliveries([shop.feed], {"sales": receipts})
-    assert len(promises(known, served([shop.feed], [], {"mart": ["sales"]}), now)) == 3
+    known = {"sales": Deliveries(shop.feed, receipts)}
+    assert len(promises(known, released_marts([shop.feed], [], {"mart": ["sales"]}), now)) == 3
     assert shop.status().freshness == ("late" if event_time else "fresh")
-    assert judge(shop.feed, receipts).unusual == []
+    assert check_volume(shop.feed, receipts).unusual == []
     shop.deployment.replay(shop.feed, again=True)
     (shop.root / "home/warehouse.duckdb").unlink()
     shop.deployment.prepare()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from machine import examples
 
 from platform_assets.orchestration.runs.process import DIED_TAG
-from platform_assets.orchestration.watch.observed import Observed
+from platform_assets.orchestration.watch.dagster_state import DagsterState
 
 SILENT: Final = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 CHAIN: Final = ("a", "b", "c")
@@ -84,8 +84,8 @@ class Workshop:
         self.instance.report_run_failed(run, "Its process is gone.")
 
     @property
-    def seen(self) -> Observed:
-        return Observed(self.instance, self.definitions.resolve_asset_graph(), datetime.now(tz=UTC))
+    def seen(self) -> DagsterState:
+        return DagsterState(self.instance, self.definitions.resolve_asset_graph(), datetime.now(tz=UTC))
 
     @property
     def failed(self) -> set[str]:
@@ -160,14 +160,14 @@ def test_below_a_model_that_failed_others_only_wait() -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         job = definitions.resolve_implicit_global_asset_job_def()
         job.execute_in_process(instance=instance, raise_on_error=False, run_config=SILENT)
-        seen = Observed(instance, definitions.resolve_asset_graph(), datetime.now(tz=UTC))
+        seen = DagsterState(instance, definitions.resolve_asset_graph(), datetime.now(tz=UTC))
         (step,) = seen.failed
         assert (step.assets, step.models) == ((dg.AssetKey("b"),), {"b": "no column"})
         manner.clear()
         job.get_subset(asset_selection={dg.AssetKey("a"), dg.AssetKey("b")}).execute_in_process(
             instance=instance, run_config=SILENT
         )
-        seen = Observed(instance, definitions.resolve_asset_graph(), datetime.now(tz=UTC))
+        seen = DagsterState(instance, definitions.resolve_asset_graph(), datetime.now(tz=UTC))
         assert seen.failed == [], "c was never tried"
 
 

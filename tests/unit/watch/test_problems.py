@@ -26,8 +26,8 @@ from platform_assets.alerts.incidents import Problem
 from platform_assets.engine.deployment import Deployment
 from platform_assets.orchestration.feeds import feed_assets
 from platform_assets.orchestration.runs.resources import OpensDeployment
-from platform_assets.orchestration.watch.freshness import Standing
-from platform_assets.orchestration.watch.observed import Observed
+from platform_assets.orchestration.watch.dagster_state import DagsterState
+from platform_assets.orchestration.watch.deployment_state import DeploymentState
 from platform_assets.orchestration.watch.problems import SECTIONS, everything
 from platform_assets.project.configured import declared_feeds, declared_marts
 from platform_assets.project.graph import RELEASE, raw_name
@@ -43,8 +43,8 @@ def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
         yield instance
 
 
-def seen(shop: Shop, instance: dg.DagsterInstance) -> Observed:
-    return Observed(
+def seen(shop: Shop, instance: dg.DagsterInstance) -> DagsterState:
+    return DagsterState(
         instance,
         dg.Definitions(
             assets=[feed_assets(shop.feed, project_of_shop(shop.feed))], resources={"deployment": OpensDeployment()}
@@ -71,23 +71,23 @@ def ticked(instance: dg.DagsterInstance, name: str, status: TickStatus, error: s
 
 def test_a_sensor_that_fails_is_told_with_all_that_waits_for_it(shop: Shop, instance: dg.DagsterInstance) -> None:
     ticked(instance, "sales_files", TickStatus.FAILURE, "no such folder")
-    (problem,) = SECTIONS["sensor:"](seen(shop, instance), Standing(shop.deployment, []))
+    (problem,) = SECTIONS["sensor:"](seen(shop, instance), DeploymentState(shop.deployment, []))
     assert (problem.key, problem.owner, problem.runbook) == ("sensor:sales_files", "team:sales", "sensor-failed")
     assert problem.detail == "no such folder"
     assert {asset.split("/")[0] for asset in problem.assets} == {"quarantine", "raw"}
     ticked(instance, "sales_files", TickStatus.SKIPPED)
-    assert list(SECTIONS["sensor:"](seen(shop, instance), Standing(shop.deployment, []))) == []
+    assert list(SECTIONS["sensor:"](seen(shop, instance), DeploymentState(shop.deployment, []))) == []
 
 
 def test_a_feed_whose_sensor_fails_is_late_for_that_reason(shop: Shop, instance: dg.DagsterInstance) -> None:
     shop.clock.at = datetime(2026, 3, 10, 7, tzinfo=UTC)
     shop.load("a.csv", sales("S1,1,,2026-03-09T12:00:00Z"))
     shop.clock.at = datetime(2026, 3, 11, 10, tzinfo=UTC)
-    (late,) = SECTIONS["missing:"](seen(shop, instance), Standing(shop.deployment, []))
+    (late,) = SECTIONS["missing:"](seen(shop, instance), DeploymentState(shop.deployment, []))
     assert late.key == "missing:sales"
     assert "Wednesday 2026-03-11's delivery of sales" in late.title
     ticked(instance, "sales_files", TickStatus.FAILURE, "no such folder")
-    assert list(SECTIONS["missing:"](seen(shop, instance), Standing(shop.deployment, []))) == []
+    assert list(SECTIONS["missing:"](seen(shop, instance), DeploymentState(shop.deployment, []))) == []
 
 
 @pytest.mark.parametrize(("name", "is_it"), [("2026-03-10.csv", True), ("notes.csv", False), ("2026-03-08.csv", False)])
@@ -100,7 +100,7 @@ def test_a_missing_delivery_is_told_unless_the_very_file_is_quarantined(
     shop.clock.at = datetime(2026, 3, 11, 7, tzinfo=UTC)
     assert shop.load(name, "no delivery at all\n").status == "quarantined"
     shop.clock.at = datetime(2026, 3, 11, 10, tzinfo=UTC)
-    told = [each.key for each in SECTIONS["missing:"](seen(shop, instance), Standing(shop.deployment, []))]
+    told = [each.key for each in SECTIONS["missing:"](seen(shop, instance), DeploymentState(shop.deployment, []))]
     assert told == ([] if is_it else ["missing:sales"])
 
 
@@ -110,7 +110,7 @@ def test_a_budget_that_burns_is_told_once_for_the_month(shop: Shop, instance: dg
         late = timedelta(hours=5) if day == 4 else timedelta(hours=1)
         shop.clock.at = datetime(2026, 3, day, 6, tzinfo=UTC) + late
         shop.load(f"{day}.csv", sales(f"S{day},1,,2026-03-{day - 1:02}T12:00:00Z"))
-    burning = list(SECTIONS["budget:"](seen(shop, instance), Standing(shop.deployment, [])))
+    burning = list(SECTIONS["budget:"](seen(shop, instance), DeploymentState(shop.deployment, [])))
     assert [each.key for each in burning] == ["budget:sales:on time:2026-03"]
     assert "burns" in burning[0].title
     assert burning[0].command == "platform promises"
@@ -120,7 +120,7 @@ def test_what_marts_promise_is_owned_by_whom_dbt_names(shop: Shop) -> None:
     """A feed's owner is told of its deliveries; of a mart's budget, whoever owns the mart."""
     marts, feeds = declared_marts(), declared_feeds()
     deployment = Deployment(feeds, home=shop.root / "home", landing=shop.landing)
-    told = {mart.mart: mart.owner for mart in Standing(deployment, marts).served}
+    told = {mart.mart: mart.owner for mart in DeploymentState(deployment, marts).released_marts}
     assert told.items() >= mart_owners(marts).items()
     assert set(told) == {mart.name for mart in marts}
 
@@ -140,8 +140,8 @@ def world(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Iterator[Modelled]:
 
 def told(world: Modelled) -> dict[str, Problem]:
     """What is told of the shop, but that its deliveries are of long ago."""
-    seen = Observed(world.instance, world.definitions.resolve_asset_graph(), world.shop.clock())
-    found, unknown = everything(seen, Standing(world.shop.deployment, [], world.project))
+    seen = DagsterState(world.instance, world.definitions.resolve_asset_graph(), world.shop.clock())
+    found, unknown = everything(seen, DeploymentState(world.shop.deployment, [], world.project))
     assert not unknown
     return {problem.key: problem for problem in found if not problem.key.startswith(("missing:", "budget:"))}
 

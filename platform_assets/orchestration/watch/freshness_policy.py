@@ -1,7 +1,7 @@
 """What producers deliver, as Dagster's own freshness policy sees it: red from the deadline on, green with newer data.
 
-Belongs here: the policy, and telling Dagster what it cannot see: that nothing was due, or that it came early. Does not:
-what is due (engine/promises/due.py), the check `fresh` (freshness.py).
+Belongs here: the policy, and reporting to Dagster what it cannot see: that nothing was due, or that it came early.
+Elsewhere: what is due (engine/promises/due.py), the check `fresh` (freshness.py).
 """
 
 from collections.abc import Mapping
@@ -33,8 +33,8 @@ def policy_of(feed: Feed) -> dg.FreshnessPolicy:
     return dg.FreshnessPolicy.cron(deadline, _window(cadence), cadence.timezone)
 
 
-def newest_delivered(feed: Feed, newest: datetime) -> dg.AssetMaterialization:
-    """What Dagster is told of a feed whose data goes up to then; told twice, it is no newer data."""
+def newest_data_event(feed: Feed, newest: datetime) -> dg.AssetMaterialization:
+    """The event for Dagster that a feed has data up to then; reported twice, it is no newer data."""
     return dg.AssetMaterialization(
         deliveries_key(feed),
         metadata={"newest_data": dg.MetadataValue.timestamp(newest)},
@@ -42,13 +42,13 @@ def newest_delivered(feed: Feed, newest: datetime) -> dg.AssetMaterialization:
     )
 
 
-def tell_delivered(instance: dg.DagsterInstance, known: Mapping[str, Deliveries], now: datetime) -> None:
-    """Tell again of feeds that lack nothing at a deadline and of which Dagster has not heard since they were due.
+def report_deliveries(instance: dg.DagsterInstance, known: Mapping[str, Deliveries], now: datetime) -> None:
+    """Report again the feeds that lack nothing at a deadline and that were not reported since they were due.
 
     So it is where a delivery came early, and on closed days, which no cron expression knows.
     """
     keys = {deliveries_key(theirs.feed): theirs for theirs in known.values()}
-    told = {
+    reported = {
         record.asset_entry.asset_key: record.asset_entry.last_materialization.timestamp
         for record in instance.get_asset_records(list(keys))
         if record.asset_entry.last_materialization is not None
@@ -57,12 +57,12 @@ def tell_delivered(instance: dg.DagsterInstance, known: Mapping[str, Deliveries]
         cadence = theirs.feed.delivered
         window = _window(cadence)
         tick = last_tick(cadence.cron, cadence.timezone, (), now + window - cadence.within)
-        if tick is None or theirs.newest_data is None or key not in told:
+        if tick is None or theirs.newest_data is None or key not in reported:
             continue
         deadline = tick + cadence.within
-        heard = told[key] >= (deadline - window).timestamp()
-        if not heard and theirs.trailing(max(now, deadline + _INSTANT)) is None:
-            instance.report_runless_asset_event(newest_delivered(theirs.feed, theirs.newest_data))
+        is_reported = reported[key] >= (deadline - window).timestamp()
+        if not is_reported and theirs.first_missing(max(now, deadline + _INSTANT)) is None:
+            instance.report_runless_asset_event(newest_data_event(theirs.feed, theirs.newest_data))
 
 
 def _window(cadence: Cadence) -> timedelta:

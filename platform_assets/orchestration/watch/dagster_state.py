@@ -1,7 +1,7 @@
-"""What can be seen of the platform at a moment: runs, checks, sensors, daemons, the writer's turn.
+"""What Dagster has stored, at one moment: runs, checks, sensors, daemons, whose turn it is to write.
 
-Belongs here: reading Dagster's storage into plain values. Does not: saying what is wrong (problems.py, why.py).
-Everything is asked of state, not of events, so that a backlog of events delays nothing; nothing here takes a lock.
+Belongs here: reading Dagster's storage into plain values. Elsewhere: what is wrong (causes.py), our own state
+(deployment_state.py). Asked of state, not of events, so that a backlog of events delays nothing; takes no lock.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -31,11 +31,9 @@ from platform_assets.orchestration.watch.failures import (
     Failures,
     finished_evaluation,
     innermost,
-    said,
+    message_of,
 )
 
-# A check that only says what follows: a delivery is missing, or something keeps it from its assets. That is the cause.
-CONSEQUENCES: Final = ("fresh",)
 _DAEMON_SILENT_S: Final = 60
 _RUNS_IN_FLIGHT: Final = 20
 # What drives runs; others only look.
@@ -53,11 +51,6 @@ class Evaluated:
     at: datetime
     run_id: str
 
-    @property
-    def holds(self) -> str:
-        """What its failing holds back."""
-        return "nothing is built on it until it passes" if self.blocking else "it holds nothing back"
-
 
 @dataclass(frozen=True)
 class SensorSeen:
@@ -70,7 +63,7 @@ class SensorSeen:
 
 
 @dataclass(frozen=True)
-class Observed:
+class DagsterState:
     """Dagster's storage and the code's graph, read when asked for, each thing once."""
 
     instance: dg.DagsterInstance
@@ -131,7 +124,7 @@ class Observed:
     @cached_property
     def failed(self) -> Sequence[FailedStep]:
         """What failed and was not made good since, newest first; a failed check or refused release is no failure."""
-        return self._failures.standing()
+        return self._failures.failed()
 
     @cached_property
     def cancelled(self) -> Mapping[dg.AssetKey, Cancelled]:
@@ -163,7 +156,7 @@ class Observed:
             return SensorSeen(state.name, state.is_running, None, None)
         (tick,) = ticks
         failed = tick.status == TickStatus.FAILURE
-        error = said(innermost(tick.error)) if failed and tick.error is not None else None
+        error = message_of(innermost(tick.error)) if failed and tick.error is not None else None
         return SensorSeen(state.name, state.is_running, error, _moment(tick.timestamp))
 
     @cached_property

@@ -1,27 +1,27 @@
-"""What readers are served: when a mart's releases had what its feeds brought, and how fresh the mart is by that.
+"""Marts: when their releases had what the feeds brought, and whether that was in time.
 
-Belongs here: what marts promise, by the feeds they need. Does not: which feeds those are (dbt's manifest says), what
-the feeds promise (promise.py).
+Belongs here: what marts promise, by the feeds they need. Elsewhere: which feeds those are (dbt's manifest), what the
+feeds promise (kept.py).
 """
 
 import itertools
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import cached_property
 from typing import Final, NamedTuple
 
 from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.promises.due import Deliveries, Due, counted_since
-from platform_assets.engine.promises.tally import Break, Freshness, Promise, late_breaks, month_of, tally
+from platform_assets.engine.promises.promise import Break, Promise, missing_now, month_of, promise_of
 from platform_assets.engine.store.receipts import Receipt
 from platform_assets.engine.store.release import Release
 
 TO_RELEASE: Final = timedelta(minutes=30)  # what a delivery in time may take until readers have it
 
 
-class Track(NamedTuple):
+class ReleasesOfFeed(NamedTuple):
     """Releases of a mart, oldest first: when each was made, from which revision of a feed; and the newest of those up
     to each of them, since a later release may be built from older rows."""
 
@@ -38,7 +38,7 @@ class Track(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Served:
+class ReleasedMart:
     """A mart, the feeds it needs and the releases that have it, oldest first."""
 
     mart: str
@@ -46,41 +46,40 @@ class Served:
     feeds: Sequence[Feed]
     releases: Sequence[tuple[datetime, Release]]
 
-    def had(self, feed: Feed, receipt: Receipt, since: datetime) -> datetime | None:
+    def released_at(self, feed: Feed, receipt: Receipt, since: datetime) -> datetime | None:
         """When readers first had the rows of a delivery that counts since then; None where they have not yet.
 
         A restatement or replay gives its receipt a new revision; what was released before it is told by the first
         release after the delivery that was built from newer rows of the feed than the one before.
         """
-        track = self.track(feed.name)
-        at = bisect_left(track.created, since)
+        releases = self._releases_of(feed.name)
+        at = bisect_left(releases.created, since)
         wanted = receipt.revision
         if receipt.status == "superseded" or receipt.replayed_at is not None or feed.on_known_key != "allow":
-            wanted = min(wanted, (track.built_from[at - 1] if at else 0) + 1)
-        return track.first(at, wanted)
+            wanted = min(wanted, (releases.built_from[at - 1] if at else 0) + 1)
+        return releases.first(at, wanted)
 
-    def released(self, deliveries: Deliveries) -> Deliveries:
-        """Those of a feed's deliveries that readers have had. What they have not is not delivered, for them."""
+    def deliveries_released(self, deliveries: Deliveries) -> Deliveries:
+        """Those of a feed's deliveries that were in a release. For readers, nothing else was delivered."""
         name = deliveries.feed.name
         if name not in self._released or self._released[name][0] is not deliveries:
             there = [
                 receipt
                 for since, receipt, _ in deliveries.counted
-                if self.had(deliveries.feed, receipt, since) is not None
+                if self.released_at(deliveries.feed, receipt, since) is not None
             ]
             self._released[name] = deliveries, Deliveries(deliveries.feed, there, among=deliveries)
         return self._released[name][1]
 
-    def track(self, feed: str) -> Track:
-        """The releases, as a feed sees them."""
-        if feed not in self._tracks:
+    def _releases_of(self, feed: str) -> ReleasesOfFeed:
+        if feed not in self._by_feed:
             built_from = [release.built_from.get(feed, 0) for _, release in self.releases]
             newest = list(itertools.accumulate(built_from, max))
-            self._tracks[feed] = Track([created for created, _ in self.releases], built_from, newest)
-        return self._tracks[feed]
+            self._by_feed[feed] = ReleasesOfFeed([created for created, _ in self.releases], built_from, newest)
+        return self._by_feed[feed]
 
     @cached_property
-    def _tracks(self) -> dict[str, Track]:
+    def _by_feed(self) -> dict[str, ReleasesOfFeed]:
         return {}
 
     @cached_property
@@ -88,17 +87,17 @@ class Served:
         return {}
 
 
-def served(
+def released_marts(
     feeds: Sequence[Feed],
     releases: Iterable[Release],
     needs: Mapping[str, Sequence[str]],
     owners: Mapping[str, str] | None = None,
-) -> list[Served]:
+) -> list[ReleasedMart]:
     """The marts (`needs`: mart -> its feeds) that need any of the feeds. owners: of marts, else that of a feed."""
     by_name = {feed.name: feed for feed in feeds}
     in_order = sorted(((datetime.fromisoformat(r.created_at), r) for r in releases), key=lambda each: each[0])
     return [
-        Served(
+        ReleasedMart(
             mart,
             (owners or {}).get(mart, by_name[needed[0]].owner),
             [by_name[name] for name in needed],
@@ -109,53 +108,55 @@ def served(
     ]
 
 
-def fresh_promise(mart: Served, known: Mapping[str, Deliveries], now: datetime, month: date | None) -> Promise:
+def promise_of_mart(
+    mart: ReleasedMart, deliveries: Mapping[str, Deliveries], now: datetime, month: date | None
+) -> Promise:
     """Whether every delivery due of every feed was in a release in time; nothing counts before the first of them."""
-    judged = kept = ahead = 0
+    due = kept = due_in_all = 0
     repairs: list[timedelta] = []
     last: tuple[datetime, Due] | None = None
     for feed in mart.feeds:
-        theirs = known[feed.name]
+        theirs = deliveries[feed.name]
         since = _counts_since(mart, theirs)
         for each in theirs.due(*month_of(feed.delivered, now, month)):
             by = each.late_since + TO_RELEASE
             if since is None or each.late_since < since:
                 continue
-            ahead += 1
-            had = mart.had(feed, each.receipt, each.met_at) if each.receipt and each.met_at else None
-            if had is None and now <= by:
+            due_in_all += 1
+            released = mart.released_at(feed, each.receipt, each.met_at) if each.receipt and each.met_at else None
+            if released is None and now <= by:
                 continue
-            judged += 1
-            if had is not None and had <= by:
+            due += 1
+            if released is not None and released <= by:
                 kept += 1
-            elif had is not None:
-                repairs.append(had - by)
-                last = max(last or (had, each), (had, each), key=lambda late: late[0])
-    return tally(
+            elif released is not None:
+                repairs.append(released - by)
+                last = max(last or (released, each), (released, each), key=lambda late: late[0])
+    was = last[1] if last else None
+    return promise_of(
         mart.mart,
         "fresh",
         mart.owner,
         min(feed.delivered.objective for feed in mart.feeds),
-        due=judged,
+        due=due,
         kept=kept,
-        ahead=ahead,
+        due_in_all=due_in_all,
         repairs=repairs,
-        broken=stale_now(mart, known, now),
-        before=f"{last[1].name} came {'in time and was released ' if last[1].kept else ''}late" if last else None,
-        last=last[1].receipt if last else None,
+        broken=_lacking_now(mart, deliveries, now),
+        last=Break(mart.mart, "fresh", mart.owner, was.late_since + TO_RELEASE, was, was.receipt) if was else None,
     )
 
 
-def stale_now(mart: Served, known: Mapping[str, Deliveries], now: datetime) -> list[Break]:
+def _lacking_now(mart: ReleasedMart, deliveries: Mapping[str, Deliveries], now: datetime) -> list[Break]:
     """What the mart lacks, the oldest first; nothing before its first release."""
     if not mart.releases:
         return []
     found = []
     for feed in mart.feeds:
-        theirs = known[feed.name]
+        theirs = deliveries[feed.name]
         found += [
-            replace(broken, subject=mart.mart, kind="fresh", owner=mart.owner, since=broken.since + TO_RELEASE)
-            for broken in late_breaks(theirs, now - TO_RELEASE)
+            replace(missing, subject=mart.mart, kind="fresh", owner=mart.owner, since=missing.since + TO_RELEASE)
+            for missing in missing_now(theirs, now - TO_RELEASE)
         ]
         built_from = mart.releases[-1][1].built_from.get(feed.name, 0)
         # Rows that have changed since the newest release was built.
@@ -166,30 +167,12 @@ def stale_now(mart: Served, known: Mapping[str, Deliveries], now: datetime) -> l
         since = min(changed[receipt.revision] for receipt in waiting) + TO_RELEASE
         if now > since:
             first = min(waiting, key=lambda receipt: changed[receipt.revision])
-            more = f" and {len(waiting) - 1} more of them" if len(waiting) > 1 else ""
-            what = (
-                f"the release: delivery {first.delivery_id} ({first.slot}) of {feed.name}{more} is in and not released"
-            )
-            found.append(Break(mart.mart, "fresh", mart.owner, since, what, None, None, first.delivery_id, first.slot))
+            more = len(waiting) - 1
+            found.append(Break(mart.mart, "fresh", mart.owner, since, receipt=first, more=more))
     return sorted(found, key=lambda each: each.since)
 
 
-def fresh_mart(mart: Served, known: Mapping[str, Deliveries], now: datetime) -> Freshness:
-    """Whether the current release has the data that is due of every feed that the mart needs: it is as fresh as the
-    stalest of them."""
-    never = datetime.min.replace(tzinfo=UTC)
-    found: list[tuple[datetime, datetime, Feed, Due | None]] = []
-    for feed in mart.feeds:
-        there = mart.released(known[feed.name])
-        absent = there.trailing(now - TO_RELEASE)
-        overdue = absent.late_since if absent else datetime.max.replace(tzinfo=UTC)
-        found.append((overdue, there.newest_data or never, feed, absent))
-    _, _, stalest, absent = min(found, key=lambda each: each[:2])
-    newest = min(each[1] for each in found)
-    return Freshness(mart.mart, newest if newest > never else None, stalest.name, absent)
-
-
-def _counts_since(mart: Served, deliveries: Deliveries) -> datetime | None:
+def _counts_since(mart: ReleasedMart, deliveries: Deliveries) -> datetime | None:
     """From when deliveries that are late make the mart late: both the feed and the mart have been there once."""
     first = deliveries.begun
     return None if first is None or not mart.releases else max(first, mart.releases[0][0] - TO_RELEASE)

@@ -23,7 +23,7 @@ from platform_assets.engine.feed.ticks import later
 from platform_assets.engine.promises.due import Deliveries
 from platform_assets.engine.store.receipts import Receipt
 from platform_assets.orchestration.feeds import delivered
-from platform_assets.orchestration.watch.delivered import newest_delivered, policy_of, tell_delivered
+from platform_assets.orchestration.watch.freshness_policy import newest_data_event, policy_of, report_deliveries
 
 # 2026-03-09 is a Monday; the 12th is closed.
 WORKING_DAYS: Final = replace(
@@ -56,16 +56,16 @@ def lived(instance: dg.DagsterInstance, feed: Feed, came: dict[int, datetime], u
     receipts: list[Receipt] = []
     now = at(9, 9.5)
     with freeze_time(now.astimezone(UTC)):
-        instance.report_runless_asset_event(newest_delivered(feed, at(8, 20).astimezone(UTC)))
+        instance.report_runless_asset_event(newest_data_event(feed, at(8, 20).astimezone(UTC)))
     receipts.append(receipt(0, 7, at(9, 6.5)))
     while now < until:
         for day, moment in came.items():
             if now - timedelta(minutes=30) < moment <= now:
                 receipts.append(receipt(day, day, moment))
                 with freeze_time(moment.astimezone(UTC)):
-                    instance.report_runless_asset_event(newest_delivered(feed, at(day, 20).astimezone(UTC)))
+                    instance.report_runless_asset_event(newest_data_event(feed, at(day, 20).astimezone(UTC)))
         with freeze_time(now.astimezone(UTC)):
-            tell_delivered(instance, {feed.name: Deliveries(feed, list(receipts))}, now.astimezone(UTC))
+            report_deliveries(instance, {feed.name: Deliveries(feed, list(receipts))}, now.astimezone(UTC))
         if now.minute == 0 and now.hour % 5 == 0 and said(instance, node, feed, now) == "FAIL":
             red.add(f"{now:%d}")
         now += timedelta(minutes=30)
@@ -97,7 +97,7 @@ def test_a_missed_day_is_red_from_its_deadline_on_and_a_closed_one_is_not(
 
 
 def test_what_is_told_again_is_no_newer_data(instance: dg.DagsterInstance) -> None:
-    one, again = (newest_delivered(WORKING_DAYS, at(9, 20)) for _ in range(2))
+    one, again = (newest_data_event(WORKING_DAYS, at(9, 20)) for _ in range(2))
     assert one.tags == again.tags
 
 

@@ -1,6 +1,7 @@
-"""What the Dagster UI says of a feed: its receipts, its newest data, its rejected rows by rule.
+"""Metadata of a feed's assets in Dagster's UI: receipts, newest data, rejected rows by rule.
 
-Belongs here: figures as metadata, inert whatever they hold. Does not: deciding anything by them.
+Belongs here: the figures after a run, and how they are shown. Elsewhere: deciding by them (checks.py), Markdown
+(markdown.py).
 """
 
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ import dagster as dg
 from platform_assets.engine.deployment import Deployment, FeedStatus
 from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.store.receipts import Receipt
+from platform_assets.orchestration.markdown import code, table
 from platform_assets.orchestration.runs.keys import quarantine_key
 
 _SHOWN: Final = 20
@@ -19,7 +21,7 @@ _BARS: Final = "▁▂▃▄▅▆▇█"
 
 
 @dataclass(frozen=True)
-class Account:
+class FeedFigures:
     """A feed after a run. receipts: of that run; recent: ids of the newest deliveries that were read, oldest first;
     by_rule: rejected rows by (column, rule) and delivery."""
 
@@ -30,8 +32,8 @@ class Account:
     by_rule: dict[tuple[str | None, str], dict[int, int]]
 
     @classmethod
-    def of(cls, deployment: Deployment, feed: Feed, receipts: Sequence[Receipt]) -> "Account":
-        """The account after a run that wrote `receipts`."""
+    def of(cls, deployment: Deployment, feed: Feed, receipts: Sequence[Receipt]) -> "FeedFigures":
+        """The figures after a run that wrote `receipts`."""
         (status,) = deployment.status([feed])
         with deployment.warehouse.reading("count rejected rows") as unit:
             in_force = [r.delivery_id for r in deployment.receipts_published(feed) if r.status == "accepted"]
@@ -40,7 +42,7 @@ class Account:
             by_rule = unit.quarantine(feed).reasons_of(sorted(deliveries))
         return cls(feed, status, receipts, recent, by_rule)
 
-    def of_raw(self) -> dict[str, Any]:
+    def raw_metadata(self) -> dict[str, Any]:
         """Metadata of the feed's raw asset."""
         figures = {
             figure: sum(getattr(receipt, figure) for receipt in self.receipts)
@@ -55,26 +57,26 @@ class Account:
             "dagster/row_count": self.status.totals.rows,
             "receipts": dg.MetadataValue.md(receipts_table(self.receipts)),
             "quarantine": dg.MetadataValue.asset(quarantine_key(self.feed)),
-            **self._plots(),
+            **self._plotted(),
         }
 
-    def of_quarantine(self) -> dict[str, Any]:
+    def quarantine_metadata(self) -> dict[str, Any]:
         """Metadata of the feed's quarantine asset."""
         rows = sum(count for _, _, count in self.status.reasons)
-        lines = [
-            f"| {inert(column or '')} | {inert(rule)} | {count} | {self._bars(self.by_rule.get((column, rule), {}))} |"
+        rules = [
+            (code(column), code(rule), count, self._bars(self.by_rule.get((column, rule), {})))
             for column, rule, count in self.status.reasons
         ]
-        head = f"| column | rule | broken | last {len(self.recent)} deliveries |\n|---|---|---|---|"
+        head = ("column", "rule", "broken", f"last {len(self.recent)} deliveries")
         return {
             "broken_rules": rows,
             "deliveries_waiting": self.status.totals.waiting,
-            "reasons": dg.MetadataValue.md("\n".join([head, *lines]) if lines else "nothing is rejected"),
+            "reasons": dg.MetadataValue.md(table(head, rules, empty="nothing is rejected")),
             "rows": dg.MetadataValue.md(f"`platform quarantine explain {self.feed.name}` shows them as they arrived."),
-            **self._plots(),
+            **self._plotted(),
         }
 
-    def _plots(self) -> dict[str, int]:
+    def _plotted(self) -> dict[str, int]:
         """Rows that this run rejected by rule, none too: Dagster draws figures that every materialization has."""
         mine = {receipt.delivery_id for receipt in self.receipts}
         return {
@@ -93,19 +95,10 @@ class Account:
 
 def receipts_table(receipts: Sequence[Receipt]) -> str:
     """Receipts as Markdown, the newest 20."""
-    if not receipts:
-        return "nothing new"
-    head = "| delivery | file | status | read | accepted | rejected | duplicate | |\n|---|---|---|---|---|---|---|---|"
+    head = ("delivery", "file", "status", "read", "accepted", "rejected", "duplicate", "problem")
     rows = [
-        f"| {r.delivery_id} | {inert(r.slot)} | {r.status} | {r.read} | {r.accepted} | {r.rejected} | {r.duplicate} "
-        f"| {inert(r.problem or '')} |"
+        (r.delivery_id, code(r.slot), r.status, r.read, r.accepted, r.rejected, r.duplicate, code(r.problem))
         for r in receipts[-_SHOWN:]
     ]
     more = f"\n\nand {len(receipts) - _SHOWN} before these" if len(receipts) > _SHOWN else ""
-    return "\n".join([head, *rows]) + more
-
-
-def inert(text: str) -> str:
-    """What came from outside, as Markdown that shows it and does nothing else."""
-    cleaned = "".join(c if c.isprintable() else "·" for c in text).replace("`", "'").replace("|", "¦")
-    return f"`{cleaned}`" if cleaned else ""
+    return table(head, rows, empty="nothing new") + more

@@ -3,16 +3,17 @@
 import pytest
 from shop import Shop, sales
 
-from platform_assets.orchestration.account import Account, inert, receipts_table
+from platform_assets.orchestration.feed_metadata import FeedFigures, receipts_table
+from platform_assets.orchestration.markdown import code
 
 
-def account(shop: Shop, *names_and_texts: tuple[str, str]) -> Account:
+def figures(shop: Shop, *names_and_texts: tuple[str, str]) -> FeedFigures:
     receipts = [shop.load(name, text) for name, text in names_and_texts]
-    return Account.of(shop.deployment, shop.feed, receipts)
+    return FeedFigures.of(shop.deployment, shop.feed, receipts)
 
 
 def test_raw_shows_its_receipts_rows_and_newest_data(shop: Shop) -> None:
-    shown = account(shop, ("a.csv", sales("S1,1,,2026-03-01T10:00:00Z", "S2,oops"))).of_raw()
+    shown = figures(shop, ("a.csv", sales("S1,1,,2026-03-01T10:00:00Z", "S2,oops"))).raw_metadata()
     assert {name: shown[name] for name in ("deliveries", "read", "accepted", "rejected", "dagster/row_count")} == {
         "deliveries": 1,
         "read": 2,
@@ -26,17 +27,17 @@ def test_raw_shows_its_receipts_rows_and_newest_data(shop: Shop) -> None:
 
 
 def test_rejected_rows_are_a_figure_for_every_rule_so_that_they_can_be_drawn(shop: Shop) -> None:
-    first = account(shop, ("a.csv", sales("S1,1", "S2,oops", "S3,-1")))
-    second = account(shop, ("b.csv", sales("S4,1", "S5,-1", "S6,-1")))
-    rules = {name: rows for name, rows in first.of_raw().items() if name.startswith("rejected: ")}
+    first = figures(shop, ("a.csv", sales("S1,1", "S2,oops", "S3,-1")))
+    second = figures(shop, ("b.csv", sales("S4,1", "S5,-1", "S6,-1")))
+    rules = {name: rows for name, rows in first.raw_metadata().items() if name.startswith("rejected: ")}
     assert rules == {"rejected: quantity integer": 1, "rejected: quantity greater_than_or_equal_to(0)": 1}
-    again = {name: rows for name, rows in second.of_raw().items() if name.startswith("rejected: ")}
+    again = {name: rows for name, rows in second.raw_metadata().items() if name.startswith("rejected: ")}
     assert again == {"rejected: quantity integer": 0, "rejected: quantity greater_than_or_equal_to(0)": 2}
-    assert "| `quantity` | `greater_than_or_equal_to(0)` | 3 | ▄█ |" in second.of_quarantine()["reasons"].value
+    assert "| `quantity` | `greater_than_or_equal_to(0)` | 3 | ▄█ |" in second.quarantine_metadata()["reasons"].value
 
 
 @pytest.mark.parametrize("name", ["a<script>alert(1)</script>.csv", "[x](javascript:alert(1)).csv", "a|b`c.csv"])
-def test_what_came_from_outside_is_inert(shop: Shop, name: str) -> None:
+def test_text_from_outside_is_only_shown(shop: Shop, name: str) -> None:
     table = receipts_table([shop.load(name, sales("S1,1"))])
     (row,) = [line for line in table.splitlines() if line.startswith("| 1 ")]
     cell = row.split(" | ")[1]
@@ -46,4 +47,4 @@ def test_what_came_from_outside_is_inert(shop: Shop, name: str) -> None:
 
 
 def test_a_line_end_does_not_end_the_cell() -> None:
-    assert inert("a\n# b") == "`a·# b`"
+    assert code("a\n# b") == "`a·# b`"

@@ -1,7 +1,7 @@
-"""Held deliveries: which delivery that is due a quarantined one would be, had it been accepted.
+"""Quarantined deliveries: which of those that are due each would be, had it been accepted.
 
-Belongs here: telling that by what it covers, else by its name and its slot, else by when it came. Does not: what is due
-(due.py), what follows from it (tally.py).
+Belongs here: deciding that by what it covers, else by its name and its slot, else by when it came. Elsewhere: what is
+due (due.py), what follows from it (promise.py).
 """
 
 import re
@@ -21,7 +21,7 @@ _DIGITS: Final = re.compile(r"\d+")
 _DAY: Final = re.compile(r"((?:19|20)\d\d)[-_./]?(0[1-9]|1[0-2])[-_./]?(0[1-9]|[12]\d|3[01])(?!\d)")
 
 
-class Known(NamedTuple):
+class Counted(NamedTuple):
     """A delivery that counts: its slot, and the end of what it covers."""
 
     slot: str
@@ -30,29 +30,31 @@ class Known(NamedTuple):
 
 @dataclass(frozen=True)
 class Naming:
-    """How the slots of a feed's deliveries are called: `shapes`, digits aside, empty where they follow no pattern;
-    those that are `taken`; how many days behind the day in its name a delivery is due."""
+    """How the slots of a feed's deliveries are called: `patterns`, digits aside, empty where they follow none; those
+    that are `taken`; `lag`: how many days behind the day in its name a delivery is due."""
 
-    shapes: frozenset[str]
+    patterns: frozenset[str]
     taken: frozenset[str]
     lag: int | None
 
     @classmethod
-    def of(cls, known: Sequence[Known], cadence: Cadence) -> "Naming":
+    def of(cls, known: Sequence[Counted], cadence: Cadence) -> "Naming":
         """What the deliveries that count tell, the newest last."""
         slots = {each.slot for each in known}
-        shapes = frozenset(map(_shape, slots))
+        patterns = frozenset(map(_pattern, slots))
         lags: Counter[int] = Counter()
         for each in known[-_ENOUGH:]:
             day, tick = _day_in(each.slot), cadence.next_tick(each.until - _INSTANT)
             if day is not None and tick is not None:
                 lags[(tick.astimezone(cadence.zone).date() - day).days] += 1
-        regular = 2 * len(shapes) <= len(slots)
-        return cls(shapes if regular else frozenset(), frozenset(slots), max(lags, key=lags.__getitem__, default=None))
+        regular = 2 * len(patterns) <= len(slots)
+        return cls(
+            patterns if regular else frozenset(), frozenset(slots), max(lags, key=lags.__getitem__, default=None)
+        )
 
     def is_stray(self, slot: str) -> bool:
         """Whether its name says that it is no new delivery: it is called otherwise, or restates one that counts."""
-        other = bool(self.shapes) and _shape(slot) not in self.shapes
+        other = bool(self.patterns) and _pattern(slot) not in self.patterns
         return other or (slot in self.taken and _DIGITS.search(slot) is not None)
 
     def tick_of(self, slot: str, arrived: datetime, cadence: Cadence) -> datetime | None:
@@ -86,7 +88,7 @@ def would_meet(
     return [] if tick is None else [tick]
 
 
-def _shape(slot: str) -> str:
+def _pattern(slot: str) -> str:
     return _DIGITS.sub("0", slot)
 
 
