@@ -4,15 +4,17 @@ Belongs here: where declarations are found, and the way from settings to a deplo
 command line answers at once.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Final
 
 from platform_assets.alerts.channels import Routes
 from platform_assets.alerts.incidents import Alerts
 from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.durable import failpoint
-from platform_assets.engine.feed.feed import Feed, load_feeds, with_files
+from platform_assets.engine.feed.feed import Feed, Files, load_feeds
 from platform_assets.engine.feed.mart import Mart, load_marts
+from platform_assets.errors import ConfigurationError
 from platform_assets.project.sample import check_sample_links
 from platform_assets.settings import Settings
 
@@ -60,6 +62,23 @@ def configured_alerts() -> Alerts:
     """The alerts of this deployment, sent where the environment says."""
     settings = Settings.from_environment()
     return Alerts(settings.home / "alerts.sqlite", _routes(settings))
+
+
+def with_files(feeds: Iterable[Feed], patterns: Mapping[str, str]) -> tuple[Feed, ...]:
+    """The feeds, those named in `patterns` (feed name -> pattern) reading from there instead."""
+    feeds = tuple(feeds)
+    files = {feed.name: feed.source for feed in feeds if isinstance(feed.source, Files)}
+    unknown = sorted(set(patterns) - set(files))
+    if unknown:
+        raise ConfigurationError(
+            f"PLATFORM_FEED_{unknown[0].upper()}_FILES",
+            f"there is no feed {unknown[0]!r} that reads files",
+            f"Feeds that do are: {', '.join(files)}.",
+        )
+    return tuple(
+        replace(feed, source=files[feed.name].read_from(patterns[feed.name])) if feed.name in patterns else feed
+        for feed in feeds
+    )
 
 
 def _routes(settings: Settings) -> Routes:

@@ -7,7 +7,7 @@ import importlib
 import itertools
 import pkgutil
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from pathlib import PurePosixPath
@@ -390,21 +390,4 @@ def feed_named(name: str, feeds: Sequence[Feed]) -> Feed:
             return feed
     raise ConfigurationError(
         f"feed {name!r}", "is not declared", f"Feeds are: {', '.join(feed.name for feed in feeds)}."
-    )
-
-
-def with_files(feeds: Iterable[Feed], patterns: Mapping[str, str]) -> tuple[Feed, ...]:
-    """The feeds, those named in `patterns` (feed name -> pattern) reading from there instead."""
-    feeds = tuple(feeds)
-    files = {feed.name: feed.source for feed in feeds if isinstance(feed.source, Files)}
-    unknown = sorted(set(patterns) - set(files))
-    if unknown:
-        raise ConfigurationError(
-            f"PLATFORM_FEED_{unknown[0].upper()}_FILES",
-            f"there is no feed {unknown[0]!r} that reads files",
-            f"Feeds that do are: {', '.join(files)}.",
-        )
-    return tuple(
-        replace(feed, source=files[feed.name].read_from(patterns[feed.name])) if feed.name in patterns else feed
-        for feed in feeds
     )
