@@ -5,7 +5,7 @@ Belongs here: the declaration. Elsewhere: the check of a built mart (store/marts
 
 from dataclasses import dataclass
 
-from platform_assets.engine.contract.model import Column, Contract, columns_of, describe, version_of
+from platform_assets.engine.contract.model import LINEAGE, Column, Contract, columns_of, describe, version_of
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,11 @@ class Mart:
     def columns(self) -> tuple[Column, ...]:
         """The contract's columns in the order they are declared."""
         return columns_of(self.contract)
+
+    @property
+    def lineage(self) -> tuple[str, ...]:
+        """The columns that its table may have besides: they say which delivery a row came with."""
+        return LINEAGE
 
     @property
     def description(self) -> str:
