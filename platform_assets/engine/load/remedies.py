@@ -27,6 +27,7 @@ from platform_assets.engine.feed.formats import Csv, Format, Json, Xml
 from platform_assets.engine.readers import open_reader
 from platform_assets.engine.readers.encodings import FAR, likely_encodings
 from platform_assets.engine.readers.kinds import kind_of
+from platform_assets.engine.readers.limits import LIMITS
 from platform_assets.engine.readers.packing.unpack import blocks_of, packing
 from platform_assets.engine.readers.xml.elements import repeated
 from platform_assets.errors import DeliveryRefused, DeliveryUnfinished
@@ -339,7 +340,7 @@ class _Advice:
                 1,
                 sample,
             )
-            for path in itertools.islice(repeated(sample), 10)
+            for path in itertools.islice(repeated(sample, LIMITS), 10)
         ]
 
     # Bytes
