@@ -13,7 +13,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from modelled import project_of_shop
+from modelled import opens, project_of_shop
 from shop import SALES, Shop, child, ended, numbered, sales
 
 from platform_assets.engine.archive.archive import Archive
@@ -163,23 +163,20 @@ def known(shop: Shop, files: int, new: int) -> None:
         unit.publish(shop.feed)
 
 
-def tick(shop: Shop, monkeypatch: pytest.MonkeyPatch, cursor: str | None = None) -> dg.SensorResult | dg.SkipReason:
+def tick(shop: Shop, cursor: str | None = None) -> dg.SensorResult | dg.SkipReason:
     """What the feed's sensor says now."""
-    monkeypatch.setattr("platform_assets.orchestration.runs.resources.OpensDeployment.look", lambda _: shop.deployment)
     with dg.DagsterInstance.ephemeral() as instance:
-        sensor = feed_sensor(shop.feed, project_of_shop(shop.feed))
+        sensor = feed_sensor(shop.feed, project_of_shop(shop.feed), opens(shop))
         said = sensor(dg.build_sensor_context(instance=instance, cursor=cursor))
     assert isinstance(said, dg.SensorResult | dg.SkipReason)
     return said
 
 
 @pytest.mark.parametrize("files", [2_000, pytest.param(100_000, marks=[pytest.mark.slow, pytest.mark.timeout(600)])])
-def test_a_tick_is_quick_and_its_cursor_small_whatever_lies_there(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch, files: int
-) -> None:
+def test_a_tick_is_quick_and_its_cursor_small_whatever_lies_there(shop: Shop, files: int) -> None:
     known(shop, files, new=10)
     began = time.process_time()
-    said = tick(shop, monkeypatch)
+    said = tick(shop)
     took_s = time.process_time() - began
     assert isinstance(said, dg.SensorResult)
     assert len(said.run_requests or []) == 1
@@ -192,14 +189,12 @@ def test_a_tick_is_quick_and_its_cursor_small_whatever_lies_there(
     assert len(shop.deployment.pending(shop.feed)) == 11
 
 
-def test_a_tick_finds_what_is_new_without_a_cursor_and_asks_again_with_one(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_tick_finds_what_is_new_without_a_cursor_and_asks_again_with_one(shop: Shop) -> None:
     shop.deliver("a.csv", sales("S1,1"))
-    first = tick(shop, monkeypatch)
+    first = tick(shop)
     assert isinstance(first, dg.SensorResult)
-    assert isinstance(tick(shop, monkeypatch, first.cursor), dg.SkipReason)  # asked for a moment ago
-    assert isinstance(tick(shop, monkeypatch, cursor="damaged"), dg.SensorResult)
+    assert isinstance(tick(shop, first.cursor), dg.SkipReason)  # asked for a moment ago
+    assert isinstance(tick(shop, cursor="damaged"), dg.SensorResult)
     shop.ingest()
     assert shop.deployment.pending(shop.feed) == []
 
@@ -207,16 +202,13 @@ def test_a_tick_finds_what_is_new_without_a_cursor_and_asks_again_with_one(
 def tick_and_die(root: Path) -> None:
     """A tick in a process of its own, which dies before Dagster hears of the request and the cursor."""
     failpoint.arm("mid-tick")
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        tick(Shop(root), monkeypatch)
+    tick(Shop(root))
 
 
-def test_a_tick_that_dies_before_its_cursor_is_kept_is_made_good_by_the_next(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_tick_that_dies_before_its_cursor_is_kept_is_made_good_by_the_next(shop: Shop) -> None:
     shop.deliver("a.csv", sales("S1,1"))
     assert ended(child(tick_and_die, shop.root)) == -signal.SIGKILL
-    assert isinstance(tick(shop, monkeypatch), dg.SensorResult)
+    assert isinstance(tick(shop), dg.SensorResult)
     shop.ingest()
     assert shop.skus() == ["S1"]
     assert shop.deployment.pending(shop.feed) == []
