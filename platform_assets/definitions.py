@@ -12,7 +12,7 @@ from platform_assets.orchestration.sensors import feed_sensor
 from platform_assets.orchestration.watch.alerts import alerts_sensor
 from platform_assets.orchestration.watch.freshness import mart_freshness_checks
 from platform_assets.project.configured import declared_feeds, declared_marts
-from platform_assets.project.graph import project_of
+from platform_assets.project.graph import RELEASE, project_of
 from platform_assets.project.manifest import current_manifest
 
 
@@ -23,13 +23,14 @@ def build_definitions(deployment: OpensDeployment | None = None) -> dg.Definitio
     promised = declared_marts()
     project = project_of(feeds, promised, current_manifest())
     condition = out_of_date(project, deployment.look)
+    has_models = any(node.feed is None for node in project.nodes.values() if node.name != RELEASE)
     checks = [mart_checks(promised), mart_freshness_checks(promised)] if promised else []
     return dg.Definitions(
         assets=[
             *map(delivered, feeds),
             *(feed_assets(feed, project) for feed in feeds),
-            models(project, condition),
-            release_asset(project, condition),
+            *([models(project, condition)] if has_models else []),
+            *([release_asset(project, condition)] if project.marts else []),
         ],
         asset_checks=checks,
         jobs=[

@@ -9,15 +9,16 @@ import inspect
 import re
 import sys
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
 import typer
-from examples import ARRIVED, SALES, Example, Sales, came_of, taken_in
+from examples import ARRIVED, SALES, Example, Sales, came_of
 from options import EXAMPLES
+from receipts import columns
 
 import platform_assets
 from platform_assets import Feed, Mart
@@ -38,16 +39,16 @@ DECLARATIONS: Final = (
 # What is a parameter and no option of an author's.
 _FILLED_IN: Final = {"Feed.origin"}
 _OPTION: Final = re.compile(r"^([a-z_]+): ", re.M)
-_TOLD: Final = {
+_MEANINGS: Final = {
     ("ledger.deliveries", "changed"): "the revision under which anything about the receipt last changed.",
     ("ledger.deliveries", "mark"): "a digest of slot, content and generation, to be compared with the journal.",
     ("ledger.slots", "feed"): "the feed.",
     ("ledger.slots", "slot"): "the file's path below the landing folder.",
-    ("ledger.slots", "place"): "the slot's place in the order in which the feed's deliveries count.",
-    ("ledger.slots", "stands_for"): "the delivery whose rows stand in raw for the slot.",
-    ("ledger.slots", "delivery_id"): "the slot's newest delivery.",
-    ("ledger.slots", "fingerprint"): "its content.",
-    ("ledger.slots", "generation"): "which of the slot's deliveries it is.",
+    ("ledger.slots", "place"): "the slot's place in the order of keys: the id of the delivery that took it.",
+    ("ledger.slots", "stands_for"): "the delivery whose rows are in raw because of this slot; empty where none are.",
+    ("ledger.slots", "delivery_id"): "the slot's last delivery.",
+    ("ledger.slots", "fingerprint"): "what that brought.",
+    ("ledger.slots", "generation"): "how many deliveries the slot has had.",
     ("ledger.slots", "size"): "the file's size when it was last seen.",
     ("ledger.slots", "mtime_ns"): "when it was last written, in nanoseconds.",
     ("ledger.slots", "ctime_ns"): "when it last changed, in nanoseconds.",
@@ -55,11 +56,9 @@ _TOLD: Final = {
     ("ledger.slots", "changed"): "the revision under which this row last changed.",
     ("ledger.duplicates", "delivery_id"): "the delivery that brought the repeating row.",
     ("ledger.duplicates", "line"): "its line.",
-    ("ledger.duplicates", "of_delivery"): "the delivery of the row that counts.",
+    ("ledger.duplicates", "of_delivery"): "the delivery of the row that counts; empty where it is the same.",
     ("ledger.duplicates", "of_line"): "its line.",
-    ("ledger.builds", "feed"): "empty.",
-    ("ledger.builds", "revision"): "the last revision that a warehouse which is lost had handed out.",
-    ("ledger.builds", "code"): "empty.",
+    ("ledger.given_out", "revision"): "the last revision that a warehouse which is lost had handed out.",
     ("ledger.profiles", "feed"): "the feed.",
     ("ledger.profiles", "delivery_id"): "one of its newest deliveries.",
     ("ledger.profiles", "revision"): "of the delivery, when it was measured.",
@@ -69,15 +68,12 @@ _TOLD: Final = {
     ("ledger.profiles", "example"): "the value of the column it is about, if any.",
 }
 _TABLES: Final = {
-    "ledger.deliveries": "One receipt per delivery, written in the same transaction as its rows. The example is a file of two "
-    "rows, of which one breaks the contract.",
+    "ledger.deliveries": "One receipt per delivery, written in the same transaction as its rows.",
     "ledger.slots": "What stands in each slot (a file's path), and in which state its file was last seen.",
     "ledger.duplicates": "Rows that repeat an earlier row of their delivery, or whose key a row of another delivery has.",
-    "ledger.builds": "The last revision of a warehouse that was lost.",
+    "ledger.given_out": "The last revision of a warehouse that was lost.",
     "ledger.profiles": "What the values of the newest deliveries are like.",
 }
-# These differ from day to day, or with every change of the code.
-_VARYING: Final = {"contract": "…"}
 
 
 def pages() -> dict[Path, str]:
@@ -294,11 +290,16 @@ def _parameter(parameter: Any) -> tuple[str, str, str]:
     )
     needed = " Required." if parameter.required else ""
     written = " / ".join(f"`{name.upper() if argument else name}`" for name in names)
-    return written, takes and f"`{takes}`", (parameter.help or "") + needed + shown
+    return written, takes and f"`{takes}`", _plain(parameter.help or "") + needed + shown
 
 
 def _unwrapped(text: str) -> str:
-    return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
+    return _plain("\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n")))
+
+
+def _plain(text: str) -> str:
+    """Help as Markdown: it means its stars and brackets."""
+    return re.sub(r"([*<\[])", r"\\\1", text)
 
 
 # Checks
@@ -352,47 +353,27 @@ def ledger() -> str:
         raise SystemExit(
             f"Receipt's docstring and columns differ: {set(texts) ^ {column.name for column in fields(Receipt)}}"
         )
-    columns, receipt = _delivery()
-    told = {("ledger.deliveries", name): text for name, text in texts.items()} | _TOLD
-    if set(told) != set(columns):
-        raise SystemExit(f"columns of the ledger and what is told of them differ: {set(told) ^ set(columns)}")
+    held = columns()
+    meanings = {("ledger.deliveries", name): text for name, text in texts.items()} | _MEANINGS
+    if set(meanings) != set(held):
+        raise SystemExit(f"the ledger's columns and what is said of them differ: {set(meanings) ^ set(held)}")
     parts = [
-        "# Ledger\n\nThe schema `ledger` of `warehouse.duckdb`. Read it with SQL while nothing runs, or let `platform` tell you."
+        "# Ledger\n\nThe schema `ledger` of `warehouse.duckdb`. Read it with SQL while nothing runs; "
+        "`platform feed status` and `platform quarantine list` show what people need of it. "
+        "Examples are from several deliveries of a small feed."
     ]
     for name, about in _TABLES.items():
-        own = [column for of, column in columns if of == name]
-        with_example = name == "ledger.deliveries"
         rows = [
-            (
-                f"`{column}`",
-                f"`{columns[name, column]}`",
-                told[name, column],
-                *([receipt[column]] if with_example else []),
-            )
-            for column in own
+            (f"`{column}`", f"`{kind}`", meanings[table_of, column], _cell(value))
+            for (table_of, column), (kind, value) in held.items()
+            if table_of == name
         ]
-        head = ("column", "type", "is", *(["example"] if with_example else []))
-        parts.append(f"## {name}\n\n{about}\n\n" + table(head, rows))
+        parts.append(f"## {name}\n\n{about}\n\n" + table(("column", "type", "is", "example"), rows))
     return "\n\n".join(parts)
 
 
-def _delivery() -> tuple[Mapping[tuple[str, str], str], Mapping[str, str]]:
-    """(table, column) -> type; and the receipt of a delivery of two rows, as it is shown."""
-    example = Example((), "", {"sales/2026-03-01.csv": "sku,quantity\nA1,2\nB7,many\n"})
-    with taken_in(example) as deployment, deployment.warehouse.open("look") as connection:
-        described = connection.execute(
-            "SELECT table_schema || '.' || table_name, column_name, data_type FROM information_schema.columns "
-            "WHERE table_schema = 'ledger' ORDER BY table_name, ordinal_position"
-        ).fetchall()
-        stored = connection.execute("SELECT * FROM ledger.deliveries")
-        names = [column[0] for column in stored.description or ()]
-        receipt = dict(zip(names, stored.fetchall()[0], strict=True))
-    types = {(str(of), str(column)): str(kind) for of, column, kind in described}
-    return types, {name: _VARYING.get(name) or _cell(value) for name, value in receipt.items()}
-
-
 def _cell(value: object) -> str:
-    if value is None or value in ("", [], "{}", "[]"):
+    if value is None:
         return ""
     written = f"{value:%Y-%m-%d %H:%M} UTC" if isinstance(value, datetime) else str(value)
     short = re.sub("(?<=[0-9a-f]{8})[0-9a-f]{56}", "…", written)

@@ -14,7 +14,8 @@ from platform_assets.cli.author import contract_app
 from platform_assets.cli.common import answer, say
 from platform_assets.cli.promises import promises
 from platform_assets.cli.rows import quarantine_app, replay, trace
-from platform_assets.cli.run import check, ci, run, setup, simulate, ui
+from platform_assets.cli.run import check, ci, run, setup, ui
+from platform_assets.cli.sample import sample_app, simulate
 from platform_assets.cli.show import feed_app, release_app, why
 from platform_assets.errors import ConfigurationError, PlatformError
 
@@ -36,6 +37,7 @@ app.add_typer(feed_app, name="feed")
 app.add_typer(contract_app, name="contract")
 app.add_typer(quarantine_app, name="quarantine")
 app.add_typer(release_app, name="release")
+app.add_typer(sample_app, name="sample")
 
 
 def main() -> None:

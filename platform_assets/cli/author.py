@@ -23,7 +23,8 @@ from platform_assets.engine.contract.model import listed
 from platform_assets.engine.feed.feed import Feed
 from platform_assets.errors import ConfigurationError
 from platform_assets.project.configured import FEEDS_PACKAGE, declared_feeds
-from platform_assets.project.dbt_sources import SOURCES_FILE, gained_columns, write_sources
+from platform_assets.project.dbt_sources import gained_columns, sources_file, write_sources
+from platform_assets.project.manifest import model_folders
 
 contract_app = typer.Typer(no_args_is_help=True, help="Contracts: what feeds promise, against what came.")
 _SHOWN = 5
@@ -218,7 +219,7 @@ def _tell_added(proposed: Proposal, tried: Rehearsal, target: Path | None, text:
     for column, rule, rows in tried.reasons:
         line(f"{rows} rows rejected: {column or 'row'}: {rule}")
     if target is not None:
-        say(f"written: {target}, {SOURCES_FILE}")
+        say(f"written: {target}, {sources_file(proposed.origin, model_folders())}")
         say("next:")
         say(f"  review {target.name}: docstrings, owner, cadence, and every comment that asks something")
         say(f"  deliver files as {proposed.pattern} under the landing folder, then: platform run")

@@ -1,4 +1,4 @@
-"""Verbs that do something: run, check, ci, simulate, ui, setup.
+"""Verbs that do something: run, check, ci, ui, setup.
 
 Belongs here: calling the work and telling what it did. Does not: the work.
 """
@@ -7,7 +7,6 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -28,8 +27,8 @@ if TYPE_CHECKING:
     from platform_assets.commands.run import RunOutcome
 
 _PREVIEW_ROWS = 5
+_NO_FEED = "no feed is declared: `platform feed add FILE` declares one, from a file such as it will deliver"
 _SHOWN = 10
-_LONG_WORK_ROWS = 1_000_000
 
 
 def run(as_json: Json = False) -> None:
@@ -41,6 +40,8 @@ def run(as_json: Json = False) -> None:
     """
     began = time.monotonic()
     settings, deployment = open_deployment()
+    if not deployment.feeds:
+        say(_NO_FEED)
     arrivals = deployment.look().arrivals
     pending = {name: sum(each.waits_for is None for each in found) for name, found in arrivals.items()}
     state = State.of(project_of(deployment.feeds, declared_marts(), current_manifest()), deployment)
@@ -89,7 +90,9 @@ def ci(
     days: Annotated[int, typer.Option(help="Days of sample deliveries to build.", min=1)] = 14,
     as_json: Json = False,
 ) -> None:
-    """Validate definitions and dbt, build the sample world in a throw-away home, run every asset check.
+    """Validate definitions and dbt, build everything in a throw-away home, run every asset check.
+
+    Built from the sample's deliveries; without the sample, from empty tables.
 
     Example: platform ci --junit report.xml
     """
@@ -112,52 +115,6 @@ def ci(
         line(f"{len(cases) - len(failed)} passed, {len(failed)} failed; report: {junit.absolute()}")
     if failed:
         raise typer.Exit(1)
-
-
-def simulate(
-    days: Annotated[int, typer.Option(help="Calendar days to deliver, ending with --until.", min=1)] = 30,
-    rows_per_day: Annotated[int, typer.Option(help="Order lines of a trading day.", min=1)] = 1000,
-    seed: Annotated[int, typer.Option(help="Same seed and days, same bytes.")] = 1,
-    dirt: Annotated[float, typer.Option(help="Share of order lines that are dirty.", min=0.0, max=1.0)] = 0.02,
-    until: Annotated[
-        datetime | None, typer.Option(help="Last day; yesterday by default.", formats=["%Y-%m-%d"])
-    ] = None,
-    if_empty: Annotated[bool, typer.Option(help="Do nothing when the landing folder holds anything.")] = False,
-    as_json: Json = False,
-) -> None:
-    """Write the sample retailer's deliveries into the landing folder, with real life's dirt.
-
-    What was planted is written to .simulated/planted.json beside them.
-
-    Example: platform simulate --days 30 --rows-per-day 1000 --seed 1 --dirt 0.02
-    """
-    from platform_assets import sample
-
-    landing = Settings.from_environment().landing
-    if if_empty and landing.is_dir() and any(path for path in landing.iterdir() if not path.name.startswith(".")):
-        say(f"{landing} holds deliveries already; none were simulated")
-        if as_json:
-            answer({"ok": True, "files": [], "landing": str(landing)})
-        return
-    last = until.date() if until is not None else datetime.now(tz=UTC).date() - timedelta(days=1)
-    try:
-        made = sample.simulate(
-            landing,
-            days=days,
-            rows_per_day=rows_per_day,
-            seed=seed,
-            dirt=dirt,
-            until=last,
-            progress=say if days * rows_per_day > _LONG_WORK_ROWS else None,
-        )
-    except ValueError as error:
-        raise ConfigurationError(
-            "simulate", str(error), "Choose another landing folder, or the values of before."
-        ) from error
-    if as_json:
-        answer({"ok": True, "files": list(made.wrote), "landing": str(landing), "until": last.isoformat()})
-    else:
-        line(f"{len(made.wrote)} files written under {landing}; what was planted: {landing / sample.ACCOUNT}")
 
 
 def setup() -> None:
@@ -195,7 +152,9 @@ def ui(
 def _prepared() -> Settings:
     from platform_assets.orchestration.runs.instance import prepare_dagster_home
 
-    settings, _ = open_deployment()
+    settings, deployment = open_deployment()
+    if not deployment.feeds:
+        say(_NO_FEED)
     settings.landing.mkdir(parents=True, exist_ok=True)
     prepare_dagster_home(settings)
     current_manifest()

@@ -14,7 +14,7 @@ from platform_assets.engine.author.rehearsal import feed_of, rehearse
 from platform_assets.engine.contract.model import columns_of, listed
 from platform_assets.engine.feed.feed import feed_named
 from platform_assets.project.configured import declared_feeds
-from platform_assets.project.dbt_sources import SOURCES_FILE, gained_columns, sources_agree, write_sources
+from platform_assets.project.dbt_sources import drifted_sources, gained_columns, write_sources
 
 _SHOWN = 10
 
@@ -146,19 +146,22 @@ def feed_check(
 
 @feed_app.command("sources")
 def feed_sources(
-    check: Annotated[bool, typer.Option("--check", help="Write nothing; exit code 1 if the file has drifted.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Write nothing; exit code 1 if a file has drifted.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Write dbt's sources file from the feeds, with the columns that raw has gained undeclared.
+    """Write dbt's sources from the feeds, a file per origin, with the columns that raw has gained undeclared.
 
     Example: platform feed sources --check
     """
     feeds = declared_feeds()
-    drifted = not sources_agree(feeds) if check else write_sources(feeds, gained_columns(configured()[1]))
+    drifted = drifted_sources(feeds) if check else write_sources(feeds, gained_columns(configured()[1]))
     if as_json:
-        answer({"ok": not (check and drifted), "drifted": drifted, "file": str(SOURCES_FILE)})
+        answer({"ok": not (check and drifted), "drifted": bool(drifted), "files": [str(path) for path in drifted]})
     else:
-        line(f"{SOURCES_FILE}: " + (("has drifted" if check else "written") if drifted else "agrees with the feeds"))
+        for path in drifted:
+            line(f"{path}: {'has drifted' if check else 'written' if path.exists() else 'removed'}")
+        if not drifted:
+            line("dbt's sources agree with the feeds")
     if check and drifted:
         raise typer.Exit(1)
 

@@ -1,10 +1,11 @@
-"""dbt's sources file, generated from the feeds and committed, so that dbt users can work without Python.
+"""dbt's sources, generated from the feeds and committed, so that dbt users can work without Python: a file per origin.
 
-Belongs here: its text. Does not: Dagster (this module does without), or any table that dbt builds.
+Belongs here: their text and their places. Elsewhere: tables that dbt builds (its own YAML). No Dagster here.
 Columns that only a warehouse knows, because they arrived undeclared, are marked and held to nothing.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
@@ -14,48 +15,69 @@ import yaml
 from platform_assets.engine.contract.model import LINEAGE, columns_of, describe
 from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.feed.feed import Feed
-from platform_assets.project.manifest import DBT_PROJECT
+from platform_assets.project.manifest import model_folders
 
-SOURCES_FILE: Final = DBT_PROJECT / "models" / "sources.yml"
+_NAME: Final = "_{}__sources.yml"
 _MARK: Final = "undeclared"
-_HEAD: Final = "# Generated from platform_assets/feeds by `platform feed sources`; a test holds it to them.\n"
+_HEAD: Final = "# Generated from the feeds by `platform feed sources`; a test holds it to them.\n"
 
 
 Gained = Mapping[str, Sequence[dict[str, Any]]]
 _NOTHING: Final[Gained] = MappingProxyType({})
 
 
-def sources_yaml(feeds: Iterable[Feed], gained: Gained = _NOTHING) -> str:
-    """The feeds as dbt sources: one source per origin, one table per feed; and what raw has `gained` besides."""
-    origins: dict[str, list[dict[str, Any]]] = {}
-    for feed in feeds:
-        origins.setdefault(feed.origin, []).append(_table(feed, gained.get(feed.name, ())))
-    return _text(
-        [
-            {"name": origin, "schema": "raw", "description": f"What {origin} delivers.", "tables": tables}
-            for origin, tables in sorted(origins.items())
-        ]
-    )
+def sources_file(origin: str, folders: Sequence[Path]) -> Path:
+    """Where dbt's source of `origin` is declared: beside its staging models, in whichever of the folders these lie."""
+    places = [folder / "staging" / origin for folder in folders]
+    return next((place for place in places if place.is_dir()), places[0]) / _NAME.format(origin)
 
 
-def write_sources(feeds: Iterable[Feed], gained: Gained = _NOTHING, path: Path = SOURCES_FILE) -> bool:
-    """Write the file if it has drifted from the feeds and what raw has gained; says whether it had."""
-    text = sources_yaml(feeds, gained)
-    if path.exists() and path.read_text() == text:
-        return False
-    path.write_text(text)
-    return True
+def write_sources(feeds: Iterable[Feed], gained: Gained = _NOTHING, folders: Sequence[Path] = ()) -> list[Path]:
+    """Write the files that have drifted from the feeds and what raw has `gained` besides, and remove those of origins
+    that no feed has; returns both. folders: dbt's model folders, of this project by default."""
+    folders = folders or model_folders()
+    texts = {sources_file(origin, folders): text for origin, text in _texts(feeds, gained).items()}
+    drifted = [path for path, text in texts.items() if not path.exists() or path.read_text() != text]
+    for path in drifted:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(texts[path])
+    abandoned = [path for path in _generated(folders) if path not in texts]
+    for path in abandoned:
+        path.unlink()
+    return [*drifted, *abandoned]
 
 
-def sources_agree(feeds: Iterable[Feed], path: Path = SOURCES_FILE) -> bool:
-    """Whether the file says what the feeds declare, whatever it says of undeclared columns."""
-    text = path.read_text()
-    written: dict[str, Any] = yaml.safe_load(text) or {}
-    for table in (table for source in written.get("sources", ()) for table in source["tables"]):
+def drifted_sources(feeds: Iterable[Feed], folders: Sequence[Path] = ()) -> list[Path]:
+    """The files that do not say what the feeds declare, whatever they say of undeclared columns."""
+    folders = folders or model_folders()
+    texts = {sources_file(origin, folders): text for origin, text in _texts(feeds, _NOTHING).items()}
+    drifted = [path for path, text in texts.items() if not path.exists() or _declared(path.read_text()) != text]
+    return [*drifted, *(path for path in _generated(folders) if path not in texts)]
+
+
+def _texts(feeds: Iterable[Feed], gained: Gained) -> dict[str, str]:
+    """Origin -> its file: one source, a table per feed."""
+    by_origin = sorted(feeds, key=lambda feed: (feed.origin, feed.name))
+    return {
+        origin: _text(origin, [_table(feed, gained.get(feed.name, ())) for feed in of_origin])
+        for origin, of_origin in groupby(by_origin, key=lambda feed: feed.origin)
+    }
+
+
+def _generated(folders: Iterable[Path]) -> list[Path]:
+    """The generated files that are there."""
+    found = (path for folder in folders for path in sorted(folder.glob(f"staging/*/{_NAME.format('*')}")))
+    return [path for path in found if path.read_text().startswith(_HEAD)]
+
+
+def _declared(text: str) -> str:
+    """The text of a file without undeclared columns; one that has none is compared to the last character."""
+    if _MARK not in text:
+        return text
+    (source,) = yaml.safe_load(text)["sources"]
+    for table in source["tables"]:
         table["columns"] = [column for column in table["columns"] if not _undeclared(column)]
-    # A file without such columns must be as it is generated to the last character.
-    declared = _text(written.get("sources", [])) if _MARK in text else text
-    return declared == sources_yaml(feeds)
+    return _text(source["name"], source["tables"])
 
 
 def gained_columns(deployment: Deployment) -> Gained:
@@ -87,8 +109,9 @@ def _undeclared(column: Mapping[str, Any]) -> bool:
     return bool(column.get("config", {}).get("meta", {}).get(_MARK))
 
 
-def _text(sources: list[dict[str, Any]]) -> str:
-    text: str = yaml.safe_dump({"version": 2, "sources": sources}, sort_keys=False, width=110, allow_unicode=True)
+def _text(origin: str, tables: Sequence[dict[str, Any]]) -> str:
+    source = {"name": origin, "schema": "raw", "description": f"What {origin} delivers.", "tables": tables}
+    text: str = yaml.safe_dump({"version": 2, "sources": [source]}, sort_keys=False, width=110, allow_unicode=True)
     return _HEAD + text
 
 

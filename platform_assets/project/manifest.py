@@ -1,7 +1,7 @@
 """dbt's manifest, kept in step with the project's files without asking dbt every time.
 
-Belongs here: parsing when, and only when, something changed. Does not: running models (dbt.py). No Dagster here,
-so that asking "has the code changed?" stays cheap.
+Belongs here: dbt's files, and parsing them when, and only when, something changed. Elsewhere: running models
+(orchestration/dbt.py). No Dagster here, so that asking "has the code changed?" stays cheap.
 """
 
 import fcntl
@@ -12,12 +12,16 @@ import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from platform_assets.engine.feed.feed import Feed
-from platform_assets.engine.feed.mart import Mart
+import yaml
+
 from platform_assets.errors import ConfigurationError
 from platform_assets.settings import PROJECT
+
+if TYPE_CHECKING:
+    from platform_assets.engine.feed.feed import Feed
+    from platform_assets.engine.feed.mart import Mart
 
 DBT_PROJECT: Final = PROJECT / "dbt_project"
 _TARGET: Final = DBT_PROJECT / "target"
@@ -27,10 +31,25 @@ _NOT_SOURCE: Final = {"target", "logs", "dbt_packages", ".user.yml"}
 def dbt_digest() -> str:
     """Changes whenever a file of the dbt project does."""
     digest = hashlib.sha256()
-    for path in sorted(DBT_PROJECT.rglob("*")):
-        if path.is_file() and path.relative_to(DBT_PROJECT).parts[0] not in _NOT_SOURCE:
-            digest.update(path.relative_to(DBT_PROJECT).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    for path in dbt_files():
+        digest.update(path.relative_to(DBT_PROJECT).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:16]
+
+
+def dbt_files() -> list[Path]:
+    """The files of the dbt project that people write, those of a sample that is linked into it too."""
+    found = []
+    for folder, folders, names in os.walk(DBT_PROJECT, followlinks=True):
+        if Path(folder) == DBT_PROJECT:
+            folders[:] = [each for each in folders if each not in _NOT_SOURCE]
+        found += [Path(folder, name) for name in names if name not in _NOT_SOURCE]
+    return sorted(path for path in found if path.is_file())
+
+
+def model_folders() -> list[Path]:
+    """The folders that dbt looks for models in, the team's own first."""
+    project = yaml.safe_load((DBT_PROJECT / "dbt_project.yml").read_text())
+    return [DBT_PROJECT / each for each in project["model-paths"]]
 
 
 def current_manifest() -> Path:
@@ -92,7 +111,7 @@ def asset_name(node: Mapping[str, Any]) -> str:
     return "/".join([*(["snapshots"] if node["resource_type"] == "snapshot" else folders), node["name"]])
 
 
-def mart_needs(feeds: Iterable[Feed], marts: Iterable[Mart]) -> dict[str, list[str]]:
+def mart_needs(feeds: "Iterable[Feed]", marts: "Iterable[Mart]") -> dict[str, list[str]]:
     """The feeds that each mart is made from, at any remove; sources name theirs."""
     manifest = json.loads(current_manifest().read_bytes())
     names = {feed.name for feed in feeds}
@@ -107,7 +126,7 @@ def mart_needs(feeds: Iterable[Feed], marts: Iterable[Mart]) -> dict[str, list[s
     return needs
 
 
-def mart_owners(marts: Iterable[Mart]) -> dict[str, str]:
+def mart_owners(marts: "Iterable[Mart]") -> dict[str, str]:
     """Who owns each mart, by the first owner that its model names."""
     manifest = json.loads(current_manifest().read_bytes())
     wanted = {mart.name for mart in marts}

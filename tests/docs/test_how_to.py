@@ -16,9 +16,9 @@ from machine import PROJECT
 from test_tutorial import blocks, squeezed
 from typer.testing import CliRunner
 
-from platform_assets import sample
 from platform_assets.cli import app
 from platform_assets.project.configured import configured_deployment
+from samples.retail.simulator import simulate
 
 PAGES: Final = sorted((PROJECT / "docs" / "how-to").glob("*.md"))
 
@@ -27,7 +27,7 @@ PAGES: Final = sorted((PROJECT / "docs" / "how-to").glob("*.md"))
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder to work in, with deliveries in its landing folder that have been taken in."""
     folder = tmp_path_factory.mktemp("how-to")
-    sample.simulate(folder / "landing", days=3, rows_per_day=100, seed=1, dirt=0.1, until=date(2026, 11, 18))
+    simulate(folder / "landing", days=3, rows_per_day=100, seed=1, dirt=0.1, until=date(2026, 11, 18))
     with pytest.MonkeyPatch.context() as patch:
         for variable in [name for name in os.environ if name.startswith(("PLATFORM_", "DAGSTER_"))]:
             patch.delenv(variable)

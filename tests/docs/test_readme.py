@@ -21,7 +21,7 @@ _NAMES: Final = [page.relative_to(PROJECT).as_posix() for page in PAGES]
 _CODE: Final = re.compile(r"```.*?^```|`[^`\n]+`", re.M | re.S)
 _COMMAND: Final = re.compile(r"(?:(?<=[`\s/])|^)platform((?: (?:[a-z][a-z-]*|--[a-z-]+)\b)+)")
 PACKAGE: Final = PROJECT / "platform_assets"
-_ROOTS: Final = ("platform_assets", "dbt_project", "docs", "tests", "benchmarks", ".ci", ".github")
+_ROOTS: Final = ("platform_assets", "dbt_project", "samples", "docs", "tests", "benchmarks", ".ci", ".github")
 _FORBIDDEN: Final = (
     r"batch(es)?",
     r"dead.letters?",

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from checkout import copy_checkout, files_of
 from machine import PROJECT
 
 _BLOCK: Final = re.compile(r'^```(?P<kind>\w+)(?: title="(?P<title>[^"]+)")?\n(?P<body>.*?)^```$', re.M | re.S)
@@ -40,13 +41,6 @@ def blocks(markdown: str) -> Iterator[Block]:
 def squeezed(text: str) -> str:
     """`text` with the lines of tables and runs of blanks as one blank each."""
     return _BOX.sub(" ", text).strip()
-
-
-def files_of(project: Path) -> dict[str, bytes]:
-    """What git has or would add: path -> content."""
-    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    listed = subprocess.run(command, cwd=project, capture_output=True, check=True, text=True).stdout
-    return {name: path.read_bytes() for name in listed.split("\0") if (path := project / name).is_file()}
 
 
 class Reader:
@@ -83,10 +77,8 @@ class Reader:
 @pytest.mark.timeout(900)
 def test_tutorial_does_what_it_says(tmp_path: Path) -> None:
     project = tmp_path / "project"
-    before = files_of(PROJECT)
-    for name, content in before.items():
-        (project / name).parent.mkdir(parents=True, exist_ok=True)
-        (project / name).write_bytes(content)
+    copy_checkout(PROJECT, project)
+    before = {name: (project / name).read_bytes() for name in files_of(PROJECT) if (project / name).is_file()}
     (project / ".venv").symlink_to(sys.prefix)
     reader = Reader(project)
     said = ""

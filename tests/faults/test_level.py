@@ -43,9 +43,9 @@ class Copy(Tree):
     def __init__(self, root: Path, days: int) -> None:
         self.project = root / "project"
         leave = shutil.ignore_patterns(".*", "target", "logs", "__pycache__", "landing")
-        shutil.copytree(PROJECT, self.project, ignore=leave)
+        shutil.copytree(PROJECT, self.project, ignore=leave, symlinks=True)
         super().__init__(root, days, self.project)
-        self.marts = self.project / "dbt_project" / "models" / "marts"
+        self.marts = self.project / "dbt_project" / "sample" / "models" / "marts"
         self.sound = (self.marts / "fct_returns.sql").read_text()
         self.spoilt: Path | None = None
         self.start()

@@ -8,6 +8,7 @@ from typing import Final
 
 import duckdb
 import pytest
+from checkout import copy_checkout
 from deployed import BIN, Deployed, Finished
 from machine import PROJECT
 
@@ -34,7 +35,8 @@ class Copy(Deployed):
 
     @property
     def sources(self) -> str:
-        return (self.project / "dbt_project" / "models" / "sources.yml").read_text()
+        """What dbt is told of the origin `shop`."""
+        return (self.project / "dbt_project/models/staging/shop/_shop__sources.yml").read_text()
 
     def platform(self, *arguments: str, env: Mapping[str, str] | None = None) -> Finished:
         done = subprocess.run(
@@ -58,15 +60,8 @@ class Copy(Deployed):
 @pytest.fixture
 def copy(tmp_path: Path) -> Iterator[Copy]:
     copy = Copy(tmp_path)
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", "platform_assets", "dbt_project",
-         "pyproject.toml", "workspace.yaml"],
-        cwd=PROJECT, capture_output=True, check=True, text=True,
-    ).stdout  # fmt: skip
-    for name in filter(None, listed.split("\0")):
-        if (PROJECT / name).is_file():
-            (copy.project / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(PROJECT / name, copy.project / name)
+    parts = ("platform_assets", "dbt_project", "samples", "pyproject.toml", "workspace.yaml")
+    copy_checkout(PROJECT, copy.project, *parts)
     yield copy
     shutil.rmtree(copy.project)
 

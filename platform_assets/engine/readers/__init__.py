@@ -1,4 +1,4 @@
-"""Readers: a delivery's archived bytes as records in bounded parts, by format.
+"""Readers: a delivery's archived bytes as records, some at a time, by format.
 
 Belongs here: choosing the reader; what every reader offers. Does not: contracts, or what becomes of a record.
 """

@@ -42,6 +42,7 @@ from platform_assets.orchestration.runs.process import (
     process_is_gone,
 )
 from platform_assets.orchestration.runs.warm import GO, LARGEST_MESSAGE
+from platform_assets.project.manifest import dbt_files
 from platform_assets.settings import PROJECT
 
 _LOG: Final = logging.getLogger("dagster.platform.launcher")
@@ -50,7 +51,6 @@ _ANSWERS_WITHIN_S: Final = 5.0
 _BEGINS_WITHIN_S: Final = 60.0
 _ENDS_WITHIN_S: Final = 5.0
 _GIVEN_UP_FOR_S: Final = 300.0
-_NOT_SOURCE: Final = {"target", "logs", "dbt_packages", "__pycache__"}
 # No background threads of the allocators in Arrow and Polars: what has threads must not be forked.
 _NO_THREADS: Final = {
     "_RJEM_MALLOC_CONF": "background_thread:false",
@@ -326,12 +326,7 @@ class WarmRunQueue(dg.QueuedRunCoordinator):
 
 def code_digest() -> str:
     """Changes whenever a run might execute other code, or see another environment, than a process started before."""
-    paths = [
-        path
-        for root, pattern in ((PROJECT / "platform_assets", "*.py"), (PROJECT / "dbt_project", "*"))
-        for path in sorted(root.rglob(pattern))
-        if not _NOT_SOURCE.intersection(path.relative_to(root).parts)
-    ]
+    paths = [*sorted((PROJECT / "platform_assets").rglob("*.py")), *dbt_files()]
     # What is installed, and what Dagster reads into the environment.
     paths += [Path(dg.__file__).parents[1], Path.cwd() / ".env"]
     digest = hashlib.sha256()

@@ -14,7 +14,7 @@ from platform_assets.engine.author.headers import HeaderSeen, headers
 from platform_assets.engine.contract.model import Contract, Field, columns_of
 from platform_assets.engine.feed.feed import Rejects
 from platform_assets.errors import ContractError
-from platform_assets.project.dbt_sources import gained_columns, sources_agree, sources_yaml, write_sources
+from platform_assets.project.dbt_sources import drifted_sources, gained_columns, sources_file, write_sources
 
 WIDER: Final = "sku,quantity,price,sold_at,email,Channel"
 
@@ -234,11 +234,11 @@ def test_sources_mark_what_raw_gained_and_the_check_ignores_it(shop: Shop, tmp_p
     feeds = [replace(shop.feed, origin="shop", on_drift="add")]
     shop.declare(on_drift="add", origin="shop")
     shop.load("1.csv", sales("A1,1"))
-    file = tmp_path / "sources.yml"
-    assert write_sources(feeds, gained_columns(shop.deployment), file)
-    assert file.read_text() == sources_yaml(feeds), "nothing gained, nothing said"
+    file = sources_file("shop", [tmp_path])
+    assert write_sources(feeds, gained_columns(shop.deployment), [tmp_path]) == [file]
+    assert write_sources(feeds, folders=[tmp_path]) == [], "nothing gained, nothing said"
     shop.load("2.csv", sales("A2,1,,,,web", header=WIDER))
-    assert write_sources(feeds, gained_columns(shop.deployment), file)
+    assert write_sources(feeds, gained_columns(shop.deployment), [tmp_path]) == [file]
     (table,) = yaml.safe_load(file.read_text())["sources"][0]["tables"]
     assert table["columns"][-1] == {
         "name": "Channel",
@@ -246,9 +246,23 @@ def test_sources_mark_what_raw_gained_and_the_check_ignores_it(shop: Shop, tmp_p
         "data_type": "varchar",
         "config": {"meta": {"undeclared": True}},
     }
-    assert sources_agree(feeds, file)
+    assert drifted_sources(feeds, [tmp_path]) == []
     file.write_text(file.read_text().replace("data_type: bigint", "data_type: integer", 1))
-    assert not sources_agree(feeds, file)
+    assert drifted_sources(feeds, [tmp_path]) == [file]
+
+
+def test_each_origin_has_its_sources_beside_its_staging_models(shop: Shop, tmp_path: Path) -> None:
+    ours, sample = tmp_path / "models", tmp_path / "sample" / "models"
+    (sample / "staging" / "retail").mkdir(parents=True)
+    feeds = [replace(shop.feed, name=origin, origin=origin) for origin in ("shop", "retail")]
+    there = [sample / "staging/retail/_retail__sources.yml", ours / "staging/shop/_shop__sources.yml"]
+    assert write_sources(feeds, folders=[ours, sample]) == there
+    assert drifted_sources(feeds, [ours, sample]) == []
+    by_hand = there[1].with_name("_erp__sources.yml")
+    by_hand.write_text("version: 2")
+    assert drifted_sources(feeds[1:], [ours, sample]) == [there[1]], "a feed that is gone leaves no source"
+    assert write_sources(feeds[1:], folders=[ours, sample]) == [there[1]]
+    assert (there[1].exists(), by_hand.exists()) == (False, True)
 
 
 def test_without_a_warehouse_nothing_is_gained(tmp_path: Path) -> None:

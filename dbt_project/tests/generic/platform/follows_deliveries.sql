@@ -1,6 +1,8 @@
+{# Every delivery in a model that follows the ledger (follow_deliveries) is accepted, at the revision the ledger holds. #}
+{% test follows_deliveries(model) %}
 with loaded as (
     select distinct _delivery_id, _revision
-    from {{ ref('fct_order_lines') }}
+    from {{ model }}
 )
 
 select loaded._delivery_id, loaded._revision
@@ -10,3 +12,4 @@ left join {{ source('platform', 'deliveries') }} as deliveries
     and loaded._revision = deliveries.revision
     and deliveries.status = 'accepted'
 where deliveries.delivery_id is null
+{% endtest %}

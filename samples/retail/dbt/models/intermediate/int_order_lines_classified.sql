@@ -27,6 +27,5 @@ select
     customer_id,
     country,
     _delivery_id,
-    _line,
-    _revision
+    _line
 from lines

@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from platform_assets.sample import Planted, Sample, simulate
+from samples.retail.simulator import Planted, Sample, simulate
 
 END = date(2026, 3, 31)
 HEADER = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country"

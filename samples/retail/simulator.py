@@ -1,7 +1,7 @@
 """The sample world: a retailer that delivers order lines, products and customers into a landing folder.
 
-Belongs here: what the retailer delivers, day by day, and the account of what is wrong in it on purpose.
-Does not: anything the platform does with a delivery; no Dagster, dbt, DuckDB, environment or clock.
+Belongs here: what the retailer delivers, day by day, and the account of what is wrong in it on purpose. It imports
+nothing of the platform, and asks neither environment nor clock.
 A day's bytes follow from (seed, rows_per_day, dirt, day) alone, never from the window it is simulated in;
 memory follows a chunk of lines (and the places of planted ones), never a file.
 """

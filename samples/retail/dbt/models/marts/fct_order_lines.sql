@@ -1,13 +1,3 @@
-{{
-    config(
-        materialized='incremental',
-        incremental_strategy='delete+insert',
-        unique_key='_delivery_id',
-        on_schema_change='fail',
-        pre_hook='{{ retire_changed_deliveries() }}'
-    )
-}}
-
 with arrived as (
     select
         invoice_no,
@@ -25,17 +15,7 @@ with arrived as (
         _delivery_id,
         _line,
         _revision
-    from {{ ref('int_order_lines_classified') }}
-    {% if is_incremental() %}
-    -- The pre-hook has removed what changed, so what is missing is what is new.
-    where _delivery_id in (
-        select delivery_id
-        from {{ source('platform', 'deliveries') }}
-        where status = 'accepted'
-            and accepted > 0
-            and delivery_id not in (select _delivery_id from {{ this }})
-    )
-    {% endif %}
+    from {{ follow_deliveries(ref('int_order_lines_classified'), also='freed_order_lines') }}
 ),
 
 -- Where an earlier copy of a line may be: among what arrives, and in the fact, which holds the first bearer of

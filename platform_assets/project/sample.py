@@ -1,0 +1,33 @@
+"""The sample in this checkout: the links that make it part of the deployment, and how it is taken out.
+
+Belongs here: links. Elsewhere: what the sample delivers and declares (samples/).
+Its files stay in samples/: a later version of the platform changes them there without a conflict.
+"""
+
+import os
+from pathlib import Path
+from typing import Final
+
+from platform_assets.settings import PROJECT
+
+SAMPLES: Final = PROJECT / "samples"
+# Where a deployment declares what it has.
+_DECLARED_IN: Final = ("platform_assets/feeds", "platform_assets/marts", "dbt_project")
+
+
+def sample_links() -> dict[Path, Path]:
+    """The links into the samples folder and where they lead; none once the sample is taken out."""
+    found = {}
+    for folder in _DECLARED_IN:
+        for path in sorted((PROJECT / folder).iterdir()):
+            if path.is_symlink():
+                leads_to = Path(os.path.normpath(path.parent / path.readlink()))
+                if leads_to.is_relative_to(SAMPLES):
+                    found[path] = leads_to
+    return found
+
+
+def remove_sample() -> None:
+    """Take the sample out of the deployment. Its files, its deliveries and what was made of them stay."""
+    for link in sample_links():
+        link.unlink(missing_ok=True)
