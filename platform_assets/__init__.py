@@ -45,25 +45,23 @@ __all__ = [
     "seconds",
 ]
 
-_ROOMS: Final = {
-    "engine.contract.column": ("Field", "Since"),
-    "engine.contract.model": ("Contract",),
-    "engine.feed.feed": (
-        *("Cadence", "Feed", "Files", "Rejects", "Retention", "Volume"),
-        *("hours", "minutes", "seconds"),
-    ),
-    "engine.feed.formats": ("Csv", "Excel", "Json", "Parquet", "Xml"),
-    "engine.feed.mart": ("Mart",),
-}
-_MODULES: Final = {name: f"{__name__}.{module}" for module, names in _ROOMS.items() for name in names}
+_ROOMS: Final = (
+    "engine.contract.column",
+    "engine.contract.model",
+    "engine.feed.formats",
+    "engine.feed.feed",
+    "engine.feed.mart",
+)
 
 
 def __getattr__(name: str) -> object:
     # Only when it is asked for: a command that needs no contract does not wait for Pandera and Polars.
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(importlib.import_module(_MODULES[name]), name)
-    return value
+    if name in __all__:
+        for room in _ROOMS:
+            there = vars(importlib.import_module(f"{__name__}.{room}"))
+            if name in there:
+                return globals().setdefault(name, there[name])
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

@@ -1,10 +1,19 @@
 """The error tree. Each error says what happened, what state remains and what to do next.
 
-Belongs here: every error a user can meet. Does not: what a caller does about one, and Python's own errors.
+Belongs here: every error a user can meet, and how names are listed in one. Elsewhere: what a caller does about it.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Final
+
+LONGEST_SHOWN: Final = 80  # characters of a name
+
+
+def listed(names: Sequence[str], most: int = 10) -> str:
+    """Some of the names, for a message that stays readable whatever a file brings."""
+    shown = ", ".join(name if len(name) <= LONGEST_SHOWN else f"{name[:LONGEST_SHOWN]}…" for name in names[:most])
+    return shown + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 class PlatformError(Exception):

@@ -1,6 +1,6 @@
 """The only reader (and, for child processes, writer) of the environment.
 
-Belongs here: every setting, its default and its check. Does not: what a setting is used for.
+Belongs here: every setting, its default and its check. Elsewhere: what a setting is used for.
 """
 
 import os

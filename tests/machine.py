@@ -9,10 +9,12 @@ import os
 from pathlib import Path
 from typing import Final
 
+from checkout import with_sample
 from hypothesis import settings
 
-PROJECT: Final = Path(__file__).parents[1]
-RETAIL: Final = PROJECT.parent / "shared" / "data" / "retail"  # 541,909 real rows; its README says whose
+CHECKOUT: Final = Path(__file__).parents[1]
+PROJECT: Final = with_sample(CHECKOUT)
+RETAIL: Final = CHECKOUT.parent / "shared" / "data" / "retail"  # 541,909 real rows; its README says whose
 LONG: Final = "long"  # hypothesis' profile of the slow tier
 CHROMEDRIVER: Final = Path("/usr/bin/chromedriver")
 

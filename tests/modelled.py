@@ -15,7 +15,7 @@ from shop import Shop
 
 from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.feed.feed import Cadence, Feed
-from platform_assets.engine.store.builds import Judged
+from platform_assets.engine.store.builds import CheckResult
 from platform_assets.orchestration.feeds import feed_assets
 from platform_assets.orchestration.release import release_asset
 from platform_assets.orchestration.runs.automation import automation_sensor, out_of_date
@@ -109,7 +109,7 @@ class Modelled:
             yield dg.MaterializeResult(asset_key=MODEL.split("/"))
         if context.selected_asset_check_keys:
             version = deployment.builds.read().made[MODEL].version
-            deployment.builds.note(judged=[Judged(MODEL, "sound", version, self.sound, "looked at", now)])
+            deployment.builds.note(results=[CheckResult(MODEL, "sound", version, self.sound, "looked at", now)])
             yield dg.AssetCheckResult(asset_key=MODEL.split("/"), check_name="sound", passed=self.sound)
 
     def tick(self, sensor: str = "sales_files") -> dg.RunRequest | str:

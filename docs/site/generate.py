@@ -36,19 +36,17 @@ DECLARATIONS: Final = (
     *("Feed", "Files", "Csv", "Json", "Xml", "Excel", "Parquet"),
     *("Field", "Since", "Cadence", "Rejects", "Volume", "Retention", "Mart"),
 )
-# What is a parameter and no option of an author's.
-_FILLED_IN: Final = {"Feed.origin"}
 _OPTION: Final = re.compile(r"^([a-z_]+): ", re.M)
 _MEANINGS: Final = {
     ("ledger.deliveries", "changed"): "the revision under which anything about the receipt last changed.",
     ("ledger.deliveries", "mark"): "a digest of slot, content and generation, to be compared with the journal.",
     ("ledger.slots", "feed"): "the feed.",
     ("ledger.slots", "slot"): "the file's path below the landing folder.",
-    ("ledger.slots", "place"): "the slot's place in the order of keys: the id of the delivery that took it.",
-    ("ledger.slots", "stands_for"): "the delivery whose rows are in raw because of this slot; empty where none are.",
-    ("ledger.slots", "delivery_id"): "the slot's last delivery.",
-    ("ledger.slots", "fingerprint"): "what that brought.",
-    ("ledger.slots", "generation"): "how many deliveries the slot has had.",
+    ("ledger.slots", "place"): "the slot's place in the order in which the feed's deliveries count.",
+    ("ledger.slots", "filled_by"): "the delivery whose rows stand in raw for the slot.",
+    ("ledger.slots", "delivery_id"): "the slot's newest delivery.",
+    ("ledger.slots", "fingerprint"): "its content.",
+    ("ledger.slots", "generation"): "which of the slot's deliveries it is.",
     ("ledger.slots", "size"): "the file's size when it was last seen.",
     ("ledger.slots", "mtime_ns"): "when it was last written, in nanoseconds.",
     ("ledger.slots", "ctime_ns"): "when it last changed, in nanoseconds.",
@@ -170,15 +168,13 @@ def options_of(kind: str) -> list[Option]:
     (node,) = ast.parse(textwrap.dedent(inspect.getsource(declared))).body
     found = []
     for name, annotation, default in _parameters(node):
-        if f"{kind}.{name}" in _FILLED_IN:
-            continue
         if name not in texts:
             raise SystemExit(f"{kind}'s docstring says nothing of {name}")
         choice = re.sub(
             r"Literal\[([^]]*)\]", lambda found: str(found[1]).replace(", '", " | '").replace(', "', ' | "'), annotation
         )
         found.append(Option(name, choice, default, texts[name]))
-    if undeclared := set(texts) - {option.name for option in found} - {name.partition(".")[2] for name in _FILLED_IN}:
+    if undeclared := set(texts) - {option.name for option in found}:
         raise SystemExit(f"{kind}'s docstring tells of {undeclared}, which it does not have")
     return found
 

@@ -249,6 +249,7 @@ EXAMPLES: Final = (
     _feed("most_columns", "most_columns=2", {"sales/a.csv": "sku,quantity,shop\nA1,2,North\n"}),
     _feed("volume", "volume=Volume(least=0.8, most=2)", {"sales/a.csv": _TWO}),
     _feed("keep", "keep=Retention(archive=timedelta(days=365))", {"sales/a.csv": _TWO}),
+    _feed("origin", 'origin="shop"', {"sales/a.csv": _TWO}),
     _value("Mart", "name contract", 'Mart("daily_sales", Sales)', _promised),
     _value("Mart", "headline", 'Mart("daily_sales", Sales, headline=("sku", "quantity"))', _promised),
 )

@@ -3,6 +3,7 @@
 Belongs here: the deliveries, and what the ledger holds afterwards. Elsewhere: the page (generate.py).
 """
 
+import contextlib
 import io
 import os
 import zipfile
@@ -12,6 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
+import duckdb
 from examples import ARRIVED, NOW, Example
 
 from platform_assets.engine.anomalies.profile import profiles
@@ -27,7 +29,7 @@ _VARYING: Final = {
     ("ledger.slots", "ctime_ns"): 1772434800000000000,
     ("ledger.slots", "inode"): 1311862,
     # A warehouse has to be lost for this table to hold anything.
-    ("ledger.builds", "revision"): 41,
+    ("ledger.given_out", "revision"): 41,
 }
 
 
@@ -61,9 +63,9 @@ def columns() -> dict[tuple[str, str], tuple[str, object]]:
         (landing / "sales/2026-03-06.csv").rename(landing / "sales/2026-03-06-final.csv")
         deployment.ingest(feed)
         deployment.replay(feed, again=True)
-        with deployment.warehouse.transaction("take profiles") as unit:
+        with deployment.warehouse.transaction("measure values") as unit:
             profiles(unit, feed, deployment.receipts_published(feed))
-        with deployment.warehouse.open("look") as connection:
+        with contextlib.closing(duckdb.connect(str(deployment.warehouse.path), read_only=True)) as connection:
             found = connection.execute(
                 "SELECT table_schema || '.' || table_name, column_name, data_type FROM information_schema.columns "
                 "WHERE table_schema = 'ledger' ORDER BY table_name, ordinal_position"

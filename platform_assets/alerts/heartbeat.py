@@ -5,7 +5,6 @@ what is wrong while the platform lives (incidents.py).
 """
 
 import threading
-import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,7 +14,8 @@ from typing import Final
 
 from platform_assets.alerts.network import Endpoint, Undelivered, request
 from platform_assets.alerts.outbox import Outbox, written
-from platform_assets.errors import PlatformError, StorageError
+from platform_assets.engine.durable.files import replacing
+from platform_assets.errors import PlatformError
 
 PING_EVERY: Final = timedelta(minutes=1)
 DEAD_AFTER: Final = timedelta(minutes=2)
@@ -44,15 +44,8 @@ class Heart:
     def beat(self) -> None:
         """Write the time down, and ping at most once a minute. Hardly waits for the ping: it ends by itself."""
         now = self._clock()
-        partial = self._path.with_name(f".{self._path.name}.{uuid.uuid4().hex}.partial")
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(self._path) as partial:
             partial.write_text(f"{written(now)}\n")
-            partial.replace(self._path)
-        except OSError as error:
-            with suppress(OSError):
-                partial.unlink(missing_ok=True)
-            raise StorageError(self._path, error.strerror or type(error).__name__) from error
         if self._watcher is not None and self._may_ping(now):
             pinging = threading.Thread(target=self._ping, args=(self._watcher,), daemon=True)
             pinging.start()

@@ -10,7 +10,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,7 +18,8 @@ from typing import Final
 
 from platform_assets.alerts.channels import Channel, Message, Routes
 from platform_assets.alerts.network import Undelivered
-from platform_assets.errors import AlertsUnreadable, PlatformError, StorageError
+from platform_assets.engine.durable.sqlite import transaction
+from platform_assets.errors import AlertsUnreadable, PlatformError
 
 FIRST_WAIT: Final = timedelta(seconds=5)
 LONGEST_WAIT: Final = timedelta(minutes=10)
@@ -27,7 +28,6 @@ REFUSED_WAIT: Final = timedelta(hours=1)
 """Between attempts at a message that was refused for good; and the most that a server may ask us to wait."""
 _LEASE: Final = timedelta(minutes=1)
 _PATIENCE: Final = 3
-_BUSY_S: Final = 10.0
 
 _SCHEMA: Final = (
     # Grain: incident. `gone_at`: first found gone, of one that may yet return. `flaps`: returns after its end was told.
@@ -53,7 +53,6 @@ _SCHEMA: Final = (
         leased_until TEXT
     )""",
     "CREATE TABLE heartbeat (id INTEGER PRIMARY KEY CHECK (id = 1), pinged_at TEXT NOT NULL, error TEXT)",
-    "PRAGMA user_version = 1",
 )
 # The oldest message of a channel that is due; one of an incident never overtakes another.
 _NEXT: Final = """
@@ -93,27 +92,10 @@ class Outbox:
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """One short transaction, all or nothing. Raises StorageError or AlertsUnreadable."""
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with closing(sqlite3.connect(self._path, timeout=_BUSY_S, isolation_level=None)) as connection:
-                connection.row_factory = sqlite3.Row
-                connection.execute("PRAGMA foreign_keys = ON")
-                _begin(connection)
-                try:
-                    if connection.execute("PRAGMA user_version").fetchone()[0] == 0:
-                        for statement in _SCHEMA:
-                            connection.execute(statement)
-                    yield connection
-                except BaseException:
-                    if connection.in_transaction:
-                        connection.execute("ROLLBACK")
-                    raise
-                connection.execute("COMMIT")
-        except sqlite3.OperationalError as error:
-            raise StorageError(self._path, str(error)) from error
+            with transaction(self._path, _SCHEMA) as connection:
+                yield connection
         except sqlite3.DatabaseError as error:
             raise AlertsUnreadable(self._path, str(error)) from error
-        except OSError as error:
-            raise StorageError(self._path, error.strerror or type(error).__name__) from error
 
     def put(self, connection: sqlite3.Connection, incident: int, channel: str, message: Message) -> None:
         """Put a message in, with the transaction that caused it."""
@@ -255,19 +237,6 @@ class Outbox:
 def written(at: datetime) -> str:
     """A time as it is kept: UTC, so that text sorts as time does."""
     return at.astimezone(UTC).isoformat(timespec="microseconds")
-
-
-def _begin(connection: sqlite3.Connection) -> None:
-    """Begin, with the journal that lets others read meanwhile. Changing it does not wait for others by itself."""
-    until = time.monotonic() + _BUSY_S
-    while connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > until:
-                raise
-            time.sleep(0.02)
-    connection.execute("BEGIN IMMEDIATE")
 
 
 def _ahead(at: str | None, now: datetime, most: timedelta) -> bool:

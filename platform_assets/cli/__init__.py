@@ -1,7 +1,7 @@
 """The console command `platform`: thin verbs over the engine and its orchestration.
 
-Belongs here: the command tree and how errors end a command. Does not: work. Modules that import Dagster are
-imported by the verbs that need it, so that the others answer at once.
+Belongs here: the command tree and how errors end a command. Elsewhere: work (commands). Modules that import Dagster
+are imported by the verbs that need it, so that the others answer at once.
 """
 
 import sys
@@ -11,8 +11,8 @@ import typer
 
 from platform_assets.cli.alerts import alerts_app
 from platform_assets.cli.author import contract_app
-from platform_assets.cli.common import answer, say
 from platform_assets.cli.promises import promises
+from platform_assets.cli.render import render, say
 from platform_assets.cli.rows import quarantine_app, replay, trace
 from platform_assets.cli.run import check, ci, run, setup, ui
 from platform_assets.cli.sample import sample_app, simulate
@@ -46,6 +46,6 @@ def main() -> None:
         app()
     except PlatformError as error:
         say(f"error: {error}")
-        if "--json" in sys.argv:
-            answer({"ok": False, "error": {"what": error.what, "state": error.state, "remedy": error.remedy}})
+        answer = {"ok": False, "error": {"what": error.what, "state": error.state, "remedy": error.remedy}}
+        render(answer, (), as_json="--json" in sys.argv)
         sys.exit(MISUSED if isinstance(error, ConfigurationError) else FAILED)

@@ -1,10 +1,10 @@
-"""Verbs about alerts: what is wrong now and who has been told, whether the platform lives, a test message.
+"""Verbs about alerts: what is wrong now and who knows of it, whether the platform lives, a test message.
 
-Belongs here: showing and asking. Does not: finding what is wrong (Dagster's sensor does), rules of alerting (engine).
+Belongs here: their options and how their answers look. Elsewhere: finding what is wrong (orchestration/watch), the
+rules of alerting (alerts).
 """
 
-from dataclasses import asdict
-from datetime import datetime
+from collections.abc import Iterator
 from typing import Annotated, Any, Final
 
 import typer
@@ -12,17 +12,17 @@ import typer
 from platform_assets.alerts.channels import DEFAULT, moment, variable_of
 from platform_assets.alerts.heartbeat import Heartbeat
 from platform_assets.alerts.incidents import Incident, Telling
-from platform_assets.cli.common import Json, answer, line, show
+from platform_assets.cli.render import Json, Table, plain, render
 from platform_assets.errors import ConfigurationError
 from platform_assets.project.configured import configured_alerts
 
-alerts_app = typer.Typer(help="What is wrong now, and who has been told.\n\nExample: platform alerts --all")
+alerts_app = typer.Typer(help="What is wrong now, and to whom that was sent.\n\nExample: platform alerts --all")
 _FIRST_ASSETS: Final = 3
-_TOLD: Final = {
-    "opened": "told",
-    "flapping": "told that it comes and goes",
-    "reminder": "reminded",
-    "recovered": "told of its end",
+_SENT: Final = {
+    "opened": "sent",
+    "flapping": "sent that it comes and goes",
+    "reminder": "sent again as a reminder",
+    "recovered": "sent that it is over",
 }
 
 
@@ -35,40 +35,44 @@ def alerts(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Show open incidents: since when, whose, the cause, what is held back by it, and who has been told.
+    """Show open incidents: since when, whose, the cause, what is held back by it, and to whom it was sent.
 
     Example: platform alerts --all
     """
     if context.invoked_subcommand is not None:
         return
-    told = configured_alerts()
-    beating = told.heartbeat()
+    known = configured_alerts()
+    beating = known.heartbeat()
     if heartbeat:
-        _tell_heartbeat(beating, as_json=as_json)
+        sentence = f"the platform {'lives' if beating.alive else 'does not run'}: {_beaten(beating)}"
+        render({"ok": beating.alive, **plain(beating)}, [sentence], as_json=as_json, failed=not beating.alive)
         return
-    incidents = told.incidents(open_only=not every)
-    if as_json:
-        answer({"incidents": [_incident_json(each) for each in incidents], "heartbeat": _plain(asdict(beating))})
-        return
-    show(
+    incidents = known.incidents(open_only=not every)
+    render(
+        {"incidents": [_flat(each) for each in incidents], "heartbeat": beating},
+        _incidents(incidents, beating, every=every),
+        as_json=as_json,
+    )
+
+
+def _incidents(incidents: list[Incident], beating: Heartbeat, *, every: bool) -> Iterator[Table | str]:
+    yield Table(
         "Incidents" if every else "Open incidents",
-        ("since", "owner", "cause", "held back or stale", "told", *["ended"] * every),
-        [
-            (
-                moment(each.problem.since),
-                each.problem.owner,
-                f"{each.problem.title}\n{each.problem.detail}\nlook closer: {each.problem.command}",
-                _assets(each.problem.assets),
-                "\n".join(map(_telling, each.telling)) or f"nobody: no channel in {DEFAULT}",
-                *[_ended(each)] * every,
-            )
-            for each in incidents
-        ],
+        incidents,
+        (
+            ("since", lambda row: moment(row.problem.since)),
+            ("owner", lambda row: row.problem.owner),
+            ("cause", lambda row: (row.problem.title, row.problem.detail, f"look closer: {row.problem.command}")),
+            ("held back or stale", lambda row: _assets(row.problem.assets)),
+            ("sent to", lambda row: [_sent_to(each) for each in row.telling] or f"nobody: no channel in {DEFAULT}"),
+            *([("ended", _ended)] if every else []),
+        ),
+        empty="no incident yet" if every else "no incident is open",
     )
     if not beating.alive:
-        line(f"the platform does not run: {_beaten(beating)}")
+        yield f"the platform does not run: {_beaten(beating)}"
     if beating.ping_error is not None:
-        line(f"the last ping of PLATFORM_HEARTBEAT failed: {beating.ping_error}")
+        yield f"the last ping of PLATFORM_HEARTBEAT failed: {beating.ping_error}"
 
 
 @alerts_app.command("test")
@@ -84,25 +88,16 @@ def alerts_test(
     if not came:
         variable = DEFAULT if owner is None else f"{variable_of(owner)}, or {DEFAULT}"
         raise ConfigurationError(variable, "no channel is set", "Set it to a channel's URL: see docs/how-to/alerts.md.")
-    failed = {name for name, error in came.items() if error is not None}
-    if as_json:
-        answer(
-            {"ok": not failed, "channels": [{"channel": each, "error": error} for each, error in came.items()]},
-        )
-    else:
-        for name, error in came.items():
-            line(f"{name}: took the test message" if error is None else f"{name}: failed: {error}")
-    if failed:
-        raise typer.Exit(1)
-
-
-def _tell_heartbeat(beating: Heartbeat, *, as_json: bool) -> None:
-    if as_json:
-        answer({"ok": beating.alive, **_plain(asdict(beating))})
-    else:
-        line(f"the platform {'lives' if beating.alive else 'does not run'}: {_beaten(beating)}")
-    if not beating.alive:
-        raise typer.Exit(1)
+    failed = any(error is not None for error in came.values())
+    render(
+        {"ok": not failed, "channels": [{"channel": name, "error": error} for name, error in came.items()]},
+        [
+            f"{name}: took the test message" if error is None else f"{name}: failed: {error}"
+            for name, error in came.items()
+        ],
+        as_json=as_json,
+        failed=failed,
+    )
 
 
 def _beaten(beating: Heartbeat) -> str:
@@ -123,31 +118,23 @@ def _ended(incident: Incident) -> str:
     return moment(incident.gone_at or incident.closed_at)
 
 
-def _telling(telling: Telling) -> str:
-    said = []
+def _sent_to(telling: Telling) -> str:
+    parts = []
     if telling.told is not None and telling.told_at is not None:
-        said.append(f"{_TOLD[telling.told]} {moment(telling.told_at)}")
+        parts.append(f"{_SENT[telling.told]} {moment(telling.told_at)}")
     if telling.waiting:
-        what = "not yet told" if telling.told is None else "news waits"
+        what = "not sent yet" if telling.told is None else "an update is not sent yet"
         if telling.failures:
             what += f": failed {telling.failures} time{'s' * (telling.failures > 1)}"
         if telling.error is not None:
             what += f": {telling.error}"
         if telling.next_try is not None:
             what += f", next try {moment(telling.next_try)}"
-        said.append(what)
-    return f"{telling.channel}: {'; '.join(said)}"
+        parts.append(what)
+    return f"{telling.channel}: {'; '.join(parts)}"
 
 
-def _incident_json(incident: Incident) -> dict[str, Any]:
-    plain: dict[str, Any] = _plain(asdict(incident))
-    return {**plain.pop("problem"), **plain}
-
-
-def _plain(value: Any) -> Any:  # noqa: ANN401 - whatever a dataclass holds
-    """With times as ISO 8601."""
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if isinstance(value, dict):
-        return {name: _plain(each) for name, each in value.items()}
-    return [_plain(each) for each in value] if isinstance(value, list | tuple) else value
+def _flat(incident: Incident) -> dict[str, Any]:
+    """The incident and its problem as one."""
+    known: dict[str, Any] = plain(incident)
+    return {**known.pop("problem"), **known}

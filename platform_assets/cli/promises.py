@@ -1,21 +1,15 @@
 """The verb `promises`: how promises stand this month, and who is to blame.
 
-Belongs here: reading and showing. Does not: judging (engine/promises/promise.py).
+Belongs here: its options and how its answer looks. Elsewhere: judging (engine/promises).
 """
 
-from datetime import date, datetime, timedelta
-from typing import Annotated, Any
+from collections.abc import Iterator
+from typing import Annotated
 
 import typer
 
-from platform_assets.cli.common import Json, answer, line, open_deployment, show
-from platform_assets.engine.promises.promise import deliveries
-from platform_assets.engine.promises.promise import promises as judged
-from platform_assets.engine.promises.served import served
-from platform_assets.engine.promises.tally import Promise, long
-from platform_assets.errors import ConfigurationError
-from platform_assets.project.configured import declared_marts
-from platform_assets.project.manifest import mart_needs, mart_owners
+from platform_assets.cli.render import Json, Table, render, say
+from platform_assets.commands.promises import Standing, standing
 
 
 def promises(
@@ -27,79 +21,30 @@ def promises(
 
     Example: platform promises --month 2026-11
     """
-    first = _first_of(month)
-    _, deployment = open_deployment()
-    with deployment.warehouse.reading("read the ledger") as unit:
-        receipts = {feed.name: unit.ledger.receipts(feed.name) for feed in deployment.feeds}
-    marts = declared_marts()
-    now = deployment.clock()
-    needs, owners = mart_needs(deployment.feeds, marts), mart_owners(marts)
-    readers = served(deployment.feeds, deployment.releases.all(), needs, owners)
-    found = judged(deliveries(deployment.feeds, receipts), readers, now, month=first)
-    broken = [promise for promise in found if promise.broken_since is not None]
-    if as_json:
-        answer({"ok": not broken, "month": f"{first or now:%Y-%m}", "promises": [_as_json(each) for each in found]})
-    else:
-        show(
-            f"Promises in {first or now:%B %Y}",
-            ("promise", "owner", "due", "kept", "attained", "objective", "budget left", "repaired in", "broken since"),
-            [_row(each) for each in found],
-            right=("due", "kept", "attained", "objective", "budget left"),
-        )
-        blamed: dict[str, list[str]] = {}
-        for each in found:
-            if each.blame is not None:
-                blamed.setdefault(each.blame, []).append(f"{each.subject} {each.kind}")
-        for blame, promises_of_it in blamed.items():
-            line(f"{', '.join(promises_of_it)}: {blame}")
-    if check and broken:
-        raise typer.Exit(1)
+    found = standing(month, say)
+    render(found, _tables(found), as_json=as_json, failed=check and not found.ok)
 
 
-def _first_of(month: str | None) -> date | None:
-    try:
-        return None if month is None else date.fromisoformat(f"{month}-01")
-    except ValueError:
-        raise ConfigurationError("--month", f"{month!r} is no month", "Give one as 2026-11.") from None
-
-
-def _row(promise: Promise) -> tuple[Any, ...]:
-    attained = promise.attainment
-    return (
-        f"{promise.subject} {promise.kind}",
-        promise.owner,
-        promise.due,
-        promise.kept,
-        "-" if attained is None else f"{attained:.1%}",
-        f"{promise.objective:.1%}",
-        f"{promise.budget_left:.0%}" + (" burning" if promise.burning else ""),
-        _lapse(promise.repair),
-        f"{promise.broken_since:%Y-%m-%d %H:%M}" if promise.broken_since else "-",
+def _tables(found: Standing) -> Iterator[Table | str]:
+    yield Table(
+        f"Promises in {found.month}",
+        found.promises,
+        (
+            ("promise", lambda row: f"{row['promise']} {row['kind']}"),
+            "owner",
+            "due",
+            "kept",
+            ("attained", lambda row: None if row["attainment"] is None else f"{row['attainment']:.1%}"),
+            ("objective", lambda row: f"{row['objective']:.1%}"),
+            ("budget left", lambda row: f"{row['budget_left']:.0%}" + " burning" * row["burning"]),
+            "repaired in",
+            "broken since",
+        ),
+        empty="nothing is promised",
     )
-
-
-def _as_json(promise: Promise) -> dict[str, Any]:
-    return {
-        "promise": promise.subject,
-        "kind": promise.kind,
-        "owner": promise.owner,
-        "objective": promise.objective,
-        "due": promise.due,
-        "kept": promise.kept,
-        "attainment": promise.attainment,
-        "budget_left": promise.budget_left,
-        "burning": promise.burning,
-        "repair_s": promise.repair.total_seconds() if promise.repair is not None else None,
-        "broken_since": _iso(promise.broken_since),
-        "blame": promise.blame,
-        "delivery": promise.delivery_id,
-        "file": promise.file,
-    }
-
-
-def _lapse(lapse: timedelta | None) -> str:
-    return "-" if lapse is None else long(lapse)
-
-
-def _iso(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.isoformat()
+    blamed: dict[str, list[str]] = {}
+    for row in found.promises:
+        if row["blame"] is not None:
+            blamed.setdefault(row["blame"], []).append(f"{row['promise']} {row['kind']}")
+    for blame, promised in blamed.items():
+        yield f"{', '.join(promised)}: {blame}"

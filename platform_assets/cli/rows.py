@@ -1,29 +1,33 @@
 """Verbs about rows and the deliveries they came with: quarantine, replay, trace.
 
-Belongs here: asking and showing. Does not: what a replay does (engine).
+Belongs here: their options and how their answers look. Elsewhere: what a replay does (engine/load).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from datetime import datetime
-from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
 
-from platform_assets.cli.common import FIGURES, Json, answer, configured, line, open_deployment, show
-from platform_assets.engine.deployment import Deployment
-from platform_assets.engine.feed.feed import Feed
-from platform_assets.engine.load.replay import Chosen
-from platform_assets.engine.load.trace import trace as traced
-from platform_assets.engine.store.quarantine import RejectedRow
-from platform_assets.engine.store.receipts import Receipt
+from platform_assets.cli.render import Json, Table, plain, render, say
+from platform_assets.commands.counts import COUNTED, Quarantined, by_reason, quarantined
+from platform_assets.commands.rows import (
+    Replayed,
+    explained,
+    exported,
+    replay_archived,
+    replay_quarantined,
+    traced,
+    waiting_rows,
+)
 from platform_assets.errors import ConfigurationError
 
 quarantine_app = typer.Typer(no_args_is_help=True, help="Rows and deliveries that broke their contract.")
 
 FeedName = Annotated[str, typer.Argument(help="The feed.")]
 _SHOWN: Final = 20
+_LONGEST: Final = 300
 
 
 @quarantine_app.command("list")
@@ -36,33 +40,14 @@ def quarantine_list(
 
     Example: platform quarantine list order_lines --limit 5
     """
-    _, deployment = open_deployment()
-    feeds = deployment.feeds if feed is None else (deployment.feed(feed),)
-    rows: list[tuple[Feed, RejectedRow]] = []
-    waiting: list[Receipt] = []
-    with deployment.warehouse.reading("list the quarantine") as unit:
-        for each in feeds:
-            waiting += unit.ledger.waiting(each.name)[::-1]
-            rows += [(each, row) for row in islice(unit.quarantine(each).rows(), limit)]
-    if as_json:
-        answer(
-            {
-                "rows": [{"feed": each.name, **_row_json(row)} for each, row in rows],
-                "deliveries": [_waiting_json(receipt) for receipt in waiting],
-            }
-        )
-        return
-    show(
-        "Rejected rows",
-        ("feed", "file", "line", "column", "rule", "value"),
-        [
-            (each.name, row.file, row.line, reason["column"], reason["rule"], reason["value"])
-            for each, row in rows
-            for reason in row.reasons
-        ],
-        right=("line",),
+    found, deliveries = waiting_rows(feed, limit, say)
+    rows = [{"feed": name, **plain(row)} for name, row in found]
+    columns = ("feed", "file", "line", "column", "rule", "value")
+    render(
+        {"rows": rows, "deliveries": deliveries},
+        [Table("Rejected rows", by_reason(rows), columns, empty="no rejected rows"), _waiting(deliveries)],
+        as_json=as_json,
     )
-    _show_waiting(waiting)
 
 
 @quarantine_app.command("explain")
@@ -75,42 +60,28 @@ def quarantine_explain(
 
     Example: platform quarantine explain order_lines --examples 1
     """
-    _, deployment = open_deployment()
-    with deployment.warehouse.reading("explain the quarantine") as unit:
-        found = unit.quarantine(deployment.feed(feed)).explain(examples=examples)
-    if as_json:
-        answer(
-            {
-                "feed": feed,
-                "rows": found.rows,
-                "rules": [
-                    {
-                        "column": rule.column,
-                        "rule": rule.rule,
-                        "rows": rule.rows,
-                        "deliveries": rule.deliveries,
-                        "examples": [_row_json(row) | {"record": row.record} for row in rule.examples],
-                    }
-                    for rule in found.rules
-                ],
-                "deliveries": [_waiting_json(receipt) for receipt in found.waiting],
-                "outdated": list(found.outdated),
-            }
-        )
-        return
-    show(
-        f"Rejected rows of {feed}, by the rules they break",
-        ("column", "rule", "rows", "deliveries"),
-        [(rule.column, rule.rule, rule.rows, rule.deliveries) for rule in found.rules],
-        right=("rows", "deliveries"),
-    )
-    for rule in found.rules:
-        for row in rule.examples:
-            line(f"{rule.column or 'record'}, {rule.rule}: {row.file}, line {row.line}: {_shown(row.record)}")
-    _show_waiting(found.waiting)
-    if found.outdated:
-        line(f"{len(found.outdated)} of these deliveries were judged by an earlier contract; bring them in again with")
-        line(f"  platform quarantine replay {feed}")
+    found = explained(feed, examples, say)
+    deliveries = quarantined(found.waiting)
+    answer = {
+        "feed": feed,
+        "rows": found.rows,
+        "rules": found.rules,
+        "deliveries": deliveries,
+        "outdated": found.outdated,
+    }
+
+    def shown() -> Iterator[Table | str]:
+        title, empty = f"Rejected rows of {feed}, by the rules they break", f"{feed} has no rejected rows"
+        yield Table(title, found.rules, ("column", "rule", "rows", "deliveries"), empty=empty)
+        for rule in found.rules:
+            for row in rule.examples:
+                yield f"{rule.column or 'record'}, {rule.rule}: {row.file}, line {row.line}: {_shown(row.record)}"
+        yield _waiting(deliveries)
+        if found.outdated:
+            yield f"An earlier contract judged {len(found.outdated)} of these deliveries. To try them with today's:"
+            yield f"  platform quarantine replay {feed}"
+
+    render(answer, shown(), as_json=as_json)
 
 
 @quarantine_app.command("replay")
@@ -121,10 +92,8 @@ def quarantine_replay(feed: FeedName, as_json: Json = False) -> None:
 
     Example: platform quarantine replay order_lines
     """
-    deployment, chosen = _to_be_replayed(feed)
-    with deployment.warehouse.reading("look at the quarantine") as unit:
-        outdated = set(unit.quarantine(chosen).explain(examples=0).outdated)
-    _tell(chosen, deployment.replay(chosen, lambda r: r.delivery_id in outdated), as_json=as_json)
+    done = replay_quarantined(feed, say)
+    render(done, _replayed(done), as_json=as_json)
 
 
 @quarantine_app.command("export")
@@ -137,13 +106,8 @@ def quarantine_export(
 
     Example: platform quarantine export order_lines --to rejected.csv
     """
-    _, deployment = open_deployment()
-    with deployment.warehouse.reading("export the quarantine") as unit:
-        rows = unit.quarantine(deployment.feed(feed)).export(to)
-    if as_json:
-        answer({"feed": feed, "rows": rows, "file": str(to)})
-    else:
-        line(f"{rows} rejected rows written to {to}")
+    rows = exported(feed, to, say)
+    render({"feed": feed, "rows": rows, "file": to}, [f"{rows} rejected rows written to {to}"], as_json=as_json)
 
 
 def replay(
@@ -163,9 +127,8 @@ def replay(
 
     Example: platform replay order_lines --since 2026-11-01 --file '*.csv'
     """
-    deployment, chosen = _to_be_replayed(feed)
-    wanted = Chosen(delivery or (), file, since, until)
-    _tell(chosen, deployment.replay(chosen, wanted, again=again), as_json=as_json)
+    done = replay_archived(feed, say, deliveries=delivery or (), file=file, since=since, until=until, again=again)
+    render(done, _replayed(done), as_json=as_json)
 
 
 def trace(
@@ -184,94 +147,28 @@ def trace(
         if not equals:
             raise ConfigurationError(f"--where {each!r}", "is not COLUMN=VALUE", "Write --where invoice_no=536365.")
         values[column] = value
-    _, deployment = open_deployment()
-    with deployment.warehouse.reading("trace rows") as unit:
-        found = traced(unit, deployment.feeds, deployment.archive, table, values, most=limit)
-    if as_json:
-        answer(
-            {
-                "rows": [
-                    {
-                        "feed": each.receipt.feed,
-                        "delivery": each.receipt.delivery_id,
-                        "file": each.file,
-                        "line": each.line,
-                        "arrived_at": each.receipt.arrived_at.isoformat(),
-                        "archived": str(deployment.archive.root / (each.receipt.archived or "")),
-                        "record": each.record,
-                    }
-                    for each in found
-                ]
-            }
-        )
+    rows = traced(table, values, limit, say)
+    record = ("record", lambda row: _shown(row.record))
+    columns = ("feed", "delivery", "file", "line", ("arrived", "arrived_at"), record)
+    empty = f"no row of {table} has these values"
+    render({"rows": rows}, [Table(f"Rows of {table}", rows, columns, empty=empty)], as_json=as_json)
+
+
+def _replayed(done: Replayed) -> Iterator[Table | str]:
+    if not done.deliveries:
+        yield f"nothing to replay: today's contract has judged every delivery of {done.feed} that was asked for"
         return
-    show(
-        f"Rows of {table}",
-        ("feed", "delivery", "file", "line", "arrived", "record"),
-        [
-            (
-                each.receipt.feed,
-                each.receipt.delivery_id,
-                each.file,
-                each.line,
-                f"{each.receipt.arrived_at:%Y-%m-%d %H:%M}",
-                "no longer in the archive" if each.record is None else _shown(each.record),
-            )
-            for each in found
-        ],
-        right=("delivery", "line"),
-    )
+    yield Table(f"Replayed deliveries of {done.feed}", [done], COUNTED)
+    yield _waiting(done.quarantined)
+    yield "`platform run` builds the marts from it"
 
 
-def _to_be_replayed(name: str) -> tuple[Deployment, Feed]:
-    """The deployment, prepared but for the one feed, whose tables a replay may have to make anew."""
-    _, deployment = configured()
-    feed = deployment.feed(name)
-    deployment.prepare(but=feed)
-    return deployment, feed
+def _waiting(deliveries: list[Quarantined]) -> Table:
+    return Table("Deliveries quarantined as a whole", deliveries, ("feed", "file", "problem", "line", "remedy"))
 
 
-def _tell(feed: Feed, receipts: list[Receipt], *, as_json: bool) -> None:
-    figures: dict[str, Any] = {"deliveries": len(receipts)}
-    figures |= {each: sum(getattr(receipt, each) for receipt in receipts) for each in FIGURES[1:]}
-    waiting = [receipt for receipt in receipts if receipt.status == "quarantined"]
-    if as_json:
-        answer({"ok": True, "feed": feed.name, **figures, "quarantined": [_waiting_json(r) for r in waiting]})
-        return
-    if not receipts:
-        line(f"nothing to replay: today's contract has judged every delivery of {feed.name} that was asked for")
-        return
-    show(f"Replayed deliveries of {feed.name}", tuple(figures), [tuple(figures.values())], right=tuple(figures))
-    _show_waiting(waiting)
-    line("`platform run` builds the marts from it")
-
-
-def _row_json(row: RejectedRow) -> dict[str, Any]:
-    return {"delivery": row.delivery_id, "file": row.file, "line": row.line, "reasons": row.reasons}
-
-
-def _waiting_json(receipt: Receipt) -> dict[str, Any]:
-    return {
-        "feed": receipt.feed,
-        "file": receipt.slot,
-        "problem": receipt.problem,
-        "line": receipt.problem_line,
-        "column": receipt.problem_column,
-        "remedy": receipt.remedy,
-        "delivery": receipt.delivery_id,
-    }
-
-
-def _show_waiting(waiting: Sequence[Receipt]) -> None:
-    if waiting:
-        show(
-            "Deliveries quarantined as a whole",
-            ("feed", "file", "problem", "line", "remedy"),
-            [(w.feed, w.slot, w.problem, w.problem_line, w.remedy) for w in waiting],
-            right=("line",),
-        )
-
-
-def _shown(record: Any) -> str:  # noqa: ANN401 - a record or its text
+def _shown(record: Any) -> str:  # noqa: ANN401 - a record, its text, or None
+    if record is None:
+        return "no longer in the archive"
     text = record if isinstance(record, str) else ", ".join(f"{name}={value}" for name, value in record.items())
-    return text if len(text) <= 300 else f"{text[:300]}…"
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"

@@ -5,11 +5,12 @@ Belongs here: calling the work and showing what it did. Elsewhere: the sample (s
 
 import sys
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from platform_assets.cli.common import Json, answer, line, say
+from platform_assets.cli.render import Json, render, say
 from platform_assets.errors import ConfigurationError
 from platform_assets.project.sample import SAMPLES, remove_sample, sample_links
 from platform_assets.settings import PROJECT, Settings
@@ -38,11 +39,11 @@ def simulate(
     """
     landing = Settings.from_environment().landing
     if if_empty and landing.is_dir() and any(path for path in landing.iterdir() if not path.name.startswith(".")):
-        _nothing_written(f"{landing} holds deliveries already; none were simulated", as_json=as_json)
+        _nothing_written(f"{landing} holds deliveries already; none were simulated", landing, as_json=as_json)
         return
     if not sample_links():
         if if_empty:
-            _nothing_written("the sample is taken out; no deliveries were simulated", as_json=as_json)
+            _nothing_written("the sample is taken out; no deliveries were simulated", landing, as_json=as_json)
             return
         raise ConfigurationError(
             "simulate",
@@ -66,16 +67,16 @@ def simulate(
         raise ConfigurationError(
             "simulate", str(error), "Choose another landing folder, or the values of before."
         ) from error
-    if as_json:
-        answer({"ok": True, "files": list(made.wrote), "landing": str(landing), "until": last.isoformat()})
-    else:
-        line(f"{len(made.wrote)} files written under {landing}; what was planted: {landing / simulator.ACCOUNT}")
+    render(
+        {"ok": True, "files": made.wrote, "landing": landing, "until": last},
+        [f"{len(made.wrote)} files written under {landing}; what was planted: {landing / simulator.ACCOUNT}"],
+        as_json=as_json,
+    )
 
 
-def _nothing_written(why: str, *, as_json: bool) -> None:
+def _nothing_written(why: str, landing: Path, *, as_json: bool) -> None:
     say(why)
-    if as_json:
-        answer({"ok": True, "files": [], "landing": str(Settings.from_environment().landing)})
+    render({"ok": True, "files": [], "landing": landing}, (), as_json=as_json)
 
 
 @sample_app.command("remove")
@@ -98,13 +99,7 @@ def sample_remove(
             raise ConfigurationError("sample remove", "would remove these links", "Say --yes, or answer at a terminal.")
         typer.confirm("Remove these links?", abort=True, err=True)
     remove_sample()
-    if as_json:
-        answer({"ok": True, "removed": [str(path) for path in links]})
-        return
-    for path in links:
-        line(f"removed {path}")
-    if not links:
-        line("the sample is taken out already")
-        return
-    line(f"Its files stay in {SAMPLES.relative_to(PROJECT)}/, its rows in PLATFORM_HOME; to begin empty, delete both.")
-    line("next: commit this, then `platform feed add FILE` declares a feed from a file of yours")
+    kept = f"Its files stay in {SAMPLES.relative_to(PROJECT)}/, its rows in PLATFORM_HOME; to begin empty, delete both."
+    then = "next: commit this, then `platform feed add FILE` declares a feed from a file of yours"
+    sentences = [*(f"removed {path}" for path in links), kept, then] if links else ["the sample is taken out already"]
+    render({"ok": True, "removed": list(links)}, sentences, as_json=as_json)

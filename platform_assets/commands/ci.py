@@ -1,6 +1,6 @@
 """`platform ci`: the whole deployment proved in a home that is thrown away, on the sample's deliveries if it has it.
 
-Belongs here: what is proved, and the report. Elsewhere: the checks themselves.
+Belongs here: what is proved, and the report. Elsewhere: the checks themselves (orchestration/checks.py).
 """
 
 import os
@@ -16,7 +16,7 @@ from xml.etree import ElementTree
 
 import dagster as dg
 
-from platform_assets.commands.run import run_assets
+from platform_assets.commands.execution import run_assets
 from platform_assets.definitions import build_definitions
 from platform_assets.project.configured import declared_feeds, declared_marts
 from platform_assets.project.dbt_marts import mart_disagreements
@@ -61,7 +61,7 @@ def run_ci(days: int, tell: Callable[[str], None]) -> list[Case]:
         took_s = time.monotonic() - began
         cases.append(Case("run", "everything", took_s, None if outcome.success else "\n".join(outcome.failures)))
         cases += [
-            Case(check.asset, check.name, 0.0, (check.description or "failed") if check.blocks else None)
+            Case(check.asset, check.check, 0.0, (check.description or "failed") if check.blocks else None)
             for check in outcome.checks
         ]
         tell("dbt unit tests")

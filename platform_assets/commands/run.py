@@ -1,126 +1,127 @@
-"""Runs from the command line: the whole graph, or checks alone, in this process, on the shared instance.
+"""`platform run`: what is pending is taken in, what that makes out of date is made, and a report says so.
 
-Belongs here: what a run did, in plain values. Does not: printing (cli) or deciding (the graph does).
+Belongs here: the whole of it, decided without Dagster; where something is to be made, execution.py does it.
 """
 
-import os
-from collections.abc import Callable, Collection, Sequence
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-import dagster as dg
-
-from platform_assets.definitions import build_definitions
+from platform_assets.commands.counts import FeedTotals, Quarantined, feed_totals, quarantined
 from platform_assets.engine.deployment import Deployment
-from platform_assets.errors import ConfigurationError
-from platform_assets.orchestration.runs.automation import keys_of
-from platform_assets.orchestration.runs.instance import kept_open, open_instance, prepare_dagster_home
-from platform_assets.orchestration.runs.keys import quarantine_key, raw_key
-from platform_assets.orchestration.runs.process import PROCESS_TAG, process_name
-from platform_assets.orchestration.runs.resources import OpensDeployment
-from platform_assets.orchestration.watch.failures import innermost, said
-from platform_assets.orchestration.watch.observed import Observed
-from platform_assets.orchestration.watch.why import Reason, asset_named, why
-from platform_assets.project.configured import declared_feeds, declared_marts
-from platform_assets.project.graph import project_of
+from platform_assets.engine.store.release import Release
+from platform_assets.errors import listed
+from platform_assets.project.configured import NO_FEED, declared_marts, prepared_deployment
+from platform_assets.project.graph import project_of, raw_name
 from platform_assets.project.manifest import current_manifest
 from platform_assets.project.state import State
-from platform_assets.settings import Settings
+
+if TYPE_CHECKING:
+    from platform_assets.commands.execution import RunOutcome
+
+_PREVIEW_ROWS = 5
+_SHOWN = 10
 
 
 @dataclass(frozen=True)
-class CheckOutcome:
-    """One evaluation of an asset check."""
+class RunReport:
+    """What a run did. made: whether there was anything to do. feeds: with the deliveries of this run alone.
 
-    asset: str
-    name: str
-    passed: bool
-    blocking: bool
-    description: str
+    failed_checks: the blocking ones, as asset:check. errors: of steps that failed. left_alone: files that are not
+    ready. unclaimed: files that no feed asks for. notes: the same in sentences.
+    """
 
-    @property
-    def blocks(self) -> bool:
-        """Whether it stops what is below."""
-        return self.blocking and not self.passed
-
-
-@dataclass(frozen=True)
-class RunOutcome:
-    """What a run did: whether all of it succeeded, its checks, and the messages of the steps that failed."""
-
-    run_id: str
-    success: bool
-    checks: tuple[CheckOutcome, ...]
-    failures: tuple[str, ...]
+    ok: bool
+    made: bool
+    feeds: list[FeedTotals]
+    release: Release | None
+    quarantined: list[Quarantined]
+    failed_checks: list[str]
+    errors: list[str]
+    left_alone: list[str]
+    unclaimed: list[str]
+    notes: list[str]
+    took_s: float
 
 
-def run_assets(settings: Settings, tell: Callable[[str], None], wanted: Collection[str] | None = None) -> RunOutcome:
-    """Make the assets called `wanted`, all if none are named, taking in what is new for the feeds among them."""
-    definitions = build_definitions(OpensDeployment(tell))
-    everything = definitions.resolve_asset_graph().executable_asset_keys
-    # Named one by one, so that whoever looks at the run knows what it was to make.
-    named = set(everything if wanted is None else keys_of(wanted))
-    named |= {quarantine_key(feed) for feed in declared_feeds() if raw_key(feed) in named}
-    return _execute(settings, definitions.resolve_job_def("everything"), sorted(named, key=str))
+def run_pending(tell: Callable[[str], None]) -> RunReport:
+    """Take in what is pending, build the marts, check them, release them."""
+    began = time.monotonic()
+    settings, deployment = prepared_deployment(tell)
+    if not deployment.feeds:
+        tell(NO_FEED)
+    arrivals = deployment.look().arrivals
+    pending = {name: sum(each.waits_for is None for each in found) for name, found in arrivals.items()}
+    state = State.of(project_of(deployment.feeds, declared_marts(), current_manifest()), deployment)
+    wanted = state.to_run([raw_name(feed) for feed in deployment.feeds if pending[feed.name]])
+    outcome = None
+    before = _newest_delivery(deployment)
+    last = deployment.releases.current()
+    if wanted:
+        files = ", ".join(f"{count} of {name}" for name, count in pending.items() if count)
+        tell(f"pending files: {files}" if files else f"to make: {listed(wanted)}")
+        # Imported where there is something to do: otherwise the answer is there before Dagster would be.
+        from platform_assets.commands.execution import run_assets
+
+        outcome = run_assets(settings, tell, wanted)
+    return _report(deployment, outcome, before, last, began)
 
 
-def run_checks(settings: Settings, selection: str | None, tell: Callable[[str], None]) -> RunOutcome:
-    """Evaluate asset checks without materializing anything; `selection` is one as the UI takes it, all by default."""
-    definitions = build_definitions(OpensDeployment(tell))
-    graph = definitions.resolve_asset_graph()
-    try:
-        chosen = dg.AssetSelection.from_string(selection) if selection else dg.AssetSelection.all()
-        keys = chosen.resolve(graph)
-    except dg.DagsterError as error:
-        problem = str(error).split(". ")[0]
-        raise ConfigurationError(f"selection {selection!r}", problem, 'Try key:"marts/*" or key:"raw/*".') from error
-    checks = {key for key in graph.asset_check_keys if key.asset_key in keys}
-    if not checks:
-        return RunOutcome("", True, (), ())
-    job = definitions.resolve_implicit_global_asset_job_def()
-    return _execute(settings, job.get_subset(asset_selection=set(), asset_check_selection=checks))
+def headlines(release: Release | None) -> Iterator[tuple[str, tuple[str, ...], list[dict[str, Any]]]]:
+    """The headline marts of the release, read as any reader would: each with its columns and first rows."""
+    for mart in declared_marts():
+        if release is not None and mart.headline and mart.name in release.tables:
+            rows = release.first_rows(mart.name, mart.headline, _PREVIEW_ROWS)
+            yield mart.name, mart.headline, [dict(zip(mart.headline, row, strict=True)) for row in rows]
 
 
-def ask_why(settings: Settings, deployment: Deployment, asset: str) -> tuple[str, list[Reason]]:
-    """The asset that is meant, and everything that keeps data from it, the first cause first."""
-    graph = build_definitions().resolve_asset_graph()
-    prepare_dagster_home(settings)
-    with dg.DagsterInstance.get() as instance:
-        seen = Observed(instance, graph, deployment.clock())
-        key = asset_named(asset, seen)
-        state = State.of(project_of(deployment.feeds, declared_marts(), current_manifest()), deployment)
-        return key.to_user_string(), why(key, seen, deployment, state)
+def _newest_delivery(deployment: Deployment) -> int:
+    with deployment.warehouse.reading("read the ledger") as unit:
+        return unit.ledger.next_ids()[0] - 1
 
 
-def _execute(settings: Settings, job: dg.JobDefinition, assets: Sequence[dg.AssetKey] | None = None) -> RunOutcome:
-    with open_instance(settings) as instance, kept_open(instance):
-        result = job.execute_in_process(
-            instance=instance,
-            raise_on_error=False,
-            asset_selection=assets,
-            tags={PROCESS_TAG: process_name(os.getpid())},
-            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-        )
-        graph = job.asset_layer.asset_graph
-        checks = tuple(
-            CheckOutcome(
-                asset=evaluation.asset_key.to_user_string(),
-                name=evaluation.check_name,
-                passed=evaluation.passed,
-                blocking=graph.get(evaluation.asset_check_key).blocking
-                and evaluation.severity == dg.AssetCheckSeverity.ERROR,
-                description=evaluation.description or "",
-            )
-            for evaluation in result.get_asset_check_evaluations()
-        )
-        return RunOutcome(result.run_id, result.success, checks, _failures(result.all_events))
+def _report(
+    deployment: Deployment, outcome: "RunOutcome | None", before: int, last: Release | None, began: float
+) -> RunReport:
+    """What this run did: its deliveries are those with ids above `before`; `last` is the release before it."""
+    with deployment.warehouse.reading("read the ledger") as unit:
+        receipts = unit.ledger.receipts(after=before)
+    release = deployment.releases.current()
+    landing = deployment.look()
+    left_alone = [(deployment.feed(name), file) for name, found in landing.arrivals.items() for file in found]
+    waiting = [f"{file.slot} {deployment.why_waiting(feed, file)}" for feed, file in left_alone[:_SHOWN]]
+    notes = [
+        *(f"left alone for now: {each}" for each in waiting),
+        *(f"no feed asks for {slot}" for slot in landing.unclaimed[:_SHOWN]),
+        *_failures(outcome, release, last),
+        *([f"release {release.id}: {release.path}"] if release is not None else []),
+    ]
+    return RunReport(
+        ok=outcome is None or outcome.success,
+        made=outcome is not None,
+        feeds=[feed_totals(each, [r for r in receipts if r.feed == each.feed.name]) for each in deployment.status()],
+        release=release,
+        quarantined=quarantined(receipts),
+        failed_checks=[f"{each.asset}:{each.check}" for each in outcome.blocked] if outcome is not None else [],
+        errors=list(outcome.failures) if outcome is not None else [],
+        left_alone=[file.slot for _, file in left_alone],
+        unclaimed=list(landing.unclaimed),
+        notes=notes,
+        took_s=round(time.monotonic() - began, 2),
+    )
 
 
-def _failures(events: Sequence[dg.DagsterEvent]) -> tuple[str, ...]:
-    messages = []
-    for event in events:
-        if event.is_step_failure:
-            error = innermost(event.step_failure_data.error)
-            if error is not None and error.cls_name == "DagsterAssetCheckFailedError":
-                continue  # the check itself is reported
-            messages.append(f"{event.step_key}: {said(error) if error else event.message}")
-    return tuple(messages)
+def _failures(outcome: "RunOutcome | None", release: Release | None, last: Release | None) -> Iterator[str]:
+    """What failed, and what readers then have."""
+    if outcome is None or outcome.success:
+        return
+    for each in outcome.blocked:
+        yield f"blocking check failed: {each.asset}: {each.check}: {each.description}"
+    yield from outcome.failures
+    if release is None:
+        yield "There is no release yet."
+    elif last is not None and last.id == release.id:
+        yield "Readers keep the last release."
+    else:
+        yield "A release was made all the same: nothing in it is made from what failed."

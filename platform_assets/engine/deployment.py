@@ -85,7 +85,7 @@ class Deployment:
     def prepare(self, *, but: Feed | None = None) -> None:
         """Create or extend what the feeds' declarations need in the warehouse, `but` for one; harmless to repeat.
 
-        A column that has got another type than raw holds is the affair of its feed alone, whose ingest says so.
+        A column whose type has changed stops the ingest of its feed alone.
         """
         self.warehouse.prepare(
             [feed for feed in self.feeds if feed != but], after=max(self._revisions_known(), default=0)
@@ -123,6 +123,11 @@ class Deployment:
         time.sleep(max(feed.source.settle.total_seconds() - each.age_s(now) for each in young) + 0.01)
         return [again for each in unseen if (again := look_again(each, feed) if each in young else each) is not None]
 
+    def ready(self, feed: Feed) -> Sequence[Arrival]:
+        """Those of the pending files that have settled: the next ingest takes them in."""
+        now = self.clock()
+        return [arrival for arrival in self.pending(feed) if settled(arrival, feed, now)]
+
     def ingest(self, feed: Feed, *, most_files: int | None = None) -> Outcome:
         """Take in whatever is new for the feed, once it has settled; the ledger decides what is new.
 
@@ -139,7 +144,7 @@ class Deployment:
                 outcome.receipts += loaded.receipts
                 outcome.unfinished |= loaded.unfinished
         except Exception:
-            # What stops half-way has committed something all the same; what is not published is seen to be so.
+            # What was stopped half-way may have committed something. Where that cannot be published, its mark remains.
             with contextlib.suppress(Exception):
                 intake.publish()
             raise
@@ -197,8 +202,8 @@ class Deployment:
         return self.warehouse.published(feed).revision
 
     def unpublished(self, feed: Feed) -> bool:
-        """Whether the feed's ledger may say more than what was published of it: a run is changing it, or one that did
-        was killed before it said so; or the copy is lost. Takes no lock; the next ingest of the feed makes it good."""
+        """Whether the feed's ledger may be ahead of what was published of it: a run is changing it, or was killed
+        before it published that; or the copy is lost. Takes no lock; the next ingest of the feed publishes it."""
         return self.warehouse.published(feed).is_stale
 
     def _intake(self, feed: Feed) -> Intake:
@@ -206,7 +211,7 @@ class Deployment:
 
     def _restore(self, feed: Feed) -> list[Receipt]:
         """Bring back what the warehouse has lost of any feed, for none may wait for files of its own; what came back of
-        `feed`. Trouble with another feed is told, and is that feed's."""
+        `feed`. An error of another feed does not stop this one."""
         with self.warehouse.transaction("see what is known") as unit:
             unit.tables(feed).refuse_retyped()
             # What is looked up in the landing folder is what the ledger knows.

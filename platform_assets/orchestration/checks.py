@@ -13,13 +13,13 @@ import dagster as dg
 from platform_assets.engine.anomalies.profile import judge as judge_values
 from platform_assets.engine.anomalies.profile import profiles
 from platform_assets.engine.anomalies.volume import judge
-from platform_assets.engine.contract.model import listed
 from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.promises.promise import fresh
 from platform_assets.engine.store.published import NEWEST
 from platform_assets.engine.store.quarantine import RejectedRow
 from platform_assets.engine.store.receipts import Receipt
+from platform_assets.errors import listed
 from platform_assets.orchestration.account import inert, receipts_table
 from platform_assets.orchestration.runs.keys import raw_key
 from platform_assets.orchestration.watch.freshness import FRESH, freshness_result

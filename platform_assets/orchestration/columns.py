@@ -14,6 +14,7 @@ from typing import Any, Final
 import dagster as dg
 from dagster_dbt import DagsterDbtTranslator
 
+from platform_assets.engine.durable.files import replacing
 from platform_assets.engine.store.marts import BuiltTable
 from platform_assets.orchestration.runs.dbt_internals import EventHistoryMetadata, traced_columns
 
@@ -47,9 +48,8 @@ class Columns:
                 lineage[asked] = made_of
                 found[unique_id] |= {"dagster/column_lineage": _lineage(made_of)} if made_of else {}
         if lineage.keys() != kept.keys():
-            partial = self.target / f".{_KEPT}"
-            partial.write_text(json.dumps(lineage))
-            partial.replace(self.target / _KEPT)
+            with replacing(self.target / _KEPT) as partial:
+                partial.write_text(json.dumps(lineage))
         return found
 
     def _of(self, node: Mapping[str, Any]) -> Mapping[str, str]:

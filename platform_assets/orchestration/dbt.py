@@ -20,7 +20,7 @@ from dagster_dbt import DagsterDbtTranslator, DbtProject, dbt_assets
 
 from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.promises.promise import fresh
-from platform_assets.engine.store.builds import Judged
+from platform_assets.engine.store.builds import CheckResult
 from platform_assets.engine.store.marts import built_tables
 from platform_assets.orchestration.columns import Columns
 from platform_assets.orchestration.marts import CONTRACT
@@ -128,7 +128,7 @@ def _note(context: dg.AssetExecutionContext, deployment: Deployment, state: Stat
         tests = sorted(key.name for key in blocking if key.asset_key.to_user_string() == name)
         made[name] = replace(each, checks=[*tests, *([CONTRACT] if name in contracts else [])])
     versions = {name: each.version for name, each in {**deployment.builds.read().made, **made}.items()}
-    judged = []
+    results = []
     for event in done.events:
         if not isinstance(event, _CheckEvent):
             continue
@@ -138,8 +138,8 @@ def _note(context: dg.AssetExecutionContext, deployment: Deployment, state: Stat
             # dbt's tests of severity `warn` fail without holding anything back.
             passed = event.passed or event.severity == dg.AssetCheckSeverity.WARN
             said = event.description or f"dbt's test {check.name} found rows"
-            judged.append(Judged(name, str(check.name), versions[name], passed, said, now))
-    deployment.builds.note(made.values(), judged)
+            results.append(CheckResult(name, str(check.name), versions[name], passed, said, now))
+    deployment.builds.note(made.values(), results)
 
 
 def _name_of(context: dg.AssetExecutionContext, event: Any) -> str | None:  # noqa: ANN401 - dagster-dbt's event

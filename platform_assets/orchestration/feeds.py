@@ -10,12 +10,11 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from platform_assets.engine.contract.model import columns_of, listed
 from platform_assets.engine.deployment import Deployment, FeedStatus
 from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.load.replay import Chosen
-from platform_assets.engine.store.builds import Judged, Made
-from platform_assets.errors import ConfigurationError
+from platform_assets.engine.store.builds import CheckResult, Made
+from platform_assets.errors import ConfigurationError, listed
 from platform_assets.orchestration.account import Account
 from platform_assets.orchestration.checks import check_specs, evaluated
 from platform_assets.orchestration.runs.automation import note_wanted
@@ -147,13 +146,13 @@ def _note_audit(
     node = project.nodes[raw_name(feed)]
     blocking = {spec.name for spec in check_specs(feed) if spec.blocking}
     version, now = str(deployment.revision_published(feed)), deployment.clock()
-    judged = [
-        Judged(node.name, result.check_name or "", version, result.passed, result.description or "", now)
+    found = [
+        CheckResult(node.name, result.check_name or "", version, result.passed, result.description or "", now)
         for result in results
         if result.check_name in blocking
     ]
     audited = Made(node.name, version, node.code, now, context.run.run_id, checks=sorted(blocking))
-    deployment.builds.note([audited] if {each.name for each in judged} == blocking else [], judged)
+    deployment.builds.note([audited] if {each.name for each in found} == blocking else [], found)
 
 
 def _told(context: dg.AssetExecutionContext, account: Account, state: State) -> Iterator[dg.MaterializeResult[Any]]:
@@ -210,7 +209,7 @@ def _column_schema(feed: Feed) -> dg.TableSchema:
             description=column.description + (f" (PII: {column.pii})" if column.pii else ""),
             constraints=dg.TableColumnConstraints(nullable=column.nullable, other=list(column.rules)),
         )
-        for column in columns_of(feed.contract)
+        for column in feed.columns
     ]
     lineage = [
         dg.TableColumn("_delivery_id", "BIGINT", description="The delivery the row came with; see ledger.deliveries"),

@@ -8,9 +8,8 @@ from typing import Any, Final
 
 import dagster as dg
 
-from platform_assets.engine.contract.model import columns_of, describe
 from platform_assets.engine.feed.mart import Mart
-from platform_assets.engine.store.builds import Judged
+from platform_assets.engine.store.builds import CheckResult
 from platform_assets.engine.store.marts import MartReport, check_marts
 from platform_assets.orchestration.runs.keys import WRITER_POOL, mart_key
 from platform_assets.orchestration.runs.resources import DeploymentResource
@@ -23,9 +22,9 @@ def mart_checks(marts: Sequence[Mart]) -> dg.AssetChecksDefinition:
     """Holds marts to their contracts before anybody reads them; all in one step, which costs more than the checks."""
 
     def described(mart: Mart) -> str:
-        columns = columns_of(mart.contract)
+        columns = mart.columns
         rules = sum(len(column.rules) for column in columns)
-        promised = describe(mart.contract).split("\n")[0]
+        promised = mart.description.split("\n")[0]
         return f"Every row keeps {mart.contract.__name__}: {len(columns)} columns, {rules} rules. {promised}"
 
     specs = [
@@ -43,8 +42,8 @@ def mart_checks(marts: Sequence[Mart]) -> dg.AssetChecksDefinition:
             results = [_result(mart_key(mart.name), report) for mart, report in reports.items()]
             versions = {name: made.version for name, made in opened.builds.read().made.items()}
             opened.builds.note(
-                judged=[
-                    Judged(name, CONTRACT, versions[name], result.passed, result.description or "", opened.clock())
+                results=[
+                    CheckResult(name, CONTRACT, versions[name], result.passed, result.description or "", opened.clock())
                     for result in results
                     if (name := _asset_of(result)) in versions
                 ]

@@ -17,6 +17,7 @@ from platform_assets.settings import Settings
 
 FEEDS_PACKAGE: Final = "platform_assets.feeds"
 MARTS_PACKAGE: Final = "platform_assets.marts"
+NO_FEED: Final = "no feed is declared: `platform feed add FILE` declares one, from a file such as it will deliver"
 
 
 def declared_feeds() -> tuple[Feed, ...]:
@@ -43,6 +44,13 @@ def configured_deployment(notify: Callable[[str], None]) -> tuple[Settings, Depl
         lock_wait=settings.lock_wait,
         notify=notify,
     )
+    return settings, deployment
+
+
+def prepared_deployment(notify: Callable[[str], None]) -> tuple[Settings, Deployment]:
+    """The same, its tables made as today's feeds need them."""
+    settings, deployment = configured_deployment(notify)
+    deployment.prepare()
     return settings, deployment
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from platform_assets.engine.contract.model import LINEAGE, Column, columns_of
+from platform_assets.engine.contract.model import LINEAGE, Column
 from platform_assets.engine.feed.mart import Mart
 
 # A whole number may be stored narrower than the engine would store it.
@@ -26,7 +26,7 @@ def mart_disagreements(marts: Iterable[Mart], manifest: Path) -> list[str]:
 def _disagreement(mart: Mart, model: Mapping[str, Any] | None) -> str | None:
     if model is None:
         return f"Mart({mart.name!r}) has no dbt model: write dbt_project/models/marts/{mart.name}.sql"
-    promised = columns_of(mart.contract)
+    promised = mart.columns
     written = [column for column in model["columns"].values() if column["name"] not in LINEAGE]
     if [column["name"] for column in written] == [column.name for column in promised] and all(
         map(_same_type, written, promised)

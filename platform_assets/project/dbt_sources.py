@@ -12,7 +12,6 @@ from typing import Any, Final
 
 import yaml
 
-from platform_assets.engine.contract.model import LINEAGE, columns_of, describe
 from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.feed.feed import Feed
 from platform_assets.project.manifest import model_folders
@@ -87,9 +86,8 @@ def gained_columns(deployment: Deployment) -> Gained:
     gained = {}
     with deployment.warehouse.reading("look for undeclared columns") as unit:
         for feed in deployment.feeds:
-            declared = {column.name for column in columns_of(feed.contract)} | set(LINEAGE)
-            types = unit.tables(feed).types()
-            came = unit.ledger.first_with_unknown(feed.name) if {name.lower() for name in types} - declared else {}
+            types = unit.tables(feed).undeclared()
+            came = unit.ledger.first_with_unknown(feed.name) if types else {}
             gained[feed.name] = [
                 {
                     "name": name,
@@ -100,7 +98,6 @@ def gained_columns(deployment: Deployment) -> Gained:
                     "config": {"meta": {_MARK: True}},
                 }
                 for name, sql_type in types.items()
-                if name.lower() not in declared
             ]
     return gained
 
@@ -119,7 +116,7 @@ def _table(feed: Feed, gained: Sequence[dict[str, Any]]) -> dict[str, Any]:
     columns = [
         {"name": column.name, "description": column.description, "data_type": column.sql_type.lower()}
         | ({"config": {"meta": {"pii": column.pii}}} if column.pii else {})
-        for column in columns_of(feed.contract)
+        for column in feed.columns
     ]
     columns += [
         {"name": "_delivery_id", "description": "Delivery the row came with.", "data_type": "bigint"},
@@ -129,7 +126,7 @@ def _table(feed: Feed, gained: Sequence[dict[str, Any]]) -> dict[str, Any]:
         columns.append({"name": "_extra", "description": "Unknown columns, as JSON.", "data_type": "json"})
     return {
         "name": feed.name,
-        "description": describe(feed.contract),
+        "description": feed.description,
         "config": {"meta": {"owner": feed.owner, "dagster": {"asset_key": ["raw", feed.origin, feed.name]}}},
         "columns": [*columns, *gained],
     }

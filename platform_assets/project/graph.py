@@ -1,6 +1,6 @@
 """The project: every asset that today's code makes, what it is made from, and a code that changes with its meaning.
 
-Belongs here: feeds, dbt's nodes and the release as one graph of names. Does not: what is there and out of date
+Belongs here: feeds, dbt's nodes and the release as one graph of names. Elsewhere: what is there and out of date
 (state.py). No Dagster here.
 """
 
@@ -12,7 +12,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from platform_assets.engine.contract.model import version_of
 from platform_assets.engine.feed.feed import Cadence, Feed
 from platform_assets.engine.feed.mart import Mart
 from platform_assets.project.manifest import asset_name, declared_in, is_asset, reached
@@ -81,7 +80,7 @@ def project_of(feeds: Sequence[Feed], marts: Sequence[Mart], manifest: Path) -> 
         for key, source in dbt["sources"].items()
         if (name := "/".join(declared_in(source).get("asset_key", ()))) in nodes
     }
-    contracts = {mart.name: version_of(mart.contract) for mart in marts}
+    contracts = {mart.name: mart.version() for mart in marts}
     codes = _codes(dbt)
     for key in _inputs_first(dbt["parent_map"], [key for key in names if key in dbt["nodes"]]):
         node = dbt["nodes"][key]

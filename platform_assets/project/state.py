@@ -2,12 +2,12 @@
 
 Belongs here: that one answer, from what is stored: revisions of feeds, what each asset was last made from, what its
 blocking checks said of it, today's code. Sensors, automation, `platform run`, `platform why`, alerts and the release
-ask it. Does not: runs under way or failed (automation.py), storing (builds.py). No event is needed to have been
+ask it. Elsewhere: runs under way or failed (automation.py), storing (builds.py). No event is needed to have been
 seen, and no Dagster here, so that asking costs nothing.
 """
 
 import functools
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
@@ -15,9 +15,9 @@ from functools import cached_property
 from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.feed.ticks import last_tick
-from platform_assets.engine.sources.landing import settled
-from platform_assets.engine.store.builds import Built, Judged, Made
+from platform_assets.engine.store.builds import Built, CheckResult, Made
 from platform_assets.engine.store.release import Release
+from platform_assets.errors import listed
 from platform_assets.project.graph import RELEASE, Node, Project, version_from
 
 
@@ -54,8 +54,7 @@ class State:
 
         @functools.cache
         def arrives(feed: str) -> bool:
-            of = deployment.feed(feed)
-            return any(settled(each, of, now) for each in deployment.pending(of))
+            return bool(deployment.ready(deployment.feed(feed)))
 
         return cls(
             project=project,
@@ -111,9 +110,9 @@ class State:
             if made.code != node.code:
                 return "its code has changed since it was made"
             newer = [each for each in node.inputs if made.inputs.get(each) != self.aimed_at(each)]
-            return f"{_listed(newer)} changed since it was made" if newer else "it was made while an input had failed"
+            return f"{listed(newer, 3)} changed since it was made" if newer else "it was made while an input had failed"
         open_checks = self._unanswered(made)
-        return f"{_listed(open_checks)} did not run on it" if open_checks else None
+        return f"{listed(open_checks, 3)} did not run on it" if open_checks else None
 
     def _unaudited(self, node: Node, feed: Feed) -> str | None:
         """Why a feed's rows have to be looked at by a run: nobody has told of them, or checked them."""
@@ -128,7 +127,7 @@ class State:
         if made.code != node.code:
             return "what it is held to has changed since it was checked"
         open_checks = self._unanswered(made)
-        return f"{_listed(open_checks)} did not run on its newest rows" if open_checks else None
+        return f"{listed(open_checks, 3)} did not run on its newest rows" if open_checks else None
 
     def _unreleased(self) -> str | None:
         marts = {mart: self.aimed_at(mart) for mart in self.project.marts}
@@ -138,19 +137,19 @@ class State:
             return "there is no release yet"
         newer = [mart for mart, version in marts.items() if self.release.made_from.get(mart) != version]
         gone = [mart for mart in self.release.made_from if mart not in marts]
-        return f"{_listed(newer or gone)} changed since the last release" if newer or gone else None
+        return f"{listed(newer or gone, 3)} changed since the last release" if newer or gone else None
 
-    def verdict(self, name: str, check: str) -> Judged | None:
+    def verdict(self, name: str, check: str) -> CheckResult | None:
         """What the check said of the asset as it is now."""
-        judged = self.built.judged.get((name, check))
+        found = self.built.results.get((name, check))
         made = self.built.made.get(name)
-        return judged if judged is not None and made is not None and judged.version == made.version else None
+        return found if found is not None and made is not None and found.version == made.version else None
 
     def _unanswered(self, made: Made) -> list[str]:
         """Blocking checks that have said nothing of the asset as it is now."""
         return [check for check in made.checks if self.verdict(made.asset, check) is None]
 
-    def failing(self, name: str) -> list[Judged]:
+    def failing(self, name: str) -> list[CheckResult]:
         """Blocking checks that failed on the asset as it is now."""
         made = self.built.made.get(name)
         if made is None:
@@ -161,7 +160,7 @@ class State:
     def _unsound(self, name: str) -> Held | None:
         """Why nothing may be made from the asset as it is."""
         for verdict in self.failing(name):
-            return Held(f"check {verdict.name} of {name} failed: {verdict.said}", name, verdict.name)
+            return Held(f"check {verdict.name} of {name} failed: {verdict.description}", name, verdict.name)
         if (why := self.outdated(name)) is not None:
             return Held(f"{name} is out of date: {why}", name)
         feed = self.project.nodes[name].feed
@@ -227,7 +226,7 @@ class State:
         """Why the marts, as they are, must not be released: something is missing, not audited, or not of a piece."""
         for name in self.project.above(RELEASE)[:-1]:
             for verdict in self.failing(name):
-                return Held(f"{name}:{verdict.name} failed: {verdict.said}", name, verdict.name)
+                return Held(f"{name}:{verdict.name} failed: {verdict.description}", name, verdict.name)
             node = self.project.nodes[name]
             if node.feed is not None:
                 continue
@@ -281,8 +280,3 @@ class State:
             for feed, revision in (made.revisions if made is not None else {}).items():
                 found[feed] = min(revision, found.get(feed, revision))
         return found
-
-
-def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:3])
-    return f"{shown} and {len(names) - 3} more" if len(names) > 3 else shown

@@ -203,7 +203,7 @@ def test_one_contract_feeds_validation_raw_source_docs_and_drift_report(feed: Fe
         raw = unit.tables(feed).types()
         report = compare(unit, feed, deployment.archive.root)
     assert {name: kind for name, kind in raw.items() if name not in LINEAGE} == {c.name: c.sql_type for c in columns}
-    assert tuple(seen.column for seen in report.columns) == columns
+    assert tuple(seen.declared for seen in report.columns) == columns
     assert report.findings == ()
 
     (source,) = yaml.safe_load(sources_file(feed.origin, model_folders()).read_text())["sources"]

@@ -50,7 +50,7 @@ def cells(finished: Finished) -> str:
     return "".join("".join(column) for column in zip(*lines, strict=True)).replace(" ", "")
 
 
-def test_open_incidents_are_shown_with_who_has_been_told(
+def test_open_incidents_are_shown_with_whom_they_were_sent_to(
     world: Deployed, hooks: tuple[Webhook, Webhook], tmp_path: Path
 ) -> None:
     nothing = world.verb("alerts", "--json")
@@ -75,8 +75,8 @@ def test_open_incidents_are_shown_with_who_has_been_told(
         "platform why marts/daily_sales",
         "marts/mart_0 marts/mart_1",
         "and 37 more",
-        "PLATFORM_ALERT_TEAM_SALES#1: not yet told: failed 1 time: it answered 404, next try",
-        "PLATFORM_ALERT_TEAM_SALES#2: told",
+        "PLATFORM_ALERT_TEAM_SALES#1: not sent yet: failed 1 time: it answered 404, next try",
+        "PLATFORM_ALERT_TEAM_SALES#2: sent",
     ):
         assert said.replace(" ", "") in cells(shown), said
     assert "the platform does not run" in shown.out

@@ -84,6 +84,15 @@ def test_a_file_becomes_a_feed_and_its_deliveries_become_rows(copy: Copy) -> Non
     assert again.code == 2, "a feed is never declared over another"
     assert (copy.feeds / "shop.py").read_text() == added.answer["text"]
 
+    stock = copy.write("stock.csv", "sku,units", "A,1", "B,2")
+    second = copy.platform("feed", "add", str(stock), "--origin", "shop", "--json")
+    assert second.code == 0, second.err
+    assert (copy.feeds / "shop.py").read_text() == added.answer["text"], "what is there is left as it is"
+    assert second.answer["written"] == str(copy.feeds / "shop_stock.py")
+    assert "- name: stock\n" in copy.sources
+    feeds = copy.platform("feed", "list", "--json").answer["feeds"]
+    assert [feed["feed"] for feed in feeds if feed["origin"] == "shop"] == ["orders", "stock"]
+
     copy.drop(file, "shop/orders/orders-2026-03-14.csv")
     ran = copy.platform("run", "--json")
     assert ran.code == 0, ran.err
@@ -126,7 +135,10 @@ def test_headers_and_drift_are_told_of_real_deliveries(copy: Copy) -> None:
     copy.drop(file, "shop/orders/orders-1.csv")
     more = [f"{line};{n}" for n, line in enumerate(ORDERS)]
     copy.drop(copy.write("more.csv", f"{HEADER};Till", *more), "shop/orders/orders-2.csv")
-    ingest = "from platform_assets.cli.common import open_deployment as o; d = o()[1]; d.ingest(d.feed('orders'))"
+    ingest = (
+        "from platform_assets.project.configured import prepared_deployment; "
+        "_, deployment = prepared_deployment(print); deployment.ingest(deployment.feed('orders'))"
+    )
     subprocess.run(
         [BIN / "python", "-c", ingest], cwd=copy.project, check=True, timeout=120,
         env=copy.environment({"PYTHONPATH": str(copy.project)}),

@@ -17,7 +17,7 @@ from typing import Final
 
 from platform_assets.engine.archive.journal import Journal
 from platform_assets.engine.durable import failpoint
-from platform_assets.engine.durable.disk import sync_all
+from platform_assets.engine.durable.files import sync_all
 from platform_assets.engine.sources.landing import Arrival
 from platform_assets.errors import DeliveryRefused, DeliveryUnfinished, DeliveryUnreadable, StorageError
 

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-from platform_assets.engine.durable.disk import sync
+from platform_assets.engine.durable.files import replacing, sync
 from platform_assets.engine.sources.landing import Sighting
 from platform_assets.engine.sources.sidecar import NOTHING, Expected
 from platform_assets.errors import StorageError
@@ -71,7 +71,7 @@ class Journal:
     def append(self, entries: Sequence[Entry]) -> None:
         """Add entries, safe on disk when this returns. Only who holds the warehouse does."""
         if entries:
-            self._write(_lines(entries, self.extent()), "ab")
+            self._write(_lines(entries, self.extent()))
 
     def extent(self) -> Extent:
         """What is noted, by the last line alone."""
@@ -97,13 +97,10 @@ class Journal:
 
     def mend(self, but: Collection[Name]) -> None:
         """Write the journal anew, without what was cut short or noted twice, and without those named."""
-        whole = self._path.with_name(f".claiming-{self._path.name}")  # swept with what claims leave
         kept = [entry for entry in self.entries() if entry.name not in but]
-        Journal(whole)._write(_lines(kept, Extent()), "wb")
-        try:
-            whole.replace(self._path)
-        except OSError as error:
-            raise StorageError(self._path, error.strerror or str(error)) from error
+        # A name that is swept with what claims leave.
+        with replacing(self._path, self._path.with_name(f".claiming-{self._path.name}")) as partial:
+            partial.write_text(_lines(kept, Extent()))
 
     def _counted(self) -> Extent:
         extent = Extent()
@@ -111,10 +108,10 @@ class Journal:
             extent = extent.and_also(entry.name)
         return extent
 
-    def _write(self, text: str, mode: str) -> None:
+    def _write(self, text: str) -> None:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            with self._path.open(mode) as file:
+            with self._path.open("ab") as file:
                 new = file.tell() == 0
                 # A line that a kill or a full disk cut short ends here, and is skipped when read.
                 file.write((text if new else "\n" + text).encode())

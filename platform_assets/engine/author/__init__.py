@@ -1,4 +1,4 @@
-"""Authoring: from files to a feed. Inferring, proposing, drafting, comparing headers, rehearsing.
+"""Authoring: from files to a feed. Types inferred, a feed proposed, drafted as Python and tried; headers, drift.
 
 Belongs here: helping a person to declare a feed. Other rooms: declarations themselves (feed, contract).
 """

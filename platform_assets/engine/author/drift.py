@@ -1,6 +1,6 @@
 """Drift: the contract compared with what deliveries really held.
 
-Belongs here: what ledger, raw, quarantine and the archive say of a contract. Elsewhere: what happens to a delivery
+Belongs here: what ledger, raw, quarantine and the archive show of a contract. Elsewhere: what happens to a delivery
 because of it (load/delivery.py), how it is shown (cli). Values are looked at in a sample of bounded size.
 """
 
@@ -12,15 +12,16 @@ from typing import Final
 
 import polars as pl
 
+from platform_assets.engine.author.candidates import as_declared
 from platform_assets.engine.author.draft import field_line
-from platform_assets.engine.author.headers import HeaderSeen, Sight, changes, headers, matched, opened, waiting
-from platform_assets.engine.author.infer import Profile, profile_of
-from platform_assets.engine.author.readings import told
-from platform_assets.engine.contract.model import LINEAGE, Column, columns_of, listed
+from platform_assets.engine.author.headers import HeaderSeen, SeenIn, changes, headers, matched, opened, waiting
+from platform_assets.engine.author.infer import InferredColumn, infer_column
+from platform_assets.engine.contract.model import LINEAGE, Column
 from platform_assets.engine.contract.timestamps import days, instants
 from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.store.tables import FeedTables
 from platform_assets.engine.store.unit import Unit
+from platform_assets.errors import listed
 
 SAMPLE: Final = 100_000  # rows of raw whose values are looked at
 _OPENED: Final = 3  # copies of deliveries in force that are opened, the newest
@@ -43,16 +44,28 @@ class Finding:
     """Something about a contract that deliveries show. drift: they contradict it; else it is only a hint."""
 
     column: str | None
-    says: str
+    finding: str
     drift: bool = False
+
+
+@dataclass(frozen=True)
+class FirstSeen:
+    """The first delivery that had something: its file (`since`) and id."""
+
+    since: str
+    delivery: int
 
 
 @dataclass
 class ColumnSeen:
-    """A column of the contract and what came for it. headers: those it came under, since when."""
+    """A column of the contract, as `declared`, and what came for it. headers: those it came under, since when."""
 
-    column: Column
-    headers: dict[str, Sight] = field(default_factory=dict)
+    declared: Column = field(repr=False)
+    column: str
+    kind: str
+    nullable: bool
+    rules: tuple[str, ...]
+    headers: dict[str, FirstSeen] = field(default_factory=dict)
     rows: int = 0
     nulls: int = 0
     lowest: str | None = None
@@ -62,11 +75,14 @@ class ColumnSeen:
 
 @dataclass(frozen=True)
 class Unknown:
-    """A column that the contract does not know: where its values went, what they look like, how to declare it."""
+    """A column that the contract does not know. since, delivery: the first that had it. policy: the feed's, and where
+    its values `went` by it. kind: what they look like. declaration: how to declare it."""
 
     header: str
-    first: Sight
+    since: str
+    delivery: int
     deliveries: int
+    policy: str
     went: str
     kind: str
     declaration: str
@@ -74,19 +90,16 @@ class Unknown:
 
 @dataclass(frozen=True)
 class Drift:
-    """A feed's contract against what came."""
+    """A feed's contract against what came. drifted: deliveries contradict the contract."""
 
-    feed: Feed
+    feed: str
+    contract: str
+    drifted: bool
     columns: tuple[ColumnSeen, ...]
     unknown: tuple[Unknown, ...]
     broken: tuple[Broken, ...]
     findings: tuple[Finding, ...]
     read: int
-
-    @property
-    def drifted(self) -> bool:
-        """Whether deliveries contradict the contract."""
-        return any(finding.drift for finding in self.findings)
 
 
 def compare(unit: Unit, feed: Feed, archive: Path) -> Drift:
@@ -98,29 +111,43 @@ def compare(unit: Unit, feed: Feed, archive: Path) -> Drift:
     totals = unit.ledger.totals(feed.name)
     deliveries, read = totals.in_force, totals.read_in_force
     broken = _broken(unit, feed, read) if there else {}
-    columns = [ColumnSeen(column, broken=tuple(broken.get(column.name, ()))) for column in columns_of(feed.contract)]
+    columns = {
+        each.name: ColumnSeen(
+            each, each.name, each.kind, each.nullable, each.rules, broken=tuple(broken.get(each.name, ()))
+        )
+        for each in feed.columns
+    }
     for seen in seen_headers:
         for name, header in matched(feed, seen.header).items():
-            (column,) = (each for each in columns if each.column.name == name)
-            column.headers.setdefault(header, seen.first)
-    findings = []
+            columns[name].headers.setdefault(header, FirstSeen(seen.first.file, seen.first.delivery))
+    findings: list[Finding] = []
     if there:
-        _measure(tables, columns, there)
-        sample = tables.sample([each.column.name for each in columns if each.column.name in there], SAMPLE)
-        findings += [found for column in columns for found in _of_column(feed, tables, column, sample, deliveries)]
+        _measure(tables, [column for name, column in columns.items() if name in there])
+        sample = tables.sample([name for name in columns if name in there], SAMPLE)
+        for column in columns.values():
+            findings += _of_column(feed, tables, column, sample, deliveries)
         findings += [
             Finding(
                 name, f"is {now} by the contract, but raw holds {there[name]}: platform replay {feed.name}", drift=True
             )
-            for name, now in ((each.column.name, each.column.sql_type) for each in columns)
+            for name, now in ((each.name, each.sql_type) for each in feed.columns)
             if there.get(name, now) != now
         ]
     findings += _unused_formats(unit, feed, archive)
     unknown = tuple(_unknown(unit, feed, archive, there, seen_headers))
-    findings += [Finding(each.header, f"unknown column since {each.first.file}: {each.went}", True) for each in unknown]
+    findings += [Finding(each.header, f"unknown column since {each.since}: {each.went}", True) for each in unknown]
     findings += _of_waiting(seen_headers)
     findings += _beyond_tolerance(unit, feed)
-    return Drift(feed, tuple(columns), unknown, tuple(broken.get(None, ())), tuple(findings), read)
+    return Drift(
+        feed=feed.name,
+        contract=feed.contract.__name__,
+        drifted=any(finding.drift for finding in findings),
+        columns=tuple(columns.values()),
+        unknown=unknown,
+        broken=tuple(broken.get(None, ())),
+        findings=tuple(findings),
+        read=read,
+    )
 
 
 def _of_waiting(seen: Sequence[HeaderSeen]) -> Iterator[Finding]:
@@ -147,12 +174,12 @@ def _broken(unit: Unit, feed: Feed, read: int) -> dict[str | None, list[Broken]]
     return found
 
 
-def _measure(tables: FeedTables, columns: Sequence[ColumnSeen], there: Mapping[str, str]) -> None:
-    """Rows, NULLs and bounds of every column that raw has."""
-    figures = tables.figures({each.column.name: not each.column.pii for each in columns if each.column.name in there})
+def _measure(tables: FeedTables, columns: Sequence[ColumnSeen]) -> None:
+    """Rows, NULLs and bounds of columns that raw has."""
+    figures = tables.figures({each.column: not each.declared.pii for each in columns})
     for each in columns:
-        if (of := figures.get(each.column.name)) is not None:
-            each.rows, each.nulls, each.lowest, each.highest = of.rows, of.nulls, of.lowest, of.highest
+        of = figures[each.column]
+        each.rows, each.nulls, each.lowest, each.highest = of.rows, of.nulls, of.lowest, of.highest
 
 
 def _of_column(
@@ -163,7 +190,7 @@ def _of_column(
     deliveries: int,
 ) -> Iterator[Finding]:
     """What the values of a column say of its declaration."""
-    column = seen.column
+    column = seen.declared
     if deliveries:
         never = [header for header in column.headers if header not in seen.headers]
         if never and seen.headers:
@@ -173,10 +200,11 @@ def _of_column(
     for broken in seen.broken:
         yield Finding(column.name, f"{broken.rows} rows ({broken.share:.2%} of those read) break {broken.rule}")
     if column.kind == "text" and not column.pii and column.name in sample.columns:
-        profile = profile_of(column.headers[0], sample[column.name].drop_nulls())
-        if profile.rows > 1 and profile.reading.kind != "text":
+        inferred = infer_column(column.headers[0], sample[column.name].drop_nulls())
+        if inferred.rows > 1 and inferred.type.kind != "text":
             yield Finding(
-                column.name, f"text by the contract, but all of {profile.rows} looked at are {told(profile.reading)}"
+                column.name,
+                f"text by the contract, but all of {inferred.rows} looked at are {as_declared(inferred.type)}",
             )
     if column.kind == "decimal" and column.name in sample.columns:
         digits = (
@@ -205,7 +233,7 @@ def _allowed(feed: Feed, column: Column) -> Iterator[list[str]]:
 
 def _unused_formats(unit: Unit, feed: Feed, archive: Path) -> Iterator[Finding]:
     """Formats that no value of the newest deliveries has, of columns that declare several."""
-    several = [column for column in columns_of(feed.contract) if len(column.formats) > 1]
+    several = [column for column in feed.columns if len(column.formats) > 1]
     if not several:
         return
     newest = [r for r in unit.ledger.receipts(feed.name) if r.status == "accepted"][:_OPENED]
@@ -244,7 +272,7 @@ def _unknown(
 ) -> Iterator[Unknown]:
     """Columns that came and are not declared, with what their values look like."""
     tables = unit.tables(feed)
-    found: dict[str, tuple[Sight, int, int]] = {}
+    found: dict[str, tuple[SeenIn, int, int]] = {}
     for each in seen:
         for name in each.unknown:
             first, loaded, waits = found.get(name, (each.first, 0, 0))
@@ -259,13 +287,22 @@ def _unknown(
             values, went = _waited(unit, feed, archive, header), "nowhere: it is in the archive only"
         if waits:
             went += f"; {waits} deliveries wait in quarantine"
-        profile = _named_otherwise(profile_of(header, values), feed)
-        yield Unknown(header, first, loaded + waits, went, profile.reading.kind, field_line(profile))
+        inferred = _named_otherwise(infer_column(header, values), feed)
+        yield Unknown(
+            header=header,
+            since=first.file,
+            delivery=first.delivery,
+            deliveries=loaded + waits,
+            policy=feed.on_drift,
+            went=went,
+            kind=inferred.type.kind,
+            declaration=field_line(inferred),
+        )
 
 
-def _named_otherwise(profile: Profile, feed: Feed) -> Profile:
-    taken = {column.name for column in columns_of(feed.contract)} | set(LINEAGE)
-    return replace(profile, name=f"{profile.name}_2") if profile.name in taken else profile
+def _named_otherwise(inferred: InferredColumn, feed: Feed) -> InferredColumn:
+    taken = {column.name for column in feed.columns} | set(LINEAGE)
+    return replace(inferred, name=f"{inferred.name}_2") if inferred.name in taken else inferred
 
 
 def _waited(unit: Unit, feed: Feed, archive: Path, header: str) -> pl.Series:

@@ -11,15 +11,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from platform_assets.engine.author.infer import name_for
-from platform_assets.engine.contract.model import columns_of, headers_of
+from platform_assets.engine.contract.model import headers_of
 from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.readers import Reader, open_reader
 from platform_assets.engine.store.receipts import Receipt
 from platform_assets.engine.store.unit import Unit
-from platform_assets.errors import PlatformError
+from platform_assets.errors import PlatformError, listed
 
 _HEADERS: Final = 1_000  # different ones, the newest
 _WAITING: Final = 20  # deliveries in quarantine whose copies are opened, the newest
@@ -27,7 +27,7 @@ _ALIKE: Final = 0.6
 
 
 @dataclass(frozen=True)
-class Sight:
+class SeenIn:
     """A delivery that something was seen in."""
 
     delivery: int
@@ -35,38 +35,71 @@ class Sight:
     arrived_at: datetime
 
 
+class Renamed(NamedTuple):
+    """A column that perhaps has another name now."""
+
+    from_: str
+    to: str
+
+
 @dataclass(frozen=True)
 class HeaderSeen:
-    """A header that deliveries had. Against the header before it: added, gone, renamed (perhaps: old, new). Against
-    today's contract: missing, unknown. waiting: its deliveries are quarantined as a whole."""
+    """A header that deliveries had. Against the header before it: added, gone, renamed (perhaps). Against today's
+    contract: missing, unknown. waiting: its deliveries are quarantined as a whole."""
 
     header: tuple[str, ...]
     deliveries: int
-    first: Sight
-    last: Sight
+    first: SeenIn
+    last: SeenIn
     waiting: bool
     added: tuple[str, ...] = ()
     gone: tuple[str, ...] = ()
-    renamed: tuple[tuple[str, str], ...] = ()
+    renamed: tuple[Renamed, ...] = ()
     missing: tuple[str, ...] = ()
     unknown: tuple[str, ...] = ()
+
+    @property
+    def columns(self) -> str:
+        """Its columns, in words."""
+        return f"{len(self.header)} columns: {listed(self.header)}"
+
+    @property
+    def differences(self) -> list[str]:
+        """How it differs from the header before it, in words."""
+        paired = {name for pair in self.renamed for name in (pair.from_, pair.to)}
+        added = [name for name in self.added if name not in paired]
+        gone = [name for name in self.gone if name not in paired]
+        return [
+            *([f"added {listed(added)}"] if added else []),
+            *([f"gone {listed(gone)}"] if gone else []),
+            *(f"{pair.from_} perhaps renamed {pair.to}" for pair in self.renamed),
+        ] or ["another order"]
+
+    @property
+    def disagreements(self) -> list[str]:
+        """How it differs from the contract, in words."""
+        return [
+            *([f"missing {listed(self.missing)}"] if self.missing else []),
+            *([f"unknown {listed(self.unknown)}"] if self.unknown else []),
+            *(["waits in quarantine"] if self.waiting else []),
+        ] or ["agrees"]
 
 
 def headers(unit: Unit, feed: Feed, archive: Path) -> list[HeaderSeen]:
     """Every header that deliveries of the feed had, in the order they first came; `archive` holds their copies."""
-    groups: dict[tuple[tuple[str, ...], bool], list[Sight]] = {}
+    groups: dict[tuple[tuple[str, ...], bool], list[SeenIn]] = {}
     counts: dict[tuple[tuple[str, ...], bool], int] = {}
     for each in unit.ledger.headers(feed.name, _HEADERS):
-        groups[each.header, False] = [Sight(*each.first), Sight(*each.last)]
+        groups[each.header, False] = [SeenIn(*each.first), SeenIn(*each.last)]
         counts[each.header, False] = each.deliveries
     for receipt, reader in waiting(unit, feed, archive):
-        sight, key = _sight(receipt), (tuple(reader.header), True)
+        sight, key = _seen_in(receipt), (tuple(reader.header), True)
         groups[key] = [groups.get(key, [sight])[0], sight]
         counts[key] = counts.get(key, 0) + 1
     seen: list[HeaderSeen] = []
     for (header, waits), (first, last) in sorted(groups.items(), key=lambda item: item[1][0].delivery):
         known = matched(feed, header)
-        declared = columns_of(feed.contract)
+        declared = feed.columns
         added, gone, renamed = changes(seen[-1].header, header) if seen else ((), (), ())
         seen.append(
             HeaderSeen(
@@ -89,7 +122,7 @@ def matched(feed: Feed, header: Sequence[str]) -> dict[str, str]:
     """Contract name -> delivered header, as far as it goes."""
     left = {name.strip().casefold(): name for name in header}
     found = {}
-    for column in columns_of(feed.contract):
+    for column in feed.columns:
         name = next((h for h in column.headers if h in header), None) or next(
             (left[h.strip().casefold()] for h in column.headers if h.strip().casefold() in left), None
         )
@@ -98,18 +131,16 @@ def matched(feed: Feed, header: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def changes(
-    before: Sequence[str], now: Sequence[str]
-) -> tuple[tuple[str, ...], tuple[str, ...], tuple[tuple[str, str], ...]]:
+def changes(before: Sequence[str], now: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...], tuple[Renamed, ...]]:
     """What was added, what is gone, and which pairs of these look like one renamed column."""
     added = [name for name in now if name not in before]
     gone = [name for name in before if name not in now]
-    renamed: list[tuple[str, str]] = []
+    renamed: list[Renamed] = []
     for old in gone:
         alike = {new: _likeness(old, new) for new in added if new not in [pair[1] for pair in renamed]}
         best = max(alike, key=lambda new: alike[new], default=None)
         if best is not None and (alike[best] >= _ALIKE or (before.index(old) == now.index(best) and len(gone) == 1)):
-            renamed.append((old, best))
+            renamed.append(Renamed(old, best))
     return tuple(added), tuple(gone), tuple(renamed)
 
 
@@ -134,5 +165,5 @@ def opened(receipts: Sequence[Receipt], feed: Feed, archive: Path) -> Iterator[t
                     yield receipt, reader
 
 
-def _sight(receipt: Receipt) -> Sight:
-    return Sight(receipt.delivery_id, receipt.slot, receipt.arrived_at)
+def _seen_in(receipt: Receipt) -> SeenIn:
+    return SeenIn(receipt.delivery_id, receipt.slot, receipt.arrived_at)

@@ -1,6 +1,6 @@
-"""What the columns of rows look like: kinds, formats, NULLs, keys, personal data; a contract's proposal.
+"""Columns inferred from values: type, formats, NULLs, keys, personal data.
 
-Belongs here: conclusions from values. Does not: how a file is written (sniff.py), the proposal as Python (draft.py).
+Belongs here: conclusions from values. Elsewhere: how a file is written (proposal.py), the same as Python (draft.py).
 Every row is looked at, a frame at a time; what is kept of them does not grow with the file but for hashes, to a cap.
 """
 
@@ -14,12 +14,12 @@ from typing import Any, Final
 
 import polars as pl
 
-from platform_assets.engine.author.readings import TYPES, Reading, Trial, told, worth_trying
+from platform_assets.engine.author.candidates import TYPES, Candidate, ColumnType, as_declared, likely_types
 from platform_assets.engine.contract.column import LINEAGE
 from platform_assets.engine.contract.model import Contract
 
-_SAMPLE: Final = 2_000  # distinct values that say which readings are worth trying
-_NEAR: Final = 0.05  # share of distinct values that may miss a reading which is still worth a remark
+_SAMPLE: Final = 2_000  # distinct values that say which types are worth trying
+_NEAR: Final = 0.05  # share of distinct values that may not fit a type that is still worth a remark
 _FEW: Final = 12
 _HASHES: Final = 4_000_000  # of a column; fewer where there are many
 
@@ -37,33 +37,33 @@ _PEOPLE: Final = _PERHAPS_PEOPLE | {
 }
 _EMAIL: Final = r"^[^@\s]+@[^@\s]+\.[^@\s]+$"
 _NULL_WORDS: Final = frozenset({"na", "n/a", "null", "none", "nan", "nil", "-", "--", "?", r"\n", "#n/a"})
-_MOMENTS: Final = {"date", "timestamp"}
+_DATE_KINDS: Final = {"date", "timestamp"}
 _NUMBERS: Final = {"integer", "decimal", "number"}
 _MOST_DIGITS: Final = 38
 _FLOAT_DIGITS: Final = 17
 _PLAIN_WHOLE: Final = 14
 _PLAIN_SCALE: Final = 4
-# A reading that takes nothing: what arrived has a type that no kind is made from.
-UNREADABLE: Final = Reading("text", {"unreadable": True})
+# A type that nothing fits: what arrived is nothing that a contract has a kind for.
+UNREADABLE: Final = ColumnType("text", {"unreadable": True})
 
 
 @dataclass(frozen=True)
-class Profile:
+class InferredColumn:
     """What a column looks like. name: for the contract; header: as delivered.
 
-    reading: how all its values can be read. near: how all but a few could, and one of those. distinct: whether no
+    type: what fits all its values. near: what fits all but a few, and one of those. distinct: whether no
     value came twice. values: all there are, where they are few. remarks: what its author should know.
     """
 
     header: str
     name: str
-    reading: Reading
+    type: ColumnType
     rows: int
     nulls: int
     distinct: bool = False
     values: tuple[str, ...] = ()
     pii: str | None = None
-    near: tuple[Reading, str] | None = None
+    near: tuple[ColumnType, str] | None = None
     remarks: tuple[str, ...] = ()
 
     @property
@@ -71,7 +71,7 @@ class Profile:
         """The arguments of `Field` that say how the column arrives."""
         return {
             **({"source": self.header} if self.header != self.name else {}),
-            **self.reading.options,
+            **self.type.options,
             **({"nullable": True} if self.nulls else {}),
             **({"pii": self.pii} if self.pii else {}),
         }
@@ -82,7 +82,7 @@ class Columns:
 
     def __init__(self, headers: Sequence[str]) -> None:
         cap = _HASHES // max(1, len(headers) // 8)
-        self._watched = {f"{at}": _Watched(header, cap) for at, header in enumerate(headers)}
+        self._watched = {f"{at}": _ColumnSoFar(header, cap) for at, header in enumerate(headers)}
 
     @property
     def asked(self) -> dict[str, str]:
@@ -94,24 +94,24 @@ class Columns:
         for at, watched in self._watched.items():
             watched.add(frame[at])
 
-    def profiles(self) -> tuple[Profile, ...]:
+    def inferred(self) -> tuple[InferredColumn, ...]:
         """What the columns look like, in their order."""
         names = names_for([watched.header for watched in self._watched.values()])
-        found = [watched.profile(name) for watched, name in zip(self._watched.values(), names, strict=True)]
-        if any(profile.reading.options.get("decimal") == "," for profile in found):
+        found = [watched.inferred(name) for watched, name in zip(self._watched.values(), names, strict=True)]
+        if any(inferred.type.options.get("decimal") == "," for inferred in found):
             # Where one column has decimal commas, the points of another may stand between thousands.
             return tuple(
-                watched.profile(profile.name, commas=True)
-                for watched, profile in zip(self._watched.values(), found, strict=True)
+                watched.inferred(inferred.name, commas=True)
+                for watched, inferred in zip(self._watched.values(), found, strict=True)
             )
         return tuple(found)
 
 
-def profile_of(header: str, values: pl.Series) -> Profile:
+def infer_column(header: str, values: pl.Series) -> InferredColumn:
     """What one column looks like."""
     columns = Columns([header])
     columns.add(values.alias("0").to_frame())
-    return columns.profiles()[0]
+    return columns.inferred()[0]
 
 
 def name_for(text: str) -> str:
@@ -140,7 +140,7 @@ def names_for(headers: Sequence[str]) -> list[str]:
     return names
 
 
-class _Watched:
+class _ColumnSoFar:
     """One column while its rows go by."""
 
     def __init__(self, header: str, cap: int) -> None:
@@ -148,7 +148,7 @@ class _Watched:
         self._cap = cap
         self._rows = self._nulls = self._blank = self._seen = 0
         self._dtype: pl.DataType | None = None
-        self._trials: list[Trial] | None = None
+        self._candidates: list[Candidate] | None = None
         self._few: dict[str, None] | None = {}
         self._hashes: list[pl.Series] | None = []
         self._leading_zero = self._whole_floats = self._emails = self._objects = self._offsets = True
@@ -210,33 +210,33 @@ class _Watched:
             self._digits[mark] = max(whole, _int(before)), max(scale, _int(after))
 
     def _try(self, distinct: pl.Series) -> None:
-        """Try the readings that looked worth it."""
-        if self._trials is None:
+        """Try the types that looked worth it."""
+        if self._candidates is None:
             sample = distinct.head(_SAMPLE)
-            self._trials = [Trial(reading) for reading in worth_trying(sample)]
-            for trial in self._trials:
-                trial.put(sample)
+            self._candidates = [Candidate(type_) for type_ in likely_types(sample)]
+            for candidate in self._candidates:
+                candidate.put(sample)
             distinct = distinct.slice(_SAMPLE)
-        for trial in self._trials:
+        for candidate in self._candidates:
             if len(distinct):
-                trial.put(distinct)
-        self._trials = [trial for trial in self._trials if trial.missed <= _NEAR * self._seen]
+                candidate.put(distinct)
+        self._candidates = [candidate for candidate in self._candidates if candidate.missed <= _NEAR * self._seen]
 
-    def profile(self, name: str, *, commas: bool = False) -> Profile:
+    def inferred(self, name: str, *, commas: bool = False) -> InferredColumn:
         """What the column looks like; `commas` where the file writes decimals with one."""
         tokens = name.split("_")
         pii = self._personal(tokens)
-        reading, near, remarks = self._decide(name, commas=commas)
+        type_, near, remarks = self._decide(name, commas=commas)
         if near is not None and pii:
             near = (near[0], "***")
-        nulls = self._nulls + (self._blank if reading.options.get("strip") else 0)
+        nulls = self._nulls + (self._blank if type_.options.get("strip") else 0)
         distinct = self._hashes is not None and self._rows > 1 and not nulls
         if distinct and self._hashes:
             distinct = pl.concat(self._hashes).n_unique() == self._rows
-        values = tuple(self._few) if self._few and reading.kind == "text" and not pii and self._rows > 2 * _FEW else ()
+        values = tuple(self._few) if self._few and type_.kind == "text" and not pii and self._rows > 2 * _FEW else ()
         if pii:
             remarks = [*remarks, "personal data by its name or look: masked wherever rows are shown"]
-        return Profile(self.header, name, reading, self._rows, nulls, distinct, values, pii, near, tuple(remarks))
+        return InferredColumn(self.header, name, type_, self._rows, nulls, distinct, values, pii, near, tuple(remarks))
 
     def _personal(self, tokens: list[str]) -> str | None:
         ends = {"_".join(tokens[-length:]) for length in (2, 3)} | {"_".join(tokens)}
@@ -244,23 +244,23 @@ class _Watched:
         looks = self._emails and self._dtype == pl.String and self._seen > 0
         return "pseudonym" if found or looks else None
 
-    def _decide(self, name: str, *, commas: bool) -> tuple[Reading, tuple[Reading, str] | None, list[str]]:
-        """How the column can be read, how it nearly could, and what should be said of that."""
-        text = Reading("text")
+    def _decide(self, name: str, *, commas: bool) -> tuple[ColumnType, tuple[ColumnType, str] | None, list[str]]:
+        """The type of the column, the type that nearly fits, and remarks on both."""
+        text = ColumnType("text")
         if self._dtype is None:
             return text, None, ["no value in this file, so its kind is not known"]
         if self._mixed:
             return text, None, ["values of several types: text can take them, if they are texts, days or whole numbers"]
-        trials = [trial for trial in self._trials or () if self._plausible(trial.reading, name)]
-        fitting = [trial.reading for trial in trials if not trial.missed]
+        candidates = [candidate for candidate in self._candidates or () if self._plausible(candidate.type, name)]
+        fitting = [candidate.type for candidate in candidates if not candidate.missed]
         if self._dtype != pl.String:
             return self._decide_typed(fitting)
         if not fitting:
-            return text, *self._nearly(trials, number=name.split("_")[-1] not in _IDENTIFIERS)
+            return text, *self._nearly(candidates, number=name.split("_")[-1] not in _IDENTIFIERS)
         first = fitting[0]
-        if _MOMENTS & {first.kind} and (rivals := [r for r in fitting if r.kind in _MOMENTS and r != first]):
+        if _DATE_KINDS & {first.kind} and (rivals := [r for r in fitting if r.kind in _DATE_KINDS and r != first]):
             forms = " or ".join(_shown(r.options.get("format", "ISO 8601")) for r in (first, *rivals))
-            return text, None, [f"dates that could be {forms}: declare the right one, nothing here tells"]
+            return text, None, [f"dates that could be {forms}: declare the right one, since no value here decides it"]
         if first.kind in _NUMBERS:
             if name.split("_")[-1] in _IDENTIFIERS or self._leading_zero:
                 why = "leading zeros" if self._leading_zero else "numbers by their look, an identifier by its name"
@@ -268,29 +268,30 @@ class _Watched:
                     why += '; point_zero=True would make 17850 of "17850.0"'
                 return text, None, [f"{why}: text, so that nothing is lost"]
             if rivals := [r for r in fitting if _scaled_otherwise(first, r, commas=commas)]:
-                return text, None, [f"could be {told(first)} or {told(rivals[0])}: declare which, nothing here tells"]
+                both = f"{as_declared(first)} or {as_declared(rivals[0])}"
+                return text, None, [f"could be {both}: declare which, since no value here decides it"]
         return self._fitted(first)
 
-    def _fitted(self, reading: Reading) -> tuple[Reading, None, list[str]]:
+    def _fitted(self, type_: ColumnType) -> tuple[ColumnType, None, list[str]]:
         remarks = []
-        options = dict(reading.options)
+        options = dict(type_.options)
         whole, scale = self._digits[options.get("decimal", ".")]
-        if whole + scale > {"number": _FLOAT_DIGITS, "decimal": _MOST_DIGITS}.get(reading.kind, whole + scale):
-            return Reading("text"), None, ["more digits than a number would keep: text, so that nothing is lost"]
-        if reading.kind == "decimal":
+        if whole + scale > {"number": _FLOAT_DIGITS, "decimal": _MOST_DIGITS}.get(type_.kind, whole + scale):
+            return ColumnType("text"), None, ["more digits than a number would keep: text, so that nothing is lost"]
+        if type_.kind == "decimal":
             options.pop("digits")
             if whole > _PLAIN_WHOLE or scale > _PLAIN_SCALE:
                 scale = max(scale, min(_PLAIN_SCALE, _MOST_DIGITS - whole))
                 options["digits"] = (max(18, whole + scale), scale)
             if self._whole_floats:
                 remarks.append('whole numbers written as "17850.0": int with point_zero=True, if they are')
-        if reading.kind == "integer" and self._few is not None and set(self._few) <= {"0", "1"}:
+        if type_.kind == "integer" and self._few is not None and set(self._few) <= {"0", "1"}:
             remarks.append("only 0 and 1: bool, if that is what they mean")
-        if reading.kind == "timestamp" and not self._offsets:
+        if type_.kind == "timestamp" and not self._offsets:
             remarks.append("no offset is written: declare the timezone of the producer's clock, or it is UTC")
-        return Reading(reading.kind, options), None, remarks
+        return ColumnType(type_.kind, options), None, remarks
 
-    def _decide_typed(self, fitting: list[Reading]) -> tuple[Reading, None, list[str]]:
+    def _decide_typed(self, fitting: list[ColumnType]) -> tuple[ColumnType, None, list[str]]:
         if not fitting:
             return UNREADABLE, None, [f"{self._dtype} values that no kind of a contract takes"]
         first = fitting[0]
@@ -298,40 +299,40 @@ class _Watched:
             return first, None, ["no zone is given: declare the timezone of the producer's clock, or it is UTC"]
         if first.kind == "decimal" and isinstance(self._dtype, pl.Decimal):
             return first, None, []
-        return Reading(first.kind, {k: v for k, v in first.options.items() if k != "digits" or v[1] == 0}), None, []
+        return ColumnType(first.kind, {k: v for k, v in first.options.items() if k != "digits" or v[1] == 0}), None, []
 
-    def _nearly(self, trials: list[Trial], *, number: bool) -> tuple[tuple[Reading, str] | None, list[str]]:
-        """Which reading only a few values miss, and what to say of it."""
+    def _nearly(self, candidates: list[Candidate], *, number: bool) -> tuple[tuple[ColumnType, str] | None, list[str]]:
+        """Which type all but a few values fit, and what to say of it."""
         if self._objects:
             return None, ['nested: a field of it is named by its path, such as source="address.city"']
         words = sorted(self._null_words)
         number = number and not self._leading_zero
-        likely = (t for t in trials if t.reading.kind in _MOMENTS or (number and t.reading.kind in _NUMBERS))
-        best = min(likely, key=lambda trial: trial.missed, default=None)
+        likely = (t for t in candidates if t.type.kind in _DATE_KINDS or (number and t.type.kind in _NUMBERS))
+        best = min(likely, key=lambda candidate: candidate.missed, default=None)
         if best is None:
             return None, []
         if words and best.missed <= len(words):
-            return (best.reading, best.example), [
-                f"{told(best.reading)}, if {' and '.join(map(repr, words))} means missing: format=Csv(nulls=…)"
+            return (best.type, best.example), [
+                f"{as_declared(best.type)}, if {' and '.join(map(repr, words))} means missing: format=Csv(nulls=…)"
             ]
-        return (best.reading, best.example), []
+        return (best.type, best.example), []
 
-    def _plausible(self, reading: Reading, name: str) -> bool:
-        """Whether a fitting reading can be meant."""
-        if reading.kind == "boolean":
-            return self._few is not None and (len(self._few) > 1 or not reading.options)
-        if reading.kind == "date" and "%Y%m%d" in reading.options.get("format", ()):
+    def _plausible(self, type_: ColumnType, name: str) -> bool:
+        """Whether a type that fits can be meant."""
+        if type_.kind == "boolean":
+            return self._few is not None and (len(self._few) > 1 or not type_.options)
+        if type_.kind == "date" and "%Y%m%d" in type_.options.get("format", ()):
             return bool({"date", "day", "dt", "on", "datum", "ymd"} & set(name.split("_")))
         return True
 
 
-def _scaled_otherwise(first: Reading, other: Reading, *, commas: bool) -> bool:
-    """Whether one reading takes for a decimal mark what the other takes for a mark between thousands."""
+def _scaled_otherwise(first: ColumnType, other: ColumnType, *, commas: bool) -> bool:
+    """Whether one type takes for a decimal mark what the other takes for a mark between thousands."""
     if other.kind not in _NUMBERS:
         return False
     (point, between), (other_point, other_between) = (
-        (None if reading.kind == "integer" else reading.options.get("decimal", "."), reading.options.get("thousands"))
-        for reading in (first, other)
+        (None if type_.kind == "integer" else type_.options.get("decimal", "."), type_.options.get("thousands"))
+        for type_ in (first, other)
     )
     clash = ({point} & {other_between} | {other_point} & {between}) - {None}
     return "," in clash or (commas and "." in clash)

@@ -1,7 +1,7 @@
-"""A feed proposed from one of its files: how it is written, its columns, its name, its cadence.
+"""A proposal: a feed as one of its files suggests it. Its format, its columns, its name, its cadence.
 
-Belongs here: conclusions from the file as a whole, its name and its neighbours. Does not: what single columns look
-like (infer.py), the proposal as Python (draft.py). What is concluded is a proposal: the feed is then tried on the file.
+Belongs here: conclusions from the file as a whole, its name and its neighbours. Elsewhere: single columns (infer.py),
+the proposal as Python (draft.py), the feed tried on the file (trial.py).
 """
 
 import csv
@@ -19,15 +19,14 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from platform_assets.engine.author.infer import UNREADABLE, Columns, Profile, name_for
-from platform_assets.engine.contract.model import listed
+from platform_assets.engine.author.infer import UNREADABLE, Columns, InferredColumn, name_for
 from platform_assets.engine.feed.feed import Files
 from platform_assets.engine.feed.formats import Csv, Excel, Format, Json, Parquet, Xml
 from platform_assets.engine.readers import Reader, open_reader
 from platform_assets.engine.readers.encodings import FAR, likely_encodings
 from platform_assets.engine.readers.kinds import kind_of
 from platform_assets.engine.readers.packing.unpack import blocks_of, packing
-from platform_assets.errors import ConfigurationError, DeliveryRefused, DeliveryUnfinished
+from platform_assets.errors import ConfigurationError, DeliveryRefused, DeliveryUnfinished, listed
 
 _NAME: Final = re.compile(r"(?P<stem>.*?)(?P<kind>\.[a-z]+)(?P<packed>\.(gz|zst|zip))?", re.IGNORECASE)
 _FORMS: Final[dict[str, type[Format]]] = {
@@ -48,8 +47,8 @@ _WHEN: Final = ("event", "occurred", "created", "ordered", "invoice", "sold", "b
 
 
 @dataclass(frozen=True)
-class Rhythm:
-    """When deliveries seem to come, and what says so."""
+class LikelyCadence:
+    """When deliveries seem to come, and the evidence."""
 
     cron: str
     why: str
@@ -64,31 +63,31 @@ class Proposal:
     pattern: str
     form: Format | None
     file: str
-    columns: tuple[Profile, ...]
-    left_out: tuple[Profile, ...]
+    columns: tuple[InferredColumn, ...]
+    left_out: tuple[InferredColumn, ...]
     rows: int
-    rhythm: Rhythm
+    cadence: LikelyCadence
     owner: str
     remarks: tuple[str, ...]
 
     @property
     def event_time(self) -> str | None:
-        """The column that most likely says when a row happened."""
-        moments = [c for c in self.columns if c.reading.kind in ("timestamp", "date")]
-        moments.sort(
+        """The column that most likely is the time at which a row happened."""
+        times = [c for c in self.columns if c.type.kind in ("timestamp", "date")]
+        times.sort(
             key=lambda c: (
                 c.nulls > 0,
-                c.reading.kind == "date",
+                c.type.kind == "date",
                 next((at for at, word in enumerate(_WHEN) if word in c.name), len(_WHEN)),
             )
         )
-        return moments[0].name if moments else None
+        return times[0].name if times else None
 
     @property
     def keys(self) -> tuple[str, ...]:
         """Columns of which no value came twice."""
         unlikely = ("number", "decimal", "boolean")
-        return tuple(c.name for c in self.columns if c.distinct and c.reading.kind not in unlikely)
+        return tuple(c.name for c in self.columns if c.distinct and c.type.kind not in unlikely)
 
 
 def propose(
@@ -125,10 +124,10 @@ def propose(
             reader = opened.by(form)
         except DeliveryUnfinished as error:
             raise DeliveryRefused(error.what, remedy="Name a whole file.") from error
-        profiles, rows, more = _profiled(reader)
+        inferred, rows, more = _inferred(reader)
     if isinstance(form, Csv) or (form is None and kind is Csv):
         form = _written_down(form, reader.dialect)
-    columns = tuple(profile for profile in profiles if profile.reading != UNREADABLE)
+    columns = tuple(column for column in inferred if column.type != UNREADABLE)
     if not columns:
         raise DeliveryRefused("no column of it fits any kind of a contract", remedy="Deliver plain columns.")
     return Proposal(
@@ -138,9 +137,9 @@ def propose(
         form=form,
         file=file.name,
         columns=columns,
-        left_out=tuple(profile for profile in profiles if profile.reading == UNREADABLE),
+        left_out=tuple(column for column in inferred if column.type == UNREADABLE),
         rows=rows,
-        rhythm=_rhythm(file),
+        cadence=_likely_cadence(file),
         owner=owner or "team:data",
         remarks=(*remarks, *more),
     )
@@ -273,8 +272,8 @@ def _columns(lines: list[str], delimiter: str) -> int:
     return len(header) if sound and len(records) > 1 else 0
 
 
-def _profiled(reader: Reader) -> tuple[tuple[Profile, ...], int, list[str]]:
-    """The columns by all rows of the file; how many rows; and what should be said of them."""
+def _inferred(reader: Reader) -> tuple[tuple[InferredColumn, ...], int, list[str]]:
+    """The columns by all rows of the file; how many rows; and remarks."""
     if not reader.header:
         raise DeliveryRefused("the file is empty", remedy="Name a file with a header and some rows.")
     columns = Columns(reader.header)
@@ -290,7 +289,7 @@ def _profiled(reader: Reader) -> tuple[tuple[Profile, ...], int, list[str]]:
         remarks.append(f"{malformed} lines could not be taken apart and would be rejected: {listed(where, 3)}")
     if all(re.fullmatch(r"[-+.,:/ 0-9]*", name) for name in reader.header):
         remarks.append("the first line looks like a row: if no line has names, give them with --format header=a,b,c")
-    return columns.profiles(), rows, remarks
+    return columns.inferred(), rows, remarks
 
 
 def _written_down(form: Format | None, dialect: Mapping[str, str]) -> Format | None:
@@ -302,20 +301,20 @@ def _written_down(form: Format | None, dialect: Mapping[str, str]) -> Format | N
     return Csv(**{**known, "delimiter": found})
 
 
-def _rhythm(file: Path) -> Rhythm:
+def _likely_cadence(file: Path) -> LikelyCadence:
     """When files like this one seem to come, by the dates in their names."""
     dates = sorted({day for path in _likes(file) for day in _dates(path.name)})
     if len(dates) < 2:
-        return Rhythm("0 6 * * *", "one file does not tell how often: daily until you know better")
+        return LikelyCadence("0 6 * * *", "one file does not show how often files come: daily, until you know better")
     gap = statistics.median((later - earlier) / timedelta(days=1) for earlier, later in itertools.pairwise(dates))
     seen = f"the {len(dates)} dates in the names beside it lie {gap:g} day{'s' * (gap != 1)} apart"
     if gap <= 2:
         weekdays = sorted({day.isoweekday() % 7 for day in dates})
         some = ",".join(map(str, weekdays)) if len(dates) >= 14 and len(weekdays) < 7 else "*"
-        return Rhythm(f"0 6 * * {some}", seen)
+        return LikelyCadence(f"0 6 * * {some}", seen)
     if gap <= 10:
-        return Rhythm(f"0 6 * * {dates[-1].isoweekday() % 7}", seen)
-    return Rhythm(f"0 6 {min(dates[-1].day, 28)} * *", seen)
+        return LikelyCadence(f"0 6 * * {dates[-1].isoweekday() % 7}", seen)
+    return LikelyCadence(f"0 6 {min(dates[-1].day, 28)} * *", seen)
 
 
 def _likes(file: Path) -> Iterator[Path]:

@@ -57,7 +57,8 @@ _PANDERA_ONLY: Final = {
 
 @dataclass(frozen=True)
 class Since:
-    """What a producer has written since a day: a header in `source`, or a format in `format`.
+    """What a producer has written since a day: a header in `source`, or a format in `format`, such as
+    `Since(date(2026, 3, 1), "%d/%m/%Y")`.
 
     day: the first day; deliveries that arrived earlier were written otherwise.
     text: the header or the format.
@@ -82,7 +83,7 @@ def Field(  # noqa: N802 - reads like pandera.Field, which it extends
     pii: Literal["pseudonym", "secret"] | None = None,
     **pandera: Any,  # noqa: ANN401 - handed to pandera.Field as they are
 ) -> Any:  # noqa: ANN401 - a descriptor that the model's annotation types
-    """A column of a contract: pandera.Field plus how the column arrives.
+    """A column of a contract: pandera.Field plus how the column arrives, such as `Field(source="Unit Price", ge=0)`.
 
     source: the header(s) it may arrive under; its own name by default.
     format: the strptime format(s) of a date or timestamp; ISO 8601 (the constant ISO) by default. A value is cast by

@@ -11,7 +11,7 @@ import re
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, ClassVar, Final
+from typing import Annotated, Any, ClassVar
 
 import pandera.polars as pa
 import polars as pl
@@ -30,7 +30,7 @@ from platform_assets.engine.contract.column import (
 )
 from platform_assets.engine.contract.timestamps import ISO
 from platform_assets.engine.contract.version import digest
-from platform_assets.errors import ContractError, DeliveryRefused
+from platform_assets.errors import LONGEST_SHOWN, ContractError, DeliveryRefused, listed
 
 __all__ = [
     "ISO",
@@ -44,12 +44,9 @@ __all__ = [
     "columns_of",
     "describe",
     "folded",
-    "listed",
     "match_header",
     "version_of",
 ]
-
-_LONGEST_SHOWN: Final = 80
 
 
 @dataclass(frozen=True)
@@ -61,7 +58,14 @@ class Header:
 
 
 class Contract(pa.DataFrameModel):
-    """Base of all contracts. The docstring says what a row is, its grain and its units."""
+    """Base of all contracts. The docstring says what a row is, its grain and its units.
+
+    class Prices(Contract):
+        "Prices of articles. Grain: article and day. Currency: GBP."
+
+        sku: str = Field(str_matches="^[A-Z][0-9]+$")
+        price: Decimal = Field(source="Unit Price", ge=0)
+    """
 
     class Config:
         """Pandera's configuration; a contract names every column, and casting is ours."""
@@ -158,12 +162,6 @@ def match_header(contract: type[Contract], header: Sequence[str]) -> Header:
     return Header(found, unknown)
 
 
-def listed(names: Sequence[str], most: int = 10) -> str:
-    """Some of the names, for a message that stays readable whatever a file brings."""
-    shown = ", ".join(name if len(name) <= _LONGEST_SHOWN else f"{name[:_LONGEST_SHOWN]}…" for name in names[:most])
-    return shown + (f" and {len(names) - most} more" if len(names) > most else "")
-
-
 @functools.cache
 def _version(contract: type[Contract]) -> str:
     schema: DataFrameSchema = contract.to_schema()
@@ -204,7 +202,7 @@ def _refuse_missing(contract: type[Contract], missing: Sequence[Column], unknown
     remedy = (
         "Ask the producer for the column, or, if it was renamed, add its new name to "
         f"{contract.__name__}.{first.name}: source=({first.headers[0]!r}, "
-        f"{repr(spelled[alike[0]][:_LONGEST_SHOWN]) if alike else '…'})."
+        f"{repr(spelled[alike[0]][:LONGEST_SHOWN]) if alike else '…'})."
     )
     raise DeliveryRefused(
         f"missing column{'s' * (len(missing) > 1)} {listed([column.headers[0] for column in missing])}"
@@ -218,7 +216,7 @@ def _refuse_missing(contract: type[Contract], missing: Sequence[Column], unknown
 
 def letters(name: str) -> str:
     """What of a header's spelling makes it another."""
-    return re.sub(r"[\W_]", "", name.casefold())[:_LONGEST_SHOWN]
+    return re.sub(r"[\W_]", "", name.casefold())[:LONGEST_SHOWN]
 
 
 def folded(name: str) -> str:

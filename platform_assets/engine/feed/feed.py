@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
 
-from platform_assets.engine.contract.model import Contract, columns_of, describe, version_of
+from platform_assets.engine.contract.model import Column, Contract, columns_of, describe, version_of
 from platform_assets.engine.contract.version import digest
 from platform_assets.engine.feed.formats import Format
 from platform_assets.engine.feed.ticks import is_closed, last_tick, longest_gap, next_tick, ticks
@@ -26,23 +26,23 @@ _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
 def hours(n: float) -> timedelta:
-    """`n` hours, for `Cadence(within=hours(3))`."""
+    """`n` hours, such as `hours(3)`."""
     return timedelta(hours=n)
 
 
 def minutes(n: float) -> timedelta:
-    """`n` minutes."""
+    """`n` minutes, such as `minutes(30)`."""
     return timedelta(minutes=n)
 
 
 def seconds(n: float) -> timedelta:
-    """`n` seconds."""
+    """`n` seconds, such as `seconds(10)`."""
     return timedelta(seconds=n)
 
 
 @dataclass(frozen=True, init=False)
 class Files:
-    """Files under the landing folder.
+    """Files under the landing folder, such as `Files("shop/orders/*.csv", settle=minutes(1))`.
 
     patterns: where they lie, relative to the landing folder (`*` within a name, `**` across folders).
     settle: how long a file must be untouched before it is claimed.
@@ -98,7 +98,7 @@ class Files:
 
 @dataclass(frozen=True)
 class Cadence:
-    """When a delivery is due, and how late it may be.
+    """When a delivery is due, and how late it may be, such as `Cadence(cron="0 6 * * 1-6", within=hours(3))`.
 
     cron: when a delivery is due: minute, hour, day of month, month, day of week.
     within: how late it may be.
@@ -180,7 +180,7 @@ def _is_day(text: str) -> bool:
 
 @dataclass(frozen=True)
 class Rejects:
-    """How many rows of one delivery may be rejected: the larger of `rate` and `rows`.
+    """How many rows of one delivery may be rejected: the larger of `rate` and `rows`, such as `Rejects(rate=0.02)`.
 
     rate: a share of the delivery's rows.
     rows: a number of rows.
@@ -199,7 +199,8 @@ class Rejects:
 
 @dataclass(frozen=True)
 class Volume:
-    """How much a delivery's rows may differ from what the feed usually brings on that weekday, as factors.
+    """How much a delivery's rows may differ from what the feed usually brings on that weekday, as factors, such as
+    `Volume(least=0.8, most=3)`.
 
     least: a delivery with fewer rows than this share of the usual holds the release. Where the days before differ
         more among themselves, that counts instead.
@@ -218,7 +219,7 @@ class Volume:
 
 @dataclass(frozen=True)
 class Retention:
-    """How long what is not in force is kept; None keeps it for ever.
+    """How long what is not in force is kept, such as `Retention(quarantine=hours(24 * 90))`; None keeps it for ever.
 
     archive: copies of deliveries that were superseded or only duplicated others. They can then no longer be replayed.
     quarantine: rejected rows. Their receipt keeps the count.
@@ -231,6 +232,14 @@ class Retention:
 @dataclass(frozen=True)
 class Feed:
     """A declared input: source + contract + cadence + owner. The platform derives everything else.
+
+        PRICES = Feed(
+            name="prices",
+            source=Files("shop/prices/*.csv"),
+            contract=Prices,
+            delivered=Cadence(cron="0 6 * * 1-6", within=hours(3)),
+            owner="team:sales",
+        )
 
     name: what it is called, in tables, assets and commands: lower-case letters, digits and `_`.
     source: where its deliveries come from.
@@ -253,7 +262,7 @@ class Feed:
     most_columns: a delivery with more columns is quarantined.
     volume: how far a delivery's number of rows may be from the usual; None: any number is fine.
     keep: how long superseded copies and rejected rows are kept.
-    origin: the source system; filled in from the name of the declaring file.
+    origin: the source system; that of the declaring file's name, unless the feed says otherwise.
     """
 
     name: str
@@ -275,12 +284,13 @@ class Feed:
     origin: str = ""
 
     def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name):
-            raise ConfigurationError(
-                f"Feed({self.name!r})",
-                "not a usable name",
-                "Use lower-case letters, digits and _, a letter first.",
-            )
+        for what, name in (("name", self.name), ("origin", self.origin or self.name)):
+            if not _NAME.fullmatch(name):
+                raise ConfigurationError(
+                    f"Feed({self.name!r}).{what}",
+                    f"{name!r} is not a usable name",
+                    "Use lower-case letters, digits and _, a letter first.",
+                )
         columns = {column.name: column for column in columns_of(self.contract)}
         for name in self.key:
             if name not in columns:
@@ -312,9 +322,14 @@ class Feed:
         return digest(judged_by)
 
     @property
+    def columns(self) -> tuple[Column, ...]:
+        """The contract's columns in the order they are declared."""
+        return columns_of(self.contract)
+
+    @property
     def dated(self) -> bool:
         """Whether its event time is a date, which says nothing of the hour."""
-        return any(column.name == self.event_time and column.kind == "date" for column in columns_of(self.contract))
+        return any(column.name == self.event_time and column.kind == "date" for column in self.columns)
 
     @property
     def description(self) -> str:
@@ -336,16 +351,18 @@ def declarations(package: str, kind: type[_Declared]) -> Iterator[tuple[str, _De
 
 
 def load_feeds(package: str) -> tuple[Feed, ...]:
-    """The feeds that the modules of `package` declare, by name; `feeds/retail.py` declares those of origin `retail`."""
+    """The feeds that the modules of `package` declare, by name; `feeds/retail.py` declares those of origin `retail`,
+    but for a feed that names another."""
     feeds: dict[str, Feed] = {}
+    declaring: dict[str, str] = {}
     for origin, declared in declarations(package, Feed):
-        if declared.name in feeds:
+        if (other := declaring.setdefault(declared.name, origin)) != origin or declared.name in feeds:
             raise ConfigurationError(
                 f"Feed({declared.name!r})",
-                f"declared in {feeds[declared.name].origin}.py and in {origin}.py",
+                f"declared in {other}.py and in {origin}.py",
                 "Give one of them another name.",
             )
-        feeds[declared.name] = replace(declared, origin=origin)
+        feeds[declared.name] = declared if declared.origin else replace(declared, origin=origin)
     return tuple(feeds[name] for name in sorted(feeds))
 
 

@@ -15,7 +15,7 @@ _CELLS: Final = re.compile(r"[A-Z]{1,3}([1-9][0-9]*)?(:[A-Z]{1,3}([1-9][0-9]*)?)
 
 @dataclass(frozen=True)
 class Csv:
-    """Delimited text: .csv, .tsv, .txt.
+    """Delimited text: .csv, .tsv, .txt. Such as `Csv(delimiter=";", encoding="cp1252")`.
 
     delimiter: what separates fields; detected where None.
     encoding: a Python codec name; where None, the byte-order mark says it, else it is UTF-8.
@@ -75,6 +75,8 @@ class Csv:
 class Json:
     """JSON: .ndjson and .jsonl (an object a line), .json (an array of objects, one document, or objects in a row).
 
+    Such as `Json(records="data.orders", unnest="lines")`.
+
     A contract names nested fields by their path, `Field(source="customer.address.city")`. Every other field of
     `customer` is then a column too, so that a new one is seen. Objects and lists that no path leads into are JSON text.
 
@@ -96,7 +98,9 @@ class Json:
 
 @dataclass(frozen=True)
 class Xml:
-    """XML: .xml. Fields are child elements by path ("customer/city") and attributes ("@id", "customer/@id").
+    """XML: .xml, such as `Xml(records="export/orders/order")`.
+
+    Fields are child elements by path ("customer/city") and attributes ("@id", "customer/@id").
 
     records: the path of the element that is a record, such as "export/orders/order"; it must be declared.
     """
@@ -106,7 +110,7 @@ class Xml:
 
 @dataclass(frozen=True)
 class Excel:
-    """A workbook: .xlsx, .xlsm, .xlsb, .xls, .ods.
+    """A workbook: .xlsx, .xlsm, .xlsb, .xls, .ods. Such as `Excel(sheet="Orders", range="A3:F")`.
 
     sheet: the sheet's name; None where there is only one.
     range: the cells that hold header and records, such as "A3:F" (the used ones where None).
@@ -122,7 +126,7 @@ class Excel:
 
 @dataclass(frozen=True)
 class Parquet:
-    """Parquet: .parquet.
+    """Parquet: .parquet. Such as `Parquet(partitions=("day",))`.
 
     partitions: keys of `key=value` folders above the file that the contract reads as columns.
     """

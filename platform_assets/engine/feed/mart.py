@@ -1,17 +1,17 @@
 """Marts, as their authors declare them: a contract that the released table is held to.
 
-Belongs here: the declaration. Does not: the check of a built mart (store/marts.py), how dbt builds it.
+Belongs here: the declaration. Elsewhere: the check of a built mart (store/marts.py), how dbt builds it.
 """
 
 from dataclasses import dataclass
 
-from platform_assets.engine.contract.model import Contract
+from platform_assets.engine.contract.model import Column, Contract, columns_of, describe, version_of
 from platform_assets.engine.feed.feed import declarations
 
 
 @dataclass(frozen=True)
 class Mart:
-    """A dbt mart that must keep a contract before it is released.
+    """A dbt mart that must keep a contract before it is released, such as `Mart("prices_by_day", contract=Prices)`.
 
     name: the dbt model's name.
     contract: what every row of its table must be.
@@ -21,6 +21,20 @@ class Mart:
     name: str
     contract: type[Contract]
     headline: tuple[str, ...] = ()
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The contract's columns in the order they are declared."""
+        return columns_of(self.contract)
+
+    @property
+    def description(self) -> str:
+        """What the contract's docstring says of the mart."""
+        return describe(self.contract)
+
+    def version(self) -> str:
+        """Changes whenever the same table might be judged differently."""
+        return version_of(self.contract)
 
 
 def load_marts(package: str) -> tuple[Mart, ...]:

@@ -1,4 +1,4 @@
-"""Loading: what one transaction does. Deliveries are read, judged, stored, compared by key, replayed, let go.
+"""Loading: what one transaction does. Deliveries are read, validated, stored, compared by key, replayed.
 
 Belongs here: what becomes of a delivery. Other rooms: SQL of the ledger (store), formats (readers).
 """

@@ -1,8 +1,8 @@
-"""Deliveries of a feed that are taken in together: from claimed bytes to judged rows, and what their receipts say.
+"""Deliveries of a feed that are taken in together: from claimed bytes to validated rows, and what their receipts say.
 
 Belongs here: what becomes of each delivery, by what is known before any of them comes. Elsewhere: storing
-(transaction.py), what it does to its slot (standing.py), parsing (readers), what becomes of each row (rows.py). Nothing
-here knows the store: a thread of its own runs it.
+(transaction.py), what it does to its slot (slot_changes.py), parsing (readers), what becomes of each row (rows.py).
+Nothing here knows the store: a thread of its own runs it.
 """
 
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
@@ -12,16 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from platform_assets.engine.archive.archive import Archive, Claim
-from platform_assets.engine.contract.model import Header, headers_of, listed, match_header
+from platform_assets.engine.contract.model import Header, headers_of, match_header
 from platform_assets.engine.durable import failpoint
 from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.load.offer import Offer
 from platform_assets.engine.load.remedies import advised
-from platform_assets.engine.load.rows import Judged, Judging
-from platform_assets.engine.load.standing import Standing
+from platform_assets.engine.load.rows import Validated, Validation
+from platform_assets.engine.load.slot_changes import SlotChanges
 from platform_assets.engine.readers import Batch, Reader, open_reader
 from platform_assets.engine.store.receipts import Receipt
-from platform_assets.errors import DeliveryRefused, DeliveryUnfinished, StorageError
+from platform_assets.errors import DeliveryRefused, DeliveryUnfinished, StorageError, listed
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Knowledge:
     """What the ledger knows when deliveries come: of their slots, which content is in force, the last receipts of their
     slots by id, the columns that raw has, and the next id and revision."""
 
-    standing: Standing
+    slots: SlotChanges
     in_force: Mapping[str, Receipt]
     last: Mapping[int, Receipt]
     types: Mapping[str, str]
@@ -49,7 +49,7 @@ class Delivery:
 class Load:
     """Deliveries of a feed that are taken in at once, no two of the same slot.
 
-    deliveries: what came, by id, once `judged` is exhausted; fresh: of these, whose content is new; stand: receipts
+    deliveries: what came, by id, once `validated` is exhausted; fresh: of these, whose content is new; stand: receipts
     that stay as they are; unfinished: what is left alone, and why.
     """
 
@@ -61,25 +61,25 @@ class Load:
         self._known = known
         self._next_id = known.next_id
         self._version = feed.version()
-        self._judging = Judging(feed, known.types)
+        self._validation = Validation(feed, known.types)
         self.fresh: dict[str, Delivery] = {}
         self.deliveries: dict[int, Delivery] = {}
-        self.stand: list[Receipt] = []
+        self.kept: list[Receipt] = []
         self.unfinished: dict[str, str] = {}
 
-    def judged(self) -> Generator[Judged, None, None]:
-        """Take the deliveries, one after the other; their rows, judged."""
+    def validated(self) -> Generator[Validated, None, None]:
+        """Take the deliveries, one after the other; their rows, validated."""
         for offer in self._offers:
             try:
                 yield from self._take(offer)
             except DeliveryUnfinished as error:
                 self.unfinished[offer.slot] = error.what
-        yield from self._judging.finish()
+        yield from self._validation.finish()
 
-    def _take(self, offer: Offer) -> Generator[Judged, None, None]:
+    def _take(self, offer: Offer) -> Generator[Validated, None, None]:
         """Read a delivery, or recognise it as a duplicate, or quarantine it as a whole."""
-        if offer.stands is not None:
-            self.stand.append(offer.stands)
+        if offer.kept is not None:
+            self.kept.append(offer.kept)
             return
         if offer.refused is not None or offer.claim is None:
             assert offer.refused is not None
@@ -104,7 +104,7 @@ class Load:
                 header=same.header,
                 duplicate_of=same.delivery_id,
             )
-            self.deliveries[receipt.delivery_id] = Delivery(offer, receipt, copy_of=same.stands_for)
+            self.deliveries[receipt.delivery_id] = Delivery(offer, receipt, copy_of=same.original)
             return
         try:
             reader, header = self._opened(offer.claim, young=self._may_grow(offer))
@@ -113,7 +113,7 @@ class Load:
             return
         yield from self._read(offer, offer.claim, reader, header)
 
-    def _read(self, offer: Offer, claim: Claim, reader: Reader, header: Header) -> Generator[Judged, None, None]:
+    def _read(self, offer: Offer, claim: Claim, reader: Reader, header: Header) -> Generator[Validated, None, None]:
         receipt = self._receipt(
             offer,
             status="accepted",
@@ -126,35 +126,35 @@ class Load:
         delivery = self.deliveries[receipt.delivery_id] = Delivery(offer, receipt)
         read = 0
         try:
-            columns = self._judging.begin(receipt.delivery_id, header, receipt.arrived_at.date())
+            columns = self._validation.begin(receipt.delivery_id, header, receipt.arrived_at.date())
             if reader.header:
                 for batch in _readable(claim.copy, reader.batches(columns)):
                     read += batch.frame.height + batch.malformed.height
                     failpoint.reached("mid-read")
-                    yield from self._judging.add(receipt.delivery_id, batch)
+                    yield from self._validation.add(receipt.delivery_id, batch)
             reader.reconcile(read)
             offer.arrival.expects.hold(read=read)
             if read == 0 and reader.header and self._feed.on_empty == "quarantine":
                 raise _empty("a header and no row")
         except DeliveryRefused as problem:
-            yield from self._judging.drop(receipt.delivery_id)
+            yield from self._validation.drop(receipt.delivery_id)
             delivery.receipt = refused(receipt, problem)
             return
         except DeliveryUnfinished as error:
-            yield from self._judging.drop(receipt.delivery_id)
+            yield from self._validation.drop(receipt.delivery_id)
             if self._may_grow(offer):
                 del self.deliveries[receipt.delivery_id]
                 raise
             delivery.receipt = refused(receipt, _cut_off(error))
             return
-        yield from self._judging.end(receipt.delivery_id)
+        yield from self._validation.end(receipt.delivery_id)
         delivery.receipt = replace(receipt, read=read, parts=tuple(reader.parts))
         self.fresh[claim.fingerprint] = delivery
 
     def _refuse(self, offer: Offer, problem: DeliveryRefused) -> None:
-        """Quarantine what has no copy; a file that cannot be read again is not told of again."""
-        last = self._known.last.get(self._known.standing.before[offer.slot].delivery_id or 0)
-        if not offer.settles and last is not None and last.fingerprint is None and last.problem == problem.what:
+        """Quarantine what has no copy; a file that still cannot be read gets no second receipt."""
+        last = self._known.last.get(self._known.slots.before[offer.slot].delivery_id or 0)
+        if not offer.final and last is not None and last.fingerprint is None and last.problem == problem.what:
             self.unfinished[offer.slot] = problem.what
         else:
             self._quarantine(offer, problem)
@@ -170,19 +170,19 @@ class Load:
             return twin.receipt
         if (there := self._known.in_force.get(fingerprint)) is not None:
             return there
-        before = self._known.standing.before[slot]
+        before = self._known.slots.before[slot]
         last = self._known.last.get(before.delivery_id or 0)
         touched = before.fingerprint == fingerprint and last is not None and last.problem is None
         return last if touched else None
 
     def _hold_to_restatements(self, slot: str, fingerprint: str) -> None:
-        stands_for = self._known.standing.own(slot).stands_for
-        if stands_for is None or self._feed.on_restatement != "refuse":
+        filled_by = self._known.slots.own(slot).filled_by
+        if filled_by is None or self._feed.on_restatement != "refuse":
             return
         there = self._known.in_force.get(fingerprint)
-        if there is None or there.delivery_id != stands_for:
+        if there is None or there.delivery_id != filled_by:
             raise DeliveryRefused(
-                f"new content under the name of delivery {stands_for}, and the feed refuses restatements",
+                f"new content under the name of delivery {filled_by}, and the feed refuses restatements",
                 remedy='Deliver it under another name, or declare on_restatement="replace".',
             )
 
@@ -247,7 +247,7 @@ class Load:
             accepted_at=(accepted_at or self._now) if outcome["status"] == "accepted" else None,
             replayed_at=None if known is None else self._now,
             expects=arrival.expects,
-            generation=self._known.standing.before[arrival.slot].generation + 1 if known is None else known.generation,
+            generation=self._known.slots.before[arrival.slot].generation + 1 if known is None else known.generation,
             came_with=0 if known is None else known.came_with,
             moved_from=offer.moved_from,
             **outcome,

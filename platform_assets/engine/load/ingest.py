@@ -1,7 +1,7 @@
 """The path of deliveries: claim, load, commit, note, a group of them at a time.
 
 Belongs here: groups, their transactions and what a failure leaves; replays; bringing back what the warehouse has lost;
-letting go of what is not kept. Elsewhere: what one transaction does (transaction.py), which deliveries have to come in
+removing what is kept no longer. Elsewhere: what one transaction does (transaction.py), which deliveries have to come in
 again together (replay.py).
 """
 
@@ -100,8 +100,7 @@ class Intake:
     def restore(self) -> list[Receipt]:
         """Bring in from the archive what the warehouse no longer knows: it was lost, damaged or is an older copy.
 
-        The other way round too: what a kill kept out of the journal is noted. A copy that is not what was delivered is
-        quarantined.
+        The journal too gets what a kill kept out of it. A delivery whose copy has changed since is quarantined.
         """
         with self.store.transaction(f"bring back what is missing of {self.feed.name}") as unit:
             journal = self.archive.journal(self.feed.name)
@@ -130,11 +129,11 @@ class Intake:
         return receipts
 
     def expire(self) -> None:
-        """Let go of copies and rejected rows that the feed no longer asks for; receipts stay and say so."""
+        """Remove copies and rejected rows that the feed need keep no longer; receipts stay and say so."""
         keep, now = self.feed.keep, self.clock()
         if keep == Retention():
             return
-        with self.store.transaction(f"let go of what is old of {self.feed.name}") as unit:
+        with self.store.transaction(f"remove what is old of {self.feed.name}") as unit:
             unit.will_change(self.feed)
             changed = unit.ledger.next_ids()[1]
             if keep.archive is not None and (copies := unit.ledger.unneeded_copies(self.feed.name, now - keep.archive)):
@@ -191,7 +190,7 @@ class Intake:
             try:
                 yield Offer(arrival, self.archive.claim(self.feed.name, arrival))
             except DeliveryRefused as error:
-                yield Offer(arrival, None, error, settles=not isinstance(error, DeliveryUnreadable))
+                yield Offer(arrival, None, error, final=not isinstance(error, DeliveryUnreadable))
             except DeliveryUnfinished as error:
                 unfinished[arrival.slot] = error.what
 
@@ -231,7 +230,7 @@ class Intake:
         )
 
     def _lost(self, unit: Unit, lost: Sequence[Entry]) -> list[Offer]:
-        """The deliveries that the journal tells of, in their order; under their ids where these are still to be had."""
+        """The deliveries that the journal tells of, in their order; under their ids where these are still free."""
         ledger = unit.ledger
         ids = [entry.delivery_id for entry in lost]
         last = max((receipt.delivery_id for receipt in ledger.newest(self.feed.name, 1)), default=0)
@@ -255,7 +254,7 @@ class Intake:
         assert offer.claim is not None
         if self.archive.holds(offer.claim.copy, offer.claim.fingerprint):
             return offer
-        return replace(offer, refused=altered(offer.claim.copy, offer.claim.fingerprint), settles=False)
+        return replace(offer, refused=altered(offer.claim.copy, offer.claim.fingerprint), final=False)
 
     def _note(self, unit: Unit, deliveries: Sequence[int]) -> None:
         """Note new deliveries in the journal, and before them what a kill kept out of it."""

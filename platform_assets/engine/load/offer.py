@@ -28,8 +28,8 @@ class Known(NamedTuple):
 class Offer:
     """A delivery to be taken in: an arrival, claimed into the archive or `refused`.
 
-    known_as: if it came before. moved_from: as in its receipt. settles: whether its file, once it has a receipt, need
-    not be looked at again until it changes. stands: a receipt that stays as it is, for what it did to its slot.
+    known_as: if it came before. moved_from: as in its receipt. final: whether its file, once it has a receipt, need
+    not be looked at again until it changes. kept: a receipt that stays as it is; only its slot is filled anew.
     """
 
     arrival: Arrival
@@ -37,8 +37,8 @@ class Offer:
     refused: DeliveryRefused | None = None
     known_as: Known | None = None
     moved_from: tuple[str, ...] = ()
-    settles: bool = True
-    stands: Receipt | None = None
+    final: bool = True
+    kept: Receipt | None = None
 
     @property
     def slot(self) -> str:

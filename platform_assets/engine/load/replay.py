@@ -96,7 +96,7 @@ def components(
 
 
 def outdated(feed: Feed, receipts: Iterable[Receipt]) -> list[int]:
-    """The deliveries that were judged by an earlier contract, and could be judged again."""
+    """The deliveries that were validated by an earlier contract, and can be validated again."""
     version = feed.version()
     return [receipt.delivery_id for receipt in receipts if receipt.contract != version and receipt.archived is not None]
 
@@ -115,13 +115,13 @@ def offered_again(receipt: Receipt, archive: Archive) -> Offer:
     )
     if receipt.archived is None or receipt.fingerprint is None:
         if receipt.problem is None:
-            return Offer(arrival, None, stands=receipt)
+            return Offer(arrival, None, kept=receipt)
         return Offer(arrival, None, problem, known_as=known_as)
     copy = archive.root / receipt.archived
     claim = Claim(replace(arrival, path=copy), receipt.fingerprint, copy)
     if not archive.holds(copy, receipt.fingerprint):
         if receipt.status in ("superseded", "duplicate"):
-            return Offer(arrival, None, stands=receipt)
+            return Offer(arrival, None, kept=receipt)
         if receipt.status == "quarantined":
             return Offer(claim.arrival, claim, altered(copy, receipt.fingerprint), known_as, receipt.moved_from)
         raise ReplayRefused(

@@ -2,7 +2,7 @@
 
 Belongs here: what becomes of each row: copy, accepted, rejected; storing and counting them. Elsewhere: what becomes of
 a delivery (delivery.py), rows with the key of others (transaction.py), validation (contract), SQL (store).
-Rows are read and judged by a thread that has no connection (`Judging`), while the one that owns it stores (`Rows`).
+Rows are read and validated by a thread without connection (`Validation`), while the one that has it stores (`Rows`).
 """
 
 from collections import Counter
@@ -41,12 +41,12 @@ class Figures:
 
 
 @dataclass(frozen=True)
-class Judged:
-    """Rows that were judged together, of one delivery or several: as raw takes those that are accepted, as quarantine
-    takes those that are rejected, and those that are copies.
+class Validated:
+    """Rows that were validated together, of one delivery or several: accepted ones as raw takes them, rejected ones as
+    quarantine takes them, and copies.
 
     spanning: hashes (`hash`, `_line`) of the rows of a delivery whose rows come in more than one such part. ended: that
-    delivery, with its last part. gone: a delivery that turned out to be refused; its rows so far are to be forgotten.
+    delivery, with its last part. gone: a delivery that turned out to be refused; its rows so far do not count.
     """
 
     accepted: pl.DataFrame | None = None
@@ -57,8 +57,8 @@ class Judged:
     gone: int | None = None
 
 
-class Judging:
-    """Judges the rows of several deliveries of a feed, those of small ones together. Knows no connection."""
+class Validation:
+    """Validates the rows of several deliveries of a feed, those of small ones together. Knows no connection."""
 
     def __init__(self, feed: Feed, types: Mapping[str, str]) -> None:
         """types: the columns that raw has now."""
@@ -84,10 +84,10 @@ class Judging:
         self._arrived[delivery_id] = arrived
         return self._delivered[delivery_id]
 
-    def add(self, delivery_id: int, batch: Batch) -> Iterator[Judged]:
+    def add(self, delivery_id: int, batch: Batch) -> Iterator[Validated]:
         """Take some more rows of a delivery."""
         if batch.malformed.height:
-            yield Judged(rejected=_malformed(delivery_id, batch.malformed))
+            yield Validated(rejected=_malformed(delivery_id, batch.malformed))
         frame = batch.frame
         if not frame.height:
             return
@@ -108,28 +108,28 @@ class Judging:
             self._spanning = delivery_id
             yield from self._flush()
 
-    def end(self, delivery_id: int) -> Iterator[Judged]:
+    def end(self, delivery_id: int) -> Iterator[Validated]:
         """The delivery has no more rows."""
         if self._spanning == delivery_id:
             yield from self._flush()
             self._spanning = None
             if self._feed.on_duplicate == "reject":
-                yield Judged(ended=delivery_id)
+                yield Validated(ended=delivery_id)
 
-    def drop(self, delivery_id: int) -> Iterator[Judged]:
+    def drop(self, delivery_id: int) -> Iterator[Validated]:
         """The delivery is refused: none of its rows counts."""
         kept = [frame.filter(pl.col("_delivery_id") != delivery_id) for frame in self._buffer]
         self._buffer = [frame for frame in kept if frame.height]
         self._buffered = sum(frame.height for frame in self._buffer)
         if self._spanning == delivery_id:
             self._spanning = None
-        yield Judged(gone=delivery_id)
+        yield Validated(gone=delivery_id)
 
-    def finish(self) -> Iterator[Judged]:
+    def finish(self) -> Iterator[Validated]:
         """What is still waiting."""
         yield from self._flush()
 
-    def again(self, receipt: Receipt, copy: Path, lines: Sequence[int]) -> Generator[Judged, None, None]:
+    def again(self, receipt: Receipt, copy: Path, lines: Sequence[int]) -> Generator[Validated, None, None]:
         """The rows of these lines of a delivery that was taken in before, read from its copy."""
         contract = self._feed.contract
         reader = open_reader(copy, receipt.slot, self._feed.source, headers_of(contract))
@@ -152,7 +152,7 @@ class Judging:
             )
         return column
 
-    def _flush(self) -> Iterator[Judged]:
+    def _flush(self) -> Iterator[Validated]:
         if not self._buffer:
             return
         frame = pl.concat(self._buffer)
@@ -165,7 +165,7 @@ class Judging:
                 spanning = pl.DataFrame({"hash": hashes.filter(of_it), "_line": frame["_line"].filter(of_it)})
         verdict = judge(frame, self._feed.contract, self._arrived)
         rejected = self._rejected(verdict.rejected, verdict.reasons) if verdict.rejected.height else None
-        yield Judged(verdict.accepted, rejected, copies, spanning)
+        yield Validated(verdict.accepted, rejected, copies, spanning)
 
     def _rejected(self, rejected: pl.DataFrame, reasons: pl.Series) -> pl.DataFrame:
         """Rejected rows as quarantine takes them, those of deliveries with the same header made together."""
@@ -194,7 +194,7 @@ class Judging:
 
 
 class Rows:
-    """Stores judged rows, within one transaction, and counts them."""
+    """Stores validated rows, within one transaction, and counts them."""
 
     def __init__(self, ledger: Ledger, tables: FeedTables) -> None:
         self._tables = tables
@@ -203,28 +203,28 @@ class Rows:
         self.types = tables.types()
         self.figures: dict[int, Figures] = {}
 
-    def store(self, judged: Judged) -> None:
-        """Store what was judged."""
-        if judged.accepted is not None:
-            for name in judged.accepted.columns:
+    def store(self, validated: Validated) -> None:
+        """Store what was validated."""
+        if validated.accepted is not None:
+            for name in validated.accepted.columns:
                 if name not in self.types:
                     self._tables.add_column(name, "VARCHAR")
                     self.types[name] = "VARCHAR"
-            self._tables.insert(judged.accepted)
-            self._count(Counter(_of(judged.accepted)), "accepted")
-        if judged.rejected is not None:
-            self._tables.insert_rejected(judged.rejected)
-            self._count(Counter(_of(judged.rejected)), "rejected")
-        if judged.copies is not None and judged.copies.height:
-            self._ledger.add_duplicates(judged.copies)
-            self._count(Counter(_of(judged.copies)), "duplicate")
-        if judged.spanning is not None:
-            self._copies.add(judged.spanning)
-        if judged.ended is not None:
-            copies = self._copies.found(judged.ended)
+            self._tables.insert(validated.accepted)
+            self._count(Counter(_of(validated.accepted)), "accepted")
+        if validated.rejected is not None:
+            self._tables.insert_rejected(validated.rejected)
+            self._count(Counter(_of(validated.rejected)), "rejected")
+        if validated.copies is not None and validated.copies.height:
+            self._ledger.add_duplicates(validated.copies)
+            self._count(Counter(_of(validated.copies)), "duplicate")
+        if validated.spanning is not None:
+            self._copies.add(validated.spanning)
+        if validated.ended is not None:
+            copies = self._copies.found(validated.ended)
             if copies.height:
                 self._leave_out(copies)
-        if judged.gone is not None:
+        if validated.gone is not None:
             self._copies.clear()
 
     def of(self, delivery_id: int) -> Figures:

@@ -5,6 +5,8 @@ Belongs here: what the deliveries of rows say of them. Elsewhere: finding rows b
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
 
 from platform_assets.engine.archive.archive import Archive
 from platform_assets.engine.contract.model import headers_of
@@ -17,12 +19,15 @@ from platform_assets.engine.store.unit import Unit
 
 @dataclass(frozen=True)
 class Trace:
-    """Where a row came from: `file` and physical `line`, and the `record` as it was delivered (personal data masked);
-    None where the archive no longer has it."""
+    """Where a row came from: `file` and physical `line`, the copy that is `archived`, and the `record` as it was
+    delivered (personal data masked); None where the archive no longer has it."""
 
-    receipt: Receipt
+    feed: str
+    delivery: int
     file: str
     line: int
+    arrived_at: datetime
+    archived: Path
     record: Record | None
 
 
@@ -46,7 +51,11 @@ def trace(
     for delivery_id, lines in by_delivery.items():
         receipt = unit.ledger.receipt(delivery_id)
         records = _records(receipt, feed_named(receipt.feed, feeds), archive, lines)
-        found += [Trace(receipt, *receipt.place(line), records.get(line)) for line in lines]
+        copy = archive.root / (receipt.archived or "")
+        found += [
+            Trace(receipt.feed, delivery_id, *receipt.place(line), receipt.arrived_at, copy, records.get(line))
+            for line in lines
+        ]
     return found
 
 

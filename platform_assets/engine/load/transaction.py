@@ -1,7 +1,7 @@
 """One transaction of loading: deliveries come in, in rounds; what hangs on them follows; receipts and slots say so.
 
 Belongs here: what is stored, in which order. Elsewhere: what becomes of each delivery (delivery.py) and of each row
-(rows.py), what deliveries do to slots (standing.py), which deliveries come in together (ingest.py).
+(rows.py), what deliveries do to slots (slot_changes.py), which deliveries come in together (ingest.py).
 """
 
 import itertools
@@ -14,8 +14,8 @@ from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.load.delivery import Knowledge, Load, refused
 from platform_assets.engine.load.offer import Offer, Outcome
 from platform_assets.engine.load.replay import linked, offered_again, outdated
-from platform_assets.engine.load.rows import Judging, Rows, ahead
-from platform_assets.engine.load.standing import Standing
+from platform_assets.engine.load.rows import Rows, Validation, ahead
+from platform_assets.engine.load.slot_changes import SlotChanges
 from platform_assets.engine.store.receipts import Receipt
 from platform_assets.engine.store.slots import Slot
 from platform_assets.engine.store.unit import Unit
@@ -49,8 +49,8 @@ class Transaction:
             written |= set(taken)
             unfinished |= each.unfinished
             # Rows that were left out for rows that are gone, or come elsewhere in the order, are to be compared again.
-            unsettled = each.removed | each.reranked
-            lines = self.ledger.forget_left_out(sorted(unsettled))
+            affected = each.removed | each.reordered
+            lines = self.ledger.forget_left_out(sorted(affected))
             back = self.ledger.by_id(lines)
             by_earlier_contract = set(outdated(self.feed, back))
             for receipt in back:
@@ -61,7 +61,7 @@ class Transaction:
                     *self._rounds(self._take_out(linked(self.ledger, self.feed.name, by_earlier_contract))),
                     *waiting,
                 ]
-            changed = {*taken, *lines, *self._leave_out(sorted({*taken, *unsettled, *lines}))}
+            changed = {*taken, *lines, *self._leave_out(sorted({*taken, *affected, *lines}))}
             if self.feed.event_time is not None:
                 in_force = {r.delivery_id: r.committed_at for r in self.ledger.by_id(changed) if r.status == "accepted"}
                 bounds = self.tables.bounds(in_force)
@@ -76,7 +76,7 @@ class Transaction:
     def _take_out(self, receipts: Sequence[Receipt], *, anew: bool = False) -> list[Offer]:
         """Remove the deliveries' rows and receipts, and offer them again under their ids.
 
-        With a slot's deliveries goes what stands in it, but for what is known of its file. Raises ReplayRefused, before
+        With a slot's deliveries goes what fills it, but not what is known of its file. Raises ReplayRefused, before
         anything is removed, where a copy is missing or damaged that rows stand on.
         """
         offers = [offered_again(receipt, self.archive) for receipt in sorted(receipts, key=lambda r: r.delivery_id)]
@@ -108,8 +108,8 @@ class Transaction:
         them stay."""
         rows = Rows(self.ledger, self.tables)
         copy = self.archive.root / str(receipt.archived)
-        for judged in ahead(Judging(self.feed, rows.types).again(receipt, copy, lines)):
-            rows.store(judged)
+        for validated in ahead(Validation(self.feed, rows.types).again(receipt, copy, lines)):
+            rows.store(validated)
         rejected = rows.of(receipt.delivery_id).rejected
         self.ledger.bring_back(receipt.delivery_id, len(lines), rejected, self.revision)
 
@@ -133,9 +133,9 @@ class Round:
             feed.name, [each.fingerprint for each in offers if each.fingerprint is not None]
         )
         last = self._ledger.by_id(slot.delivery_id for slot in before.values() if slot.delivery_id is not None)
-        self._standing = Standing(before, feed.on_restatement, offers, in_force)
+        self._slot_changes = SlotChanges(before, feed.on_restatement, offers, in_force)
         known = Knowledge(
-            standing=self._standing,
+            slots=self._slot_changes,
             in_force=in_force,
             last={receipt.delivery_id: receipt for receipt in last},
             types=self._rows.types,
@@ -145,13 +145,13 @@ class Round:
         self._load = Load(feed, within.archive, within.now, offers, known)
         self.unfinished: Mapping[str, str] = self._load.unfinished
         self.removed: set[int] = set()
-        self.reranked: set[int] = set()
+        self.reordered: set[int] = set()
 
     def run(self) -> list[int]:
-        """Take the deliveries in; their ids. Afterwards, `removed` are those that they took out of raw, and `reranked`
-        those that stand at another place in the order."""
-        for judged in ahead(self._load.judged()):
-            self._rows.store(judged)
+        """Take the deliveries in; their ids. Afterwards, `removed` are those that they took out of raw, and `reordered`
+        those that are at another place in the order."""
+        for validated in ahead(self._load.validated()):
+            self._rows.store(validated)
         self._quarantine_intolerable()
         receipts: dict[int, Receipt] = {}
         for delivery_id, delivery in self._load.deliveries.items():
@@ -170,8 +170,8 @@ class Round:
             receipts[delivery_id] = replace(receipts[delivery_id], supersedes=old)
         ordered = [receipts[delivery_id] for delivery_id in sorted(receipts)]
         self._ledger.add(ordered, self._revision)
-        known = [receipt for receipt in ordered if self._standing.before[receipt.slot].delivery_id is not None]
-        self._ledger.settle_quarantined(known, self._revision)
+        known = [receipt for receipt in ordered if self._slot_changes.before[receipt.slot].delivery_id is not None]
+        self._ledger.supersede_quarantined(known, self._revision)
         return [receipt.delivery_id for receipt in ordered]
 
     def _quarantine_intolerable(self) -> None:
@@ -201,13 +201,13 @@ class Round:
             self._ledger.forget_duplicates(gone)
 
     def _fill_slots(self, receipts: Mapping[int, Receipt]) -> dict[int, int]:
-        """Note what stands in the slots now; take out what stands in none any more. Delivery -> what it replaces."""
+        """Note what fills the slots now; take out what fills none any more. Delivery -> what it replaces."""
         came = [(receipt, self._load.deliveries[receipt.delivery_id].copy_of) for receipt in receipts.values()]
-        stand = [(receipt, receipt.stands_for if receipt.duplicate_of else None) for receipt in self._load.stand]
-        replaced = self._standing.fill(sorted([*came, *stand], key=lambda each: each[0].delivery_id))
+        kept = [(receipt, receipt.original if receipt.duplicate_of else None) for receipt in self._load.kept]
+        replaced = self._slot_changes.fill(sorted([*came, *kept], key=lambda each: each[0].delivery_id))
         for delivery in self._load.deliveries.values():
-            self._standing.note_seen(delivery.offer)
-        by, self.reranked = self._standing.write(self._slots, replaced, self._revision)
+            self._slot_changes.note_seen(delivery.offer)
+        by, self.reordered = self._slot_changes.write(self._slots, replaced, self._revision)
         self.removed = set(by)
         self._tables.remove(sorted(by))
         self._ledger.supersede(by, self._revision)
@@ -243,7 +243,7 @@ def _together(offers: Sequence[Offer]) -> Iterator[list[Offer]]:
     def first(offer: Offer) -> int:
         if offer.known_as is not None:
             return offer.known_as.came_with
-        return 0 if offer.stands is None else offer.stands.came_with
+        return 0 if offer.kept is None else offer.kept.came_with
 
     for _, together in itertools.groupby(offers, first):
         yield list(together)

@@ -1,22 +1,21 @@
-"""Builds: what each asset was last made from, and what its blocking checks said of just that.
+"""Builds: what each asset was last made from, and what its blocking checks found of just that.
 
-Belongs here: the SQLite file that holds them, readable at any time without the warehouse's lock. Does not: what is out
+Belongs here: the SQLite file that holds them, readable at any time without the warehouse's lock. Elsewhere: what is out
 of date by it (project/state.py). Names and versions are text that means nothing here.
 """
 
-import contextlib
 import json
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Final
 
+from platform_assets.engine.durable.sqlite import set_aside, transaction
 from platform_assets.errors import StorageError
 
-_BUSY_S: Final = 20.0
 _SCHEMA: Final = (
     # Grain: asset that is there. `inputs`: input -> its version; `revisions`: feed -> revision of its rows that went
     # in; `checks`: names of the blocking checks that it is held to. Times are UTC, ISO 8601.
@@ -25,15 +24,14 @@ _SCHEMA: Final = (
         revisions TEXT NOT NULL, checks TEXT NOT NULL, at TEXT NOT NULL, run TEXT NOT NULL
     )""",
     # Grain: check of an asset. `version`: that of the asset when it was evaluated.
-    """CREATE TABLE judged (
-        asset TEXT NOT NULL, name TEXT NOT NULL, version TEXT NOT NULL, passed INTEGER NOT NULL, said TEXT NOT NULL,
-        at TEXT NOT NULL, PRIMARY KEY (asset, name)
+    """CREATE TABLE checks (
+        asset TEXT NOT NULL, name TEXT NOT NULL, version TEXT NOT NULL, passed INTEGER NOT NULL,
+        description TEXT NOT NULL, at TEXT NOT NULL, PRIMARY KEY (asset, name)
     )""",
     # Grain: asset. `since`: when this was first wanted of it.
     "CREATE TABLE wanted (asset TEXT PRIMARY KEY, what TEXT NOT NULL, since TEXT NOT NULL)",
     # One row: how the marts file looked when `run` had written to it; NULL while it does, or if it died.
     "CREATE TABLE marts_file (id INTEGER PRIMARY KEY CHECK (id = 1), state TEXT, run TEXT NOT NULL)",
-    "PRAGMA user_version = 1",
 )
 
 
@@ -52,14 +50,14 @@ class Made:
 
 
 @dataclass(frozen=True)
-class Judged:
-    """What a blocking check said of an asset when that had this version."""
+class CheckResult:
+    """What a blocking check found of an asset when that had this version."""
 
     asset: str
     name: str
     version: str
     passed: bool
-    said: str
+    description: str
     at: datetime
 
 
@@ -68,7 +66,7 @@ class Built:
     """Everything that is noted, as of one moment."""
 
     made: Mapping[str, Made] = field(default_factory=dict)
-    judged: Mapping[tuple[str, str], Judged] = field(default_factory=dict)
+    results: Mapping[tuple[str, str], CheckResult] = field(default_factory=dict)
 
 
 class Builds:
@@ -88,8 +86,8 @@ class Builds:
         with self._transaction() as db:
             self._forget_if_replaced(db)
             made = {row["asset"]: _made(row) for row in db.execute("SELECT * FROM made")}
-            judged = {(row["asset"], row["name"]): _judged(row) for row in db.execute("SELECT * FROM judged")}
-        return Built(made, judged)
+            results = {(row["asset"], row["name"]): _result(row) for row in db.execute("SELECT * FROM checks")}
+        return Built(made, results)
 
     @contextmanager
     def changing(self, assets: Collection[str], run: str) -> Iterator[None]:
@@ -105,8 +103,8 @@ class Builds:
             with self._transaction() as db:
                 db.execute("INSERT OR REPLACE INTO marts_file VALUES (1, ?, ?)", [self._state_of_file(), run])
 
-    def note(self, made: Iterable[Made] = (), judged: Iterable[Judged] = ()) -> None:
-        """Note what has been made and what checks have said."""
+    def note(self, made: Iterable[Made] = (), results: Iterable[CheckResult] = ()) -> None:
+        """Note what has been made and what checks have found."""
         with self._transaction() as db:
             db.executemany(
                 "INSERT OR REPLACE INTO made VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -120,8 +118,8 @@ class Builds:
                 ],
             )
             db.executemany(
-                "INSERT OR REPLACE INTO judged VALUES (?, ?, ?, ?, ?, ?)",
-                [(e.asset, e.name, e.version, e.passed, e.said, e.at.isoformat()) for e in judged],
+                "INSERT OR REPLACE INTO checks VALUES (?, ?, ?, ?, ?, ?)",
+                [(e.asset, e.name, e.version, e.passed, e.description, e.at.isoformat()) for e in results],
             )
 
     def wanted_since(self, wanted: Mapping[str, str], now: datetime) -> dict[str, datetime]:
@@ -161,26 +159,11 @@ class Builds:
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with closing(sqlite3.connect(self._path, timeout=_BUSY_S, isolation_level=None)) as db:
-                db.row_factory = sqlite3.Row
-                db.execute("BEGIN IMMEDIATE")
-                try:
-                    if db.execute("PRAGMA user_version").fetchone()[0] == 0:
-                        for statement in _SCHEMA:
-                            db.execute(statement)
-                    yield db
-                except BaseException:
-                    with contextlib.suppress(sqlite3.Error):  # what stopped us is told, not what it made impossible
-                        db.execute("ROLLBACK")
-                    raise
-                db.execute("COMMIT")
-        except sqlite3.OperationalError as error:
-            raise StorageError(self._path, str(error)) from error
+            with transaction(self._path, _SCHEMA) as db:
+                yield db
         except sqlite3.DatabaseError as error:
-            # Damaged notes are worth as much as none; what they said is found out again.
-            with contextlib.suppress(OSError):  # another process was first
-                self._path.replace(self._path.with_name(f"{self._path.name}.damaged"))
+            # Damaged notes are worth as much as none; what was noted is found out again.
+            set_aside(self._path)
             raise StorageError(self._path, f"{error}; moved away, everything is built again") from error
 
 
@@ -197,6 +180,6 @@ def _made(row: sqlite3.Row) -> Made:
     )
 
 
-def _judged(row: sqlite3.Row) -> Judged:
+def _result(row: sqlite3.Row) -> CheckResult:
     at = datetime.fromisoformat(row["at"])
-    return Judged(row["asset"], row["name"], row["version"], bool(row["passed"]), row["said"], at)
+    return CheckResult(row["asset"], row["name"], row["version"], bool(row["passed"]), row["description"], at)

@@ -32,7 +32,7 @@ CREATE TABLE IF NOT EXISTS ledger.deliveries (
     generation BIGINT, came_with BIGINT, moved_from VARCHAR[], changed BIGINT, mark UBIGINT
 );
 CREATE TABLE IF NOT EXISTS ledger.slots (
-    feed VARCHAR, slot VARCHAR, place BIGINT, stands_for BIGINT, delivery_id BIGINT, fingerprint VARCHAR,
+    feed VARCHAR, slot VARCHAR, place BIGINT, filled_by BIGINT, delivery_id BIGINT, fingerprint VARCHAR,
     generation BIGINT, size BIGINT, mtime_ns BIGINT, ctime_ns BIGINT, inode UBIGINT, changed BIGINT
 );
 CREATE TABLE IF NOT EXISTS ledger.duplicates (
@@ -160,7 +160,7 @@ class Ledger:
         )
         self.forget_duplicates(list(by))
 
-    def settle_quarantined(self, receipts: Sequence[Receipt], changed: int) -> None:
+    def supersede_quarantined(self, receipts: Sequence[Receipt], changed: int) -> None:
         """New deliveries of their slots end the wait of those quarantined before them."""
         rows = pl.DataFrame(
             [(receipt.feed, receipt.slot, receipt.delivery_id) for receipt in receipts],

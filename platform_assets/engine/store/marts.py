@@ -10,12 +10,12 @@ from typing import Final
 import duckdb
 import polars as pl
 
-from platform_assets.engine.contract.model import LINEAGE, columns_of, listed, match_header
+from platform_assets.engine.contract.model import LINEAGE, columns_of, match_header
 from platform_assets.engine.contract.validate import judge
 from platform_assets.engine.feed.mart import Mart
 from platform_assets.engine.store.sql import attach, quote
 from platform_assets.engine.store.warehouse import Warehouse
-from platform_assets.errors import DeliveryRefused
+from platform_assets.errors import DeliveryRefused, listed
 
 _ROWS: Final = 250_000
 _SAMPLES: Final = 10

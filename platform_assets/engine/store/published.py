@@ -1,6 +1,6 @@
 """What of a feed's ledger can be read without the warehouse's lock: states of files, newest receipts, revision.
 
-Belongs here: the copy, keeping it in step with the ledger, and saying when it is not. Does not: the ledger itself,
+Belongs here: the copy, bringing it up to date, and its mark while it is not. Elsewhere: the ledger itself,
 which is right where they differ. A copy that is lost or damaged is made anew; till then all files are unknown.
 """
 
@@ -16,20 +16,21 @@ from typing import Any, Final
 import duckdb
 import polars as pl
 
+from platform_assets.engine.durable.sqlite import opened, set_aside, transaction
 from platform_assets.engine.sources.landing import State
 from platform_assets.engine.store.receipts import RECEIPT_COLUMNS, RECEIPT_SCHEMA, Receipt, receipt_of
-from platform_assets.errors import StorageError
 
 NEWEST: Final = 5_000
-_WAIT_S: Final = 30
-_SCHEMA: Final = """
-CREATE TABLE IF NOT EXISTS files (slot TEXT PRIMARY KEY, size INTEGER, mtime_ns INTEGER, ctime_ns INTEGER, inode TEXT,
-    judged_by TEXT) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS receipts (delivery_id INTEGER PRIMARY KEY, receipt TEXT);
-CREATE TABLE IF NOT EXISTS state (one INTEGER PRIMARY KEY CHECK (one = 0), upto INTEGER, revision INTEGER,
-    changing INTEGER);
-INSERT INTO state SELECT 0, -1, 0, 1 WHERE NOT EXISTS (SELECT * FROM state);
-"""
+_SCHEMA: Final = (
+    # Grain: file that is settled. `version`: of the feed, where only another version would look at it again.
+    """CREATE TABLE files (
+        slot TEXT PRIMARY KEY, size INTEGER, mtime_ns INTEGER, ctime_ns INTEGER, inode TEXT, version TEXT
+    ) WITHOUT ROWID""",
+    "CREATE TABLE receipts (delivery_id INTEGER PRIMARY KEY, receipt TEXT)",
+    # One row. `upto`: the revision up to which the copy is complete; `changing`: whether the ledger may be ahead of it.
+    "CREATE TABLE state (one INTEGER PRIMARY KEY CHECK (one = 0), upto INTEGER, revision INTEGER, changing INTEGER)",
+    "INSERT INTO state VALUES (0, -1, 0, 1)",
+)
 # What waits in quarantine as a whole gets another chance when the feed's version is no longer this one.
 _FILES: Final = """
 SELECT s.slot, s.size, s.mtime_ns, s.ctime_ns, s.inode, CASE WHEN d.status = 'quarantined' THEN d.contract END
@@ -52,7 +53,7 @@ class Published:
 
     @property
     def is_stale(self) -> bool:
-        """Whether the ledger may say more: it was being changed when this was last looked at, or the copy is gone."""
+        """Whether the ledger may be ahead: it was being changed when this was last written, or the copy is gone."""
         return bool(self._state()[1])
 
     @property
@@ -81,24 +82,24 @@ class Published:
             yield _Files(database, version)
 
     def changing(self) -> None:
-        """Say that the ledger is about to change; safe on disk when this returns."""
+        """Mark that the ledger is about to change; safe on disk when this returns."""
         if not self.is_stale:
-            with self._writing() as database:
+            with transaction(self._path, _SCHEMA) as database:
                 database.execute("UPDATE state SET changing = 1")
 
     def publish(self, connection: duckdb.DuckDBPyConnection) -> None:
-        """Bring the copy in step with the ledger, by what has changed since; all of it, or nothing."""
+        """Bring the copy up to date by what has changed since; all of it, or nothing."""
         try:
             self._publish(connection)
         except sqlite3.DatabaseError:
-            self._anew()
+            set_aside(self._path)
             self._publish(connection)
 
     def _publish(self, connection: duckdb.DuckDBPyConnection) -> None:
-        now, revision = _standing(connection, self._feed)
+        now, revision = _revisions(connection, self._feed)
         if self._read("SELECT upto, changing FROM state") == [(now, 0)]:
             return
-        with self._writing() as database:
+        with transaction(self._path, _SCHEMA) as database:
             ((upto,),) = database.execute("SELECT upto FROM state").fetchall()
             if upto > now:  # the warehouse was lost, or is an older one
                 upto = -1
@@ -132,32 +133,8 @@ class Published:
     def _opened(self) -> Iterator[sqlite3.Connection]:
         if not self.exists:
             raise FileNotFoundError(self._path)
-        with contextlib.closing(sqlite3.connect(self._path, timeout=_WAIT_S, isolation_level=None)) as database:
+        with opened(self._path) as database:
             yield database
-
-    @contextlib.contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        """The copy within a transaction; it is made where it is missing."""
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with contextlib.closing(sqlite3.connect(self._path, timeout=_WAIT_S, isolation_level=None)) as database:
-                database.execute("PRAGMA journal_mode = WAL")  # readers and the writer do not wait for each other
-                database.execute("BEGIN IMMEDIATE")
-                try:
-                    for statement in _SCHEMA.split(";"):
-                        database.execute(statement)
-                    yield database
-                    database.execute("COMMIT")
-                finally:
-                    if database.in_transaction:
-                        database.execute("ROLLBACK")
-        except (OSError, sqlite3.OperationalError) as error:
-            raise StorageError(self._path, str(error)) from error
-
-    def _anew(self) -> None:
-        """Let go of a copy that is damaged."""
-        for suffix in ("", "-wal", "-shm"):
-            self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
 
 
 class _Files(Mapping[str, State]):
@@ -171,7 +148,7 @@ class _Files(Mapping[str, State]):
         row = None
         with contextlib.suppress(sqlite3.Error):  # a damaged copy knows nothing
             row = self._ask.execute(
-                "SELECT size, mtime_ns, ctime_ns, inode, judged_by FROM files WHERE slot = ?", (slot,)
+                "SELECT size, mtime_ns, ctime_ns, inode, version FROM files WHERE slot = ?", (slot,)
             ).fetchone()
         if row is None or row[4] not in (None, self._version):
             raise KeyError(slot)
@@ -184,7 +161,7 @@ class _Files(Mapping[str, State]):
         return sum(1 for _ in self)
 
 
-def _standing(connection: duckdb.DuckDBPyConnection, feed: str) -> tuple[int, int]:
+def _revisions(connection: duckdb.DuckDBPyConnection, feed: str) -> tuple[int, int]:
     """Under which revision the feed's ledger last changed in any way, and the revision of its rows."""
     (row,) = connection.execute(
         "SELECT greatest(max(changed), (SELECT max(changed) FROM ledger.slots WHERE feed = $1), 0), "

@@ -30,7 +30,7 @@ Record = Mapping[str, str | None] | str
 class RejectedRow:
     """A rejected row: where it stood, which rules it broke, and how it arrived (by delivered header)."""
 
-    delivery_id: int
+    delivery: int
     file: str
     line: int
     reasons: Sequence[Mapping[str, str | None]]
@@ -171,7 +171,7 @@ class Quarantine:
                     whole = row.record if isinstance(row.record, str) else ""
                     fields = {} if isinstance(row.record, str) else row.record
                     cells = [row.file, str(row.line), reasons, *(fields.get(name) or "" for name in headers), whole]
-                    writer.writerow([str(row.delivery_id), *map(inert, cells)])
+                    writer.writerow([str(row.delivery), *map(inert, cells)])
                     rows += 1
         except OSError as error:
             raise StorageError(to, error.strerror or str(error)) from error

@@ -1,4 +1,4 @@
-"""Receipts: one delivery's account, as a value and as the database holds it.
+"""Receipts: what became of one delivery, as a value and as the database holds it.
 
 Belongs here: what a receipt is. Does not: the ledger (ledger.py) and its copy that needs no lock (published.py).
 """
@@ -107,7 +107,7 @@ class Receipt:
     moved_from: tuple[str, ...] = ()
 
     @property
-    def stands_for(self) -> int:
+    def original(self) -> int:
         """The delivery that holds this one's rows: itself, or the one it equals."""
         return self.delivery_id if self.duplicate_of is None else self.duplicate_of
 

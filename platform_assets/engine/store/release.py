@@ -1,6 +1,6 @@
 """Releases: published, immutable, read-only versions of the marts, each a file of its own.
 
-Belongs here: making one, listing them, the pointer to the current one. Does not: deciding that the marts are
+Belongs here: making one, listing them, the pointer to the current one. Elsewhere: deciding that the marts are
 fit (orchestration/release.py). A release is a byte copy, so it costs what a file copy costs. It is there when both the
 copy and its manifest are; whatever stops us in between leaves what readers have, and nothing that is listed.
 """
@@ -17,8 +17,7 @@ from typing import Any, Final
 import duckdb
 
 from platform_assets.engine.durable import failpoint
-from platform_assets.engine.durable.disk import sync
-from platform_assets.engine.store.remembered import remembered
+from platform_assets.engine.durable.files import remembered, replacing, sync
 from platform_assets.engine.store.sql import attach, quote
 from platform_assets.engine.store.warehouse import Warehouse
 from platform_assets.errors import ReleaseRefused, StorageError
@@ -69,7 +68,7 @@ class Releases:
         return self.folder / "current.duckdb"
 
     def current(self) -> Release | None:
-        """The release that readers get; None where there is none, or its manifest does not say what it is."""
+        """The release that readers get; None where there is none, or its manifest cannot be read."""
         try:
             target = self.link.readlink()
         except OSError:  # none yet; or a home that was copied without its links
@@ -92,7 +91,7 @@ class Releases:
     ) -> Release:
         """Copy the marts as they are into a new release and point the link at it.
 
-        label: says what they hold, asked when nobody can change it any more; what it raises stops the release.
+        label: gives what they hold, called when nobody can change it any more; what it raises stops the release.
 
         Tables that are none of `marts` are what deleted models have left: they are dropped first.
         The warehouse is held meanwhile, so nothing is half-built. Raises ReleaseRefused where there is no
@@ -100,7 +99,7 @@ class Releases:
         """
         with warehouse.open("release the marts") as connection:
             tables = _checkpointed_tables(connection, warehouse.marts, marts)
-            said = label()
+            described = label()
             if not tables:
                 raise ReleaseRefused("there is no mart to release", "Build the marts first: platform run")
             try:
@@ -108,7 +107,7 @@ class Releases:
                 release_id = self._free_id(f"{now:%Y%m%dT%H%M%SZ}")
                 self._sweep()
                 target = self.folder / f"{release_id}.duckdb"
-                release = Release(release_id, str(target), now.isoformat(), tables, **asdict(said))
+                release = Release(release_id, str(target), now.isoformat(), tables, **asdict(described))
                 self._place(release, warehouse.marts, target)
                 self._point_at(target)
             except OSError as error:
@@ -122,17 +121,13 @@ class Releases:
         return f"{newest}-{number + 1}" if newest >= stamp else f"{stamp}-1"
 
     def _place(self, release: Release, marts: Path, target: Path) -> None:
-        """Put both files where they belong, the manifest first: without its copy it says nothing."""
+        """Put both files where they belong, the manifest first: without its copy it counts for nothing."""
         manifest = target.with_suffix(".json")
-        partials = {path: path.with_name(f"{_PARTIAL}{path.name}") for path in (manifest, target)}
-        partials[manifest].write_text(json.dumps(asdict(release)))
-        shutil.copyfile(marts, partials[target])
-        failpoint.reached("mid-release")
-        for path, partial in partials.items():
-            partial.chmod(0o444)
-            sync(partial)
-            partial.replace(path)
-        sync(self.folder)
+        with replacing(manifest, manifest.with_name(f"{_PARTIAL}{manifest.name}"), mode=0o444) as partial:
+            partial.write_text(json.dumps(asdict(release)))
+        with replacing(target, target.with_name(f"{_PARTIAL}{target.name}"), mode=0o444) as partial:
+            shutil.copyfile(marts, partial)
+            failpoint.reached("mid-release")
 
     def _point_at(self, target: Path) -> None:
         link = self.folder / f"{_PARTIAL}current"
@@ -150,22 +145,22 @@ class Releases:
 
 def _described(path: Path) -> Release | None:
     """The release whose file is at `path`, by its manifest; None where either is missing or the manifest is torn."""
-    told = _told(path.with_suffix(".json"))
+    stored = _read(path.with_suffix(".json"))
     # The folder may have been moved since.
-    return replace(told, id=path.stem, path=str(path)) if told is not None and path.is_file() else None
+    return replace(stored, id=path.stem, path=str(path)) if stored is not None and path.is_file() else None
 
 
 @remembered(most=20_000)
-def _told(manifest: Path) -> Release | None:
+def _read(manifest: Path) -> Release | None:
     try:
-        told = json.loads(manifest.read_bytes())
+        stored = json.loads(manifest.read_bytes())
         return Release(
             id="",
             path="",
-            created_at=datetime.fromisoformat(told["created_at"]).astimezone(UTC).isoformat(),
-            built_from={str(feed): int(revision) for feed, revision in told["built_from"].items()},
-            tables={str(mart): int(rows) for mart, rows in told["tables"].items()},
-            made_from={str(mart): str(version) for mart, version in told["made_from"].items()},
+            created_at=datetime.fromisoformat(stored["created_at"]).astimezone(UTC).isoformat(),
+            built_from={str(feed): int(revision) for feed, revision in stored["built_from"].items()},
+            tables={str(mart): int(rows) for mart, rows in stored["tables"].items()},
+            made_from={str(mart): str(version) for mart, version in stored["made_from"].items()},
         )
     except (OSError, ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RecursionError):
         return None

@@ -1,7 +1,7 @@
-"""Slots: what stands in each place that a delivery fills, and in which state its file was last seen.
+"""Slots: which delivery fills each, and in which state its file was last seen.
 
-Belongs here: the table with one row per slot, and finding in it. Does not: what a delivery does to its slot
-(load/delivery.py), looking at files (landing.py). Sightings only save hashing; what is new is decided by content.
+Belongs here: the table with one row per slot, and finding in it. Elsewhere: what a delivery does to its slot
+(load/slot_changes.py), looking at files (sources). Sightings only save hashing; what is new is decided by content.
 """
 
 from collections.abc import Iterable, Sequence
@@ -19,7 +19,7 @@ from platform_assets.engine.store.sql import execute_over
 _SCHEMA: Final = {
     "slot": pl.String,
     "place": pl.Int64,
-    "stands_for": pl.Int64,
+    "filled_by": pl.Int64,
     "delivery_id": pl.Int64,
     "fingerprint": pl.String,
     "generation": pl.Int64,
@@ -36,7 +36,7 @@ _FEW: Final = 20
 class Slot:
     """One slot of a feed.
 
-    stands_for: the delivery whose rows are in raw because of this slot; None where it brought nothing that counts, or
+    filled_by: the delivery whose rows are in raw because of this slot; None where it brought nothing that counts, or
         only a copy of what stood elsewhere. place: its place in the order of keys, as the id of the delivery that took
         it; a correction keeps it, a renamed file takes it along.
     delivery_id, fingerprint: the last delivery, and what it brought. generation: how many deliveries there were.
@@ -45,7 +45,7 @@ class Slot:
 
     slot: str
     place: int | None = None
-    stands_for: int | None = None
+    filled_by: int | None = None
     delivery_id: int | None = None
     fingerprint: str | None = None
     generation: int = 0
@@ -66,15 +66,15 @@ class Slots:
         return {name: Slot(name) for name in wanted} | {slot.slot: slot for slot in rows}
 
     def holding(self, deliveries: Iterable[int]) -> list[Slot]:
-        """Those that stand for any of these deliveries."""
-        return self._over(list(deliveries), pl.Int64, "s.stands_for IN (SELECT value FROM arrived)")
+        """Those that any of these deliveries fills."""
+        return self._over(list(deliveries), pl.Int64, "s.filled_by IN (SELECT value FROM arrived)")
 
     def brought(self, fingerprints: Iterable[str]) -> list[Slot]:
         """Those whose last delivery brought any of these contents, by name; of many copies of one content, only some,
-        and first what stands for it."""
+        and first what it fills."""
         few = (
             f"s.fingerprint IN (SELECT value FROM arrived) QUALIFY {_FEW} >= "
-            "row_number() OVER (PARTITION BY s.fingerprint ORDER BY s.stands_for IS NULL, s.slot)"
+            "row_number() OVER (PARTITION BY s.fingerprint ORDER BY s.filled_by IS NULL, s.slot)"
         )
         return self._over(list(fingerprints), pl.String, few)
 
@@ -92,12 +92,12 @@ class Slots:
         return found
 
     def write(self, slots: Sequence[Slot], changed: int) -> None:
-        """Note what stands in these slots now; `changed`: the revision under which."""
+        """Note what fills these slots now; `changed`: the revision under which."""
         if not slots:
             return
         rows = pl.DataFrame(
             [
-                (s.slot, s.place, s.stands_for, s.delivery_id, s.fingerprint, s.generation, *(s.seen or (None,) * 4))
+                (s.slot, s.place, s.filled_by, s.delivery_id, s.fingerprint, s.generation, *(s.seen or (None,) * 4))
                 for s in slots
             ],
             schema=_SCHEMA,
@@ -129,22 +129,22 @@ class Slots:
 
 
 def ranks(slots: Iterable[Slot]) -> dict[int, int]:
-    """Delivery -> its place in the order: that of the first of the slots that stand for it, as if the others had come
-    later with what was there already."""
+    """Delivery -> its place in the order: that of the first of the slots that it fills, as if the others had come later
+    with what was there already."""
     found: dict[int, int] = {}
     for slot in slots:
-        if slot.stands_for is not None and slot.place is not None:
-            found[slot.stands_for] = min(found.get(slot.stands_for, slot.place), slot.place)
+        if slot.filled_by is not None and slot.place is not None:
+            found[slot.filled_by] = min(found.get(slot.filled_by, slot.place), slot.place)
     return found
 
 
 def recalled(receipt: Receipt) -> Sighting:
-    """All that a receipt still tells of its file; no file is ever in just this state."""
+    """All that is still known of a receipt's file; no file is ever in just this state."""
     since_1970 = receipt.arrived_at - datetime(1970, 1, 1, tzinfo=UTC)
     return Sighting(receipt.bytes, since_1970 // timedelta(microseconds=1) * 1000, 0, 0)
 
 
 def _slot(row: Sequence[Any]) -> Slot:
-    slot, place, stands_for, delivery_id, fingerprint, generation, *state = row
+    slot, place, filled_by, delivery_id, fingerprint, generation, *state = row
     seen = None if state[0] is None else Sighting(*state)
-    return Slot(slot, place, stands_for, delivery_id, fingerprint, generation, seen)
+    return Slot(slot, place, filled_by, delivery_id, fingerprint, generation, seen)

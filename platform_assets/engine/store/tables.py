@@ -13,7 +13,7 @@ from typing import Final
 import duckdb
 import polars as pl
 
-from platform_assets.engine.contract.model import columns_of, folded
+from platform_assets.engine.contract.model import LINEAGE, columns_of, folded
 from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.store.copies import Copies
 from platform_assets.engine.store.sql import execute_over, quote
@@ -62,8 +62,8 @@ SELECT id FROM stored FULL JOIN counted USING (id)
 WHERE coalesce(stored.r, 0) <> coalesce(counted.r, 0) OR coalesce(stored.q, 0) <> coalesce(counted.q, 0)
 ORDER BY id DESC
 """
-# The order of slots, not of ids: a correction keeps its slot's place. What no slot stands for, but counts all the same
-# (an appended restatement), stands where it came.
+# The order of slots, not of ids: a correction keeps its slot's place. What fills no slot, but counts all the same
+# (an appended restatement), is where it came.
 _KNOWN_KEYS: Final = """
 WITH new AS (
     SELECT DISTINCT {key} FROM {raw} WHERE _delivery_id BETWEEN $first AND $last
@@ -71,7 +71,7 @@ WITH new AS (
 ), held AS (
     SELECT {key}, _delivery_id, _line FROM {raw} SEMI JOIN new USING ({key})
 ), places AS (
-    SELECT stands_for AS _delivery_id, min(place) AS place FROM ledger.slots WHERE feed = $feed GROUP BY ALL
+    SELECT filled_by AS _delivery_id, min(place) AS place FROM ledger.slots WHERE feed = $feed GROUP BY ALL
 )
 SELECT _delivery_id, _line, first_value(_delivery_id) OVER ranked AS of, first_value(_line) OVER ranked AS of_line
 FROM held LEFT JOIN places USING (_delivery_id)
@@ -170,6 +170,11 @@ class FeedTables:
             [self._feed.name],
         ).fetchall()
         return dict(rows)
+
+    def undeclared(self) -> dict[str, str]:
+        """The columns that raw has and the contract does not, with their SQL types."""
+        declared = {column.name for column in columns_of(self._feed.contract)} | set(LINEAGE)
+        return {name: sql_type for name, sql_type in self.types().items() if name.lower() not in declared}
 
     def add_column(self, name: str, sql_type: str) -> None:
         """Add a nullable column to raw."""
@@ -275,7 +280,7 @@ class FeedTables:
         self._connection.execute(f"DELETE FROM {self.quarantine} WHERE {old}", [self._feed.name, before])
 
     def unaccounted(self, newest: int) -> list[int]:
-        """Deliveries of which raw and quarantine do not hold just the rows that the ledger tells of, newest first.
+        """Deliveries of which raw and quarantine do not hold just the rows that the ledger counts, newest first.
 
         The `newest` deliveries are counted one by one, all that came before them together; only where that does not add
         up is everything counted.

@@ -31,7 +31,7 @@ class Unit(Protocol):
         """raw.<feed> and quarantine.<feed>, for rows to go in and out."""
 
     def slots(self, feed: Feed) -> Slots:
-        """What stands in each slot of the feed, and in which state its file was last seen."""
+        """Which delivery fills each slot of the feed, and in which state its file was last seen."""
 
     def quarantine(self, feed: Feed) -> Quarantine:
         """What waits in the feed's quarantine, for people."""

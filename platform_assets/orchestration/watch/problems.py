@@ -118,7 +118,7 @@ def _failing(seen: Observed, state: State) -> Mapping[dg.AssetCheckKey, Evaluate
     }
     for key, verdict in held.items():
         if key not in found:  # Dagster's storage has been lost since
-            found[key] = Evaluated(key, False, True, verdict.said, verdict.at, "")
+            found[key] = Evaluated(key, False, True, verdict.description, verdict.at, "")
     return found
 
 

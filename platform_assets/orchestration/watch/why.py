@@ -14,7 +14,6 @@ import dagster as dg
 from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.promises.promise import missing
-from platform_assets.engine.sources.landing import settled
 from platform_assets.errors import ConfigurationError
 from platform_assets.orchestration.runs.automation import barred
 from platform_assets.orchestration.runs.keys import deliveries_key, quarantine_key, raw_key, sensor_name
@@ -111,10 +110,8 @@ class _Asking:
 
     def _of_feed(self, feed: Feed) -> Iterator[Reason]:
         """What a feed waits for, before there is anything of it in raw."""
-        now = self._seen.now
-        unseen = self._deployment.pending(feed)
-        ready = [each for each in unseen if settled(each, feed, now)]
-        for each in [each for each in unseen if each not in ready][:_FILES]:
+        ready = self._deployment.ready(feed)
+        for each in [each for each in self._deployment.pending(feed) if each not in ready][:_FILES]:
             settle = feed.source.settle.total_seconds()
             then = (
                 "It is taken in by itself as soon as that is there."
@@ -138,7 +135,7 @@ class _Asking:
                 f"{receipt.remedy or ''} Then it is offered again by itself. `platform quarantine list {feed.name}`",
                 receipt.committed_at,
             )
-        for absent in missing(feed, receipts, now):
+        for absent in missing(feed, receipts, self._seen.now):
             then = f"Ask {feed.owner} for it; `platform promises` shows the feed's record."
             yield self._reason("delivery missing", str(absent), then, absent.late_since)
 

@@ -30,13 +30,13 @@ def history(shop: Shop) -> list[HeaderSeen]:
 
 
 def column(report: Drift, name: str) -> ColumnSeen:
-    (found,) = (seen for seen in report.columns if seen.column.name == name)
+    (found,) = (seen for seen in report.columns if seen.column == name)
     return found
 
 
 def says(report: Drift, name: str | None, *, drift: bool = False) -> str:
     """What is found of a column, as one text."""
-    return "\n".join(each.says for each in report.findings if each.column == name and each.drift == drift)
+    return "\n".join(each.finding for each in report.findings if each.column == name and each.drift == drift)
 
 
 # ---- headers
@@ -84,7 +84,7 @@ def test_a_column_that_raw_gained_is_told_with_a_line_to_paste(shop: Shop) -> No
     shop.load("2.csv", sales("A2,1,,,,01.03.2026", "A3,1,,,,24.12.2026", header=WIDER))
     report = drift(shop)
     (unknown,) = report.unknown
-    assert (unknown.header, unknown.first.file, unknown.deliveries, unknown.kind) == (
+    assert (unknown.header, unknown.since, unknown.deliveries, unknown.kind) == (
         "Channel",
         "sales/2.csv",
         1,
@@ -222,7 +222,7 @@ def test_a_format_that_no_value_has_is_a_hint(shop: Shop) -> None:
 
 def test_an_empty_warehouse_tells_the_contract_and_no_drift(shop: Shop) -> None:
     report = drift(shop)
-    assert tuple(seen.column for seen in report.columns) == columns_of(Sales)
+    assert tuple(seen.declared for seen in report.columns) == columns_of(Sales)
     assert (report.unknown, report.findings, report.read) == ((), (), 0)
     assert history(shop) == []
 

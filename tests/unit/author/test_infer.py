@@ -5,11 +5,9 @@ import gzip
 import io
 import subprocess
 import sys
-from dataclasses import replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Final
 
 import polars as pl
@@ -18,12 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from machine import PROJECT, RETAIL, examples
 
-from platform_assets.engine.author.draft import draft, field_line
-from platform_assets.engine.author.infer import Profile, names_for, profile_of
-from platform_assets.engine.author.proposal import Proposal, propose
-from platform_assets.engine.author.rehearsal import rehearse
+from platform_assets.engine.author.draft import declared_by, draft, field_line
+from platform_assets.engine.author.infer import InferredColumn, infer_column, names_for
+from platform_assets.engine.author.proposal import propose
+from platform_assets.engine.author.trial import try_on
 from platform_assets.engine.contract.model import columns_of
-from platform_assets.engine.feed.feed import Feed
+from platform_assets.engine.feed.feed import Feed, load_feeds
 from platform_assets.engine.feed.formats import Csv
 from platform_assets.engine.store.receipts import Receipt
 from platform_assets.errors import ConfigurationError, DeliveryRefused
@@ -32,30 +30,22 @@ FEEDS: Final = PROJECT / "platform_assets" / "feeds"
 BY_DAY: Final = RETAIL / "by-day"
 
 
-def look(*values: str | None, header: str = "value") -> Profile:
-    return profile_of(header, pl.Series(values, dtype=pl.String))
+def look(*values: str | None, header: str = "value") -> InferredColumn:
+    return infer_column(header, pl.Series(values, dtype=pl.String))
 
 
 def declared(*values: str | None, header: str = "value") -> tuple[str, dict[str, Any]]:
     """Kind and options of the column that is proposed for the values."""
     profile = look(*values, header=header)
-    return profile.reading.kind, {key: value for key, value in profile.options.items() if key != "source"}
-
-
-def loaded(text: str, proposed: Proposal) -> Feed:
-    """The feed that the proposed file declares."""
-    module = ModuleType("proposed")
-    exec(compile(text, "proposed.py", "exec"), module.__dict__)
-    feed: Feed = module.__dict__[proposed.name.upper()]
-    return replace(feed, origin=proposed.origin)
+    return profile.type.kind, {key: value for key, value in profile.options.items() if key != "source"}
 
 
 def tried(file: Path, **known: Any) -> tuple[Feed, Receipt, str]:
     """The feed proposed for `file`, the receipt it gives the file, and its text."""
     proposed = propose(file, landing=file.parent, **known)
     text = draft(proposed)
-    feed = loaded(text, proposed)
-    return feed, rehearse(feed, file).receipt, text
+    feed = declared_by(text, proposed)
+    return feed, try_on(feed, file).receipt, text
 
 
 def ruff(text: str, *command: str) -> None:
@@ -122,13 +112,13 @@ def test_a_kind_is_what_all_values_can_be_read_as(values: list[str | None], expe
 )
 def test_what_could_lose_or_mistake_a_value_stays_text_and_says_why(values: list[str], header: str, why: str) -> None:
     profile = look(*values, header=header)
-    assert profile.reading.kind == "text"
+    assert profile.type.kind == "text"
     assert why in " ".join(profile.remarks)
 
 
 def test_one_stray_value_makes_text_and_is_shown() -> None:
     profile = look(*map(str, range(100)), "twelve")
-    assert profile.reading.kind == "text"
+    assert profile.type.kind == "text"
     assert "nearly all are int, but not 'twelve'" in field_line(profile)
 
 
@@ -172,7 +162,7 @@ def test_typed_columns_keep_their_types() -> None:
         pl.Categorical: (["a"], "text"),
     }
     for dtype, (values, kind) in kinds.items():
-        assert profile_of("v", pl.Series(values, dtype=dtype)).reading.kind == kind, dtype
+        assert infer_column("v", pl.Series(values, dtype=dtype)).type.kind == kind, dtype
 
 
 def test_names_are_snake_case_usable_and_all_different() -> None:
@@ -240,9 +230,9 @@ def test_parquet_keeps_what_no_kind_takes_out_of_the_contract(tmp_path: Path) ->
     frame.write_parquet(tmp_path / "x.parquet")
     proposed = propose(tmp_path / "x.parquet", landing=tmp_path)
     assert [c.name for c in proposed.columns] == ["sku"]
-    feed = loaded(draft(proposed), proposed)
+    feed = declared_by(draft(proposed), proposed)
     assert feed.on_drift == "rescue"
-    assert rehearse(feed, tmp_path / "x.parquet").receipt.accepted == 1
+    assert try_on(feed, tmp_path / "x.parquet").receipt.accepted == 1
 
 
 def test_names_pattern_and_cadence_follow_from_where_the_file_lies(tmp_path: Path) -> None:
@@ -252,8 +242,8 @@ def test_names_pattern_and_cadence_follow_from_where_the_file_lies(tmp_path: Pat
         (folder / f"2026-03-{2 + 7 * day:02}.csv").write_text("sold_at,units\n2026-03-01T10:00:00Z,1\n")
     proposed = propose(folder / "2026-03-02.csv", landing=tmp_path / "landing")
     assert (proposed.origin, proposed.name, proposed.pattern) == ("shop", "order_lines", "shop/order_lines/*.csv")
-    assert proposed.rhythm.cron == "0 6 * * 1"
-    assert "7 days apart" in proposed.rhythm.why
+    assert proposed.cadence.cron == "0 6 * * 1"
+    assert "7 days apart" in proposed.cadence.why
     assert proposed.event_time == "sold_at"
 
 
@@ -294,45 +284,40 @@ def test_a_file_without_a_known_name_proposes_nothing(tmp_path: Path) -> None:
 # ---- the file that is written
 
 
-def test_a_feed_is_added_behind_what_its_module_has(tmp_path: Path) -> None:
-    (tmp_path / "a.csv").write_text("sku,units,day\nA,1,2026-03-01\nB,2,2026-03-02\n")
-    before = (FEEDS / "retail.py").read_text()
-    proposed = propose(tmp_path / "a.csv", landing=tmp_path, name="stock", origin="retail")
-    after = draft(proposed, before)
-    assert after.startswith(before), "what is there is left as it is"
-    well_formed(after)
-    (tmp_path / "b.csv").write_text("sku;units\nA;1\nB;2\n")
-    second = propose(tmp_path / "b.csv", landing=tmp_path, name="shelf", origin="retail")
-    both = draft(second, after)
-    well_formed(both)
-    assert "from platform_assets import Cadence, Contract, Csv, Feed" in both
-    assert both.replace(" Csv,", "", 1).startswith(after)
-
-
-@pytest.mark.parametrize(
-    ("module", "problem"),
-    [
-        ("class Stock:\n    pass\n", "has a Stock already"),
-        ("STOCK = 1\n", "has a STOCK already"),
-        ("import datetime as date\n", "means something else by date"),
-    ],
-)
-def test_a_name_that_means_something_else_is_refused(tmp_path: Path, module: str, problem: str) -> None:
-    (tmp_path / "a.csv").write_text("day\n2026-03-01\n")
-    with pytest.raises(ConfigurationError, match=problem):
-        draft(propose(tmp_path / "a.csv", landing=tmp_path, name="stock", origin="shop"), module)
-
-
-def test_imports_find_their_place_in_any_module(tmp_path: Path) -> None:
-    (tmp_path / "a.csv").write_text("day,price\n2026-03-01,1.5\n2026-03-02,2.5\n")
+def test_a_drafted_file_is_lint_clean_and_has_one_line_of_ours(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("sku;units;day;price;sold\nA;1;2026-03-01;1.5;2026-03-01T10:00:00Z\n")
     proposed = propose(tmp_path / "a.csv", landing=tmp_path, name="stock", origin="shop")
-    for module in (
-        '"""Shop."""\n',
-        '"""Shop."""\n\nfrom datetime import timedelta\n\nDAY = timedelta(1)\n',
-        '"""Shop."""\n\nfrom platform_assets import hours\n\nDAY = hours(24)\n',
-        '"""Shop."""\n\nimport json\n\nDAY = json.dumps(1)\n',
-    ):
-        well_formed(draft(proposed, module))
+    text = draft(proposed)
+    well_formed(text)
+    imports = [line for line in text.splitlines() if line.startswith(("from", "import"))]
+    assert imports == [
+        "from datetime import date, datetime",
+        "from decimal import Decimal",
+        "from platform_assets import Cadence, Contract, Csv, Feed, Field, Files, hours",
+    ]
+    assert "origin=" not in text, "the file's name says it"
+
+
+def test_a_drafted_file_can_stand_beside_the_one_of_its_origin(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("sku,units\nA,1\nB,2\n")
+    text = draft(propose(tmp_path / "a.csv", landing=tmp_path, name="stock", origin="shop"), own_file=False)
+    well_formed(text)
+    package = tmp_path / "some_feeds"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "shop_stock.py").write_text(text)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(tmp_path)
+        (feed,) = load_feeds("some_feeds")
+    assert (feed.name, feed.origin) == ("stock", "shop")
+
+
+@pytest.mark.parametrize("name", ["files", "decimal", "feed"])
+def test_a_feed_may_be_called_like_what_its_file_imports(tmp_path: Path, name: str) -> None:
+    (tmp_path / "a.csv").write_text("price\n1.5\n2.5\n")
+    proposed = propose(tmp_path / "a.csv", landing=tmp_path, name=name, origin="shop")
+    well_formed(draft(proposed))
+    assert try_on(declared_by(draft(proposed), proposed), tmp_path / "a.csv").receipt.accepted == 2
 
 
 # ---- any file

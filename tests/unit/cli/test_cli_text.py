@@ -1,10 +1,26 @@
-"""What the command line shows of data is text: file names and values are never markup."""
+"""What the command line shows: data is text and never markup, and tables and JSON say the same."""
+
+import json
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
 
 import pytest
+import typer
 
-from platform_assets.cli.common import say, show
+from platform_assets.cli.render import Table, plain, render, say
 
 ODD = "sales/x[1].csv [bold]not bold[/bold] [/]"
+
+
+@dataclass(frozen=True)
+class Row:
+    file: str
+    rows: int
+    newest_data: datetime | None = None
+    late: bool = False
+    secret: str = field(default="hidden", repr=False)
 
 
 def test_progress_is_shown_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
@@ -12,6 +28,39 @@ def test_progress_is_shown_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err == f"{ODD}\n"
 
 
-def test_cells_are_shown_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
-    show("Rows", ("file",), [(ODD,)])
-    assert ODD in capsys.readouterr().out
+def test_cells_and_sentences_are_shown_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    render({}, [Table("Rows", [Row(ODD, 1)], ("file",)), f"one: {ODD}"], as_json=False)
+    shown = capsys.readouterr().out
+    assert shown.count(ODD) == 2
+
+
+def test_the_same_rows_make_the_table_and_the_json(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [Row("a.csv", 1_234, datetime(2026, 3, 16, 9, tzinfo=UTC)), Row("b.csv", 5, late=True)]
+    table = Table("Files", rows, ("file", ("rows now", "rows"), "newest data", "late", ("half", lambda r: r.rows // 2)))
+    render({"files": rows}, [table], as_json=False)
+    lines = [line.replace(" ", "") for line in capsys.readouterr().out.splitlines()]
+    assert "│a.csv│1,234│2026-03-1609:00│no│617│" in lines
+    assert "│b.csv│5│-│yes│2│" in lines
+    render({"files": rows}, [table], as_json=True)
+    assert json.loads(capsys.readouterr().out) == {
+        "files": [
+            {"file": "a.csv", "rows": 1234, "newest_data": "2026-03-16T09:00:00+00:00", "late": False},
+            {"file": "b.csv", "rows": 5, "newest_data": None, "late": True},
+        ]
+    }
+
+
+def test_a_table_without_rows_is_a_sentence_or_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    render({}, [Table("Files", [], ("file",), empty="no file yet"), Table("Others", [], ("file",))], as_json=False)
+    assert capsys.readouterr().out == "no file yet\n"
+
+
+def test_a_command_that_failed_ends_with_1_when_it_has_answered(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit) as ended:
+        render({"ok": False}, (), as_json=True, failed=True)
+    assert (ended.value.exit_code, json.loads(capsys.readouterr().out)) == (1, {"ok": False})
+
+
+def test_plain_values_are_what_json_holds() -> None:
+    given = {"a": (Path("x"), timedelta(minutes=2)), "b": Decimal("1.5")}
+    assert plain(given) == {"a": ["x", 120.0], "b": Decimal("1.5")}

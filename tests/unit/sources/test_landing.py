@@ -18,7 +18,7 @@ from machine import examples
 from shop import SALES, Shop, numbered, sales
 
 from platform_assets.engine.anomalies.volume import judge
-from platform_assets.engine.author.rehearsal import rehearse
+from platform_assets.engine.author.trial import try_on
 from platform_assets.engine.feed.feed import Cadence, Feed, Files, hours, seconds
 from platform_assets.engine.promises.promise import deliveries, promises
 from platform_assets.engine.promises.served import served
@@ -343,10 +343,10 @@ def test_the_state_of_a_pair_changes_with_either_file() -> None:
     assert len(states | {file.beside(sidecar)}) == 9
 
 
-def test_a_rehearsal_needs_no_sidecar_but_heeds_one(shop: Shop) -> None:
+def test_a_trial_needs_no_sidecar_but_heeds_one(shop: Shop) -> None:
     shop.declare(source=WITH_SIDECAR)
     path = shop.root / "a.csv"
     path.write_text(numbered(0, 3))
-    assert rehearse(shop.feed, path).loads
+    assert try_on(shop.feed, path).loads
     path.with_name("a.csv.done").write_text("4")
-    assert rehearse(shop.feed, path).receipt.problem == "the sidecar announces 4 records, but the file has 3"
+    assert try_on(shop.feed, path).receipt.problem == "the sidecar announces 4 records, but the file has 3"

@@ -237,6 +237,7 @@ def test_what_is_renamed_is_on_the_disk_before_anything_relies_on_it(
     assert [each for each in told if each[1].is_relative_to(home / "releases")] == [
         ("synced", made.with_name(f".releasing-{made.stem}.json")),
         ("renamed", made.with_suffix(".json")),
+        ("synced", home / "releases"),
         ("synced", made.with_name(f".releasing-{made.name}")),
         ("renamed", made),
         ("synced", home / "releases"),

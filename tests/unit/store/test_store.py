@@ -112,7 +112,7 @@ def test_what_is_committed_is_there_for_the_next(store: Store) -> None:
         receipt = take_in(unit)
     receipts, raw, reasons, slots = held(store)
     assert (receipts, raw, reasons) == ([receipt], 3, [("sku", "str_matches", 1)])
-    assert slots["sales/a.csv"].stands_for == receipt.delivery_id
+    assert slots["sales/a.csv"].filled_by == receipt.delivery_id
 
 
 def test_what_an_error_ends_never_was(store: Store) -> None:
@@ -285,4 +285,4 @@ def test_rows_are_found_by_their_values_with_delivery_and_line(store: Store) -> 
             with pytest.raises(ConfigurationError):
                 unit.lines(table, values, 10)
         (row,) = unit.quarantine(SALES).rows()
-        assert (row.delivery_id, row.file, row.line, row.record) == (1, "sales/a.csv", 4, {"sku": "?"})
+        assert (row.delivery, row.file, row.line, row.record) == (1, "sales/a.csv", 4, {"sku": "?"})

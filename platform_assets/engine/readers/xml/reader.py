@@ -14,12 +14,11 @@ from typing import Any, Final
 
 import polars as pl
 
-from platform_assets.engine.contract.model import listed
 from platform_assets.engine.feed.formats import Xml
 from platform_assets.engine.readers import MALFORMED_SCHEMA, Batch, Part, refuse_unreconciled
 from platform_assets.engine.readers.limits import Limits
 from platform_assets.engine.readers.xml.elements import Document, Node, local_name, repeated, start_tags
-from platform_assets.errors import DeliveryRefused
+from platform_assets.errors import DeliveryRefused, listed
 
 _CHUNKS: Final = 16
 _CELLS: Final = 1 << 20

@@ -1,6 +1,7 @@
-"""Readings: the ways in which texts can be understood, as the options of `Field` name them.
+"""Candidates: the types that texts may have (a kind, with formats and marks as the options of `Field` name them).
 
-Belongs here: which are worth trying on some values, and trying one with the engine's own casts. Does not: choosing.
+Belongs here: which are worth trying on some values, and trying one with the engine's own casts. Elsewhere: choosing
+among them (infer.py).
 """
 
 import itertools
@@ -27,7 +28,7 @@ TYPES: Final[dict[Kind, type]] = {
     "date": date,
     "boolean": bool,
 }
-_SHAPES: Final = 500  # values that are looked at for formats of dates
+_DATES_READ: Final = 500  # values that are looked at for formats of dates
 _MOST: Final = 6  # ways to combine the formats of a column that has several
 _TRIED: Final = "tried"
 _WIDEST: Final = {"digits": (38, 18)}
@@ -40,24 +41,24 @@ _TIME: Final = re.compile(r"([T ])\d{1,2}:\d\d(:\d\d)?(\.\d+)?( ?)([AaPp][Mm])?(
 
 
 @dataclass(frozen=True)
-class Reading:
+class ColumnType:
     """One way to understand texts: a kind, and the options of `Field` that it takes."""
 
     kind: Kind
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
-class Trial:
-    """A reading that is tried on every value: how many distinct ones it misses, and one of them."""
+class Candidate:
+    """A type that is tried on every value of a column: how many distinct ones it does not fit, and one of them."""
 
-    def __init__(self, reading: Reading) -> None:
-        self.reading = reading
+    def __init__(self, column_type: ColumnType) -> None:
+        self.type = column_type
         self.missed = 0
         self.example = ""
-        self._column = _column(reading)
+        self._column = _column(column_type)
 
     def put(self, values: pl.Series) -> None:
-        """Try the reading on distinct values, none of them NULL."""
+        """Try the type on distinct values, none of them NULL."""
         if self._column.strip:
             values = values.filter(values.str.strip_chars() != "")
         never = cast(values, self._column, lambda rows: pl.Series([None] * len(rows), dtype=pl.Date)).values.is_null()
@@ -66,28 +67,28 @@ class Trial:
             self.example = self.example or str(values.filter(never)[0])
 
 
-def told(reading: Reading) -> str:
-    """A reading, as its author would declare it."""
-    written = ", ".join(f"{key}={value!r}" for key, value in reading.options.items() if key != "digits")
-    return TYPES[reading.kind].__name__ + (f" with {written}" if written else "")
+def as_declared(column_type: ColumnType) -> str:
+    """The type, as an author would declare it."""
+    written = ", ".join(f"{key}={value!r}" for key, value in column_type.options.items() if key != "digits")
+    return TYPES[column_type.kind].__name__ + (f" with {written}" if written else "")
 
 
-def worth_trying(sample: pl.Series) -> list[Reading]:
+def likely_types(sample: pl.Series) -> list[ColumnType]:
     """Readings that some of the values may have, the plainest first."""
     if sample.dtype != pl.String:
         return _typed(sample.dtype)
     stripped = sample.str.strip_chars()
     strip: dict[str, Any] = {} if sample.equals(stripped) else {"strip": True}
-    some = stripped.head(_SHAPES)
+    some = stripped.head(_DATES_READ)
     lower = set(some.str.to_lowercase())
     found = [
-        Reading("boolean", {**({} if true == "true" else {"true": true, "false": no}), **strip})
+        ColumnType("boolean", {**({} if true == "true" else {"true": true, "false": no}), **strip})
         for true, no in _WORDS
         if lower & {true, no}
     ]
-    found += [Reading(kind, {**form, **strip}) for kind, form in _moments(some)]
+    found += [ColumnType(kind, {**form, **strip}) for kind, form in _dates(some)]
     if stripped.str.contains("^[+-]?[.,]?[0-9]").any():
-        found += [Reading(kind, {**options, **strip}) for kind, options in _numbers(stripped)]
+        found += [ColumnType(kind, {**options, **strip}) for kind, options in _numbers(stripped)]
     return found
 
 
@@ -104,28 +105,28 @@ def _numbers(values: pl.Series) -> Iterable[tuple[Kind, dict[str, Any]]]:
         yield from (("decimal", {"decimal": ",", **_WIDEST}), ("number", {"decimal": ","}))
 
 
-def _typed(dtype: pl.DataType) -> list[Reading]:
+def _typed(dtype: pl.DataType) -> list[ColumnType]:
     if dtype.is_integer():
-        return [Reading("integer"), Reading("decimal", {"digits": (20, 0)})]
+        return [ColumnType("integer"), ColumnType("decimal", {"digits": (20, 0)})]
     if isinstance(dtype, pl.Decimal):
-        return [Reading("decimal", {"digits": (dtype.precision, dtype.scale)})]
+        return [ColumnType("decimal", {"digits": (dtype.precision, dtype.scale)})]
     if dtype.is_float():
-        return [Reading("number")]
+        return [ColumnType("number")]
     if isinstance(dtype, pl.Datetime):
-        return [Reading("timestamp")]
+        return [ColumnType("timestamp")]
     if dtype == pl.Date:
-        return [Reading("date")]
-    return [Reading("boolean")] if dtype == pl.Boolean else []
+        return [ColumnType("date")]
+    return [ColumnType("boolean")] if dtype == pl.Boolean else []
 
 
-def _moments(values: pl.Series) -> list[tuple[Kind, dict[str, Any]]]:
+def _dates(values: pl.Series) -> list[tuple[Kind, dict[str, Any]]]:
     """Formats of dates and timestamps that the values have the shape of, alone and together.
 
     A shape may be read in several orders of day, month and year; a column may have several shapes.
     """
     shapes: dict[str, tuple[str, ...]] = {}
     for value in values:
-        days, time = _shape(value)
+        days, time = _formats_of(value)
         for day in days:
             shapes.setdefault(re.sub("%[a-zA-Z]", "%", day) + time, tuple(d + time for d in days))
     # A fraction may be missing where the format has one.
@@ -143,13 +144,13 @@ def _moments(values: pl.Series) -> list[tuple[Kind, dict[str, Any]]]:
         if all(re.sub(r"%\.f|%:?z", "", form) == iso for form in forms):
             options = {}
         for kind in kinds if len(kinds) == 1 else ():
-            moment = ("timestamp" if kind == "timestamp" else "date", options)
-            if moment not in found:
-                found.append(moment)  # type: ignore[arg-type]  # a kind, by its two values
+            candidate = ("timestamp" if kind == "timestamp" else "date", options)
+            if candidate not in found:
+                found.append(candidate)  # type: ignore[arg-type]  # a kind, by its two values
     return found
 
 
-def _shape(value: str) -> tuple[tuple[str, ...], str]:
+def _formats_of(value: str) -> tuple[tuple[str, ...], str]:
     """The formats that the day of `value` may have, and that of its time; no formats where it is no date."""
     if (found := _NUMERIC_DAY.match(value)) is not None:
         year, sep, last = found[1], found[2], found[3]
@@ -182,8 +183,8 @@ def _shape(value: str) -> tuple[tuple[str, ...], str]:
     return days, clock + (f"{time[4]}%p" if time[5] else time[4]) + offset
 
 
-def _column(reading: Reading) -> Column:
+def _column(column_type: ColumnType) -> Column:
     """The column of a contract that reads so."""
-    declared = {"__annotations__": {_TRIED: TYPES[reading.kind]}, _TRIED: Field(**reading.options)}
-    trial = types.new_class("Trial", (Contract,), exec_body=lambda body: body.update(declared, __module__=__name__))
-    return columns_of(trial)[0]
+    declared = {"__annotations__": {_TRIED: TYPES[column_type.kind]}, _TRIED: Field(**column_type.options)}
+    contract = types.new_class("Tried", (Contract,), exec_body=lambda body: body.update(declared, __module__=__name__))
+    return columns_of(contract)[0]

@@ -1,7 +1,7 @@
-"""Rehearsing a delivery: what would become of a file, without a trace in the deployment.
+"""A trial: what would become of a file if it were delivered, without a trace in the deployment.
 
-Belongs here: the throw-away deployment that the file is really loaded into. Does not: any rule of its own, so that
-a rehearsal and the performance cannot differ.
+Belongs here: the throw-away deployment that the file is really loaded into. There is no rule of its own here, so that
+a trial and the real thing cannot differ.
 """
 
 import glob
@@ -21,9 +21,10 @@ from platform_assets.errors import ConfigurationError
 
 
 @dataclass(frozen=True)
-class Rehearsal:
+class Trial:
     """What would become of a file: its receipt, rows by broken rule, and some rejected rows with their reasons."""
 
+    feed: Feed
     receipt: Receipt
     reasons: list[tuple[str | None, str, int]]
     rejected: list[RejectedRow]
@@ -35,14 +36,14 @@ class Rehearsal:
         return self.receipt.status == "accepted" and self.tolerated
 
 
-def rehearse(feed: Feed, file: Path, *, shown: int = 20) -> Rehearsal:
+def try_on(feed: Feed, file: Path, *, shown: int = 20) -> Trial:
     """Take `file` in as a delivery of `feed` with nothing before it, in a home that is thrown away.
 
     Raises ConfigurationError where there is no such file.
     """
     if not file.is_file():
         raise ConfigurationError(f"file {str(file)!r}", "is not a regular file", "Name the file to try.")
-    with tempfile.TemporaryDirectory(prefix="rehearsal-") as folder:
+    with tempfile.TemporaryDirectory(prefix="trial-") as folder:
         landing = Path(folder, "landing")
         landing.mkdir()
         shutil.copyfile(file, landing / file.name)
@@ -62,11 +63,11 @@ def rehearse(feed: Feed, file: Path, *, shown: int = 20) -> Rehearsal:
                 "Give it the name of its delivery.",
             )
         (receipt,) = receipts
-        with deployment.warehouse.reading("look at the rehearsal") as unit:
+        with deployment.warehouse.reading("look at the trial") as unit:
             quarantine = unit.quarantine(tried)
             rejected = list(islice(quarantine.rows(), shown))
             tolerated = feed.tolerate.allows(receipt.rejected, receipt.read)
-            return Rehearsal(receipt, quarantine.reasons(), rejected, tolerated)
+            return Trial(feed, receipt, quarantine.reasons(), rejected, tolerated)
 
 
 def feed_of(file: Path, feeds: tuple[Feed, ...]) -> Feed:

@@ -1,6 +1,6 @@
-"""What deliveries that are taken in at once do to the slots: what stands in each afterwards, and at which place.
+"""What deliveries that are taken in at once do to the slots: what fills each afterwards, and its place in the order.
 
-Belongs here: renamed files, corrections, copies, and what stands nowhere any more. Elsewhere: how slots are kept
+Belongs here: renamed files, corrections, copies, and what fills no slot any more. Elsewhere: how slots are kept
 (store/slots.py), what becomes of a delivery (delivery.py).
 """
 
@@ -14,7 +14,7 @@ from platform_assets.engine.store.slots import Slot, Slots, ranks
 from platform_assets.errors import DeliveryRefused
 
 
-class Standing:
+class SlotChanges:
     """The slots that offers touch, as they were `before` any of these came, and as they are left."""
 
     def __init__(
@@ -33,9 +33,9 @@ class Standing:
         self._after = {name: self.own(name) for name in self.before}
 
     def own(self, slot: str) -> Slot:
-        """What stood in the slot before, unless another has taken it over."""
+        """What filled the slot before, unless another slot has taken it over."""
         before = self.before[slot]
-        return replace(before, stands_for=None, place=None) if slot in self._left else before
+        return replace(before, filled_by=None, place=None) if slot in self._left else before
 
     def fill(self, came: Iterable[tuple[Receipt, int | None]]) -> dict[int, int]:
         """Fill the slots by receipts, in their order; each with the delivery in force that has its content already.
@@ -44,33 +44,33 @@ class Standing:
         """
         replaced: dict[int, int] = {}
         for receipt, copy_of in came:
-            own, settled = self.own(receipt.slot), self._settled(receipt, copy_of)
-            if own.stands_for not in (None, settled.stands_for) and self._policy != "append":
-                replaced[receipt.delivery_id] = own.stands_for or 0
+            own, filled = self.own(receipt.slot), self._filled(receipt, copy_of)
+            if own.filled_by not in (None, filled.filled_by) and self._policy != "append":
+                replaced[receipt.delivery_id] = own.filled_by or 0
             self._after[receipt.slot] = replace(
-                settled,
+                filled,
                 delivery_id=receipt.delivery_id,
                 fingerprint=receipt.fingerprint,
-                generation=max(receipt.generation, settled.generation),
+                generation=max(receipt.generation, filled.generation),
             )
         return replaced
 
     def note_seen(self, offer: Offer) -> None:
-        """Note in which state the offer's file was, so that it is not looked at again until it changes; or, where that
-        settles nothing, that it is."""
+        """Note in which state the offer's file was, so that it is not looked at again until it changes; or, where the
+        offer is not final, that it has to be."""
         slot, seen = self._after[offer.slot], offer.arrival.seen
-        if not offer.settles:
+        if not offer.final:
             self._after[offer.slot] = replace(slot, seen=None)
         elif seen.ctime_ns:  # else nobody has looked at the file again
             self._after[offer.slot] = replace(slot, seen=seen)
 
     def write(self, stored: Slots, replaced: Mapping[int, int], revision: int) -> tuple[dict[int, int], set[int]]:
-        """Write the slots. Gives what stands in none any more (id -> the delivery that replaced it), and the deliveries
-        that stand at another place than before."""
-        involved = [slot.stands_for for slot in (*self.before.values(), *self._after.values())]
+        """Write the slots. Gives what fills none any more (id -> the delivery that replaced it), and the deliveries
+        that are at another place in the order than before."""
+        involved = [slot.filled_by for slot in (*self.before.values(), *self._after.values())]
         before = {slot.slot: slot for slot in stored.holding({each for each in involved if each is not None})}
         now = {**before, **self._after}
-        held = {slot.stands_for for slot in now.values()}
+        held = {slot.filled_by for slot in now.values()}
         by = {old: delivery_id for delivery_id, old in sorted(replaced.items()) if old not in held}
         was, ranked = ranks({**before, **self.before}.values()), ranks(now.values())
         moved = {each for each in was.keys() | ranked.keys() if was.get(each, each) != ranked.get(each, each)}
@@ -86,31 +86,31 @@ class Standing:
             if there is None or not _announced(offer, there):
                 continue
             for name in offer.moved_from:
-                if self.before[name].stands_for == there.delivery_id and name not in left:
+                if self.before[name].filled_by == there.delivery_id and name not in left:
                     taken[offer.slot] = self.before[name]
                     left.add(name)
                     break
         while self._policy == "refuse":  # a slot that keeps what it has takes nothing over
             left = {other.slot for other in taken.values()}
-            keeping = [name for name in taken if self.before[name].stands_for is not None and name not in left]
+            keeping = [name for name in taken if self.before[name].filled_by is not None and name not in left]
             if not keeping:
                 break
             for name in keeping:
                 del taken[name]
         return taken
 
-    def _settled(self, receipt: Receipt, copy_of: int | None) -> Slot:
-        """What stands in the delivery's slot from now on."""
+    def _filled(self, receipt: Receipt, copy_of: int | None) -> Slot:
+        """The delivery's slot as it is from now on."""
         own, taken = self.own(receipt.slot), self._taken_over.get(receipt.slot)
         if receipt.status == "quarantined" or receipt.problem is not None:
             return own
         if copy_of is None:
             place = receipt.delivery_id if own.place is None or self._policy == "append" else own.place
-            return replace(own, stands_for=receipt.delivery_id, place=place)
-        if taken is not None and taken.stands_for == copy_of:
-            return replace(own, stands_for=copy_of, place=taken.place)
-        # A mere copy of what stands elsewhere stands for nothing: correcting the original corrects the copy.
-        return own if own.stands_for is None or self._policy == "append" else replace(own, stands_for=copy_of)
+            return replace(own, filled_by=receipt.delivery_id, place=place)
+        if taken is not None and taken.filled_by == copy_of:
+            return replace(own, filled_by=copy_of, place=taken.place)
+        # A mere copy of what fills another slot fills none: correcting the original corrects the copy.
+        return own if own.filled_by is None or self._policy == "append" else replace(own, filled_by=copy_of)
 
 
 def _announced(offer: Offer, there: Receipt) -> bool:

@@ -1,0 +1,117 @@
+"""Answers: what a verb found, as tables and sentences for people or as one line of JSON for programs.
+
+Belongs here: the one renderer, progress on standard error, the option `--json`. Elsewhere: what is found (commands).
+"""
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+from rich.console import Console
+from rich.table import Table as RichTable
+from rich.text import Text
+
+Json = Annotated[bool, typer.Option("--json", help="Print one line of JSON instead of tables.")]
+Column = str | tuple[str, str | Callable[[Any], object]]
+
+_WIDTH_OF_PIPES: Final = 160
+_out = Console(width=None if sys.stdout.isatty() else _WIDTH_OF_PIPES)
+_err = Console(stderr=True)
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows, which are dataclasses or mappings, for people.
+
+    columns: headers; each names the field that it shows (`newest data` shows `newest_data`), or comes with another
+    field's name, or with a function that makes the cell of a row. Without rows there is no table; `empty` is printed.
+    """
+
+    title: str
+    rows: Sequence[Any]
+    columns: Sequence[Column]
+    empty: str | None = None
+
+
+def render(answer: object, parts: Iterable[Table | str], *, as_json: bool, failed: bool = False) -> None:
+    """Print `answer` (dataclasses, mappings, lists) as JSON, or else `parts`, the same for people.
+
+    Ends the command with exit code 1 where it `failed`. All of it is text, never markup.
+    """
+    if as_json:
+        sys.stdout.write(json.dumps(plain(answer), default=str) + "\n")
+        sys.stdout.flush()
+    else:
+        for part in parts:
+            _print(part)
+    if failed:
+        raise typer.Exit(1)
+
+
+def plain(value: object) -> Any:  # noqa: ANN401 - whatever JSON holds
+    """`value` as JSON holds it: dataclasses by their fields (but those that their repr leaves out), times as ISO 8601,
+    spans of time in seconds."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in fields(value) if field.repr}
+    if isinstance(value, Mapping):
+        return {key: plain(each) for key, each in value.items()}
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        return {name.rstrip("_"): plain(each) for name, each in value._asdict().items()}
+    if isinstance(value, list | tuple):
+        return [plain(each) for each in value]
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    return str(value) if isinstance(value, Path) else value
+
+
+def say(message: str) -> None:
+    """Progress and remarks: standard error, so that standard output stays the answer. Text, never markup."""
+    _err.print(Text(message), soft_wrap=True)
+
+
+def _print(part: Table | str) -> None:
+    if isinstance(part, str):
+        _out.print(Text(part), soft_wrap=True)
+        return
+    if not part.rows:
+        if part.empty is not None:
+            _print(part.empty)
+        return
+    table = RichTable(title=part.title, title_justify="left", title_style="bold", header_style="bold")
+    cells = [[_cell(row, column) for column in part.columns] for row in part.rows]
+    for at, column in enumerate(part.columns):
+        numbers = all(isinstance(row[at], int | Decimal | None) for row in cells)
+        header = column if isinstance(column, str) else column[0]
+        table.add_column(header, justify="right" if numbers else "left", overflow="fold", no_wrap=numbers)
+    for row in cells:
+        table.add_row(*(Text(_shown(cell)) for cell in row))
+    _out.print(table)
+
+
+def _cell(row: object, column: Column) -> object:
+    """What the row has in the column; yes and no are words, so that what is a number is a number."""
+    shows = column if isinstance(column, str) else column[1]
+    if isinstance(shows, str):
+        name = shows.replace(" ", "_")
+        value = row[name] if isinstance(row, Mapping) else getattr(row, name)
+    else:
+        value = shows(row)
+    return ("yes" if value else "no") if isinstance(value, bool) else value
+
+
+def _shown(cell: object) -> str:
+    if cell is None:
+        return "-"
+    if isinstance(cell, int | Decimal):
+        return f"{cell:,}"
+    if isinstance(cell, datetime):
+        return f"{cell:%Y-%m-%d %H:%M}"
+    return "\n".join(map(str, cell)) if isinstance(cell, list | tuple) else str(cell)

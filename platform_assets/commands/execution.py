@@ -1,0 +1,137 @@
+"""Runs from the command line: the whole graph, or checks alone, in this process, on the shared instance.
+
+Belongs here: what a run did, in plain values. Elsewhere: what is to be run (run.py, project/state.py).
+"""
+
+import os
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+
+import dagster as dg
+
+from platform_assets.definitions import build_definitions
+from platform_assets.errors import ConfigurationError
+from platform_assets.orchestration.runs.automation import keys_of
+from platform_assets.orchestration.runs.instance import kept_open, open_instance, prepare_dagster_home
+from platform_assets.orchestration.runs.keys import quarantine_key, raw_key
+from platform_assets.orchestration.runs.process import PROCESS_TAG, process_name
+from platform_assets.orchestration.runs.resources import OpensDeployment
+from platform_assets.orchestration.watch.failures import innermost, said
+from platform_assets.orchestration.watch.observed import Observed
+from platform_assets.orchestration.watch.why import Reason, asset_named, why
+from platform_assets.project.configured import (
+    configured_deployment,
+    declared_feeds,
+    declared_marts,
+    prepared_deployment,
+)
+from platform_assets.project.graph import project_of
+from platform_assets.project.manifest import current_manifest
+from platform_assets.project.state import State
+from platform_assets.settings import Settings
+
+
+@dataclass(frozen=True)
+class CheckOutcome:
+    """One evaluation of an asset check."""
+
+    asset: str
+    check: str
+    passed: bool
+    blocking: bool
+    description: str
+
+    @property
+    def blocks(self) -> bool:
+        """Whether it stops what is below."""
+        return self.blocking and not self.passed
+
+
+@dataclass(frozen=True)
+class RunOutcome:
+    """What a run did: whether all of it succeeded, its checks, and the messages of the steps that failed."""
+
+    run_id: str
+    success: bool
+    checks: tuple[CheckOutcome, ...]
+    failures: tuple[str, ...]
+
+    @property
+    def blocked(self) -> list[CheckOutcome]:
+        """The checks that stop what is below."""
+        return [check for check in self.checks if check.blocks]
+
+
+def run_assets(settings: Settings, tell: Callable[[str], None], wanted: Collection[str] | None = None) -> RunOutcome:
+    """Make the assets called `wanted`, all if none are named, taking in what is new for the feeds among them."""
+    definitions = build_definitions(OpensDeployment(tell))
+    everything = definitions.resolve_asset_graph().executable_asset_keys
+    # Named one by one, so that whoever looks at the run knows what it was to make.
+    named = set(everything if wanted is None else keys_of(wanted))
+    named |= {quarantine_key(feed) for feed in declared_feeds() if raw_key(feed) in named}
+    return _execute(settings, definitions.resolve_job_def("everything"), sorted(named, key=str))
+
+
+def run_checks(selection: str | None, tell: Callable[[str], None]) -> RunOutcome:
+    """Evaluate asset checks without materializing anything; `selection` is one as the UI takes it, all by default."""
+    settings, _ = prepared_deployment(tell)
+    definitions = build_definitions(OpensDeployment(tell))
+    graph = definitions.resolve_asset_graph()
+    try:
+        chosen = dg.AssetSelection.from_string(selection) if selection else dg.AssetSelection.all()
+        keys = chosen.resolve(graph)
+    except dg.DagsterError as error:
+        problem = str(error).split(". ")[0]
+        raise ConfigurationError(f"selection {selection!r}", problem, 'Try key:"marts/*" or key:"raw/*".') from error
+    checks = {key for key in graph.asset_check_keys if key.asset_key in keys}
+    if not checks:
+        return RunOutcome("", True, (), ())
+    job = definitions.resolve_implicit_global_asset_job_def()
+    return _execute(settings, job.get_subset(asset_selection=set(), asset_check_selection=checks))
+
+
+def ask_why(asset: str, tell: Callable[[str], None]) -> tuple[str, list[Reason]]:
+    """The asset that is meant, and everything that keeps data from it, the first cause first."""
+    settings, deployment = configured_deployment(tell)
+    graph = build_definitions().resolve_asset_graph()
+    prepare_dagster_home(settings)
+    with dg.DagsterInstance.get() as instance:
+        seen = Observed(instance, graph, deployment.clock())
+        key = asset_named(asset, seen)
+        state = State.of(project_of(deployment.feeds, declared_marts(), current_manifest()), deployment)
+        return key.to_user_string(), why(key, seen, deployment, state)
+
+
+def _execute(settings: Settings, job: dg.JobDefinition, assets: Sequence[dg.AssetKey] | None = None) -> RunOutcome:
+    with open_instance(settings) as instance, kept_open(instance):
+        result = job.execute_in_process(
+            instance=instance,
+            raise_on_error=False,
+            asset_selection=assets,
+            tags={PROCESS_TAG: process_name(os.getpid())},
+            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+        )
+        graph = job.asset_layer.asset_graph
+        checks = tuple(
+            CheckOutcome(
+                asset=evaluation.asset_key.to_user_string(),
+                check=evaluation.check_name,
+                passed=evaluation.passed,
+                blocking=graph.get(evaluation.asset_check_key).blocking
+                and evaluation.severity == dg.AssetCheckSeverity.ERROR,
+                description=evaluation.description or "",
+            )
+            for evaluation in result.get_asset_check_evaluations()
+        )
+        return RunOutcome(result.run_id, result.success, checks, _failures(result.all_events))
+
+
+def _failures(events: Sequence[dg.DagsterEvent]) -> tuple[str, ...]:
+    messages = []
+    for event in events:
+        if event.is_step_failure:
+            error = innermost(event.step_failure_data.error)
+            if error is not None and error.cls_name == "DagsterAssetCheckFailedError":
+                continue  # the check itself is reported
+            messages.append(f"{event.step_key}: {said(error) if error else event.message}")
+    return tuple(messages)

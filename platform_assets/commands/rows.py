@@ -1,0 +1,103 @@
+"""`platform quarantine`, `replay`, `trace`: rows and the deliveries they came with, as verbs ask for them.
+
+Belongs here: the deployment opened as each of these needs it. Elsewhere: quarantine (engine/store), replay and trace
+(engine/load).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
+from pathlib import Path
+
+from platform_assets.commands.counts import Quarantined, added_up, quarantined
+from platform_assets.engine.deployment import Deployment
+from platform_assets.engine.load.replay import Chosen
+from platform_assets.engine.load.trace import Trace, trace
+from platform_assets.engine.store.quarantine import Explanation, RejectedRow
+from platform_assets.engine.store.receipts import Receipt
+from platform_assets.project.configured import configured_deployment, prepared_deployment
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """What a replay did: the deliveries that came in again, and what their rows came to."""
+
+    ok: bool
+    feed: str
+    deliveries: int
+    read: int
+    accepted: int
+    rejected: int
+    duplicate: int
+    quarantined: list[Quarantined]
+
+
+def waiting_rows(feed: str | None, limit: int, tell: Tell) -> tuple[list[tuple[str, RejectedRow]], list[Quarantined]]:
+    """Rejected rows, at most `limit` of each feed, with its name; and deliveries that are quarantined as a whole."""
+    _, deployment = prepared_deployment(tell)
+    rows: list[tuple[str, RejectedRow]] = []
+    receipts: list[Receipt] = []
+    with deployment.warehouse.reading("list the quarantine") as unit:
+        for each in deployment.feeds if feed is None else (deployment.feed(feed),):
+            receipts += unit.ledger.waiting(each.name)[::-1]
+            rows += [(each.name, row) for row in islice(unit.quarantine(each).rows(), limit)]
+    return rows, quarantined(receipts)
+
+
+def explained(feed: str, examples: int, tell: Tell) -> Explanation:
+    """Why rows and deliveries of the feed are quarantined, with `examples` of rows for each broken rule."""
+    _, deployment = prepared_deployment(tell)
+    with deployment.warehouse.reading("explain the quarantine") as unit:
+        return unit.quarantine(deployment.feed(feed)).explain(examples=examples)
+
+
+def exported(feed: str, to: Path, tell: Tell) -> int:
+    """Write the feed's rejected rows to a CSV file; how many."""
+    _, deployment = prepared_deployment(tell)
+    with deployment.warehouse.reading("export the quarantine") as unit:
+        return unit.quarantine(deployment.feed(feed)).export(to)
+
+
+def replay_quarantined(feed: str, tell: Tell) -> Replayed:
+    """Replay what is quarantined and was judged by an earlier contract."""
+    deployment = _prepared_but(feed, tell)
+    with deployment.warehouse.reading("look at the quarantine") as unit:
+        outdated = set(unit.quarantine(deployment.feed(feed)).explain(examples=0).outdated)
+    return _replay(deployment, feed, lambda receipt: receipt.delivery_id in outdated, again=False)
+
+
+def replay_archived(
+    feed: str,
+    tell: Tell,
+    *,
+    deliveries: Sequence[int],
+    file: str | None,
+    since: datetime | None,
+    until: datetime | None,
+    again: bool,
+) -> Replayed:
+    """Replay deliveries by id, path and arrival; `again`: also those that today's contract has judged."""
+    chosen = Chosen(deliveries, file, since, until)
+    return _replay(_prepared_but(feed, tell), feed, chosen, again=again)
+
+
+def traced(table: str, values: Mapping[str, str], limit: int, tell: Tell) -> list[Trace]:
+    """Where rows of the table with these values came from."""
+    _, deployment = prepared_deployment(tell)
+    with deployment.warehouse.reading("trace rows") as unit:
+        return trace(unit, deployment.feeds, deployment.archive, table, values, most=limit)
+
+
+def _prepared_but(feed: str, tell: Tell) -> Deployment:
+    """The deployment, prepared but for the one feed, whose tables a replay may have to make anew."""
+    _, deployment = configured_deployment(tell)
+    deployment.prepare(but=deployment.feed(feed))
+    return deployment
+
+
+def _replay(deployment: Deployment, feed: str, chosen: Callable[[Receipt], bool], *, again: bool) -> Replayed:
+    receipts = deployment.replay(deployment.feed(feed), chosen, again=again)
+    return Replayed(ok=True, feed=feed, **added_up(receipts), quarantined=quarantined(receipts))
