@@ -150,8 +150,10 @@ def plain(record: str) -> Fields | None:
 
     try:
         said = json.loads(record, parse_int=str, parse_float=str, parse_constant=refuse, object_pairs_hook=members)
+        if not isinstance(said, dict):
+            return None
         pl.Series([*said, *(value for value in said.values() if isinstance(value, str))])
-    except (ValueError, AttributeError):
+    except ValueError:
         return None
     return {key: json.dumps(value) if isinstance(value, bool) else value for key, value in said.items()}
 
@@ -172,7 +174,7 @@ records_of_keys = st.lists(st.tuples(st.sampled_from("abcd"), scalars), max_size
     st.lists(st.lists(pieces, max_size=9).map("".join) | records_of_keys, max_size=30),
     st.data(),
 )
-@example(['{"a":1,"b":"x"}'], ['{"a":1,"b":"x\\"}', '{"a":1,"b":"\\ud83d"}'], None)
+@example(['{"a":1,"b":"x"}'], ['{"a":1,"b":"x\\"}', '{"a":1,"b":"\\ud83d"}', "null", "[]"], None)
 def test_what_is_taken_apart_many_at_once_is_what_each_says_alone(
     tmp_path_factory: pytest.TempPathFactory, usual: list[str], odd: list[str], data: Any
 ) -> None:
