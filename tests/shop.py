@@ -33,9 +33,10 @@ class Sales(Contract):
     email: str = Field(nullable=True, pii="secret", str_contains="@")
 
 
+FILES: Final = Files("sales/**/*.csv", "sales/*.csv.gz", "sales/*.ndjson", "sales/*.parquet", settle=seconds(0))
 SALES: Final = Feed(
     name="sales",
-    source=Files("sales/**/*.csv", "sales/*.csv.gz", "sales/*.ndjson", "sales/*.parquet", settle=seconds(0)),
+    source=FILES,
     contract=Sales,
     event_time="sold_at",
     delivered=Cadence(cron="0 6 * * *", within=hours(3)),

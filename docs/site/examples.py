@@ -14,6 +14,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
+import duckdb
+
 import platform_assets
 from platform_assets import Cadence, Contract, Feed, Field, Files, hours
 from platform_assets.engine.deployment import Deployment
@@ -121,10 +123,17 @@ def taken_in(example: Example) -> Iterator[Deployment]:
         yield deployment
 
 
+def opened(deployment: Deployment) -> duckdb.DuckDBPyConnection:
+    """The warehouse, as anybody may read it while nothing runs; times in UTC."""
+    connection = duckdb.connect(deployment.home / "warehouse.duckdb", read_only=True)
+    connection.execute("SET TimeZone = 'UTC'")
+    return connection
+
+
 def _told(deployment: Deployment, example: Example) -> Iterator[str]:
     (feed,) = deployment.feeds
     receipts = sorted(deployment.receipts_published(feed), key=lambda receipt: receipt.delivery_id)
-    with deployment.warehouse.open("look") as connection:
+    with opened(deployment) as connection:
         raw = connection.execute(f"SELECT * FROM raw.{feed.name} ORDER BY _delivery_id, _line")
         names = [column[0] for column in raw.description or ()]
         for row in raw.fetchall():

@@ -47,10 +47,8 @@ _MEANINGS: Final = {
     ("ledger.slots", "delivery_id"): "the slot's newest delivery.",
     ("ledger.slots", "fingerprint"): "its content.",
     ("ledger.slots", "generation"): "which of the slot's deliveries it is.",
-    ("ledger.slots", "size"): "the file's size when it was last seen.",
-    ("ledger.slots", "mtime_ns"): "when it was last written, in nanoseconds.",
-    ("ledger.slots", "ctime_ns"): "when it last changed, in nanoseconds.",
-    ("ledger.slots", "inode"): "its inode.",
+    ("ledger.slots", "position"): "where its source was last read, as JSON: of a file its size, times and inode.",
+    ("ledger.slots", "traits"): "what a renamed file keeps: its size and the time of its last change.",
     ("ledger.slots", "changed"): "the revision under which this row last changed.",
     ("ledger.duplicates", "delivery_id"): "the delivery that brought the repeating row.",
     ("ledger.duplicates", "line"): "its line.",
@@ -67,7 +65,7 @@ _MEANINGS: Final = {
 }
 _TABLES: Final = {
     "ledger.deliveries": "One receipt per delivery, written in the same transaction as its rows.",
-    "ledger.slots": "What stands in each slot (a file's path), and in which state its file was last seen.",
+    "ledger.slots": "What stands in each slot (a file's path), and the position in which its source was last read.",
     "ledger.duplicates": "Rows that repeat an earlier row of their delivery, or whose key a row of another delivery has.",
     "ledger.given_out": "The last revision of a warehouse that was lost.",
     "ledger.profiles": "What the values of the newest deliveries are like.",

@@ -3,7 +3,6 @@
 Belongs here: the deliveries, and what the ledger holds afterwards. Elsewhere: the page (generate.py).
 """
 
-import contextlib
 import io
 import os
 import zipfile
@@ -13,11 +12,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
-import duckdb
-from examples import ARRIVED, NOW, Example
+from examples import ARRIVED, NOW, Example, opened
 
-from platform_assets.engine.anomalies.profile import profiles
 from platform_assets.engine.deployment import Deployment
+from platform_assets.orchestration.checks import evaluated
 
 _HEAD: Final = "sku,quantity,sold_on\n"
 _FIRST: Final = f"{_HEAD}A1,2,2026-03-01\nA1,2,2026-03-01\nB7,many,2026-03-01\n"
@@ -63,9 +61,8 @@ def columns() -> dict[tuple[str, str], tuple[str, object]]:
         (landing / "sales/2026-03-06.csv").rename(landing / "sales/2026-03-06-final.csv")
         deployment.ingest(feed)
         deployment.replay(feed, again=True)
-        with deployment.warehouse.transaction("measure values") as unit:
-            profiles(unit, feed, deployment.receipts_published(feed))
-        with contextlib.closing(duckdb.connect(str(deployment.warehouse.path), read_only=True)) as connection:
+        list(evaluated(deployment, feed, {"values_as_usual"}))  # which takes the profiles
+        with opened(deployment) as connection:
             found = connection.execute(
                 "SELECT table_schema || '.' || table_name, column_name, data_type FROM information_schema.columns "
                 "WHERE table_schema = 'ledger' ORDER BY table_name, ordinal_position"

@@ -28,7 +28,7 @@ def feed_list(as_json: Json = False) -> None:
         {
             "feed": feed.name,
             "origin": feed.origin,
-            "files": feed.source.patterns,
+            "files": list(feed.source.places),
             "contract": feed.contract.__name__,
             "columns": [column.name for column in feed.columns],
             "cron": feed.delivered.cron,

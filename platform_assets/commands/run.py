@@ -89,8 +89,8 @@ def _report(
         receipts = unit.ledger.receipts(after=before)
     release = deployment.releases.current()
     landing = deployment.look()
-    left_alone = [(deployment.feed(name), file) for name, found in landing.arrivals.items() for file in found]
-    waiting = [f"{file.slot} {deployment.why_waiting(feed, file)}" for feed, file in left_alone[:_SHOWN]]
+    left_alone = [file for found in landing.arrivals.values() for file in found]
+    waiting = [f"{file.slot} {deployment.why_waiting(file)}" for file in left_alone[:_SHOWN]]
     notes = [
         *(f"left alone for now: {each}" for each in waiting),
         *(f"no feed asks for {slot}" for slot in landing.unclaimed[:_SHOWN]),
@@ -105,7 +105,7 @@ def _report(
         quarantined=quarantined(receipts),
         failed_checks=[f"{each.asset}:{each.check}" for each in outcome.blocked] if outcome is not None else [],
         errors=list(outcome.failures) if outcome is not None else [],
-        left_alone=[file.slot for _, file in left_alone],
+        left_alone=[file.slot for file in left_alone],
         unclaimed=list(landing.unclaimed),
         notes=notes,
         took_s=round(time.monotonic() - began, 2),

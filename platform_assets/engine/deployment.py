@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from platform_assets.engine.archive.archive import Archive
 from platform_assets.engine.feed.feed import Feed, feed_named
@@ -17,7 +17,8 @@ from platform_assets.engine.load.ingest import Intake
 from platform_assets.engine.load.offer import Outcome
 from platform_assets.engine.promises.promise import fresh
 from platform_assets.engine.promises.tally import Freshness
-from platform_assets.engine.sources.landing import Arrival, Look, look, look_again, settled
+from platform_assets.engine.sources.files import all_waiting
+from platform_assets.engine.sources.source import Arrival, Source, Waiting, source_of
 from platform_assets.engine.store.builds import Builds
 from platform_assets.engine.store.ledger import Totals
 from platform_assets.engine.store.marts import drop_leftovers
@@ -98,35 +99,36 @@ class Deployment:
         for made in self.builds.read().made.values():
             yield from made.revisions.values()
 
-    def look(self) -> Look:
-        """The landing folder now: files of every feed that may be new, and files that no feed asks for.
+    def look(self) -> Waiting:
+        """What of every feed may be new now, and files that no feed asks for.
 
         By what was published of the ledger; takes no lock.
         """
         with contextlib.ExitStack() as stack:
             known = {
-                feed.name: stack.enter_context(self.warehouse.published(feed).files(feed.version()))
+                feed.name: stack.enter_context(self.warehouse.published(feed).positions(feed.version()))
                 for feed in self.feeds
             }
-            return look(self.landing, self.feeds, known, strays=True)
+            return all_waiting(self.feeds, self.landing, known)
 
     def pending(self, feed: Feed, *, wait: bool = False) -> Sequence[Arrival]:
-        """Files of the feed that may be new, by what was published of the ledger; takes no lock.
+        """What of the feed may be new, by what was published of the ledger; takes no lock.
 
-        wait: for those that only have to rest a moment longer, at most as long as the feed's files have to settle.
+        wait: for what only has to be unchanged a moment longer, at most three seconds.
         """
-        unseen = self._unseen(feed)
+        source = self._source(feed)
+        unseen = self._unseen(feed, source)
         now = self.clock()
-        young = [each for each in unseen if each.waits_for is None and not settled(each, feed, now)]
-        if not wait or not young or feed.source.settle > _A_MOMENT:
+        young = [each for each in unseen if each.waits_for is None and not each.settled(now)]
+        if not wait or not young or max(each.settle for each in young) > _A_MOMENT:
             return unseen
-        time.sleep(max(feed.source.settle.total_seconds() - each.age_s(now) for each in young) + 0.01)
-        return [again for each in unseen if (again := look_again(each, feed) if each in young else each) is not None]
+        time.sleep(max(each.settle - each.age(now) for each in young).total_seconds() + 0.01)
+        return [again for each in unseen if (again := source.again(each) if each in young else each) is not None]
 
     def ready(self, feed: Feed) -> Sequence[Arrival]:
         """Those of the pending files that have settled: the next ingest takes them in."""
         now = self.clock()
-        return [arrival for arrival in self.pending(feed) if settled(arrival, feed, now)]
+        return [arrival for arrival in self.pending(feed) if arrival.settled(now)]
 
     def ingest(self, feed: Feed, *, most_files: int | None = None) -> Outcome:
         """Take in whatever is new for the feed, once it has settled; the ledger decides what is new.
@@ -136,7 +138,7 @@ class Deployment:
         """
         intake = self._intake(feed)
         restored = self._restore(feed)
-        waiting, unsettled = self._settle(feed)
+        waiting, unsettled = self._settle(feed, intake.source)
         outcome = Outcome(restored, {arrival.slot: arrival.unfinished for arrival in unsettled})
         try:
             if waiting:
@@ -187,9 +189,9 @@ class Deployment:
             drop_leftovers(self.warehouse, leftovers)
             yield
 
-    def why_waiting(self, feed: Feed, arrival: Arrival) -> str:
-        """Why a file that may be new is not in the warehouse."""
-        if settled(arrival, feed, self.clock()):
+    def why_waiting(self, arrival: Arrival) -> str:
+        """Why what may be new is not in the warehouse."""
+        if arrival.settled(self.clock()):
             return "was not taken in; it is offered again"
         return arrival.unfinished
 
@@ -207,7 +209,10 @@ class Deployment:
         return self.warehouse.published(feed).is_stale
 
     def _intake(self, feed: Feed) -> Intake:
-        return Intake(feed, self.landing, self.archive, self.warehouse, self.clock, self.notify)
+        return Intake(feed, self._source(feed), self.archive, self.warehouse, self.clock, self.notify)
+
+    def _source(self, feed: Feed) -> Source[Any]:
+        return source_of(feed.source, feed, self.landing)
 
     def _restore(self, feed: Feed) -> list[Receipt]:
         """Bring back what the warehouse has lost of any feed, for none may wait for files of its own; what came back of
@@ -233,21 +238,22 @@ class Deployment:
                 receipts = restored
         return receipts
 
-    def _unseen(self, feed: Feed) -> Sequence[Arrival]:
-        with self.warehouse.published(feed).files(feed.version()) as known:
-            return look(self.landing, [feed], {feed.name: known}).arrivals[feed.name]
+    def _unseen(self, feed: Feed, source: Source[Any]) -> Sequence[Arrival]:
+        with self.warehouse.published(feed).positions(feed.version()) as known:
+            return source.pending(known)
 
-    def _settle(self, feed: Feed) -> tuple[list[Arrival], list[Arrival]]:
-        """Arrivals that are new and at rest, and those still changing after a reasonable wait."""
-        patience = time.monotonic() + 3 * feed.source.settle.total_seconds() + 1
+    def _settle(self, feed: Feed, source: Source[Any]) -> tuple[list[Arrival], list[Arrival]]:
+        """Arrivals that are new and settled, and those still changing after a reasonable wait."""
         ready: list[Arrival] = []
-        left: Sequence[Arrival] = self._unseen(feed)
+        left = list(self._unseen(feed, source))
+        settle_s = max((arrival.settle.total_seconds() for arrival in left), default=0)
+        patience = time.monotonic() + 3 * settle_s + 1
         while True:
             now = self.clock()
-            ready += [arrival for arrival in left if settled(arrival, feed, now)]
-            left = [arrival for arrival in left if not settled(arrival, feed, now)]
+            ready += [arrival for arrival in left if arrival.settled(now)]
+            left = [arrival for arrival in left if not arrival.settled(now)]
             # What has to come first will come when it does, and is then seen.
             if all(arrival.waits_for for arrival in left) or time.monotonic() > patience:
                 return sorted(ready, key=lambda arrival: arrival.slot), left
-            time.sleep(min(0.2, feed.source.settle.total_seconds()))
-            left = [now_seen for arrival in left if (now_seen := look_again(arrival, feed)) is not None]
+            time.sleep(min(0.2, settle_s))
+            left = [now_seen for arrival in left if (now_seen := source.again(arrival)) is not None]

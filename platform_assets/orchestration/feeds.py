@@ -66,7 +66,7 @@ def delivered(feed: Feed) -> dg.AssetSpec:
         group_name="deliveries",
         owners=[feed.owner],
         kinds={"file"},
-        description=f"Files under `{'`, `'.join(feed.source.patterns)}`, as {feed.origin} delivers them.\n\n"
+        description=f"Files under `{'`, `'.join(feed.source.places)}`, as {feed.origin} delivers them.\n\n"
         f"{_promise(feed)}\n\nFresh while newer data comes in time; what is old, repeated or only loaded again does "
         "not count.",
         freshness_policy=policy_of(feed),
@@ -82,11 +82,11 @@ def feed_assets(feed: Feed, project: Project) -> dg.AssetsDefinition:
         kinds={"duckdb", "pandera"},
         deps=[deliveries_key(feed)],
         skippable=True,
-        description=f"{feed.description}\n\n{_promise(feed)}\n\nFiles: `{'`, `'.join(feed.source.patterns)}`.",
+        description=f"{feed.description}\n\n{_promise(feed)}\n\nFiles: `{'`, `'.join(feed.source.places)}`.",
         metadata={
             "dagster/column_schema": _column_schema(feed),
             "dagster/table_name": f"raw.{feed.name}",
-            "source": ", ".join(feed.source.patterns),
+            "source": ", ".join(feed.source.places),
             "cadence": f"{feed.delivered.cron} ({feed.delivered.timezone}), within {feed.delivered.within}",
         },
     )
@@ -108,7 +108,7 @@ def feed_assets(feed: Feed, project: Project) -> dg.AssetsDefinition:
         check_specs=check_specs(feed),
         can_subset=True,
         pool=WRITER_POOL,
-        description=f"Take in whatever is new under {', '.join(feed.source.patterns)}, exactly once.",
+        description=f"Take in whatever is new under {', '.join(feed.source.places)}, exactly once.",
     )
     def ingest_feed(
         context: dg.AssetExecutionContext, deployment: DeploymentResource, config: Intake

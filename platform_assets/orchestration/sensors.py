@@ -12,7 +12,7 @@ import dagster as dg
 
 from platform_assets.engine.durable import failpoint
 from platform_assets.engine.feed.feed import Feed
-from platform_assets.engine.sources.landing import Arrival, settled
+from platform_assets.engine.sources.source import Arrival
 from platform_assets.orchestration.runs.automation import UNDER_WAY, asked_for, barred, keys_of
 from platform_assets.orchestration.runs.keys import BY_ITSELF_TAG, feed_tag, quarantine_key, raw_key, sensor_name
 from platform_assets.orchestration.runs.process import DIED_TAG
@@ -48,14 +48,14 @@ def feed_sensor(
         target=dg.AssetSelection.assets(raw_key(feed)).downstream() | dg.AssetSelection.assets(quarantine_key(feed)),
         minimum_interval_seconds=_SENSOR_INTERVAL_S,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description=f"New files under {', '.join(feed.source.patterns)}.",
+        description=f"New files under {', '.join(feed.source.places)}.",
     )
     def files_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         opened = deployment.look()
         here = opened.feed(feed.name)
         unseen = opened.pending(here, wait=True)
         now = opened.clock()
-        ready = [arrival for arrival in unseen if settled(arrival, here, now)]
+        ready = [arrival for arrival in unseen if arrival.settled(now)]
         last = _last_run(context.instance, feed)
         if last is not None and last.status in UNDER_WAY:
             return dg.SkipReason(f"{len(ready)} new files; run {last.run_id} is under way")
@@ -67,7 +67,7 @@ def feed_sensor(
             return dg.SkipReason(f"{raw}: {unaudited}; {why.said}")
         portion = _portion(ready, most_files, most_bytes)
         before = _cursor(context.cursor)
-        asked = hashlib.sha256(repr([(a.slot, a.seen) for a in portion]).encode()).hexdigest()[:16] if ready else ""
+        asked = hashlib.sha256(repr([(a.slot, a.position) for a in portion]).encode()).hexdigest()[:16] if ready else ""
         again = before["tries"] if ready and before["asked"] == asked else 0
         if again and last is not None and last.status == dg.DagsterRunStatus.CANCELED:
             said = f"run {last.run_id} was cancelled; they wait for another file, or for a person to run {raw}"
@@ -107,7 +107,7 @@ def _portion(ready: Sequence[Arrival], most_files: int, most_bytes: int) -> Sequ
     """The first of the files, as many as one run is to take in; one at least."""
     total = 0
     for taken, arrival in enumerate(ready[:most_files]):
-        total += arrival.seen.size
+        total += arrival.size
         if total > most_bytes and taken:
             return ready[:taken]
     return ready[:most_files]

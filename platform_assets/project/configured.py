@@ -13,6 +13,7 @@ from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.durable import failpoint
 from platform_assets.engine.feed.feed import Feed, load_feeds, with_files
 from platform_assets.engine.feed.mart import Mart, load_marts
+from platform_assets.project.sample import check_sample_links
 from platform_assets.settings import Settings
 
 FEEDS_PACKAGE: Final = "platform_assets.feeds"
@@ -22,6 +23,7 @@ NO_FEED: Final = "no feed is declared: `platform feed add FILE` declares one, fr
 
 def declared_feeds() -> tuple[Feed, ...]:
     """The feeds, as their authors wrote them."""
+    check_sample_links()
     return load_feeds(FEEDS_PACKAGE)
 
 

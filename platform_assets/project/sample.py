@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 from typing import Final
 
+from platform_assets.errors import ConfigurationError
 from platform_assets.settings import PROJECT
 
 SAMPLES: Final = PROJECT / "samples"
@@ -25,6 +26,17 @@ def sample_links() -> dict[Path, Path]:
                 if leads_to.is_relative_to(SAMPLES):
                     found[path] = leads_to
     return found
+
+
+def check_sample_links() -> None:
+    """Raises ConfigurationError where a link leads nowhere: somebody deleted the sample's files, and not the links."""
+    for link, leads_to in sample_links().items():
+        if not leads_to.exists():
+            raise ConfigurationError(
+                str(link.relative_to(PROJECT)),
+                f"is a link to {leads_to.relative_to(PROJECT)}, which is not there",
+                "Take the sample out: platform sample remove. Or bring its files back: git checkout samples.",
+            )
 
 
 def remove_sample() -> None:

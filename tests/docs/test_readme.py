@@ -21,6 +21,7 @@ _NAMES: Final = [page.relative_to(PROJECT).as_posix() for page in PAGES]
 _CODE: Final = re.compile(r"```.*?^```|`[^`\n]+`", re.M | re.S)
 _COMMAND: Final = re.compile(r"(?:(?<=[`\s/])|^)platform((?: (?:[a-z][a-z-]*|--[a-z-]+)\b)+)")
 PACKAGE: Final = PROJECT / "platform_assets"
+TESTS: Final = PROJECT / "tests"
 _ROOTS: Final = ("platform_assets", "dbt_project", "samples", "docs", "tests", "benchmarks", ".ci", ".github")
 _FORBIDDEN: Final = (
     r"batch(es)?",
@@ -109,10 +110,11 @@ def test_links_to_other_sites_are_listed() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=_NAMES)
 def test_modules_that_a_page_names_exist(page: Path) -> None:
+    made = {block.title for block in blocks(page.read_text())}
     within = (PROJECT, PACKAGE, PACKAGE / "engine", PROJECT / "docs")
-    for module in re.findall(r"`((?:\w+/)+\w+\.py|(?:\w+/)*engine/\w+)`", page.read_text()):
-        made = {block.title for block in blocks(page.read_text())}
-        assert module in made or any((root / module).exists() for root in within), module
+    for module in re.findall(r"`((?:\w+/)*\w+\.py|(?:\w+/)*engine/\w+)`", page.read_text()):
+        there = [root / module for root in within] if "/" in module else [*PACKAGE.rglob(module), *TESTS.rglob(module)]
+        assert module in made or any(each.exists() for each in there), module
 
 
 @pytest.mark.parametrize("page", PAGES, ids=_NAMES)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from shop import HEADER, SALES, Shop, child, ended, ingest_in_child, numbered, sales
+from shop import FILES, HEADER, Shop, child, ended, ingest_in_child, numbered, sales
 
 from platform_assets.engine.contract.model import Contract, Field
 from platform_assets.engine.feed.feed import Files, seconds
@@ -18,7 +18,7 @@ MOST_RSS_MB = 500
 
 
 def _ingest_and_measure(root: Path, patience_s: float) -> None:
-    source = SALES.source.read_from(*SALES.source.patterns, patience=seconds(patience_s))
+    source = FILES.read_from(*FILES.patterns, patience=seconds(patience_s))
     ingest_in_child(root, None, [("source", source)])
     (root / "peak_mb").write_text(str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10))
 
@@ -178,7 +178,7 @@ def test_encodings_are_declared_or_the_byte_is_named(
 def test_a_damaged_gzip_is_quarantined_before_any_row(shop: Shop, damage: Any, problem: str) -> None:
     shop.deliver("b.csv", sales("S1,1"))
     shop.deliver("a.csv.gz", damage(gzip.compress(numbered(0, 5000).encode())))
-    shop.clock.ahead = SALES.source.patience  # nobody waits for the rest any longer
+    shop.clock.ahead = FILES.patience  # nobody waits for the rest any longer
     told = {receipt.slot: receipt for receipt in shop.ingest().receipts}
     assert {slot: receipt.status for slot, receipt in told.items()} == {
         "sales/a.csv.gz": "quarantined",

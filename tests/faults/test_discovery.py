@@ -14,12 +14,12 @@ from pathlib import Path
 import dagster as dg
 import pytest
 from modelled import opens, project_of_shop
-from shop import SALES, Shop, child, ended, numbered, sales
+from shop import FILES, SALES, Shop, child, ended, numbered, sales
 
 from platform_assets.engine.archive.archive import Archive
 from platform_assets.engine.durable import failpoint
 from platform_assets.engine.feed.feed import Files, seconds
-from platform_assets.engine.sources.landing import arrivals
+from platform_assets.engine.sources.files import FileSource
 from platform_assets.engine.store.slots import Slot
 from platform_assets.errors import ConfigurationError, DeliveryUnfinished
 from platform_assets.orchestration.sensors import feed_sensor
@@ -45,22 +45,24 @@ def test_a_device_is_quarantined_unopened(shop: Shop) -> None:
 @as_root
 def test_a_file_that_becomes_a_device_before_it_is_claimed_is_not_read(shop: Shop) -> None:
     path = shop.deliver("a.csv", sales("S1,1"))
-    (arrival,) = arrivals(shop.feed, shop.landing)
+    source = FileSource(FILES, shop.feed, shop.landing)
+    (arrival,) = source.pending({})
     path.unlink()
     device(path)
     with pytest.raises(DeliveryUnfinished, match="changed while it was being claimed"):
-        Archive(shop.root / "home" / "archive").claim("sales", arrival)
+        source.claim(arrival, Archive(shop.root / "home" / "archive"))
     assert shop.leftovers() == []
 
 
 def test_a_file_that_becomes_a_pipe_or_a_link_before_it_is_claimed_is_not_followed(shop: Shop) -> None:
     path = shop.deliver("a.csv", sales("S1,1"))
-    (arrival,) = arrivals(shop.feed, shop.landing)
+    source = FileSource(FILES, shop.feed, shop.landing)
+    (arrival,) = source.pending({})
     path.unlink()
     os.mkfifo(path)
     archive = Archive(shop.root / "home" / "archive")
     with pytest.raises(DeliveryUnfinished):
-        archive.claim("sales", arrival)
+        source.claim(arrival, archive)
     path.unlink()
     path.symlink_to("/etc/passwd")
     (receipt,) = shop.ingest().receipts
@@ -77,7 +79,8 @@ def test_patterns_that_leave_the_landing_folder_are_refused_by_name(pattern: str
 def test_a_file_that_is_cut_off_while_it_is_copied_is_not_claimed(shop: Shop) -> None:
     path = shop.deliver("a.csv", numbered(0, 10))
     os.truncate(path, 300 << 20)
-    (arrival,) = arrivals(shop.feed, shop.landing)
+    source = FileSource(FILES, shop.feed, shop.landing)
+    (arrival,) = source.pending({})
     archive = Archive(shop.root / "home" / "archive")
 
     def cut() -> None:
@@ -88,7 +91,7 @@ def test_a_file_that_is_cut_off_while_it_is_copied_is_not_claimed(shop: Shop) ->
     producer = threading.Thread(target=cut)
     producer.start()
     with pytest.raises(DeliveryUnfinished, match="changed while it was being claimed"):
-        archive.claim("sales", arrival)
+        source.claim(arrival, archive)
     producer.join()
     assert shop.leftovers() == []
 
@@ -97,7 +100,7 @@ def test_what_is_left_of_a_file_that_was_cut_off_waits_and_is_then_named(shop: S
     text = numbered(0, 10)
     shop.deliver("a.csv", text[:-12])
     assert shop.ingest().unfinished == {"sales/a.csv": "ends in the middle of a record"}
-    shop.clock.ahead += shop.feed.source.patience
+    shop.clock.ahead += FILES.patience
     (receipt,) = shop.ingest().receipts
     assert (receipt.read, receipt.accepted, receipt.rejected) == (10, 9, 1)
     assert [(line, reasons[0]["rule"]) for line, reasons, _ in shop.rejected()] == [(11, "4 fields instead of 5")]
@@ -158,8 +161,8 @@ def known(shop: Shop, files: int, new: int) -> None:
     for number in range(files):
         os.close(os.open(folder / f"{number:06}.csv", os.O_CREAT | os.O_WRONLY))
     with shop.deployment.warehouse.transaction("remember") as unit:
-        taken_in = arrivals(shop.feed, shop.landing)[: files - new]
-        unit.slots(shop.feed).write([Slot(each.slot, seen=each.seen) for each in taken_in], 1)
+        taken_in = FileSource(FILES, shop.feed, shop.landing).pending({})[: files - new]
+        unit.slots(shop.feed).write([Slot(each.slot, position=each.position) for each in taken_in], 1)
         unit.publish(shop.feed)
 
 

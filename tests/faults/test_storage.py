@@ -12,10 +12,10 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from shop import Shop, child, ended, ingest_in_child, numbered, sales
+from shop import FILES, Shop, child, ended, ingest_in_child, numbered, sales
 
 from platform_assets.engine.archive.archive import Archive
-from platform_assets.engine.sources.landing import arrivals
+from platform_assets.engine.sources.files import FileSource
 from platform_assets.errors import DeliveryUnfinished, StorageError, WarehouseBusy, WarehouseUnreadable
 
 STORAGE_ERROR, REFUSED = 3, 4
@@ -161,14 +161,15 @@ def test_a_file_that_is_overwritten_again_and_again_is_one_version_or_the_other(
 
 def test_a_file_that_changes_while_it_is_claimed_is_left_for_the_next_run(shop: Shop) -> None:
     path = shop.deliver("a.csv", sales("S1,1", "S2,2"))
-    (arrival,) = arrivals(shop.feed, shop.landing)
+    source = FileSource(FILES, shop.feed, shop.landing)
+    (arrival,) = source.pending({})
     os.truncate(path, 40)
     archive = Archive(shop.root / "home" / "archive")
     with pytest.raises(DeliveryUnfinished, match="changed while it was being claimed"):
-        archive.claim("sales", arrival)
+        source.claim(arrival, archive)
     path.unlink()
     with pytest.raises(DeliveryUnfinished, match="taken away"):
-        archive.claim("sales", arrival)
+        source.claim(arrival, archive)
     assert shop.leftovers() == []
 
 

@@ -132,6 +132,11 @@ def team(tmp_path: Path) -> Team:
 
 
 def test_the_sample_is_taken_out_by_one_command_and_nothing_else_is(team: Team) -> None:
+    (team.project / "samples").rename(team.root / "samples")
+    broken = team.platform("run")
+    assert broken.code == 2
+    assert "Take the sample out: platform sample remove." in broken.err
+    (team.root / "samples").rename(team.project / "samples")
     before = files_of(team.project)
     team.write({"platform_assets/feeds/shop.py": FEED, "dbt_project/macros/own.sql": "{% macro own() %}{% endmacro %}"})
     asked = team.platform("sample", "remove")

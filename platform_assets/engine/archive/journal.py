@@ -1,6 +1,6 @@
 """The journal: beside the archive's copies of a feed, which deliveries they were and in which order they came.
 
-Belongs here: writing it after a commit, and what it holds that a warehouse lacks. Does not: loading (ingest.py).
+Belongs here: writing it after a commit, and what it holds that a warehouse lacks. Elsewhere: loading (load).
 With it the archive alone can bring back what a lost, damaged or older warehouse no longer knows. A delivery is known by
 its slot, content and generation: ids belong to a warehouse.
 """
@@ -13,9 +13,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
+from platform_assets.engine.archive.expected import NOTHING, Expected
+from platform_assets.engine.archive.position import Position
 from platform_assets.engine.durable.files import replacing, sync
-from platform_assets.engine.sources.landing import Sighting
-from platform_assets.engine.sources.sidecar import NOTHING, Expected
 from platform_assets.errors import StorageError
 
 _TAIL: Final = 1 << 16
@@ -28,7 +28,8 @@ Name = tuple[str, str, int]
 class Entry:
     """A delivery that was committed with a copy in the archive (`archived`: its path there).
 
-    delivery_id, came_with: as in the warehouse that noted it.
+    delivery_id, came_with: as in the warehouse that noted it. arrived_at, committed_at: ISO 8601, UTC.
+    position, traits: as the source last gave them; None where its slot has had another delivery since.
     """
 
     delivery_id: int
@@ -37,8 +38,11 @@ class Entry:
     generation: int
     came_with: int
     archived: str
+    bytes: int
+    arrived_at: str
     committed_at: str
-    seen: Sighting
+    position: Position | None = None
+    traits: str | None = None
     expects: Expected = NOTHING
     moved_from: tuple[str, ...] = ()
 
@@ -127,7 +131,7 @@ def _lines(entries: Iterable[Entry], extent: Extent) -> str:
     lines = []
     for entry in entries:
         extent = extent.and_also(entry.name)
-        lines.append(json.dumps({**asdict(entry), "seen": entry.seen._asdict(), "extent": asdict(extent)}) + "\n")
+        lines.append(json.dumps({**asdict(entry), "extent": asdict(extent)}) + "\n")
     return "".join(lines)
 
 
@@ -135,8 +139,7 @@ def _read(lines: Iterable[bytes]) -> Iterator[tuple[Entry, Extent]]:
     for line in lines:
         try:
             read = json.loads(line)
-            extent, seen, expects = Extent(**read.pop("extent")), Sighting(**read["seen"]), Expected(**read["expects"])
-            moved_from = tuple(read["moved_from"])
-            yield Entry(**{**read, "seen": seen, "expects": expects, "moved_from": moved_from}), extent
+            extent, expects = Extent(**read.pop("extent")), Expected(**read["expects"])
+            yield Entry(**{**read, "expects": expects, "moved_from": tuple(read["moved_from"])}), extent
         except (ValueError, KeyError, TypeError):
             continue  # blank, or cut short

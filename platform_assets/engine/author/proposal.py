@@ -4,10 +4,8 @@ Belongs here: conclusions from the file as a whole, its name and its neighbours.
 the proposal as Python (draft.py), the feed tried on the file (trial.py).
 """
 
-import csv
+import codecs
 import glob
-import gzip
-import io
 import itertools
 import re
 import statistics
@@ -21,28 +19,18 @@ from typing import Any, Final
 
 from platform_assets.engine.author.infer import UNREADABLE, Columns, InferredColumn, name_for
 from platform_assets.engine.feed.feed import Files
-from platform_assets.engine.feed.formats import Csv, Excel, Format, Json, Parquet, Xml
-from platform_assets.engine.readers import Reader, open_reader
+from platform_assets.engine.feed.formats import Csv, Format, Json, Xml
+from platform_assets.engine.readers import FORMATS, Reader, open_reader
+from platform_assets.engine.readers.csv.dialect import SAMPLE, likely
 from platform_assets.engine.readers.encodings import FAR, likely_encodings
 from platform_assets.engine.readers.kinds import kind_of
 from platform_assets.engine.readers.packing.unpack import blocks_of, packing
 from platform_assets.errors import ConfigurationError, DeliveryRefused, DeliveryUnfinished, listed
 
 _NAME: Final = re.compile(r"(?P<stem>.*?)(?P<kind>\.[a-z]+)(?P<packed>\.(gz|zst|zip))?", re.IGNORECASE)
-_FORMS: Final[dict[str, type[Format]]] = {
-    **dict.fromkeys((".csv", ".tsv", ".txt"), Csv),
-    **dict.fromkeys((".json", ".ndjson", ".jsonl"), Json),
-    **dict.fromkeys((".xlsx", ".xlsm", ".xlsb", ".xls", ".ods"), Excel),
-    ".xml": Xml,
-    ".parquet": Parquet,
-}
 _DIGITS: Final = re.compile(r"\d([-_.:T\d]*\d)?")
 _DATED: Final = re.compile(r"(?<!\d)(\d{4})[-_.]?(\d{2})[-_.]?(\d{2})(?!\d{3})")
-_DELIMITERS: Final = (",", ";", "\t", "|", "^", "\x01", "\x1f")
 _HEAD: Final = 1 << 20
-_RECORDS: Final = 300
-_EVEN: Final = 0.95
-_PREAMBLE: Final = 20
 _WHEN: Final = ("event", "occurred", "created", "ordered", "invoice", "sold", "booked", "date", "time", "at", "on")
 
 
@@ -178,14 +166,14 @@ def _refuse_another_kind(file: _Opened) -> None:
 
 def _parts(file: Path) -> tuple[str, str, type[Format]]:
     found = _NAME.fullmatch(file.name)
-    while found is not None and found["kind"].lower() not in _FORMS and "." in file.name[len(found["stem"]) + 1 :]:
+    while found is not None and found["kind"].lower() not in FORMATS and "." in file.name[len(found["stem"]) + 1 :]:
         found = re.compile(rf"(?P<stem>{re.escape(found['stem'] + found['kind'])}.*?)(?P<kind>\.[a-z]+)(?P<packed>"
                            r"\.(gz|zst|zip))?", re.IGNORECASE).fullmatch(file.name)  # fmt: skip
-    if found is None or found["kind"].lower() not in _FORMS:
+    if found is None or found["kind"].lower() not in FORMATS:
         raise ConfigurationError(
-            f"file {file.name!r}", "has no name of a known format", f"Its name should end in {' '.join(_FORMS)}."
+            f"file {file.name!r}", "has no name of a known format", f"Its name should end in {' '.join(FORMATS)}."
         )
-    return found["stem"], file.name[len(found["stem"]) :], _FORMS[found["kind"].lower()]
+    return found["stem"], file.name[len(found["stem"]) :], FORMATS[found["kind"].lower()]
 
 
 def _alike(stem: str) -> str:
@@ -242,34 +230,12 @@ def _layout(file: _Opened, encoding: str | None) -> dict[str, Any]:
         reader = file.by(Csv(encoding=encoding))
         if len(reader.header) > 1 and all(name.strip() for name in reader.header):
             return {}
-    lines = _head(file.path, encoding).splitlines(keepends=True)
-    for skip in range(min(_PREAMBLE, len(lines))):
-        best = max(_DELIMITERS, key=lambda each: _columns(lines[skip:], each))
-        if _columns(lines[skip:], best) > 1:
-            return {"delimiter": best} | ({"skip": skip} if skip else {})
-    return {}
-
-
-def _head(file: Path, encoding: str | None) -> str:
-    with gzip.open(file) if file.name.lower().endswith(".gz") else file.open("rb") as opened:
-        head = opened.read(_HEAD)
-    text = head.decode(encoding or ("utf-16" if head[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"), "replace")
-    return text[: text.rfind("\n") + 1] if len(head) == _HEAD else text
-
-
-def _columns(lines: list[str], delimiter: str) -> int:
-    """How many columns a delimiter makes of lines, the first of which is the header; 0 if it is none."""
-    try:
-        records = list(
-            itertools.islice(csv.reader(io.StringIO("".join(lines[: 4 * _RECORDS])), delimiter=delimiter), _RECORDS)
-        )
-    except csv.Error:
-        return 0
-    header = records[0] if records else []
-    even = sum(len(record) == len(header) for record in records if record)
-    names = {name.strip().casefold() for name in header}
-    sound = len(names) == len(header) and "" not in names and even >= _EVEN * len([r for r in records if r])
-    return len(header) if sound and len(records) > 1 else 0
+    begin = file.beginning(SAMPLE)
+    usual = "utf-16" if begin[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
+    form = likely(begin.decode(encoding or usual, "replace").encode(), Csv(), file.path.name)
+    if form is None:
+        return {}
+    return {"delimiter": form.delimiter} | ({"skip": form.skip} if form.skip else {})
 
 
 def _inferred(reader: Reader) -> tuple[tuple[InferredColumn, ...], int, list[str]]:

@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 
 from platform_assets.engine.deployment import Deployment
-from platform_assets.engine.feed.feed import Feed
+from platform_assets.engine.feed.feed import Feed, Files
 from platform_assets.engine.store.quarantine import RejectedRow
 from platform_assets.engine.store.receipts import Receipt
 from platform_assets.errors import ConfigurationError
@@ -47,11 +47,12 @@ def try_on(feed: Feed, file: Path, *, shown: int = 20) -> Trial:
         landing = Path(folder, "landing")
         landing.mkdir()
         shutil.copyfile(file, landing / file.name)
-        if (suffix := feed.source.sidecar) is not None:
+        files = feed.source if isinstance(feed.source, Files) else Files("*", format=feed.source.format)
+        if (suffix := files.sidecar) is not None:
             beside = file.with_name(file.name + suffix)
             (landing / beside.name).write_bytes(beside.read_bytes() if beside.is_file() else b"")
         # A file that somebody names is meant as it is: there is no producer to wait for.
-        source = feed.source.read_from(glob.escape(file.name), settle=timedelta(), patience=timedelta())
+        source = files.read_from(glob.escape(file.name), settle=timedelta(), patience=timedelta())
         tried = replace(feed, source=source)
         deployment = Deployment([tried], home=Path(folder, "home"), landing=landing)
         deployment.prepare()
@@ -77,7 +78,8 @@ def feed_of(file: Path, feeds: tuple[Feed, ...]) -> Feed:
     matching = [
         feed
         for feed in feeds
-        if any(_fits(end, PurePosixPath(pattern).parts) for pattern in feed.source.patterns for end in ends)
+        if isinstance(feed.source, Files)
+        and any(_fits(end, PurePosixPath(pattern).parts) for pattern in feed.source.patterns for end in ends)
     ]
     if len(matching) != 1:
         several = ", ".join(feed.name for feed in matching or feeds)

@@ -1,6 +1,6 @@
 """Casting a column: from values as they arrived to values of the contract's type, without loss or not at all.
 
-Belongs here: numbers, words, typed sources, and which of several formats is meant. Does not: reading a date or
+Belongs here: numbers, words, typed sources, and which of several formats is meant. Elsewhere: reading a date or
 timestamp of one format (timestamps.py), rules (validate.py). Digits are ASCII digits; blanks are not trimmed unasked.
 """
 
@@ -14,7 +14,7 @@ from typing import Final
 import polars as pl
 
 from platform_assets.engine.contract.column import Column
-from platform_assets.engine.contract.timestamps import days, in_zone, instants, midnights, only, within_years
+from platform_assets.engine.contract.timestamps import days, in_zone, instants, midnights, null_unless, within_years
 
 _MARKS: Final = {" ": "[ \u00a0\u202f]", "'": "['\u2019]", ".": r"\.", ",": ","}
 # A float keeps any number of 15 digits apart from its neighbours; beyond, digits may have been lost on the way.
@@ -42,7 +42,7 @@ def cast(arrived: pl.Series, column: Column, days_of: Days) -> Cast:
         return _cast(arrived, _from_typed(arrived, column), column)
     if column.strip:
         stripped = arrived.str.strip_chars()
-        arrived = only(stripped, stripped != "")
+        arrived = null_unless(stripped, stripped != "")
     if len(column.formats) > 1:
         return _by_any_format(arrived, column, days_of)
     return _cast(arrived, _from_text(arrived, column), column)
@@ -78,16 +78,16 @@ def _from_text(texts: pl.Series, column: Column) -> pl.Series:
             scale = column.digits[1]
             pointed = rf"\.[0-9]{{1,{scale}}}0*" if scale else r"\.0+"
             lossless = texts.str.contains(rf"^[+-]?([0-9]+(\.[0-9]{{0,{scale}}}0*)?|{pointed})$")
-            return only(texts, lossless).cast(column.dtype, strict=False)
+            return null_unless(texts, lossless).cast(column.dtype, strict=False)
         case "number":
             # What Polars takes for a float beyond digits, point and exponent are words for NaN and infinity.
             texts = _plain(texts, column)
             values = texts.cast(pl.Float64, strict=False)
-            return _without_underflow(texts, only(values, values.is_finite()))
+            return _without_underflow(texts, null_unless(values, values.is_finite()))
         case "boolean":
             lower = texts.str.to_lowercase()
             true = lower.is_in(list(column.true))
-            return only(true, true | lower.is_in(list(column.false)))
+            return null_unless(true, true | lower.is_in(list(column.false)))
         case "date":
             return days(texts, column.formats[0][0])
         case "timestamp":
@@ -98,7 +98,7 @@ def _plain(texts: pl.Series, column: Column) -> pl.Series:
     """Numbers written with the column's marks, rewritten with a point and no marks between thousands."""
     if column.thousands is None and column.decimal == ".":
         return texts
-    texts = only(texts, texts.str.contains(_as_written(column)))
+    texts = null_unless(texts, texts.str.contains(_as_written(column)))
     if column.thousands is not None:
         texts = texts.str.replace_all(_MARKS[column.thousands], "")
     return texts.str.replace(column.decimal, ".", literal=True)
@@ -124,7 +124,7 @@ def _without_underflow(texts: pl.Series, values: pl.Series) -> pl.Series:
     tiny = (values.abs() < sys.float_info.min).fill_null(value=False)
     if not tiny.any():
         return values
-    return only(values, ~(tiny & texts.str.contains("^[^eE]*[1-9]")))
+    return null_unless(values, ~(tiny & texts.str.contains("^[^eE]*[1-9]")))
 
 
 def _without_point_zero(texts: pl.Series) -> pl.Series:
@@ -169,7 +169,7 @@ def _by_any_format(texts: pl.Series, column: Column, days_of: Days) -> Cast:
 
 
 def _in_force(arrived: pl.Series, since: list[date | None]) -> pl.Series:
-    """Which of the formats was in force on the days of `arrived`; NULL where that cannot be told."""
+    """Which of the formats was in force on the days of `arrived`; NULL where that is not certain."""
     day = pl.col("day")
     found = pl.lit(None, pl.Int64)
     for start in sorted({start or date.min for start in since}):
@@ -191,21 +191,21 @@ def _from_typed(arrived: pl.Series, column: Column) -> pl.Series:
             if not (dtype.is_integer() or dtype.is_decimal()):
                 return nothing
             values = arrived.cast(pl.Int64, strict=False)
-            return values if dtype.is_integer() else only(values, values.cast(dtype, strict=False) == arrived)
+            return values if dtype.is_integer() else null_unless(values, values.cast(dtype, strict=False) == arrived)
         case "decimal":
             if not (dtype.is_integer() or dtype.is_decimal()):
                 return nothing
             values = arrived.cast(column.dtype, strict=False)
-            return values if dtype == column.dtype else only(values, values.cast(dtype, strict=False) == arrived)
+            return values if dtype == column.dtype else null_unless(values, values.cast(dtype, strict=False) == arrived)
         case "number":
             if not dtype.is_numeric():
                 return nothing
             if dtype.is_decimal():
-                arrived = only(arrived, arrived.cast(pl.Float64).abs() < _SURE / 10 ** (dtype.scale or 0))  # type: ignore[attr-defined]
+                arrived = null_unless(arrived, arrived.cast(pl.Float64).abs() < _SURE / 10 ** (dtype.scale or 0))  # type: ignore[attr-defined]
             values = arrived.cast(pl.Float64, strict=False)
             # DuckDB and most peers take NaN and infinity for numbers; a contract has no word for them.
             same = values.is_finite() if not dtype.is_integer() else values.cast(dtype, strict=False) == arrived
-            return only(values, same & values.is_finite())
+            return null_unless(values, same & values.is_finite())
         case "timestamp":
             if not isinstance(dtype, pl.Datetime):
                 return nothing
@@ -220,9 +220,9 @@ def _from_typed(arrived: pl.Series, column: Column) -> pl.Series:
             return arrived if dtype == pl.Boolean else nothing
 
 
-def _microseconds(moments: pl.Series) -> pl.Series:
-    micro = moments.dt.cast_time_unit("us")
-    return only(micro, micro.cast(moments.dtype) == moments)
+def _microseconds(timestamps: pl.Series) -> pl.Series:
+    micro = timestamps.dt.cast_time_unit("us")
+    return null_unless(micro, micro.cast(timestamps.dtype) == timestamps)
 
 
 def _from_float(floats: pl.Series, column: Column) -> pl.Series:
@@ -230,8 +230,8 @@ def _from_float(floats: pl.Series, column: Column) -> pl.Series:
     scale = column.digits[1] if column.kind == "decimal" else 0
     sure = floats.abs() < _SURE / 10**scale
     if scale:
-        values = only(floats, sure).cast(pl.Decimal(38, scale), strict=False)
-        values = only(values, values.cast(pl.Float64) == floats)
+        values = null_unless(floats, sure).cast(pl.Decimal(38, scale), strict=False)
+        values = null_unless(values, values.cast(pl.Float64) == floats)
         return values.cast(column.dtype, strict=False)
-    whole = only(floats, sure & (floats == floats.round())).cast(pl.Int64)
+    whole = null_unless(floats, sure & (floats == floats.round())).cast(pl.Int64)
     return whole.cast(column.dtype, strict=False)

@@ -1,6 +1,6 @@
 """One column of a contract: what its author declares, and what the engine reads from that.
 
-Belongs here: Field, Since, Column and what of a declaration contradicts itself. Does not: the contract as a whole
+Belongs here: Field, Since, Column and what of a declaration contradicts itself. Elsewhere: the contract as a whole
 (model.py), casting (cast.py, timestamps.py).
 """
 
@@ -51,7 +51,7 @@ _PANDERA_ONLY: Final = {
     "regex": "every column is named",
     "default": "a missing value is never made up",
     "drop_invalid_rows": "rejected rows are kept in quarantine",
-    "parsers": "a value is judged as it arrived",
+    "parsers": "a value is validated as it arrived",
 }
 
 

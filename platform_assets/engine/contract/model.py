@@ -1,7 +1,7 @@
-"""Contracts: Pandera models that also say how a column arrives (headers, formats, zones, PII).
+"""Contracts: Pandera models that also declare how a column arrives (headers, formats, zones, PII).
 
-Belongs here: the contract as a whole, and matching a delivery's header to it. Does not: a single column (column.py),
-judging rows (validate.py).
+Belongs here: the contract as a whole, and matching a delivery's header to it. Elsewhere: a single column (column.py),
+validating rows (validate.py).
 """
 
 import difflib
@@ -58,7 +58,7 @@ class Header:
 
 
 class Contract(pa.DataFrameModel):
-    """Base of all contracts. The docstring says what a row is, its grain and its units.
+    """Base of all contracts. The docstring tells what a row is, its grain and its units.
 
     class Prices(Contract):
         "Prices of articles. Grain: article and day. Currency: GBP."
@@ -108,7 +108,7 @@ def columns_of(contract: type[Contract]) -> tuple[Column, ...]:
 
 
 def version_of(contract: type[Contract]) -> str:
-    """Changes whenever the contract might judge the same row differently, and with nothing else: what its checks do is
+    """Changes whenever the contract might accept another row, and with nothing else: what its checks do is
     part of it, and so is what they use. The same in every process."""
     return _version(contract)
 

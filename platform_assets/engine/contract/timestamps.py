@@ -1,6 +1,6 @@
 """Dates and timestamps: from texts of a declared format to days and instants.
 
-Belongs here: formats, what a text of a format looks like, and zones. Does not: which of several formats is meant
+Belongs here: formats, what a text of a format looks like, and zones. Elsewhere: which of several formats is meant
 (cast.py). A text is read only if it looks as its format writes it, because the parser also takes blanks, signs,
 second 60 and more decimals than it keeps.
 """
@@ -72,9 +72,9 @@ def days(texts: pl.Series, form: str) -> pl.Series:
     return midnights(_read(texts, form, _local))
 
 
-def midnights(moments: pl.Series) -> pl.Series:
-    """The days that local `moments` begin; NULL for any other time of day."""
-    return within_years(only(moments.dt.date(), moments.to_physical() % _DAY_US == 0))
+def midnights(timestamps: pl.Series) -> pl.Series:
+    """The days that local `timestamps` begin; NULL for any other time of day."""
+    return within_years(null_unless(timestamps.dt.date(), timestamps.to_physical() % _DAY_US == 0))
 
 
 def instants(texts: pl.Series, form: str, zone: str) -> pl.Series:
@@ -104,10 +104,10 @@ def within_years(values: pl.Series) -> pl.Series:
     first, last = _bounds(values)
     if first is None or last is None or (first * unit >= _FIRST_US and last * unit <= _LAST_US):
         return values
-    return only(values, values.to_physical().is_between(-(-_FIRST_US // unit), _LAST_US // unit))
+    return null_unless(values, values.to_physical().is_between(-(-_FIRST_US // unit), _LAST_US // unit))
 
 
-def only(values: pl.Series, mask: pl.Series) -> pl.Series:
+def null_unless(values: pl.Series, mask: pl.Series) -> pl.Series:
     """`values` where `mask`, NULL elsewhere. Where the mask is NULL, so are the values."""
     return values if mask.all() else pl.select(pl.when(mask).then(values).alias(values.name)).to_series()
 
@@ -216,7 +216,7 @@ def _looking_like(texts: pl.Series, form: str) -> pl.Series:
     if not len(suspects):
         return texts
     odd = suspects.filter(~texts.gather(suspects).str.contains(_shape(form)))
-    return only(texts, pl.repeat(True, len(texts), eager=True).scatter(odd, False)) if len(odd) else texts
+    return null_unless(texts, pl.repeat(True, len(texts), eager=True).scatter(odd, False)) if len(odd) else texts
 
 
 def _uneven(texts: pl.Series, form: str) -> pl.Series:

@@ -1,6 +1,6 @@
-"""Judging rows: cast by the contract's declared formats, then the checks of the contract's Pandera model.
+"""Validating rows: cast by the contract's declared formats, then the checks of the contract's Pandera model.
 
-Belongs here: what makes a row accepted or rejected, and for which reasons. Does not: casting (cast.py), reading or
+Belongs here: what makes a row accepted or rejected, and for which reasons. Elsewhere: casting (cast.py), reading and
 storing rows. A frame's rows keep their order, so a row's index names it throughout.
 """
 
@@ -23,7 +23,7 @@ _REASON: Final = pl.Struct({"column": pl.String, "rule": pl.String, "value": pl.
 
 
 @dataclass(frozen=True)
-class Verdict:
+class SplitRows:
     """What became of a frame's rows.
 
     accepted: the rows that keep the contract, typed, with every further column of the frame.
@@ -45,7 +45,7 @@ class _Broken:
     rows: pl.Series
 
 
-def judge(frame: pl.DataFrame, contract: type[Contract], arrived: Mapping[int, date] | None = None) -> Verdict:
+def validate(frame: pl.DataFrame, contract: type[Contract], arrived: Mapping[int, date] | None = None) -> SplitRows:
     """Split `frame` (one column per contract column, as it arrived, and any others) by `contract`.
 
     arrived: the day each delivery arrived, by the frame's column _delivery_id. It is looked at only for a value that
@@ -63,8 +63,8 @@ def judge(frame: pl.DataFrame, contract: type[Contract], arrived: Mapping[int, d
     broken = [_Broken(name, rule, rows) for name, failed in lost.items() for rule, rows in failed]
     if frame.height:
         uncast = {name: _any([rows for _, rows in failed]) for name, failed in lost.items()}
-        # A value that could not be cast is NULL by now: what the model says of that NULL is noise, and what it says of
-        # a rule across columns is about values that never arrived.
+        # A value that could not be cast is NULL by now: what the model finds wrong with that NULL is noise, and so is
+        # what a rule across columns finds, for that is about values that never arrived.
         uncast_rows = _any(list(uncast.values())) if uncast else None
         for found in _checked(typed, contract):
             noise = uncast_rows if found.column is None else uncast.get(found.column)
@@ -74,9 +74,9 @@ def judge(frame: pl.DataFrame, contract: type[Contract], arrived: Mapping[int, d
                 broken.append(_Broken(found.column, found.rule, rows))
     accepted = typed.with_columns(frame.select(name for name in frame.columns if name not in casts))
     if not broken:
-        return Verdict(accepted, frame.clear(), pl.Series("reasons", [], pl.List(_REASON)))
+        return SplitRows(accepted, frame.clear(), pl.Series("reasons", [], pl.List(_REASON)))
     rejected = _any([one.rows for one in broken])
-    return Verdict(accepted.filter(~rejected), frame.filter(rejected), _reasons(broken, frame, contract))
+    return SplitRows(accepted.filter(~rejected), frame.filter(rejected), _reasons(broken, frame, contract))
 
 
 def _any(masks: list[pl.Series]) -> pl.Series:
@@ -119,7 +119,7 @@ def _rule(
 def _no_rule(contract: type[Contract], check: Any, problem: str) -> ContractError:  # noqa: ANN401 - pandera's Check
     return ContractError(
         contract.__name__,
-        f"rule {rule_of(check)} does not judge single rows ({problem})",
+        f"rule {rule_of(check)} does not answer for single rows ({problem})",
         "Return one boolean per row from the check.",
     )
 

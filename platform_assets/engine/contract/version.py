@@ -1,6 +1,6 @@
 """Versions: what a declaration amounts to, as a digest that every process finds alike.
 
-Belongs here: values and functions of any kind, told apart by what they are and do. Does not: which parts of a
+Belongs here: values and functions of any kind, told apart by what they are and do. Elsewhere: which parts of a
 declaration count (model.py, feed.py). No repr of an object is looked at: it may hold an address or a set's order.
 """
 
@@ -50,7 +50,7 @@ class _Reading:
         self._done: dict[int, bytes] = {}
 
     def of(self, value: Any) -> bytes:  # noqa: ANN401 - anything at all
-        """What `value` amounts to. What holds itself is told by how far up that is."""
+        """What `value` amounts to. What holds itself is named by how far up that is."""
         if type(value) in _PLAIN:
             return _mixed(type(value).__name__, repr(value).encode())
         if (known := self._done.get(id(value))) is not None:

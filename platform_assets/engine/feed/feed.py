@@ -1,6 +1,6 @@
 """What a feed's author writes: where it comes from, what it promises, how often, who owns it.
 
-Belongs here: declarations and their checks. Does not: anything that reads a file or the warehouse.
+Belongs here: declarations and their checks. Nothing here reads a file or the warehouse.
 """
 
 import importlib
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from pathlib import PurePosixPath
-from typing import Literal, TypeVar
+from typing import Literal, Protocol, TypeVar
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
@@ -38,6 +38,18 @@ def minutes(n: float) -> timedelta:
 def seconds(n: float) -> timedelta:
     """`n` seconds, such as `seconds(10)`."""
     return timedelta(seconds=n)
+
+
+class SourceDeclaration(Protocol):
+    """What every declaration of a source has, whatever it is; what else it has is read by its source alone."""
+
+    @property
+    def format(self) -> Format | None:
+        """How its deliveries are written; None where it follows from their names."""
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Where its deliveries come from, for people: patterns of files, names of tables."""
 
 
 @dataclass(frozen=True, init=False)
@@ -84,6 +96,11 @@ class Files:
         object.__setattr__(self, "patience", patience)
         object.__setattr__(self, "format", format)
         object.__setattr__(self, "sidecar", sidecar)
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Its patterns, as people are shown them."""
+        return self.patterns
 
     def read_from(self, *patterns: str, settle: timedelta | None = None, patience: timedelta | None = None) -> "Files":
         """The same files lying elsewhere."""
@@ -266,7 +283,7 @@ class Feed:
     """
 
     name: str
-    source: Files
+    source: SourceDeclaration
     contract: type[Contract]
     delivered: Cadence
     owner: str
@@ -315,11 +332,11 @@ class Feed:
             )
 
     def version(self) -> str:
-        """Changes whenever the same delivery might be judged differently."""
+        """Changes whenever the same delivery might come to another result."""
         policies = (self.on_restatement, self.on_drift, self.on_duplicate, self.on_empty, self.key, self.on_known_key)
         quarantining = self.tolerate if self.tolerate.beyond == "quarantine" else None
-        judged_by = (version_of(self.contract), self.source.format, *policies, quarantining, self.most_columns)
-        return digest(judged_by)
+        decided_by = (version_of(self.contract), self.source.format, *policies, quarantining, self.most_columns)
+        return digest(decided_by)
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -379,19 +396,15 @@ def feed_named(name: str, feeds: Sequence[Feed]) -> Feed:
 def with_files(feeds: Iterable[Feed], patterns: Mapping[str, str]) -> tuple[Feed, ...]:
     """The feeds, those named in `patterns` (feed name -> pattern) reading from there instead."""
     feeds = tuple(feeds)
-    unknown = sorted(set(patterns) - {feed.name for feed in feeds})
+    files = {feed.name: feed.source for feed in feeds if isinstance(feed.source, Files)}
+    unknown = sorted(set(patterns) - set(files))
     if unknown:
         raise ConfigurationError(
             f"PLATFORM_FEED_{unknown[0].upper()}_FILES",
-            f"there is no feed {unknown[0]!r}",
-            f"Feeds are: {', '.join(feed.name for feed in feeds)}.",
+            f"there is no feed {unknown[0]!r} that reads files",
+            f"Feeds that do are: {', '.join(files)}.",
         )
     return tuple(
-        replace(
-            feed,
-            source=feed.source.read_from(patterns[feed.name]),
-        )
-        if feed.name in patterns
-        else feed
+        replace(feed, source=files[feed.name].read_from(patterns[feed.name])) if feed.name in patterns else feed
         for feed in feeds
     )

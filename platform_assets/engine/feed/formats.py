@@ -1,7 +1,7 @@
 """Formats: how a feed's files are written, as its author declares it.
 
-Belongs here: declarations and their checks. Does not: reading (readers/) or finding out what is not declared.
-What is left None is detected where it can be told for sure, and written down in the receipt.
+Belongs here: declarations and their checks. Elsewhere: reading, and finding out what is not declared (readers).
+What is left None is detected where that is certain, and written down in the receipt.
 """
 
 import re

@@ -1,6 +1,6 @@
-"""Ticks: the instants, in UTC, at which a cron expression says that something is due, but for closed days.
+"""Ticks: the instants, in UTC, at which something is due by a cron expression, but for closed days.
 
-Belongs here: the calendar. Does not: what is due or how late it may be (feed.py), who met what (promise.py).
+Belongs here: the calendar. Elsewhere: what is due or how late it may be (feed.py), who met what (promise.py).
 """
 
 import functools

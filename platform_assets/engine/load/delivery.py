@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from platform_assets.engine.archive.archive import Archive, Claim
+from platform_assets.engine.archive.archive import Archive
 from platform_assets.engine.contract.model import Header, headers_of, match_header
 from platform_assets.engine.durable import failpoint
 from platform_assets.engine.feed.feed import Feed
@@ -20,6 +20,7 @@ from platform_assets.engine.load.remedies import advised
 from platform_assets.engine.load.rows import Validated, Validation
 from platform_assets.engine.load.slot_changes import SlotChanges
 from platform_assets.engine.readers import Batch, Reader, open_reader
+from platform_assets.engine.sources.source import Claim
 from platform_assets.engine.store.receipts import Receipt
 from platform_assets.errors import DeliveryRefused, DeliveryUnfinished, StorageError, listed
 
@@ -87,7 +88,7 @@ class Load:
             return
         same = self._same_content(offer.slot, offer.claim.fingerprint)
         try:
-            offer.arrival.expects.hold(fingerprint=offer.claim.fingerprint, read=same.read if same else None)
+            offer.arrival.expects.check(fingerprint=offer.claim.fingerprint, read=same.read if same else None)
             self._hold_to_restatements(offer.slot, offer.claim.fingerprint)
         except DeliveryRefused as problem:
             self._quarantine(offer, problem)
@@ -107,7 +108,7 @@ class Load:
             self.deliveries[receipt.delivery_id] = Delivery(offer, receipt, copy_of=same.original)
             return
         try:
-            reader, header = self._opened(offer.claim, young=self._may_grow(offer))
+            reader, header = self._opened(offer.claim, offer.slot, young=self._may_grow(offer))
         except DeliveryRefused as problem:
             self._quarantine(offer, advised(problem, offer.claim.copy, offer.slot, self._feed))
             return
@@ -133,7 +134,7 @@ class Load:
                     failpoint.reached("mid-read")
                     yield from self._validation.add(receipt.delivery_id, batch)
             reader.reconcile(read)
-            offer.arrival.expects.hold(read=read)
+            offer.arrival.expects.check(read=read)
             if read == 0 and reader.header and self._feed.on_empty == "quarantine":
                 raise _empty("a header and no row")
         except DeliveryRefused as problem:
@@ -187,16 +188,16 @@ class Load:
             )
 
     def _may_grow(self, offer: Offer) -> bool:
-        """Whether its file, where it looks cut off, may still be being written."""
-        return offer.known_as is None and offer.arrival.age_s(self._now) < self._feed.source.patience.total_seconds()
+        """Whether, where it looks cut off, it may still be being written."""
+        return offer.known_as is None and offer.arrival.age(self._now) < offer.arrival.patience
 
-    def _opened(self, claim: Claim, *, young: bool) -> tuple[Reader, Header]:
+    def _opened(self, claim: Claim, slot: str, *, young: bool) -> tuple[Reader, Header]:
         """The delivery's reader and matched header, or DeliveryRefused before any row."""
         feed = self._feed
         try:
             wanted = headers_of(feed.contract)
             scratch = self._archive.root / feed.name
-            reader = open_reader(claim.copy, claim.arrival.slot, feed.source, wanted, scratch=scratch)
+            reader = open_reader(claim.copy, slot, feed.source, wanted, scratch=scratch)
         except DeliveryUnfinished as error:
             if young:
                 raise
@@ -237,7 +238,7 @@ class Load:
             delivery_id=delivery_id,
             feed=self._feed.name,
             slot=arrival.slot,
-            bytes=max(arrival.seen.size, 0),
+            bytes=arrival.size,
             contract=self._version,
             arrived_at=arrival.arrived_at,
             revision=self._known.revision,

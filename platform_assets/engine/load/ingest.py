@@ -8,20 +8,19 @@ again together (replay.py).
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
-from platform_assets.engine.archive.archive import Archive, Claim
+from platform_assets.engine.archive.archive import Archive
 from platform_assets.engine.archive.journal import Entry, Extent
 from platform_assets.engine.durable import failpoint
 from platform_assets.engine.feed.feed import Feed, Retention
 from platform_assets.engine.load.offer import Known, Offer, Outcome
-from platform_assets.engine.load.replay import altered, components, outdated
+from platform_assets.engine.load.replay import altered, components, from_archive, outdated
 from platform_assets.engine.load.transaction import Transaction
-from platform_assets.engine.sources.landing import Arrival, Sighting
+from platform_assets.engine.sources.source import Arrival, Claim, Source
 from platform_assets.engine.store.ledger import Ledger
 from platform_assets.engine.store.receipts import Receipt
-from platform_assets.engine.store.slots import Slot, recalled
+from platform_assets.engine.store.slots import Slot
 from platform_assets.engine.store.unit import Store, Unit
 from platform_assets.errors import DeliveryRefused, DeliveryUnfinished, DeliveryUnreadable, ReplayRefused
 
@@ -34,7 +33,7 @@ class Intake:
     """Takes deliveries of a feed into the store."""
 
     feed: Feed
-    landing: Path
+    source: Source[Any]
     archive: Archive
     store: Store
     clock: Callable[[], datetime]
@@ -115,7 +114,7 @@ class Intake:
                 self.notify(f"{self.feed.name}: the archive no longer keeps {len(expired)} old deliveries")
             receipts: list[Receipt] = []
             offers = self._lost(unit, [entry for entry in lost if entry.name not in expired])
-            for group in grouped(offers, lambda offer: offer.arrival.seen.size):
+            for group in grouped(offers, lambda offer: offer.arrival.size):
                 self.notify(
                     f"{self.feed.name}: {len(group)} deliveries that the warehouse lacks come back from the archive"
                 )
@@ -167,18 +166,18 @@ class Intake:
     def _groups(self, arrivals: Sequence[Arrival], most_files: int | None) -> Iterator[list[Arrival]]:
         """The arrivals in groups. Files that look renamed are one group, and the first: where several names change
         hands, what each file was is known only while none of them has been taken in."""
-        groups = list(grouped(arrivals[:most_files], lambda arrival: arrival.seen.size))
+        groups = list(grouped(arrivals[:most_files], lambda arrival: arrival.size))
         if len(groups) > 1 or len(arrivals[:most_files]) < len(arrivals):
             with self.store.reading("see what was renamed") as unit:
-                seen = unit.slots(self.feed).seen_as(arrival.seen for arrival in arrivals)
+                alike = unit.slots(self.feed).having(each.traits for each in arrivals if each.traits)
             moved: list[Arrival] = []
             rest: list[Arrival] = []
             for arrival in arrivals:
-                others = seen.get(arrival.seen[:2], set()) - {arrival.slot}
+                others = alike.get(arrival.traits or "", set()) - {arrival.slot}
                 (moved if others else rest).append(arrival)
             if most_files is not None:
                 rest = rest[: max(most_files - len(moved), 0)]
-            groups = [*([moved] if moved else []), *grouped(rest, lambda arrival: arrival.seen.size)]
+            groups = [*([moved] if moved else []), *grouped(rest, lambda arrival: arrival.size)]
         yield from groups
 
     def _offers(self, arrivals: Sequence[Arrival], unfinished: dict[str, str]) -> Iterator[Offer]:
@@ -188,7 +187,7 @@ class Intake:
                 yield Offer(arrival, None, problem)
                 continue
             try:
-                yield Offer(arrival, self.archive.claim(self.feed.name, arrival))
+                yield Offer(arrival, self.source.claim(arrival, self.archive))
             except DeliveryRefused as error:
                 yield Offer(arrival, None, error, final=not isinstance(error, DeliveryUnreadable))
             except DeliveryUnfinished as error:
@@ -204,21 +203,19 @@ class Intake:
         for offer in offers:
             before = [slot for slot in known.get(offer.fingerprint or "", []) if self._moved_to(offer, slot, here)]
             if before and offer.slot not in {slot.slot for slot in known[offer.fingerprint or ""]}:
-                before.sort(key=lambda slot: (not _alike(slot.seen, offer.arrival.seen), slot.slot))
+                before.sort(key=lambda slot: (not _alike(slot, offer), slot.slot))
                 offer = replace(offer, moved_from=tuple(slot.slot for slot in before))
             found.append(offer)
         return found
 
     def _moved_to(self, offer: Offer, slot: Slot, here: Mapping[str, Offer]) -> bool:
-        """Whether the file of `slot`, which had the offer's content, became the offered one: it has another content
-        by now, or it is gone and the offered one has its size and time."""
+        """Whether what filled `slot`, with the offer's content, became the offered one: the slot has another content by
+        now, or nothing fills it and the offered one has the same traits."""
         if (now := here.get(slot.slot)) is not None:
             return now.fingerprint not in (None, slot.fingerprint) or now.arrival.refused is not None
-        try:
-            there = Sighting.of((self.landing / slot.slot).lstat())
-        except OSError:
-            return _alike(slot.seen, offer.arrival.seen)
-        return slot.seen is not None and not _alike(slot.seen, there)
+        if (there := self.source.traits(slot.slot)) is None:
+            return _alike(slot, offer)
+        return slot.traits not in (None, there)
 
     # ---- what was lost
 
@@ -242,10 +239,12 @@ class Intake:
         for delivery_id, entry in zip(ids, lost, strict=True):
             came_with = firsts.setdefault(entry.came_with, delivery_id)
             copy = self.archive.root / entry.archived
-            arrival = Arrival(entry.slot, copy, entry.seen, expects=entry.expects)
+            arrived_at = datetime.fromisoformat(entry.arrived_at)
+            arrival = from_archive(entry.slot, entry.bytes, arrived_at, entry.expects)
+            arrival = replace(arrival, position=entry.position, traits=entry.traits)
             at = datetime.fromisoformat(entry.committed_at)
             known_as = Known(delivery_id, at, accepted_at=at, generation=entry.generation, came_with=came_with)
-            claim = Claim(arrival, entry.fingerprint, copy)
+            claim = Claim(entry.fingerprint, copy, entry.position)
             offers.append(Offer(arrival, claim, known_as=known_as, moved_from=entry.moved_from))
         return offers
 
@@ -280,8 +279,11 @@ class Intake:
                 generation=receipt.generation,
                 came_with=receipt.came_with,
                 archived=receipt.archived or "",
+                bytes=receipt.bytes,
+                arrived_at=receipt.arrived_at.isoformat(),
                 committed_at=receipt.committed_at.isoformat(),
-                seen=slot.seen if slot.delivery_id == receipt.delivery_id and slot.seen else recalled(receipt),
+                position=slot.position if slot.delivery_id == receipt.delivery_id else None,
+                traits=slot.traits if slot.delivery_id == receipt.delivery_id else None,
                 expects=receipt.expects,
                 moved_from=receipt.moved_from,
             )
@@ -307,6 +309,6 @@ def grouped(items: Iterable[_Sized], size: Callable[[_Sized], int]) -> Iterator[
         yield group
 
 
-def _alike(one: Sighting | None, other: Sighting) -> bool:
-    """Whether two states may be of the same unchanged file; its inode is mixed with its sidecar's."""
-    return one is not None and one[:2] == other[:2]
+def _alike(slot: Slot, offer: Offer) -> bool:
+    """Whether what filled the slot may be what is offered, only renamed."""
+    return slot.traits is not None and slot.traits == offer.arrival.traits

@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
-from platform_assets.engine.archive.archive import Claim
-from platform_assets.engine.sources.landing import Arrival
+from platform_assets.engine.sources.source import Arrival, Claim
 from platform_assets.engine.store.receipts import Receipt
 from platform_assets.errors import DeliveryRefused
 
@@ -28,8 +27,9 @@ class Known(NamedTuple):
 class Offer:
     """A delivery to be taken in: an arrival, claimed into the archive or `refused`.
 
-    known_as: if it came before. moved_from: as in its receipt. final: whether its file, once it has a receipt, need
-    not be looked at again until it changes. kept: a receipt that stays as it is; only its slot is filled anew.
+    known_as: if it came before. moved_from: as in its receipt. final: whether its source, once it has a receipt, need
+    not be asked for it again until its position changes. kept: a receipt that stays as it is; only its slot is filled
+    anew.
     """
 
     arrival: Arrival

@@ -21,7 +21,7 @@ from typing import Any, Final
 import polars as pl
 
 from platform_assets.engine.contract.model import columns_of, headers_of, letters, match_header
-from platform_assets.engine.contract.validate import judge
+from platform_assets.engine.contract.validate import validate
 from platform_assets.engine.feed.feed import Feed, Files
 from platform_assets.engine.feed.formats import Csv, Format, Json, Xml
 from platform_assets.engine.readers import open_reader
@@ -29,7 +29,7 @@ from platform_assets.engine.readers.encodings import FAR, likely_encodings
 from platform_assets.engine.readers.kinds import kind_of
 from platform_assets.engine.readers.limits import LIMITS
 from platform_assets.engine.readers.packing.unpack import blocks_of, packing
-from platform_assets.engine.readers.xml.elements import repeated
+from platform_assets.engine.readers.xml.stream import repeated
 from platform_assets.errors import DeliveryRefused, DeliveryUnfinished
 
 _HEAD: Final = 1 << 18  # bytes of lines that are looked at
@@ -131,7 +131,7 @@ class _Advice:
                 return None
             for batch in reader.batches(columns):
                 read += batch.frame.height + batch.malformed.height
-                bad += batch.malformed.height + judge(batch.frame, contract).rejected.height
+                bad += batch.malformed.height + validate(batch.frame, contract).rejected.height
                 texts = batch.frame.select(pl.col(pl.String))
                 quoted += sum(int(each.str.contains("^(?:'.*'|\".*\")$").sum()) for each in texts)
         except (DeliveryRefused, DeliveryUnfinished):

@@ -6,19 +6,19 @@ delivery comes in (transaction.py), so that a replay equals a clean first load.
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from itertools import chain
 from pathlib import Path
 
-from platform_assets.engine.archive.archive import Archive, Claim
+from platform_assets.engine.archive.archive import Archive
+from platform_assets.engine.archive.expected import Expected
 from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.load.offer import Known, Offer
-from platform_assets.engine.sources.landing import Arrival
+from platform_assets.engine.sources.source import Arrival, Claim
 from platform_assets.engine.store.ledger import Ledger
 from platform_assets.engine.store.receipts import Receipt
-from platform_assets.engine.store.slots import recalled
 from platform_assets.errors import DeliveryRefused, ReplayRefused
 
 
@@ -105,8 +105,7 @@ def offered_again(receipt: Receipt, archive: Archive) -> Offer:
     """The delivery as it was offered; as one that stands, where retention has taken a copy that no longer counts."""
     accepted_at = receipt.accepted_at or (receipt.committed_at if receipt.problem is None else None)
     known_as = Known(receipt.delivery_id, receipt.committed_at, accepted_at, receipt.generation, receipt.came_with)
-    seen = recalled(receipt)
-    arrival = Arrival(receipt.slot, archive.root, seen, expects=receipt.expects)
+    arrival = from_archive(receipt.slot, receipt.bytes, receipt.arrived_at, receipt.expects)
     problem = DeliveryRefused(
         receipt.problem or "",
         remedy=receipt.remedy or "",
@@ -118,17 +117,22 @@ def offered_again(receipt: Receipt, archive: Archive) -> Offer:
             return Offer(arrival, None, kept=receipt)
         return Offer(arrival, None, problem, known_as=known_as)
     copy = archive.root / receipt.archived
-    claim = Claim(replace(arrival, path=copy), receipt.fingerprint, copy)
+    claim = Claim(receipt.fingerprint, copy, None)
     if not archive.holds(copy, receipt.fingerprint):
         if receipt.status in ("superseded", "duplicate"):
             return Offer(arrival, None, kept=receipt)
         if receipt.status == "quarantined":
-            return Offer(claim.arrival, claim, altered(copy, receipt.fingerprint), known_as, receipt.moved_from)
+            return Offer(arrival, claim, altered(copy, receipt.fingerprint), known_as, receipt.moved_from)
         raise ReplayRefused(
             f"delivery {receipt.delivery_id} ({receipt.slot}): its copy {copy} is missing or damaged",
             remedy=f"Put the file with SHA-256 {receipt.fingerprint} back there, or deliver it anew.",
         )
-    return Offer(claim.arrival, claim, known_as=known_as, moved_from=receipt.moved_from)
+    return Offer(arrival, claim, known_as=known_as, moved_from=receipt.moved_from)
+
+
+def from_archive(slot: str, size: int, arrived_at: datetime, expects: Expected) -> Arrival:
+    """What arrived once, brought in again from its copy: its source is not asked."""
+    return Arrival(slot=slot, position=None, size=size, arrived_at=arrived_at, changed_at=arrived_at, expects=expects)
 
 
 def altered(copy: Path, fingerprint: str) -> DeliveryRefused:

@@ -18,7 +18,7 @@ import polars as pl
 
 from platform_assets.engine.contract.cast import as_text
 from platform_assets.engine.contract.model import Header, folded, headers_of, match_header
-from platform_assets.engine.contract.validate import judge
+from platform_assets.engine.contract.validate import validate
 from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.readers import Batch, open_reader
 from platform_assets.engine.store.copies import repeated
@@ -163,9 +163,9 @@ class Validation:
             if self._spanning is not None:
                 of_it = frame["_delivery_id"] == self._spanning
                 spanning = pl.DataFrame({"hash": hashes.filter(of_it), "_line": frame["_line"].filter(of_it)})
-        verdict = judge(frame, self._feed.contract, self._arrived)
-        rejected = self._rejected(verdict.rejected, verdict.reasons) if verdict.rejected.height else None
-        yield Validated(verdict.accepted, rejected, copies, spanning)
+        split = validate(frame, self._feed.contract, self._arrived)
+        rejected = self._rejected(split.rejected, split.reasons) if split.rejected.height else None
+        yield Validated(split.accepted, rejected, copies, spanning)
 
     def _rejected(self, rejected: pl.DataFrame, reasons: pl.Series) -> pl.DataFrame:
         """Rejected rows as quarantine takes them, those of deliveries with the same header made together."""

@@ -55,14 +55,14 @@ class SlotChanges:
             )
         return replaced
 
-    def note_seen(self, offer: Offer) -> None:
-        """Note in which state the offer's file was, so that it is not looked at again until it changes; or, where the
-        offer is not final, that it has to be."""
-        slot, seen = self._after[offer.slot], offer.arrival.seen
+    def note_position(self, offer: Offer) -> None:
+        """Note the offer's position, so that the source does not give it again until it changes; where the offer is not
+        final, note none."""
+        slot, position = self._after[offer.slot], offer.claim.position if offer.claim else offer.arrival.position
         if not offer.final:
-            self._after[offer.slot] = replace(slot, seen=None)
-        elif seen.ctime_ns:  # else nobody has looked at the file again
-            self._after[offer.slot] = replace(slot, seen=seen)
+            self._after[offer.slot] = replace(slot, position=None, traits=None)
+        elif position is not None:  # else nobody has asked the source again
+            self._after[offer.slot] = replace(slot, position=position, traits=offer.arrival.traits)
 
     def write(self, stored: Slots, replaced: Mapping[int, int], revision: int) -> tuple[dict[int, int], set[int]]:
         """Write the slots. Gives what fills none any more (id -> the delivery that replaced it), and the deliveries
@@ -116,7 +116,7 @@ class SlotChanges:
 def _announced(offer: Offer, there: Receipt) -> bool:
     """Whether what is there already is what the delivery's sidecar announces."""
     try:
-        offer.arrival.expects.hold(fingerprint=offer.fingerprint, read=there.read)
+        offer.arrival.expects.check(fingerprint=offer.fingerprint, read=there.read)
     except DeliveryRefused:
         return False
     return True

@@ -88,7 +88,9 @@ class Transaction:
             self.tables.remove(deliveries)
         self.ledger.forget(deliveries)
         emptied = self.slots.named(offer.slot for offer in offers).values()
-        self.slots.write([Slot(slot.slot, seen=slot.seen) for slot in emptied], self.revision)
+        self.slots.write(
+            [Slot(slot.slot, position=slot.position, traits=slot.traits) for slot in emptied], self.revision
+        )
         return offers
 
     # ---- rows with the same key in several deliveries: the feed's policy keeps the first or the last of them
@@ -206,7 +208,7 @@ class Round:
         kept = [(receipt, receipt.original if receipt.duplicate_of else None) for receipt in self._load.kept]
         replaced = self._slot_changes.fill(sorted([*came, *kept], key=lambda each: each[0].delivery_id))
         for delivery in self._load.deliveries.values():
-            self._slot_changes.note_seen(delivery.offer)
+            self._slot_changes.note_position(delivery.offer)
         by, self.reordered = self._slot_changes.write(self._slots, replaced, self._revision)
         self.removed = set(by)
         self._tables.remove(sorted(by))

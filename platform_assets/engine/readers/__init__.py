@@ -1,6 +1,6 @@
 """Readers: a delivery's archived bytes as records, some at a time, by format.
 
-Belongs here: choosing the reader; what every reader offers. Does not: contracts, or what becomes of a record.
+Belongs here: choosing the reader; what every reader offers. Other rooms: what becomes of a record (load).
 """
 
 import contextlib
@@ -11,12 +11,20 @@ from typing import Any, Final, Protocol, TypeVar
 
 import polars as pl
 
-from platform_assets.engine.feed.feed import Files
-from platform_assets.engine.feed.formats import Csv, Excel, Json, Parquet, Xml
+from platform_assets.engine.feed.feed import SourceDeclaration
+from platform_assets.engine.feed.formats import Csv, Excel, Format, Json, Parquet, Xml
 from platform_assets.engine.readers.limits import LIMITS, Limits
 from platform_assets.engine.readers.packing.unpack import Room, packing, unpacked
 from platform_assets.errors import DeliveryRefused
 
+FORMATS: Final[Mapping[str, type[Format]]] = {
+    **dict.fromkeys((".csv", ".tsv", ".txt"), Csv),
+    **dict.fromkeys((".json", ".ndjson", ".jsonl"), Json),
+    **dict.fromkeys((".xlsx", ".xlsm", ".xlsb", ".xls", ".ods"), Excel),
+    ".xml": Xml,
+    ".parquet": Parquet,
+}
+"""The format that the end of a name means."""
 MALFORMED_SCHEMA: Final = {"_line": pl.Int64(), "record": pl.String(), "rule": pl.String()}
 
 
@@ -85,7 +93,7 @@ def refuse_unreconciled(counted: int, read: int) -> None:
 def open_reader(
     copy: Path,
     slot: str,
-    files: Files,
+    source: SourceDeclaration,
     wanted: Sequence[str] = (),
     *,
     scratch: Path | None = None,
@@ -93,12 +101,15 @@ def open_reader(
 ) -> Reader:
     """The reader for a delivery that was called `slot` and now lies at `copy`.
 
+    Where the name of the slot means no format, as a table's does not, the copy's does.
     wanted: the headers that the contract asks for; where records are nested they say which paths are columns.
     scratch: where a plain copy of a packed file may lie for as long as the reader is used; beside `copy` if None.
     Raises DeliveryRefused (or its half-written kin, DeliveryUnfinished) where it cannot be read as a whole.
     """
+    if not packing(slot) and Path(slot).suffix.lower() not in (*FORMATS, ".zip"):
+        slot += "".join(copy.suffixes)
     with _panics():
-        return _Shielded(open_within(Room(copy, scratch or copy.parent, limits), copy, slot, files, wanted))
+        return _Shielded(open_within(Room(copy, scratch or copy.parent, limits), copy, slot, source, wanted))
 
 
 @contextlib.contextmanager
@@ -132,45 +143,45 @@ class _Shielded:
             yield batch
 
 
-def open_within(room: Room, copy: Path, slot: str, files: Files, wanted: Sequence[str]) -> Reader:
+def open_within(room: Room, copy: Path, slot: str, source: SourceDeclaration, wanted: Sequence[str]) -> Reader:
     """As `open_reader`; plain copies of what is packed find their place in `room`."""
     name = slot.lower()
     if suffix := packing(name):
         inner = slot[: -len(suffix)]
-        return unpacked(copy, name, room).held_by(lambda plain: _open_plain(plain, inner, files, wanted, room.limits))
+        return unpacked(copy, name, room).held_by(lambda plain: _open_plain(plain, inner, source, wanted, room.limits))
     if name.endswith(".zip"):
         from platform_assets.engine.readers.packing.zip import ZipReader
 
-        return ZipReader(room, copy, slot, files, wanted)
-    return _open_plain(copy, slot, files, wanted, room.limits)
+        return ZipReader(room, copy, slot, source, wanted)
+    return _open_plain(copy, slot, source, wanted, room.limits)
 
 
-def _open_plain(copy: Path, slot: str, files: Files, wanted: Sequence[str], limits: Limits) -> Reader:
+def _open_plain(copy: Path, slot: str, source: SourceDeclaration, wanted: Sequence[str], limits: Limits) -> Reader:
     name = slot.lower()
     if name.endswith((".csv", ".tsv", ".txt")):
         from platform_assets.engine.readers.csv.reader import CsvReader
 
-        return CsvReader(copy, form=declared(files, Csv, slot), name=Path(slot).name, wanted=wanted, limits=limits)
+        return CsvReader(copy, form=declared(source, Csv, slot), name=Path(slot).name, wanted=wanted, limits=limits)
     if name.endswith((".ndjson", ".jsonl")):
         from platform_assets.engine.readers.json.lines import NdjsonReader
 
-        return NdjsonReader(copy, form=declared(files, Json, slot), wanted=wanted, limits=limits)
+        return NdjsonReader(copy, form=declared(source, Json, slot), wanted=wanted, limits=limits)
     if name.endswith(".json"):
         from platform_assets.engine.readers.json.document import open_json
 
-        return open_json(copy, form=declared(files, Json, slot), wanted=wanted, limits=limits)
+        return open_json(copy, form=declared(source, Json, slot), wanted=wanted, limits=limits)
     if name.endswith((".xlsx", ".xlsm", ".xlsb", ".xls", ".ods")):
         from platform_assets.engine.readers.excel.reader import ExcelReader
 
-        return ExcelReader(copy, form=declared(files, Excel, slot))
+        return ExcelReader(copy, form=declared(source, Excel, slot), limits=limits)
     if name.endswith(".xml"):
         from platform_assets.engine.readers.xml.reader import XmlReader
 
-        return XmlReader(copy, form=declared(files, Xml, slot), wanted=wanted, limits=limits)
+        return XmlReader(copy, form=declared(source, Xml, slot), wanted=wanted, limits=limits)
     if name.endswith(".parquet"):
         from platform_assets.engine.readers.parquet.reader import ParquetReader
 
-        return ParquetReader(copy, slot=slot, form=declared(files, Parquet, slot), wanted=wanted, limits=limits)
+        return ParquetReader(copy, slot=slot, form=declared(source, Parquet, slot), wanted=wanted, limits=limits)
     raise DeliveryRefused(
         f"format of {Path(slot).name!r} is not known",
         remedy="Deliver .csv, .tsv, .txt, .ndjson, .jsonl, .json, .xml, .xlsx, .parquet, or these as .gz, .zst, .zip.",
@@ -180,13 +191,13 @@ def _open_plain(copy: Path, slot: str, files: Files, wanted: Sequence[str], limi
 _Form = TypeVar("_Form", Csv, Json, Xml, Excel, Parquet)
 
 
-def declared(files: Files, kind: type[_Form], slot: str) -> _Form:
+def declared(source: SourceDeclaration, kind: type[_Form], slot: str) -> _Form:
     """The feed's declared format, which must be of the kind that the file's name says."""
-    if files.format is None:
+    if source.format is None:
         return kind()
-    if not isinstance(files.format, kind):
+    if not isinstance(source.format, kind):
         raise DeliveryRefused(
-            f"{Path(slot).name!r} is no {type(files.format).__name__} by its name",
+            f"{Path(slot).name!r} is no {type(source.format).__name__} by its name",
             remedy=f"Declare Files(…, format={kind.__name__}(…)), or a pattern that leaves this file out.",
         )
-    return files.format
+    return source.format

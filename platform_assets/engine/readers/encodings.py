@@ -1,6 +1,6 @@
 """Which encodings a text may be in, as far as its bytes tell.
 
-Belongs here: guesses for remedies, which are then tried. Does not: decoding what is declared (text.py).
+Belongs here: guesses for remedies, which are then tried. Elsewhere: decoding what is declared (text.py).
 """
 
 import re

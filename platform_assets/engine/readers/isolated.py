@@ -1,7 +1,7 @@
 """A parser we do not trust, in a process of its own with caps on time and memory.
 
-Belongs here: starting it, capping it, hearing it, and seeing that it ends, ours dying included. Does not: what it
-parses. This file is also what the process starts as: it caps itself before the parser is even imported.
+Belongs here: starting it, capping it, reading what it writes, and seeing that it ends, also when we die. Elsewhere:
+what it parses. This file is also what the process starts as: it caps itself before the parser is even imported.
 """
 
 import contextlib
@@ -30,11 +30,11 @@ _OUT_OF_MEMORY: Final = (b"memory allocation of", b"MemoryError", b"ArrowMemoryE
 
 
 class Stopped(Exception):
-    """The parser did not finish; the text says what it did instead, and `said` is what it wrote as it died."""
+    """The parser did not finish; the text tells what it did instead, and `stderr` is what it wrote there."""
 
-    def __init__(self, what: str, said: bytes = b"") -> None:
+    def __init__(self, what: str, stderr: bytes = b"") -> None:
         super().__init__(what)
-        self.said = said
+        self.stderr = stderr
 
 
 class Parser:
@@ -49,7 +49,7 @@ class Parser:
         self._seconds, self._memory = seconds, memory
         self._waited = 0.0
         self._glanced = 0.0
-        self._said = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
         caps = [str(os.getpid()), str(seconds), str(memory)]
         # One thread: each further one reserves address space, which is capped too.
         environment = {
@@ -63,14 +63,14 @@ class Parser:
             bufsize=0,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=self._said,
+            stderr=self._stderr,
             cwd=tempfile.gettempdir(),
             env=environment,
         )
         assert self._process.stdout is not None
         with contextlib.suppress(AttributeError, OSError):  # where pipes are of one size only
             fcntl.fcntl(self._process.stdout, fcntl.F_SETPIPE_SZ, _BLOCK)
-        self.close = weakref.finalize(self, _end, os.getpid(), self._process, self._said)
+        self.close = weakref.finalize(self, _end, os.getpid(), self._process, self._stderr)
 
     @property
     def closed(self) -> bool:
@@ -84,7 +84,7 @@ class Parser:
             self._process.stdin.write(what + b"\n")
 
     def read(self, size: int) -> bytes:
-        """The next `size` bytes of what it says; less only where it has ended as it should."""
+        """The next `size` bytes of what it writes; less only where it has ended as it should."""
         blocks = []
         while size and (block := self._next(min(size, _BLOCK))):
             blocks.append(block)
@@ -92,7 +92,7 @@ class Parser:
         return blocks[0] if len(blocks) == 1 else b"".join(blocks)
 
     def line(self) -> bytes:
-        """A line, after which it says nothing until it is asked."""
+        """A line, after which it writes nothing until it is asked."""
         line = b""
         while not line.endswith(b"\n") and (block := self._next(_BLOCK)):
             line += block
@@ -132,16 +132,18 @@ class Parser:
         except subprocess.TimeoutExpired:
             self.close()
             raise self._too_long() from None
-        self._said.seek(0)
-        said = self._said.read(_BLOCK)
+        self._stderr.seek(0)
+        stderr = self._stderr.read(_BLOCK)
         self.close()
         if status == 0:
             return
-        if any(sign in said for sign in _OUT_OF_MEMORY):
+        if any(sign in stderr for sign in _OUT_OF_MEMORY):
             raise self._too_much()
         if status == -signal.SIGXCPU:
             raise self._too_long()
-        raise Stopped(f"ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}", said)
+        raise Stopped(
+            f"ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}", stderr
+        )
 
     def _too_long(self) -> Stopped:
         return Stopped(f"took longer than {self._seconds} s")
@@ -150,12 +152,12 @@ class Parser:
         return Stopped(f"took more than {self._memory >> 20} MB of memory")
 
 
-def _end(parent: int, process: "subprocess.Popen[bytes]", said: IO[bytes]) -> None:
+def _end(parent: int, process: "subprocess.Popen[bytes]", stderr: IO[bytes]) -> None:
     if os.getpid() != parent:  # a fork of ours ends; the parser is not its own
         return
     process.kill()
     process.wait()
-    for pipe in (process.stdin, process.stdout, said):
+    for pipe in (process.stdin, process.stdout, stderr):
         assert pipe is not None
         pipe.close()
 
@@ -182,11 +184,11 @@ def _confined(parent: int, seconds: int, memory: int) -> None:
     """Put this process under its caps."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it died before we asked to be told
+    if os.getppid() != parent:  # it died before we asked for the signal
         os._exit(1)
     for what, cap in (
         (resource.RLIMIT_AS, memory * _RESERVED),
-        (resource.RLIMIT_FSIZE, _BLOCK),  # of what it says when it dies
+        (resource.RLIMIT_FSIZE, _BLOCK),  # of what it writes to stderr
         (resource.RLIMIT_CORE, 0),
     ):
         resource.setrlimit(what, (cap, cap))

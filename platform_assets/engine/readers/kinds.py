@@ -1,6 +1,6 @@
 """What a file is by its first bytes, whatever its name says.
 
-Belongs here: formats that are no text, and pages. Does not: which text it is, which is found out by reading it.
+Belongs here: formats that are no text, and pages. Elsewhere: which text it is, which is found out by reading it.
 """
 
 import re

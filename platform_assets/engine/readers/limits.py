@@ -12,7 +12,8 @@ class Limits:
     """at_once: of text and markup. record: a line; a record of JSON or XML. over_lines: a CSV record that spans lines.
 
     unpacked: what a packed file may hold whatever its size; beyond it the ratio counts. batch: values of Parquet.
-    parser_s, parser_memory: what a parser in a process of its own may take; larger files get more time.
+    parser_s, parser_memory, parser_output: what a parser in a process of its own may take, hold and write; for a large
+    Parquet file it may take longer.
     """
 
     at_once: int = 8 << 20
@@ -23,6 +24,7 @@ class Limits:
     batch: int = 256 << 20
     parser_s: int = 300
     parser_memory: int = 2 << 30
+    parser_output: int = 8 << 30
 
 
 LIMITS: Final = Limits()

@@ -1,6 +1,6 @@
 """What a file is by its first bytes, whatever its name says.
 
-Belongs here: the marks by which containers begin. Does not: reading any of them.
+Belongs here: the marks by which containers begin. Elsewhere: reading any of them.
 """
 
 from typing import Final

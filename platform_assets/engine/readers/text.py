@@ -1,6 +1,6 @@
 """Text files as chunks of whole lines of UTF-8: decoded, without byte-order mark, bounded.
 
-Belongs here: what every line-based format needs. Does not: decompression (unpack.py), what a line means (csv/ …).
+Belongs here: what every line-based format needs. Elsewhere: decompression (unpack.py), what a line means (csv/ …).
 """
 
 import codecs
@@ -160,7 +160,7 @@ def _exactly(file: IO[bytes], length: int) -> bytes:
 
 
 def _is_utf8(chunk: bytes) -> bool:
-    """As decoding would say, at a thirtieth of its cost."""
+    """As decoding would find, at a thirtieth of its cost."""
     import pyarrow as pa
 
     ends = b"".join(at.to_bytes(8, "little") for at in (0, len(chunk)))

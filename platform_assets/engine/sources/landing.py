@@ -1,7 +1,7 @@
-"""The landing folder: which files wait there for a feed, and which of them must not be touched.
+"""The landing folder: which files lie there for which feed.
 
-Belongs here: listing, settling, sidecars' places, refusing. Does not: opening a delivery (archive.py) or knowing what
-was loaded (ledger.py). No delivery is opened here, so a FIFO or a link cannot hurt us.
+Belongs here: walking through it, by the feeds' patterns. Elsewhere: a file's state and bytes (file.py), what a sidecar
+announces (sidecar.py), what was loaded (store). Names are compared with patterns; no file is opened.
 """
 
 import fnmatch
@@ -10,166 +10,34 @@ import re
 import stat
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
-from typing import Final, NamedTuple
+from typing import Final
 
-from platform_assets.engine.feed.feed import Feed
-from platform_assets.engine.sources.sidecar import NOTHING, Expected, read_sidecar
+from platform_assets.engine.archive.position import Position
+from platform_assets.engine.feed.feed import Files
+from platform_assets.engine.sources.file import UNREADABLE, FileArrival, FileState, arrival_of, refused, waiting
 
 UNFINISHED_SUFFIXES: Final = (".tmp", ".part", ".partial", ".crdownload", ".filepart", ".swp", "~")
-_LINK: Final = "a link; links are never followed"
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_LAST_NS: Final = 9_223_372_036_854_775_000  # in whole microseconds, as receipts keep it
 
 
-State = tuple[int, int, int, int]
-"""A `Sighting`, or what equals one: of a hundred thousand files there are only plain tuples."""
-
-
-class Sighting(NamedTuple):
-    """What tells one state of a file from another without reading it; any write changes `ctime_ns`.
-
-    size: negative for what is no regular file, by its kind, or cannot be looked at. Times: ns since 1970, as near as
-    64 bits come.
-    """
-
-    size: int
-    mtime_ns: int
-    ctime_ns: int
-    inode: int
-
-    @classmethod
-    def of(cls, status: os.stat_result) -> "Sighting":
-        """The sighting that an lstat or fstat amounts to."""
-        size = status.st_size if stat.S_ISREG(status.st_mode) else -stat.S_IFMT(status.st_mode)
-        return cls(size, _kept(status.st_mtime_ns), _kept(status.st_ctime_ns), status.st_ino)
-
-    def beside(self, sidecar: "Sighting | None") -> "Sighting":
-        """The state of a file and its sidecar together: a write to either changes it."""
-        if sidecar is None:
-            return self
-        mixed = hash((self.inode, *sidecar)) & (1 << 63) - 1
-        return Sighting(self.size, self.mtime_ns, max(self.ctime_ns, sidecar.ctime_ns), mixed)
-
-
-_NOBODY_KNOWS: Final = Sighting(-1, 0, 1, 0)  # the state of what we may not look at; it has another when we may
-
-
-@dataclass(frozen=True)
-class Arrival:
-    """A file seen in the landing folder. `slot` is its path below the folder; `seen` its state, with its sidecar's.
-
-    refused: why it is not opened. waits_for: what has to come before it is claimed. expects: what its sidecar says.
-    """
-
-    slot: str
-    path: Path
-    seen: Sighting
-    refused: str | None = None
-    waits_for: str | None = None
-    sidecar: Sighting | None = None
-    expects: Expected = NOTHING
-
-    @property
-    def remedy(self) -> str:
-        """What to do where it is refused."""
-        if self.seen == _NOBODY_KNOWS:
-            return f"Let this user look at {self.path}; it is then offered again."
-        return f"Deliver the file itself as {self.slot}."
-
-    @property
-    def unfinished(self) -> str:
-        """Why it is left alone until it is settled."""
-        return "is still being written" if self.waits_for is None else f"waiting for {self.waits_for}"
-
-    @property
-    def arrived_at(self) -> datetime:
-        """When the producer last wrote it, by its own account (mtime), from 1677 to 2262."""
-        return _EPOCH + timedelta(microseconds=self.seen.mtime_ns // 1000)
-
-    def age_s(self, now: datetime) -> float:
-        """Seconds since the file, or its name, last changed; the clock may have been set back since."""
-        return abs(now.timestamp() - self.seen.ctime_ns / 1e9)
-
-    def unchanged(self, status: os.stat_result) -> bool:
-        """Whether the file of that status is in the state that was seen."""
-        return Sighting.of(status).beside(self.sidecar) == self.seen
-
-
-@dataclass(frozen=True)
-class Look:
-    """The landing folder at one moment. arrivals: by the feeds' names, what is not known yet, by slot.
-    unclaimed: files that no feed asks for."""
-
-    arrivals: Mapping[str, Sequence[Arrival]]
-    unclaimed: Sequence[str]
-
-
-def look(
+def list_files(
     landing: Path,
-    feeds: Sequence[Feed],
-    known: Mapping[str, Mapping[str, State]] | None = None,
+    wanted: Mapping[str, Files],
+    known: Mapping[str, Mapping[str, Position]],
     *,
     strays: bool = False,
-) -> Look:
-    """What lies in the landing folder for `feeds`; every folder is listed once, whatever asks for its files.
+) -> tuple[Mapping[str, Sequence[FileArrival]], Sequence[str]]:
+    """What lies in the landing folder: by the feeds' names, the files that are not known yet, by slot; and files that
+    no feed asks for. Every folder is listed once, whatever asks for its files.
 
-    known: by the feeds' names, slot -> state in which the file was settled; files in that state are left out. Every
+    wanted: by the feeds' names, which files they ask for.
+    known: by the feeds' names, slot -> position in which the file was settled; files in that state are left out. Every
         file's state is asked for every time: a file may be rewritten without a trace in its folder.
     strays: look through the whole folder for files that no feed asks for: a misspelt name is not to be lost.
     """
-    walk = _Walk(landing, feeds, known or {}, strays=strays)
+    walk = _Walk(landing, wanted, known, strays=strays)
     walk.through()
-    return Look(
-        {name: [found[slot] for slot in sorted(found)] for name, found in walk.found.items()}, sorted(walk.strays)
-    )
-
-
-def arrivals(feed: Feed, landing: Path) -> Sequence[Arrival]:
-    """Every file of `feed` in the landing folder, by slot; those that must not be opened say why."""
-    return look(landing, [feed]).arrivals[feed.name]
-
-
-def look_again(arrival: Arrival, feed: Feed) -> Arrival | None:
-    """The same file as it is now; None where it was taken away."""
-    try:
-        status = arrival.path.lstat()
-    except OSError:
-        return None
-    sidecar = None
-    if feed.source.sidecar is not None:
-        try:
-            sidecar = arrival.path.with_name(arrival.path.name + feed.source.sidecar).lstat()
-        except OSError:
-            sidecar = None
-    return _arrival(feed, arrival.slot, arrival.path, status, sidecar)
-
-
-def settled(arrival: Arrival, feed: Feed, now: datetime) -> bool:
-    """Whether the file has been untouched for the feed's settle time (or is never going to be opened)."""
-    if arrival.refused is not None:
-        return True
-    return arrival.waits_for is None and arrival.age_s(now) >= feed.source.settle.total_seconds()
-
-
-def _arrival(feed: Feed, slot: str, path: Path, status: os.stat_result, sidecar: os.stat_result | None) -> Arrival:
-    refused = _not_regular(status.st_mode)
-    seen = Sighting.of(status)
-    suffix = feed.source.sidecar
-    if suffix is None or refused is not None:
-        return Arrival(slot, path, seen, refused)
-    if sidecar is None:
-        return Arrival(slot, path, seen, waits_for=path.name + suffix)
-    state = Sighting.of(sidecar)
-    # Read after its state was taken: what is written meanwhile shows in the next look.
-    expects = read_sidecar(path.with_name(path.name + suffix))
-    return Arrival(slot, path, seen.beside(state), sidecar=state, expects=expects)
-
-
-def _kept(time_ns: int) -> int:
-    """A time that can be kept: file systems hold years that neither a database nor a calendar does."""
-    return min(max(time_ns, -_LAST_NS), _LAST_NS)
+    return {feed: [found[slot] for slot in sorted(found)] for feed, found in walk.found.items()}, sorted(walk.strays)
 
 
 def _spelled(name: str) -> str:
@@ -190,7 +58,7 @@ def _matcher(patterns: Iterable[str]) -> Callable[[str], object]:
 class _Want:
     """What is left of a feed's pattern in some folder."""
 
-    feed: Feed
+    feed: str
     parts: tuple[str, ...]
 
 
@@ -198,18 +66,23 @@ class _Walk:
     """One walk through the landing folder."""
 
     def __init__(
-        self, landing: Path, feeds: Sequence[Feed], known: Mapping[str, Mapping[str, State]], *, strays: bool
+        self,
+        landing: Path,
+        wanted: Mapping[str, Files],
+        known: Mapping[str, Mapping[str, Position]],
+        *,
+        strays: bool,
     ) -> None:
         self._landing = landing
         self._known = known
         self._all = strays
-        self._feeds = feeds
+        self._wanted = wanted
         self._todo: list[tuple[str, str, Sequence[_Want]]] = []
-        self.found: dict[str, dict[str, Arrival]] = {feed.name: {} for feed in feeds}
+        self.found: dict[str, dict[str, FileArrival]] = {feed: {} for feed in wanted}
         self.strays: list[str] = []
 
     def through(self) -> None:
-        wants = [_Want(feed, PurePosixPath(p).parts) for feed in self._feeds for p in feed.source.patterns]
+        wants = [_Want(feed, PurePosixPath(p).parts) for feed, files in self._wanted.items() for p in files.patterns]
         self._todo = [(str(self._landing), "", wants)]
         while self._todo:
             self._folder(*self._todo.pop())
@@ -222,18 +95,18 @@ class _Walk:
             return
         except OSError as error:
             why = f"a folder that cannot be listed: {error.strerror}"
-            self._refuse(folder, prefix.rstrip("/") or ".", wants, why, _NOBODY_KNOWS)
+            self._refuse(folder, prefix.rstrip("/") or ".", wants, why, UNREADABLE)
             return
         # `**` also stands for no folder at all.
         spread = [_Want(want.feed, rest) for want in wants for rest in _without_spread(want.parts)]
         names: dict[str, list[str]] = {}
         for want in spread:
             if len(want.parts) == 1:
-                names.setdefault(want.feed.name, []).append(want.parts[0])
+                names.setdefault(want.feed, []).append(want.parts[0])
         takers = [
-            _Taker(feed, names[feed.name], self._known.get(feed.name, {}), self.found[feed.name])
-            for feed in self._feeds
-            if feed.name in names
+            _Taker(files, names[feed], self._known.get(feed, {}), self.found[feed])
+            for feed, files in self._wanted.items()
+            if feed in names
         ]
         sidecars = {taker.suffix for taker in takers if taker.suffix is not None}
         beside = {entry.name: entry for entry in entries if entry.name.endswith(tuple(sidecars))} if sidecars else {}
@@ -268,14 +141,14 @@ class _Walk:
         elif self._all and not taken:
             self.strays.append(slot)
 
-    def _refuse(self, path: str, slot: str, wants: Iterable[_Want], why: str, seen: Sighting | None = None) -> None:
+    def _refuse(self, path: str, slot: str, wants: Iterable[_Want], why: str, state: FileState | None = None) -> None:
         try:
-            seen = seen or Sighting.of(os.lstat(path))
+            state = state or FileState.of(os.lstat(path))
         except OSError:
             return  # taken away since it was listed
-        for feed in {want.feed.name: want.feed for want in wants}.values():
-            if self._known.get(feed.name, {}).get(slot) != seen:
-                self.found[feed.name][slot] = Arrival(slot, Path(path), seen, why)
+        for feed in {want.feed for want in wants}:
+            if self._known.get(feed, {}).get(slot) != state.position:
+                self.found[feed][slot] = refused(slot, Path(path), state, why)
 
 
 class _Taker:
@@ -283,18 +156,18 @@ class _Taker:
 
     def __init__(
         self,
-        feed: Feed,
+        files: Files,
         patterns: Sequence[str],
-        known: Mapping[str, State],
-        found: dict[str, Arrival],
+        known: Mapping[str, Position],
+        found: dict[str, FileArrival],
     ) -> None:
-        self._feed = feed
+        self._files = files
         self._match = _matcher(patterns)
         # `*` means files; a folder is only taken for a misplaced delivery where it is called like one.
         self._match_folder = _matcher([pattern for pattern in patterns if pattern.strip("*")])
         self._known = known
         self._found = found
-        self.suffix = feed.source.sidecar
+        self.suffix = files.sidecar
 
     def takes(self, entry: os.DirEntry[str], name: str, prefix: str, beside: Mapping[str, os.DirEntry[str]]) -> bool:
         """Note the entry unless it is known; whether it is the feed's."""
@@ -316,22 +189,23 @@ class _Taker:
             self._refuse(slot, entry, f"a file that cannot be looked at: {error.strerror}")
             return True
         before = self._known.get(slot)
-        # Every file comes by here at every look, so nothing is made that a known file does not need.
-        if before == (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino) and sidecar is None:
-            return True
         if before is not None:
-            seen = Sighting.of(status)
+            # Every known file comes by here every time, so nothing is made that it does not need.
+            as_known = f"[{status.st_size},{status.st_mtime_ns},{status.st_ctime_ns},{status.st_ino}]"
+            if before == as_known and sidecar is None:
+                return True
+            state = FileState.of(status)
             tidied_away = self.suffix is not None and sidecar is None
             if sidecar is not None and stat.S_ISREG(status.st_mode):
-                seen = seen.beside(Sighting.of(sidecar))
-            if before == seen or (tidied_away and before[:2] == seen[:2]):
+                state = state.beside(FileState.of(sidecar))
+            if before == state.position or (tidied_away and FileState.read(before).traits == state.traits):
                 return True
-        self._found[slot] = _arrival(self._feed, slot, Path(entry.path), status, sidecar)
+        self._found[slot] = arrival_of(slot, Path(entry.path), status, sidecar, self._files)
         return True
 
     def _refuse(self, slot: str, entry: os.DirEntry[str], why: str) -> None:
-        if self._known.get(slot) != _NOBODY_KNOWS:
-            self._found[slot] = Arrival(slot, Path(entry.path), _NOBODY_KNOWS, why)
+        if self._known.get(slot) != UNREADABLE.position:
+            self._found[slot] = refused(slot, Path(entry.path), UNREADABLE, why)
 
     def _sidecar(self, entry: os.DirEntry[str], name: str, prefix: str) -> bool:
         """A sidecar is no delivery; one whose file is not there, and never was, announces what has not come."""
@@ -341,10 +215,11 @@ class _Taker:
         path = Path(entry.path).with_name(name)
         if slot not in self._known and not os.path.lexists(path):
             try:
-                seen = Sighting.of(entry.stat(follow_symlinks=False))
+                state = FileState.of(entry.stat(follow_symlinks=False))
             except OSError:
                 return True
-            self._found[slot] = Arrival(slot, path, seen, waits_for=f"{name} itself, whose sidecar is there")
+            missing = f"{name} itself, whose sidecar is there"
+            self._found[slot] = waiting(slot, path, state, self._files, waits_for=missing)
         return True
 
 
@@ -360,18 +235,3 @@ def _without_spread(parts: tuple[str, ...]) -> Iterable[tuple[str, ...]]:
     while parts[0] == "**" and len(parts) > 1:
         parts = parts[1:]
         yield parts
-
-
-def _not_regular(mode: int) -> str | None:
-    if stat.S_ISREG(mode):
-        return None
-    if stat.S_ISLNK(mode):
-        return _LINK
-    kind = {
-        stat.S_IFDIR: "a folder",
-        stat.S_IFIFO: "a named pipe",
-        stat.S_IFSOCK: "a socket",
-        stat.S_IFBLK: "a device",
-        stat.S_IFCHR: "a device",
-    }.get(stat.S_IFMT(mode), "a special file")
-    return f"{kind}, not a regular file"

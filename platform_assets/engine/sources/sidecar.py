@@ -1,57 +1,23 @@
-"""Sidecars: what the small file beside a delivery says of it.
+"""Sidecars: what the small file beside a delivery announces of it.
 
-Belongs here: reading one, and holding a delivery to it. Does not: which file is whose sidecar (landing.py).
+Belongs here: reading one. Elsewhere: which file is whose sidecar (landing.py), checking a delivery by it (archive).
 """
 
 import os
 import re
 import stat
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from platform_assets.errors import DeliveryRefused
+from platform_assets.engine.archive.expected import Expected
 
 _LARGEST: Final = 1 << 16
 _COUNT: Final = re.compile(r"(?:rows\s*=\s*)?([0-9]{1,18})")
 _SHA256: Final = re.compile(r"(?:sha256\s*=\s*)?([0-9a-fA-F]{64})(?:\s+\*?\S.*)?")
 
 
-@dataclass(frozen=True)
-class Expected:
-    """What a delivery should be: its record count, the SHA-256 of its bytes; None where nothing is said.
-
-    problem: why what is said is not understood.
-    """
-
-    rows: int | None = None
-    fingerprint: str | None = None
-    problem: str | None = None
-
-    def hold(self, *, fingerprint: str | None = None, read: int | None = None) -> None:
-        """Raise DeliveryRefused where the delivery is not what was expected, by what is known of it so far."""
-        if self.problem is not None:
-            raise DeliveryRefused(
-                self.problem,
-                remedy="Let it hold nothing, a record count (`123`, `rows=123`) or `sha256=…`, each on a line.",
-            )
-        if None not in (fingerprint, self.fingerprint) and fingerprint != self.fingerprint:
-            raise DeliveryRefused(
-                f"the sidecar announces SHA-256 {self.fingerprint}, but the file has {fingerprint}",
-                remedy="Ask the producer to deliver the file and its sidecar again.",
-            )
-        if None not in (read, self.rows) and read != self.rows:
-            raise DeliveryRefused(
-                f"the sidecar announces {self.rows} records, but the file has {read}",
-                remedy="The file may be cut off: ask the producer to deliver it and its sidecar again.",
-            )
-
-
-NOTHING: Final = Expected()
-
-
 def read_sidecar(path: Path) -> Expected:
-    """What the sidecar at `path` says; NOTHING where it only says by being there that its file is complete."""
+    """What the sidecar at `path` announces; nothing, where it only shows by being there that its file is complete."""
     try:
         source = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:

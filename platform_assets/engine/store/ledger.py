@@ -33,7 +33,7 @@ CREATE TABLE IF NOT EXISTS ledger.deliveries (
 );
 CREATE TABLE IF NOT EXISTS ledger.slots (
     feed VARCHAR, slot VARCHAR, place BIGINT, filled_by BIGINT, delivery_id BIGINT, fingerprint VARCHAR,
-    generation BIGINT, size BIGINT, mtime_ns BIGINT, ctime_ns BIGINT, inode UBIGINT, changed BIGINT
+    generation BIGINT, position VARCHAR, traits VARCHAR, changed BIGINT
 );
 CREATE TABLE IF NOT EXISTS ledger.duplicates (
     delivery_id BIGINT, line BIGINT, of_delivery BIGINT, of_line BIGINT

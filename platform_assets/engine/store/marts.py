@@ -11,7 +11,7 @@ import duckdb
 import polars as pl
 
 from platform_assets.engine.contract.model import LINEAGE, columns_of, match_header
-from platform_assets.engine.contract.validate import judge
+from platform_assets.engine.contract.validate import validate
 from platform_assets.engine.feed.mart import Mart
 from platform_assets.engine.store.sql import attach, quote
 from platform_assets.engine.store.warehouse import Warehouse
@@ -89,10 +89,10 @@ def _check(mart: Mart, connection: duckdb.DuckDBPyConnection) -> MartReport:
             header = match_header(mart.contract, [name for name in frame.columns if name not in LINEAGE])
             if header.unknown:
                 return MartReport(rows, broken, f"columns without a promise: {listed(header.unknown)}", ())
-            verdict = judge(frame.select(c.name for c in columns_of(mart.contract)), mart.contract)
+            split = validate(frame.select(c.name for c in columns_of(mart.contract)), mart.contract)
             rows += frame.height
-            broken += verdict.rejected.height
-            for reasons in verdict.reasons.head(_SAMPLES - len(samples)).to_list():
+            broken += split.rejected.height
+            for reasons in split.reasons.head(_SAMPLES - len(samples)).to_list():
                 samples.extend(reasons)
     except DeliveryRefused as error:
         return MartReport(rows, broken, error.what, ())

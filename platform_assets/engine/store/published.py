@@ -1,7 +1,7 @@
-"""What of a feed's ledger can be read without the warehouse's lock: states of files, newest receipts, revision.
+"""What of a feed's ledger can be read without the warehouse's lock: positions, newest receipts, revision.
 
 Belongs here: the copy, bringing it up to date, and its mark while it is not. Elsewhere: the ledger itself,
-which is right where they differ. A copy that is lost or damaged is made anew; till then all files are unknown.
+which is right where they differ. A copy that is lost or damaged is made anew; till then no slot is known.
 """
 
 import contextlib
@@ -16,24 +16,22 @@ from typing import Any, Final
 import duckdb
 import polars as pl
 
+from platform_assets.engine.archive.position import Position
 from platform_assets.engine.durable.sqlite import opened, set_aside, transaction
-from platform_assets.engine.sources.landing import State
 from platform_assets.engine.store.receipts import RECEIPT_COLUMNS, RECEIPT_SCHEMA, Receipt, receipt_of
 
 NEWEST: Final = 5_000
 _SCHEMA: Final = (
-    # Grain: file that is settled. `version`: of the feed, where only another version would look at it again.
-    """CREATE TABLE files (
-        slot TEXT PRIMARY KEY, size INTEGER, mtime_ns INTEGER, ctime_ns INTEGER, inode TEXT, version TEXT
-    ) WITHOUT ROWID""",
+    # Grain: slot that is settled. `version`: of the feed, where only another version would ask for it again.
+    "CREATE TABLE positions (slot TEXT PRIMARY KEY, position TEXT, version TEXT) WITHOUT ROWID",
     "CREATE TABLE receipts (delivery_id INTEGER PRIMARY KEY, receipt TEXT)",
     # One row. `upto`: the revision up to which the copy is complete; `changing`: whether the ledger may be ahead of it.
     "CREATE TABLE state (one INTEGER PRIMARY KEY CHECK (one = 0), upto INTEGER, revision INTEGER, changing INTEGER)",
     "INSERT INTO state VALUES (0, -1, 0, 1)",
 )
 # What waits in quarantine as a whole gets another chance when the feed's version is no longer this one.
-_FILES: Final = """
-SELECT s.slot, s.size, s.mtime_ns, s.ctime_ns, s.inode, CASE WHEN d.status = 'quarantined' THEN d.contract END
+_POSITIONS: Final = """
+SELECT s.slot, s.position, CASE WHEN d.status = 'quarantined' THEN d.contract END
 FROM ledger.slots s LEFT JOIN ledger.deliveries d USING (delivery_id) WHERE s.feed = $1 AND s.changed > $2
 """
 _TIMES: Final = tuple(at for at, kind in enumerate(RECEIPT_SCHEMA.values()) if isinstance(kind, pl.Datetime))
@@ -70,8 +68,8 @@ class Published:
             return []
 
     @contextlib.contextmanager
-    def files(self, version: str) -> Iterator[Mapping[str, State]]:
-        """The state in which each file was settled for good, looked up by name.
+    def positions(self, version: str) -> Iterator[Mapping[str, Position]]:
+        """The position in which each slot was settled for good, looked up by name.
 
         version: the feed's; what was quarantined as a whole by another one is not settled.
         """
@@ -79,7 +77,7 @@ class Published:
             yield {}
             return
         with self._opened() as database:
-            yield _Files(database, version)
+            yield _Positions(database, version)
 
     def changing(self) -> None:
         """Mark that the ledger is about to change; safe on disk when this returns."""
@@ -103,13 +101,12 @@ class Published:
             ((upto,),) = database.execute("SELECT upto FROM state").fetchall()
             if upto > now:  # the warehouse was lost, or is an older one
                 upto = -1
-                database.execute("DELETE FROM files")
+                database.execute("DELETE FROM positions")
                 database.execute("DELETE FROM receipts")
-            files = connection.execute(_FILES, [self._feed, upto]).fetchall()
-            database.executemany("DELETE FROM files WHERE slot = ?", [(slot,) for slot, *_ in files])
+            slots = connection.execute(_POSITIONS, [self._feed, upto]).fetchall()
+            database.executemany("DELETE FROM positions WHERE slot = ?", [(slot,) for slot, *_ in slots])
             database.executemany(
-                "INSERT INTO files VALUES (?, ?, ?, ?, ?, ?)",
-                [(slot, *state, str(inode), by) for slot, *state, inode, by in files if inode is not None],
+                "INSERT INTO positions VALUES (?, ?, ?)", [each for each in slots if each[1] is not None]
             )
             database.executemany("INSERT OR REPLACE INTO receipts VALUES (?, ?)", _newest(connection, self._feed, upto))
             database.execute(
@@ -137,25 +134,23 @@ class Published:
             yield database
 
 
-class _Files(Mapping[str, State]):
-    """Files looked up one by one: what is asked for is what lies there, not what ever lay there."""
+class _Positions(Mapping[str, Position]):
+    """Positions looked up one by one: what is asked for is what lies there, not what ever lay there."""
 
     def __init__(self, database: sqlite3.Connection, version: str) -> None:
         self._ask = database.cursor()
         self._version = version
 
-    def __getitem__(self, slot: str) -> State:
+    def __getitem__(self, slot: str) -> Position:
         row = None
         with contextlib.suppress(sqlite3.Error):  # a damaged copy knows nothing
-            row = self._ask.execute(
-                "SELECT size, mtime_ns, ctime_ns, inode, version FROM files WHERE slot = ?", (slot,)
-            ).fetchone()
-        if row is None or row[4] not in (None, self._version):
+            row = self._ask.execute("SELECT position, version FROM positions WHERE slot = ?", (slot,)).fetchone()
+        if row is None or row[1] not in (None, self._version):
             raise KeyError(slot)
-        return row[0], row[1], row[2], int(row[3])
+        return str(row[0])
 
     def __iter__(self) -> Iterator[str]:
-        return (slot for (slot,) in self._ask.execute("SELECT slot FROM files").fetchall() if slot in self)
+        return (slot for (slot,) in self._ask.execute("SELECT slot FROM positions").fetchall() if slot in self)
 
     def __len__(self) -> int:
         return sum(1 for _ in self)

@@ -12,8 +12,8 @@ from typing import Any, Final, Literal
 
 import polars as pl
 
+from platform_assets.engine.archive.expected import NOTHING, Expected
 from platform_assets.engine.readers import Part
-from platform_assets.engine.sources.sidecar import NOTHING, Expected
 
 Status = Literal["accepted", "duplicate", "quarantined", "superseded"]
 

@@ -1,19 +1,17 @@
-"""Slots: which delivery fills each, and in which state its file was last seen.
+"""Slots: which delivery fills each, and the position in which its source was last read.
 
 Belongs here: the table with one row per slot, and finding in it. Elsewhere: what a delivery does to its slot
-(load/slot_changes.py), looking at files (sources). Sightings only save hashing; what is new is decided by content.
+(load/slot_changes.py), what a position means (sources). Positions only save work; what is new is decided by content.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
 import duckdb
 import polars as pl
 
-from platform_assets.engine.sources.landing import Sighting
-from platform_assets.engine.store.receipts import Receipt
+from platform_assets.engine.archive.position import Position
 from platform_assets.engine.store.sql import execute_over
 
 _SCHEMA: Final = {
@@ -23,10 +21,8 @@ _SCHEMA: Final = {
     "delivery_id": pl.Int64,
     "fingerprint": pl.String,
     "generation": pl.Int64,
-    "size": pl.Int64,
-    "mtime_ns": pl.Int64,
-    "ctime_ns": pl.Int64,
-    "inode": pl.UInt64,
+    "position": pl.String,
+    "traits": pl.String,
 }
 _COLUMNS: Final = ", ".join(_SCHEMA)
 _FEW: Final = 20
@@ -40,7 +36,7 @@ class Slot:
         only a copy of what stood elsewhere. place: its place in the order of keys, as the id of the delivery that took
         it; a correction keeps it, a renamed file takes it along.
     delivery_id, fingerprint: the last delivery, and what it brought. generation: how many deliveries there were.
-    seen: in which state its file was then; None where the file has to be looked at again.
+    position, traits: as the source gave them then; None where the source has to be asked again.
     """
 
     slot: str
@@ -49,7 +45,8 @@ class Slot:
     delivery_id: int | None = None
     fingerprint: str | None = None
     generation: int = 0
-    seen: Sighting | None = None
+    position: Position | None = None
+    traits: str | None = None
 
 
 class Slots:
@@ -78,17 +75,17 @@ class Slots:
         )
         return self._over(list(fingerprints), pl.String, few)
 
-    def seen_as(self, states: Iterable[Sighting]) -> dict[tuple[int, int], set[str]]:
-        """Size and time of last change -> names of those whose files were last seen with them, of these."""
-        wanted = pl.DataFrame(list({state[:2] for state in states}), schema=["size", "mtime_ns"], orient="row")
-        found: dict[tuple[int, int], set[str]] = {}
-        for size, mtime_ns, slot in execute_over(
+    def having(self, traits: Iterable[str]) -> dict[str, set[str]]:
+        """Traits -> names of the slots that were last found with them, of these."""
+        wanted = pl.DataFrame({"traits": list(set(traits))}, schema={"traits": pl.String})
+        found: dict[str, set[str]] = {}
+        for each, slot in execute_over(
             self._connection,
             wanted,
-            "SELECT size, mtime_ns, slot FROM ledger.slots SEMI JOIN arrived USING (size, mtime_ns) WHERE feed = ?",
+            "SELECT traits, slot FROM ledger.slots SEMI JOIN arrived USING (traits) WHERE feed = ?",
             [self._feed],
         ).fetchall():
-            found.setdefault((size, mtime_ns), set()).add(slot)
+            found.setdefault(each, set()).add(slot)
         return found
 
     def write(self, slots: Sequence[Slot], changed: int) -> None:
@@ -97,7 +94,7 @@ class Slots:
             return
         rows = pl.DataFrame(
             [
-                (s.slot, s.place, s.filled_by, s.delivery_id, s.fingerprint, s.generation, *(s.seen or (None,) * 4))
+                (s.slot, s.place, s.filled_by, s.delivery_id, s.fingerprint, s.generation, s.position, s.traits)
                 for s in slots
             ],
             schema=_SCHEMA,
@@ -125,7 +122,7 @@ class Slots:
             f"SELECT {_COLUMNS} FROM ledger.slots s WHERE s.feed = ? AND {where} ORDER BY slot",
             [self._feed],
         ).fetchall()
-        return [_slot(row) for row in rows]
+        return [Slot(*row) for row in rows]
 
 
 def ranks(slots: Iterable[Slot]) -> dict[int, int]:
@@ -136,15 +133,3 @@ def ranks(slots: Iterable[Slot]) -> dict[int, int]:
         if slot.filled_by is not None and slot.place is not None:
             found[slot.filled_by] = min(found.get(slot.filled_by, slot.place), slot.place)
     return found
-
-
-def recalled(receipt: Receipt) -> Sighting:
-    """All that is still known of a receipt's file; no file is ever in just this state."""
-    since_1970 = receipt.arrived_at - datetime(1970, 1, 1, tzinfo=UTC)
-    return Sighting(receipt.bytes, since_1970 // timedelta(microseconds=1) * 1000, 0, 0)
-
-
-def _slot(row: Sequence[Any]) -> Slot:
-    slot, place, filled_by, delivery_id, fingerprint, generation, *state = row
-    seen = None if state[0] is None else Sighting(*state)
-    return Slot(slot, place, filled_by, delivery_id, fingerprint, generation, seen)

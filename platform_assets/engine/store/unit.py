@@ -31,7 +31,7 @@ class Unit(Protocol):
         """raw.<feed> and quarantine.<feed>, for rows to go in and out."""
 
     def slots(self, feed: Feed) -> Slots:
-        """Which delivery fills each slot of the feed, and in which state its file was last seen."""
+        """Which delivery fills each slot of the feed, and the position in which its source was last read."""
 
     def quarantine(self, feed: Feed) -> Quarantine:
         """What waits in the feed's quarantine, for people."""

@@ -112,12 +112,11 @@ class _Asking:
         """What a feed waits for, before there is anything of it in raw."""
         ready = self._deployment.ready(feed)
         for each in [each for each in self._deployment.pending(feed) if each not in ready][:_FILES]:
-            settle = feed.source.settle.total_seconds()
             then = (
                 "It is taken in by itself as soon as that is there."
                 if each.waits_for
                 else (
-                    f"It is taken in by itself once it has been untouched for {settle:g} s. "
+                    f"It is taken in by itself once it has been untouched for {each.settle.total_seconds():g} s. "
                     "If nobody writes it any more, look at the machine's clock."
                 )
             )

@@ -195,7 +195,7 @@ def test_how_a_file_is_written_is_declared_where_it_is_not_the_default(tmp_path:
     feed, receipt, written = tried(tmp_path / "till-2026-03.csv")
     assert feed.source.format == Csv(delimiter=";", encoding="cp1252", skip=2)
     assert (receipt.status, receipt.read, receipt.accepted) == ("accepted", 2, 2)
-    assert feed.source.patterns == ("till-*.csv",)
+    assert feed.source.places == ("till-*.csv",)
     assert "cp1252 is a guess" in written
     well_formed(written)
 
@@ -209,7 +209,7 @@ def test_packed_files_are_read_and_nothing_is_left_beside_them(tmp_path: Path) -
     (tmp_path / "a.tsv.gz").write_bytes(gzip.compress(b"sku\tunits\nA\t1\nB\t2\n"))
     feed, receipt, _ = tried(tmp_path / "a.tsv.gz")
     assert receipt.accepted == 2
-    assert feed.source.patterns == ("a*.tsv.gz",)
+    assert feed.source.places == ("a*.tsv.gz",)
     assert [path.name for path in tmp_path.iterdir()] == ["a.tsv.gz"]
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from machine import examples
 
 from platform_assets.engine.contract.model import ISO, Contract, Field, Since, columns_of
-from platform_assets.engine.contract.validate import judge
+from platform_assets.engine.contract.validate import validate
 
 
 class Strict(Contract):
@@ -36,8 +36,8 @@ def cast(column: str, *texts: str) -> list[Any]:
         {c.name: list(texts) if c.name == column else None for c in columns_of(Strict)},
         schema={c.name: pl.String for c in columns_of(Strict)},
     ).with_row_index("_line")
-    verdict = judge(frame, Strict)
-    kept = dict(zip(verdict.accepted["_line"], verdict.accepted[column], strict=True))
+    split = validate(frame, Strict)
+    kept = dict(zip(split.accepted["_line"], split.accepted[column], strict=True))
     return [kept.get(line, "rejected") for line in range(len(texts))]
 
 
@@ -119,10 +119,10 @@ def become(
     """What values of column `a` are accepted as; for a rejected one the rules it breaks."""
     values = delivered if isinstance(delivered, pl.Series) else pl.Series(delivered, dtype=pl.String)
     frame = pl.DataFrame({"a": values, "_delivery_id": 1}).with_row_index("_line")
-    verdict = judge(frame, contract, arrived)
-    outcome = dict(zip(verdict.accepted["_line"], verdict.accepted["a"], strict=True))
-    reasons = [", ".join(reason["rule"] for reason in row) for row in verdict.reasons.to_list()]
-    outcome |= dict(zip(verdict.rejected["_line"], reasons, strict=True))
+    split = validate(frame, contract, arrived)
+    outcome = dict(zip(split.accepted["_line"], split.accepted["a"], strict=True))
+    reasons = [", ".join(reason["rule"] for reason in row) for row in split.reasons.to_list()]
+    outcome |= dict(zip(split.rejected["_line"], reasons, strict=True))
     return [outcome[line] for line in range(frame.height)]
 
 
@@ -269,9 +269,9 @@ def test_where_formats_disagree_the_one_in_force_on_arrival_decides(
 
 def test_deliveries_of_one_frame_are_read_by_their_own_day() -> None:
     frame = pl.DataFrame({"a": ["01/02/2021"] * 3, "_delivery_id": [1, 2, 3]})
-    verdict = judge(frame, TURNED, {1: date(2021, 1, 1), 2: date(2022, 1, 1)})
-    assert verdict.accepted["a"].to_list() == [date(2021, 2, 1), date(2021, 1, 2)]
-    assert verdict.rejected["_delivery_id"].to_list() == [3]
+    split = validate(frame, TURNED, {1: date(2021, 1, 1), 2: date(2022, 1, 1)})
+    assert split.accepted["a"].to_list() == [date(2021, 2, 1), date(2021, 1, 2)]
+    assert split.rejected["_delivery_id"].to_list() == [3]
 
 
 def test_formats_without_a_day_never_decide() -> None:

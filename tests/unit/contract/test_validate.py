@@ -15,7 +15,7 @@ from pandera.config import ValidationDepth, config_context
 
 from platform_assets.engine.contract.cast import cast
 from platform_assets.engine.contract.model import Contract, Field, columns_of
-from platform_assets.engine.contract.validate import judge
+from platform_assets.engine.contract.validate import validate
 from platform_assets.errors import ContractError
 
 
@@ -28,7 +28,7 @@ def test_a_contract_may_have_columns_of_any_name() -> None:
         description: str = Field()
 
     frame = pl.DataFrame({"columns": ["a"], "reasons": ["b"], "description": ["c"]})
-    assert judge(frame, Awkward).accepted.rows() == [("a", "b", "c")]
+    assert validate(frame, Awkward).accepted.rows() == [("a", "b", "c")]
 
 
 class Ruled(Contract):
@@ -46,9 +46,9 @@ class Ruled(Contract):
 
 def test_every_broken_rule_of_a_row_is_told_with_its_value_and_pii_masked() -> None:
     frame = pl.DataFrame({"code": ["x"], "low": ["99"], "high": ["5"], "share": ["-1"]})
-    verdict = judge(frame, Ruled)
-    (reasons,) = verdict.reasons.to_list()
-    assert verdict.rejected.rows() == frame.rows()
+    split = validate(frame, Ruled)
+    (reasons,) = split.reasons.to_list()
+    assert split.rejected.rows() == frame.rows()
     assert {(reason["column"], reason["rule"], reason["value"]) for reason in reasons if reason["column"]} == {
         ("code", "str_matches('^[A-Z]{2}$')", "***"),
         ("low", "less_than_or_equal_to(9)", "99"),
@@ -59,13 +59,13 @@ def test_every_broken_rule_of_a_row_is_told_with_its_value_and_pii_masked() -> N
 
 
 def test_a_value_that_cannot_be_cast_is_told_once_as_it_arrived() -> None:
-    verdict = judge(pl.DataFrame({"code": ["AB"], "low": ["٤"], "high": [None], "share": [None]}), Ruled)
-    assert verdict.reasons.to_list() == [[{"column": "low", "rule": "integer", "value": "٤"}]]
+    split = validate(pl.DataFrame({"code": ["AB"], "low": ["٤"], "high": [None], "share": [None]}), Ruled)
+    assert split.reasons.to_list() == [[{"column": "low", "rule": "integer", "value": "٤"}]]
 
 
 def test_a_missing_value_breaks_a_column_that_is_not_nullable() -> None:
     frame = pl.DataFrame({"code": ["AB"], "low": [None], "high": [None], "share": [None]})
-    (((reason,),),) = [judge(frame, Ruled).reasons.to_list()]
+    (((reason,),),) = [validate(frame, Ruled).reasons.to_list()]
     assert (reason["column"], reason["rule"], reason["value"]) == ("low", "not_nullable", None)
 
 
@@ -79,14 +79,14 @@ def test_a_rule_that_judges_the_whole_frame_is_an_error_of_the_contract() -> Non
         def _some(cls, data: pa.PolarsData) -> bool:  # noqa: N805 - pandera's shape
             return bool(data.lazyframe.collect()["number"].sum() > 10)
 
-    with pytest.raises(ContractError, match="does not judge single rows"):
-        judge(pl.DataFrame({"number": ["1", "2"]}), Whole)
+    with pytest.raises(ContractError, match="does not answer for single rows"):
+        validate(pl.DataFrame({"number": ["1", "2"]}), Whole)
 
 
 def test_the_environment_cannot_switch_validation_off(monkeypatch: pytest.MonkeyPatch) -> None:
     frame = pl.DataFrame({"code": ["x"], "low": ["1"], "high": [None], "share": [None]})
     with config_context(validation_enabled=False, validation_depth=ValidationDepth.SCHEMA_ONLY):
-        assert judge(frame, Ruled).rejected.height == 1
+        assert validate(frame, Ruled).rejected.height == 1
 
 
 @pytest.mark.parametrize("answer", [True, False])
@@ -100,8 +100,8 @@ def test_a_rule_of_one_answer_is_refused_whatever_it_says(answer: bool) -> None:
         def _some(cls, data: pa.PolarsData) -> pl.LazyFrame:  # noqa: N805 - pandera's shape
             return data.lazyframe.select((pl.col(data.key).sum() > 0) == answer)
 
-    with pytest.raises(ContractError, match=r"rule some does not judge single rows \(1 answer for 2 rows\)"):
-        judge(pl.DataFrame({"number": ["1", "2"]}), Whole)
+    with pytest.raises(ContractError, match=r"rule some does not answer for single rows \(1 answer for 2 rows\)"):
+        validate(pl.DataFrame({"number": ["1", "2"]}), Whole)
 
 
 def test_a_rule_that_fails_to_run_is_an_error_of_the_contract_without_the_data() -> None:
@@ -114,18 +114,18 @@ def test_a_rule_that_fails_to_run_is_an_error_of_the_contract_without_the_data()
         def _number(cls, data: pa.PolarsData) -> pl.LazyFrame:  # noqa: N805 - pandera's shape
             return data.lazyframe.select(pl.col(data.key).str.to_integer() > 0)
 
-    with pytest.raises(ContractError, match="rule number_like does not judge single rows") as error:
-        judge(pl.DataFrame({"name": ["Ada Lovelace"]}), Failing)
+    with pytest.raises(ContractError, match="rule number_like does not answer for single rows") as error:
+        validate(pl.DataFrame({"name": ["Ada Lovelace"]}), Failing)
     assert "Ada" not in str(error.value)
 
 
 def test_a_frame_without_rows_is_judged_to_be_empty() -> None:
     nothing = pl.DataFrame(schema={**dict.fromkeys(["code", "low", "high", "share"], pl.String), "_line": pl.Int64})
-    verdict = judge(nothing, Ruled)
-    assert dict(verdict.accepted.schema) == {
+    split = validate(nothing, Ruled)
+    assert dict(split.accepted.schema) == {
         "code": pl.String, "low": pl.Int64, "high": pl.Int64, "share": pl.Float64, "_line": pl.Int64,
     }  # fmt: skip
-    assert (verdict.accepted.height, verdict.rejected.height, len(verdict.reasons)) == (0, 0, 0)
+    assert (split.accepted.height, split.rejected.height, len(split.reasons)) == (0, 0, 0)
 
 
 def test_values_that_no_text_stands_for_are_shown_all_the_same() -> None:
@@ -135,8 +135,8 @@ def test_values_that_no_text_stands_for_are_shown_all_the_same() -> None:
         list: str = Field()
         bytes: str = Field()
 
-    verdict = judge(pl.DataFrame({"list": [[1, 2]], "bytes": [b"\xff"]}), Plain)
-    assert [reason["value"] for reason in verdict.reasons[0]] == ["[1,2]", "ff"]
+    split = validate(pl.DataFrame({"list": [[1, 2]], "bytes": [b"\xff"]}), Plain)
+    assert [reason["value"] for reason in split.reasons[0]] == ["[1,2]", "ff"]
 
 
 # What Pandera's own `validate` says of the frame that the caster made is the reference, for contracts of any rules.
@@ -222,11 +222,11 @@ Reasons = dict[int, set[tuple[str | None, str]]]
 
 
 def told(frame: pl.DataFrame, contract: type[Contract]) -> Reasons:
-    verdict = judge(frame, contract)
-    assert verdict.reasons.list.len().sum() == sum(len({tuple(one.items()) for one in row}) for row in verdict.reasons)
+    split = validate(frame, contract)
+    assert split.reasons.list.len().sum() == sum(len({tuple(one.items()) for one in row}) for row in split.reasons)
     return {
         line: {(reason["column"], reason["rule"]) for reason in row}
-        for line, row in zip(verdict.rejected["_line"], verdict.reasons.to_list(), strict=True)
+        for line, row in zip(split.rejected["_line"], split.reasons.to_list(), strict=True)
     }
 
 
@@ -261,19 +261,19 @@ def test_a_row_is_accepted_exactly_when_pandera_accepts_it_and_else_told_why(
 ) -> None:
     expected = reference(frame, contract)
     assert told(frame, contract) == expected
-    verdict = judge(frame, contract)
-    assert verdict.rejected.equals(frame[sorted(expected)])
-    assert verdict.accepted["_line"].to_list() == [line for line in frame["_line"] if line not in expected]
+    split = validate(frame, contract)
+    assert split.rejected.equals(frame[sorted(expected)])
+    assert split.accepted["_line"].to_list() == [line for line in frame["_line"] if line not in expected]
     typed = {column.name: cast(frame[column.name], column, lambda rows: rows).values for column in columns_of(contract)}
     kept = [line for line in range(frame.height) if line not in expected]
-    assert verdict.accepted.drop("_line").equals(pl.DataFrame(typed)[kept])
+    assert split.accepted.drop("_line").equals(pl.DataFrame(typed)[kept])
 
 
 @settings(max_examples=examples(40))
 @given(contracts(), frames(), st.integers(0, 12))
 def test_where_a_frame_is_cut_makes_no_difference(contract: type[Contract], frame: pl.DataFrame, at: int) -> None:
-    whole = judge(frame, contract)
-    parts = [judge(part, contract) for part in (frame.head(at), frame.slice(at))]
+    whole = validate(frame, contract)
+    parts = [validate(part, contract) for part in (frame.head(at), frame.slice(at))]
     assert pl.concat([part.accepted for part in parts]).equals(whole.accepted)
     assert pl.concat([part.rejected for part in parts]).equals(whole.rejected)
     assert pl.concat([part.reasons for part in parts]).to_list() == whole.reasons.to_list()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import openpyxl
 import pytest
-from shop import HEADER, SALES, Shop
+from shop import FILES, HEADER, Shop
 
 from platform_assets.engine.contract.model import Contract, Field
 from platform_assets.engine.feed.feed import Files, seconds
@@ -117,7 +117,7 @@ NONE_HELPS: dict[str, tuple[str | bytes, str, str]] = {
 def test_what_does_not_help_is_not_told(shop: Shop, case: str) -> None:
     content, name, problem = NONE_HELPS[case]
     declare(shop, None)
-    shop.clock.ahead = SALES.source.patience
+    shop.clock.ahead = FILES.patience
     receipt = shop.load(name, content)
     assert receipt.status == "quarantined"
     assert problem in (receipt.problem or "")

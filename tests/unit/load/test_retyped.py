@@ -4,7 +4,7 @@ from dataclasses import replace
 from decimal import Decimal
 
 import pytest
-from shop import SALES, Sales, Shop, sales
+from shop import FILES, SALES, Sales, Shop, sales
 
 from platform_assets.engine.contract.model import Contract, Field
 from platform_assets.engine.deployment import Deployment
@@ -41,7 +41,7 @@ def test_columns_of_other_types_are_the_affair_of_their_feeds(shop: Shop, contra
 
     def declared(*kinds: type[Contract]) -> Deployment:
         feeds = [
-            replace(SALES, name=name, contract=kind, source=SALES.source.read_from(f"sales/{name}*.csv"))
+            replace(SALES, name=name, contract=kind, source=FILES.read_from(f"sales/{name}*.csv"))
             for name, kind in zip("abc", kinds, strict=True)
         ]
         return Deployment(feeds, home=shop.root / "home", landing=shop.landing)

@@ -170,9 +170,9 @@ def test_breaches_are_read_once_and_harm_no_neighbour(shop: Shop, monkeypatch: p
     read: list[str] = []
     opened = load.Load._opened
 
-    def counted(self: load.Load, claim: Any, *, young: bool) -> Any:
-        read.append(claim.arrival.slot)
-        return opened(self, claim, young=young)
+    def counted(self: load.Load, claim: Any, slot: str, *, young: bool) -> Any:
+        read.append(slot)
+        return opened(self, claim, slot, young=young)
 
     monkeypatch.setattr(load.Load, "_opened", counted)
     shop.declare(tolerate=Rejects(rate=0.1, beyond="quarantine"), on_duplicate="reject")
@@ -253,17 +253,17 @@ def test_what_a_kill_kept_out_of_the_journal_is_noted_though_another_went_on(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shop.load("a.csv", sales("S1,1"))
-    claim = Archive.claim
+    keep = Archive.keep
 
-    def meanwhile(self: Archive, feed: str, arrival: Any) -> Any:
-        monkeypatch.setattr(Archive, "claim", claim)
+    def meanwhile(self: Archive, feed: str, content: Any, suffix: str) -> Any:
+        monkeypatch.setattr(Archive, "keep", keep)
         shop.deliver("b.csv", sales("S2,1"))
         assert ended(child(ingest_in_child, shop.root, "after-commit")) == -9
         assert shop.deployment.unpublished(shop.feed)
-        return claim(self, feed, arrival)
+        return keep(self, feed, content, suffix)
 
     shop.deliver("c.csv", sales("S3,1"))
-    monkeypatch.setattr(Archive, "claim", meanwhile)
+    monkeypatch.setattr(Archive, "keep", meanwhile)
     shop.ingest()
     before = shop.receipts()
     assert not shop.deployment.unpublished(shop.feed)

@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 import pytest
 from modelled import MODEL, Modelled, modelled
-from shop import SALES, Shop, sales
+from shop import FILES, SALES, Shop, sales
 
 from platform_assets.engine.feed.feed import seconds
 from platform_assets.orchestration.runs.keys import feed_tag, quarantine_key, raw_key
@@ -109,13 +109,13 @@ def test_a_poisonous_file_holds_nobody_back_and_is_checked_for(watched: Modelled
 
 
 def test_a_file_that_needs_a_moment_to_settle_is_waited_for(watched: Modelled) -> None:
-    watched.shop.feed = replace(SALES, source=SALES.source.read_from("sales/*.csv", settle=seconds(0.5)))
+    watched.shop.feed = replace(SALES, source=FILES.read_from("sales/*.csv", settle=seconds(0.5)))
     watched.shop.deliver("a.csv", sales("S1,1"))
     assert most_files(asked(watched.tick())) == 1
 
 
 def test_a_file_that_is_still_written_is_not(watched: Modelled) -> None:
-    watched.shop.feed = replace(SALES, source=SALES.source.read_from("sales/*.csv", settle=seconds(20)))
+    watched.shop.feed = replace(SALES, source=FILES.read_from("sales/*.csv", settle=seconds(20)))
     watched.shop.deliver("a.csv", sales("S1,1"))
     assert watched.tick() == "1 files are not ready: sales/a.csv is still being written"
 

@@ -19,7 +19,7 @@ from platform_assets.engine.contract.model import Contract, Field
 from platform_assets.engine.feed.feed import Files, seconds
 from platform_assets.engine.feed.formats import Json
 from platform_assets.engine.readers import Reader, open_reader
-from platform_assets.engine.readers.json import objects
+from platform_assets.engine.readers.json import fields
 from platform_assets.engine.readers.limits import LIMITS, Limits
 from platform_assets.errors import DeliveryRefused, DeliveryUnfinished
 
@@ -47,8 +47,8 @@ def records(reader: Reader) -> tuple[Rows, Malformed]:
     rows: Rows = []
     malformed: Malformed = []
     for batch in reader.batches({name: name for name in reader.header}):
-        for fields in batch.frame.iter_rows(named=True):
-            rows.append((fields.pop("_line"), fields))
+        for row in batch.frame.iter_rows(named=True):
+            rows.append((row.pop("_line"), row))
         malformed += batch.malformed.select("_line", "record", "rule").rows()
     reader.reconcile(len(rows) + len(malformed))
     return sorted(rows, key=lambda row: row[0]), sorted(malformed)
@@ -182,19 +182,19 @@ def test_what_is_taken_apart_many_at_once_is_what_each_says_alone(
     for record in odd:
         several.insert(data.draw(st.integers(0, len(several))) if data else len(several), record)
     several = [record for record in several if record.strip()]
-    objects_at_once = objects.Objects(())
-    block = pl.DataFrame({"_line": range(len(several)), "text": several}, schema=objects.BLOCK_SCHEMA)
+    parser = fields.RecordParser(())
+    block = pl.DataFrame({"_line": range(len(several)), "text": several}, schema=fields.BLOCK_SCHEMA)
     found: dict[int, Fields | None] = {}
-    for taken in objects_at_once.take(block, escapes=True):
-        found.update({line: None for line, *_ in taken.malformed.iter_rows()})
-        for fields in taken.frame.iter_rows(named=True):
-            line = fields.pop("_line")
-            found[line] = {key: value for key, value in fields.items() if value is not None}
+    for parsed in parser.parse(block, escapes=True):
+        found.update({line: None for line, *_ in parsed.malformed.iter_rows()})
+        for row in parsed.frame.iter_rows(named=True):
+            line = row.pop("_line")
+            found[line] = {key: value for key, value in row.items() if value is not None}
     said = [plain(record) for record in several]
     for at, each in enumerate(said):
         expected = None if each is None else {key: value for key, value in each.items() if value is not None}
         assert found[at] == expected, several[at]
-    assert set(objects_at_once.columns) == {key for each in said if each for key in each}
+    assert set(parser.columns) == {key for each in said if each for key in each}
 
 
 DOCUMENTS: Final = {

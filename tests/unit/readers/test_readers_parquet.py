@@ -19,7 +19,7 @@ import pytest
 from shop import Shop
 
 from platform_assets.engine.contract.model import Contract, Field
-from platform_assets.engine.contract.validate import judge
+from platform_assets.engine.contract.validate import validate
 from platform_assets.engine.feed.feed import Files, seconds
 from platform_assets.engine.feed.formats import Parquet
 from platform_assets.engine.readers import open_reader
@@ -54,7 +54,7 @@ def judged(tmp_path: Path, column: str, values: pa.Array) -> list[Any]:
     copy.write_bytes(parquet(pa.table({**nothing, column: values})))
     reader = open_reader(copy, "a.parquet", Files("*"))
     (batch,) = reader.batches({name: name for name in reader.header})
-    verdict = judge(batch.frame, Typed)
+    verdict = validate(batch.frame, Typed)
     kept = dict(zip(verdict.accepted["_line"], verdict.accepted[column], strict=True))
     return [kept.get(line, "rejected") for line in range(1, len(values) + 1)]
 

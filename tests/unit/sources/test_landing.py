@@ -18,12 +18,15 @@ from machine import examples
 from shop import SALES, Shop, numbered, sales
 
 from platform_assets.engine.anomalies.volume import judge
+from platform_assets.engine.archive.expected import Expected
 from platform_assets.engine.author.trial import try_on
 from platform_assets.engine.feed.feed import Cadence, Feed, Files, hours, seconds
 from platform_assets.engine.promises.promise import deliveries, promises
 from platform_assets.engine.promises.served import served
-from platform_assets.engine.sources.landing import Look, Sighting, arrivals, look
-from platform_assets.engine.sources.sidecar import Expected, parsed
+from platform_assets.engine.sources.file import FileState
+from platform_assets.engine.sources.files import all_waiting
+from platform_assets.engine.sources.sidecar import parsed
+from platform_assets.engine.sources.source import Waiting, source_of
 
 WITH_SIDECAR = Files("sales/**/*.csv", settle=seconds(0), sidecar=".done")
 
@@ -41,8 +44,9 @@ def written(landing: Path, *slots: str) -> None:
 
 def found(landing: Path, *feeds: Feed) -> tuple[dict[str, list[str]], list[str]]:
     """Slots by feed, and files that no feed asks for."""
-    seen = look(landing, feeds, strays=True)
-    return {name: [arrival.slot for arrival in each] for name, each in seen.arrivals.items()}, list(seen.unclaimed)
+    waiting = all_waiting(feeds, landing, {})
+    slots = {name: [arrival.slot for arrival in each] for name, each in waiting.arrivals.items()}
+    return slots, list(waiting.unclaimed)
 
 
 # ---- patterns
@@ -88,10 +92,11 @@ def test_folders_may_be_as_deep_as_the_system_allows(tmp_path: Path) -> None:
 def test_what_is_known_is_left_out_until_it_changes(tmp_path: Path) -> None:
     written(tmp_path, "a.csv", "b.csv")
     shop = feed("shop", "*.csv")
-    known = {"shop": {arrival.slot: arrival.seen for arrival in arrivals(shop, tmp_path)}}
-    assert look(tmp_path, [shop], known).arrivals == {"shop": []}
+    source = source_of(shop.source, shop, tmp_path)
+    known = {arrival.slot: arrival.position or "" for arrival in source.pending({})}
+    assert source.pending(known) == []
     (tmp_path / "b.csv").write_text("y")  # in place: same name, size and inode
-    assert [arrival.slot for arrival in look(tmp_path, [shop], known).arrivals["shop"]] == ["b.csv"]
+    assert [arrival.slot for arrival in source.pending(known)] == ["b.csv"]
 
 
 def test_a_landing_folder_that_is_not_there_holds_nothing(tmp_path: Path) -> None:
@@ -151,7 +156,7 @@ def test_a_file_loads_whatever_has_stood_there_before(kinds: list[tuple[str, int
 def test_a_link_and_a_file_are_never_in_the_same_state() -> None:
     """Even where every figure is the same: an inode is given away again, and clocks are coarse."""
     states = {
-        Sighting.of(os.stat_result((kind | 0o644, 7, 0, 1, 0, 0, 9, 1, 1, 1), {"st_mtime_ns": 1, "st_ctime_ns": 1}))
+        FileState.of(os.stat_result((kind | 0o644, 7, 0, 1, 0, 0, 9, 1, 1, 1), {"st_mtime_ns": 1, "st_ctime_ns": 1}))
         for kind in (stat.S_IFREG, stat.S_IFLNK, stat.S_IFDIR, stat.S_IFIFO)
     }
     assert len(states) == 4
@@ -234,7 +239,7 @@ def test_a_file_waits_for_its_sidecar(shop: Shop) -> None:
     assert [arrival.unfinished for arrival in shop.deployment.pending(shop.feed)] == ["waiting for a.csv.done"]
     shop.deliver("a.csv.done", "")
     assert [(receipt.slot, receipt.status) for receipt in shop.ingest().receipts] == [("sales/a.csv", "accepted")]
-    assert shop.deployment.look() == Look({"sales": []}, [])
+    assert shop.deployment.look() == Waiting({"sales": []}, [])
 
 
 def test_a_sidecar_is_never_a_delivery_nor_a_stray(tmp_path: Path) -> None:
@@ -336,10 +341,10 @@ def test_a_sidecar_that_is_a_link_or_a_pipe_is_never_read(shop: Shop) -> None:
 
 
 def test_the_state_of_a_pair_changes_with_either_file() -> None:
-    file, sidecar = Sighting(1, 2, 3, 4), Sighting(5, 6, 7, 8)
+    file, sidecar = FileState(1, 2, 3, 4), FileState(5, 6, 7, 8)
     assert file.beside(None) == file
-    states = {file.beside(sidecar._replace(**{name: 99})) for name in Sighting._fields}
-    states |= {file._replace(**{name: 99}).beside(sidecar) for name in Sighting._fields}
+    states = {file.beside(sidecar._replace(**{name: 99})) for name in FileState._fields}
+    states |= {file._replace(**{name: 99}).beside(sidecar) for name in FileState._fields}
     assert len(states | {file.beside(sidecar)}) == 9
 
 

@@ -13,7 +13,6 @@ import polars as pl
 import pytest
 from shop import SALES, child, ended
 
-from platform_assets.engine.sources.landing import Sighting
 from platform_assets.engine.store.receipts import Receipt
 from platform_assets.engine.store.slots import Slot
 from platform_assets.engine.store.unit import Store, Unit
@@ -81,9 +80,20 @@ def take_in(unit: Unit, slot: str = "sales/a.csv", accepted: int = 3, rejected: 
         rejected=rejected,
     )
     unit.ledger.add([receipt], revision)
-    seen = Sighting(10, 1_000 + delivery, 2, 2**64 - 1)
     unit.slots(SALES).write(
-        [Slot(slot, delivery, delivery, delivery, receipt.fingerprint, generation=1, seen=seen)], revision
+        [
+            Slot(
+                slot,
+                delivery,
+                delivery,
+                delivery,
+                receipt.fingerprint,
+                generation=1,
+                position=f"[{delivery}]",
+                traits="10",
+            )
+        ],
+        revision,
     )
     return receipt
 
@@ -168,8 +178,8 @@ def test_what_is_published_is_what_was_committed_and_says_when_it_is_behind(stor
         assert not store.published(SALES).is_stale
         assert store.published(SALES).receipts() == [receipt], "read while the store is held"
         assert store.published(SALES).revision == receipt.revision
-        with store.published(SALES).files(SALES.version()) as files:
-            assert files["sales/a.csv"] == (10, 1_000 + receipt.delivery_id, 2, 2**64 - 1)
+        with store.published(SALES).positions(SALES.version()) as positions:
+            assert dict(positions) == {"sales/a.csv": f"[{receipt.delivery_id}]"}
     with broken_off(store) as unit:
         take_in(unit, "sales/b.csv")
     assert store.published(SALES).is_stale
@@ -229,15 +239,15 @@ def test_a_delivery_leaves_with_its_rows_and_its_figures_say_who_replaced_it(sto
     assert (receipts[1].status, receipts[1].superseded_by, receipts[1].revision) == ("superseded", 2, 2)
 
 
-def test_slots_remember_what_stands_there_and_how_its_file_was_seen(store: Store) -> None:
+def test_slots_remember_what_stands_there_and_where_its_source_was_read(store: Store) -> None:
     with store.transaction("load sales") as unit:
         receipt = take_in(unit)
     with store.reading("look") as unit:
         slots = unit.slots(SALES)
         (found,) = slots.brought([str(receipt.fingerprint)])
         assert found == slots.named(["sales/a.csv"])["sales/a.csv"] == slots.holding([receipt.delivery_id])[0]
-        assert found.seen == Sighting(10, 1_001, 2, 2**64 - 1), "to the last bit of an inode"
-        assert slots.seen_as([Sighting(10, 1_001, 0, 0)]) == {(10, 1_001): {"sales/a.csv"}}
+        assert (found.position, found.traits) == (f"[{receipt.delivery_id}]", "10")
+        assert slots.having(["10", "11"]) == {"10": {"sales/a.csv"}}
         assert slots.named(["sales/new.csv"]) == {"sales/new.csv": Slot("sales/new.csv")}
         assert unit.slots(OTHER).named(["sales/a.csv"])["sales/a.csv"].delivery_id is None
 

@@ -1,6 +1,6 @@
 """Blocks of lines of delimited text, taken apart into records and fields.
 
-Belongs here: what becomes of lines, what is malformed. Does not: what a record is (grammar.py), the file (reader.py).
+Belongs here: what becomes of lines, what is malformed. Elsewhere: what a record is (grammar.py), the file (reader.py).
 Whole blocks go through Arrow's CSV parser. It is lenient, so that lines of an odd shape are kept from it and go, one
 by one, through the expression that defines a record. Its records are counted: where they are not as many as lines
 went in, the whole block goes the exact way."""
@@ -255,21 +255,21 @@ class Splitter:
             if goes_on and not found[1] and found.end() == len(block):
                 return None  # the last line end is escaped
             record = found[0].removesuffix(found[1]).decode()
-            judged = self._judged(record, block[ends[at + spans - 2] : found.end()])
-            if not isinstance(judged, int):
-                if judged != _DOUBTFUL and not (isinstance(judged, list) and grammar.quotes(record) % 2):
-                    return judged, spans
+            outcome = self._outcome(record, block[ends[at + spans - 2] : found.end()])
+            if not isinstance(outcome, int):
+                if outcome != _DOUBTFUL and not (isinstance(outcome, list) and grammar.quotes(record) % 2):
+                    return outcome, spans
                 torn = grammar.torn(block, start, reach, len(self._header))
                 if torn is None and goes_on:
                     return None
                 if torn_lines := _lines_to(torn or start, ends, at):
                     return _DOUBTFUL, torn_lines
-                return (_DOUBTFUL if self._is_closed_after(block, ends, at + spans) else judged), spans
+                return (_DOUBTFUL if self._is_closed_after(block, ends, at + spans) else outcome), spans
             if spans > 1:
                 # One delimiter short or over is a broken record of so many lines. Anything else is a quote that went
-                # astray: what it means is not sure, so that its neighbours are judged on their own.
-                return self._ragged(judged), spans if abs(judged - len(self._header)) == 1 else 1
-            rule = self._ragged(judged)
+                # astray: what it means is not sure, so that its neighbours are read on their own.
+                return self._ragged(outcome), spans if abs(outcome - len(self._header)) == 1 else 1
+            rule = self._ragged(outcome)
         else:
             rule = STRAY if self._is_quoted(block[start:line_end]) else UNKNOWN_ESCAPE
             if grammar.left_open.match(block, start, line_end):
@@ -295,7 +295,7 @@ class Splitter:
         alone = found is not None and found.end() == ends[line] and len(self._grammar.parts(text)) == len(self._header)
         return not alone and self._grammar.closing.match(text) is not None
 
-    def _judged(self, record: str, last_line: bytes) -> Fields | str | int:
+    def _outcome(self, record: str, last_line: bytes) -> Fields | str | int:
         """The fields of a well-formed record, or the rule it breaks; how many there are where that is wrong."""
         if "\0" in record:
             return _NUL

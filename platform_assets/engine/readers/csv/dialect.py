@@ -1,7 +1,8 @@
 """Which character separates the fields of a delimited text, found out from its beginning.
 
-Belongs here: being sure of a delimiter, or saying what to declare. Does not: reading records (reader.py).
-The strongest evidence are the names that the contract asks for; without them, that the records come out even.
+Belongs here: being sure of a delimiter, or naming what to declare; what is likely, for a draft that a person reads.
+Elsewhere: reading records (reader.py). The strongest evidence are the names that the contract asks for; without them,
+that the records come out even.
 """
 
 import csv
@@ -19,6 +20,8 @@ SAMPLE: Final = 1 << 20
 _USUAL: Final = (",", ";", "\t", "|", "^", "\x01", "\x1f", "\xa6")
 _NEARLY_ALL: Final = 0.95
 _PREAMBLE: Final = 100  # lines in which the header is looked for
+_DRAFTED_PREAMBLE: Final = 20
+_DRAFTED_FROM: Final = 1200  # lines
 
 csv.field_size_limit(max(csv.field_size_limit(), SAMPLE))
 
@@ -36,6 +39,21 @@ def detect(sample: bytes, form: Csv, name: str, wanted: Sequence[str]) -> Csv:
     if form.delimiter is not None:
         return form
     return replace(form, delimiter=_Sample(sample, form, name, wanted).delimiter())
+
+
+def likely(sample: bytes, form: Csv, name: str) -> Csv | None:
+    """`form` with the delimiter, and the lines before the header, that are most likely, for a person to check.
+
+    That is: the first line that one of the usual delimiters makes a sound header of, to which nearly all records behind
+    it fit. None where no line is one. sample: as for `detect`, from the first line of the file on.
+    """
+    lines = _decoded(sample)[0].splitlines(keepends=True)
+    for skip in range(min(_DRAFTED_PREAMBLE, len(lines))):
+        begin = "".join(lines[skip : skip + _DRAFTED_FROM])
+        looked_at = _Sample(begin.encode(), replace(form, skip=skip), name, ())
+        if delimiter := looked_at.likely_delimiter():
+            return replace(form, delimiter=delimiter, skip=skip)
+    return None
 
 
 class _Sample:
@@ -61,12 +79,27 @@ class _Sample:
         heads = self._heads()
         return self._by_names(heads) or self._by_evenness(heads)
 
+    def likely_delimiter(self) -> str | None:
+        """The delimiter that makes most columns, of those that make a sound header and even records; None where none
+        does."""
+        widths = {each: len(head) for each in self._usual if self._sound(head := self._header(each), each)}
+        return max(widths, key=lambda each: widths[each]) if widths else None
+
+    def _header(self, delimiter: str) -> _Fields:
+        return next(self._records(self._first, delimiter), [])
+
+    def _sound(self, header: _Fields, delimiter: str) -> bool:
+        """Whether the names are there, each once, and records behind them fit."""
+        names = {_folded(name) for name in header}
+        several = len(list(itertools.islice(self._records(self._first, delimiter), 2))) > 1
+        return several and "" not in names and len(names) == len(header) and self._even(delimiter, header)
+
     def _heads(self) -> dict[str, _Fields]:
         """The header as each delimiter has it."""
         odd = sorted({c for c in self._first_record() if not (c.isalnum() or c in "\r\n\0 _")})
         asked = odd if self._wanted else []
         heads = {
-            each: next(self._records(self._first, each), [])
+            each: self._header(each)
             for each in dict.fromkeys((*self._usual, *asked))
             if each not in (self._form.quote, '"')
         }

@@ -1,6 +1,6 @@
 """What a record of delimited text is, as expressions: to Python's re over bytes, and to Polars over lines.
 
-Belongs here: fields, quotes, escapes, and what looks like a record that lost a delimiter. Does not: blocks, and which
+Belongs here: fields, quotes, escapes, and what looks like a record that lost a delimiter. Elsewhere: blocks, and which
 records are malformed (delimited.py).
 """
 
@@ -100,10 +100,10 @@ class Grammar:
         return self._doubled.sub(self._meant, part[1:-1]) if quoted else self._pair.sub(self._meant, part)
 
     def _meant(self, found: re.Match[str]) -> str:
-        said: str = found[found.lastindex or 0]
-        if said not in (self.quote, self.escape, self.delimiter, "\n", "\r", "\r\n"):
+        meant: str = found[found.lastindex or 0]
+        if meant not in (self.quote, self.escape, self.delimiter, "\n", "\r", "\r\n"):
             raise ValueError(UNKNOWN_ESCAPE)
-        return said
+        return meant
 
     def quotes(self, record: str) -> int:
         """How many quotes there are, but for escaped ones."""

@@ -1,6 +1,6 @@
 """CSV: lines before the header, the header, records, a footer.
 
-Belongs here: where in a file the records are, and counting them without the parser. Does not: taking them apart
+Belongs here: where in a file the records are, and counting them without the parser. Elsewhere: parsing them
 (delimited.py), finding out the delimiter (dialect.py), decoding (text.py).
 """
 
@@ -55,19 +55,19 @@ class CsvReader:
     @property
     def dialect(self) -> Mapping[str, str]:
         """See `Reader`."""
-        said = {
+        dialect = {
             "delimiter": self._form.delimiter or "",
             "quote": self._form.quote or "none",
             "encoding": self._text.encoding,
             "line_ends": self._survey.line_ends,
         }
         if self._form.escape:
-            said["escape"] = self._form.escape
+            dialect["escape"] = self._form.escape
         if self._form.skip:
-            said["skip"] = f"{self._form.skip}"
+            dialect["skip"] = f"{self._form.skip}"
         if self._form.footer is not None:
-            said["footer_lines"] = f"{self._footer_lines}"
-        return said
+            dialect["footer_lines"] = f"{self._footer_lines}"
+        return dialect
 
     @property
     def parts(self) -> Sequence[Part]:

@@ -1,7 +1,6 @@
-"""What every look at a sheet shares: windows of cells and their names, what was seen, packed parts in pieces.
+"""What every second look at a sheet shares: windows of cells and their names, what was found, packed parts in pieces.
 
-Belongs here: what .xlsx, .xlsb, .xls and .ods have in common. Does not: any one of them (sheets.py says which is
-where).
+Belongs here: what .xlsx and .ods have in common. Elsewhere: each of them (sheetml.py, opendocument.py).
 """
 
 import re
@@ -42,11 +41,12 @@ class Window:
 
 
 @dataclass
-class Look:
-    """What was seen of a sheet. rows: how many show something. merged: windows of cells that are one.
+class SecondLook:
+    """What a sheet's own bytes show, without the parser. rows: how many show something. merged: windows of
+    cells that are one.
 
     broken: by row, what is wrong with a cell of it whose value is not in the file: a formula never computed.
-    exact: by row and column, numbers as they are written that say more than a double can.
+    exact: by row and column, numbers as they are written that are more exact than a double.
     """
 
     rows: int = 0
@@ -73,20 +73,20 @@ def cell_name(row: int | None, column: int) -> str:
 
 
 def beyond_double(number: bytes | str) -> bool:
-    """Whether a number as it is written says more than the double does that a spreadsheet makes of it.
+    """Whether a number as it is written is more exact than the double that a spreadsheet makes of it.
 
-    A spreadsheet writes a double by its first 17 digits, which say no more: 0.10000000000000001 is 0.1.
+    A spreadsheet writes a double by its first 17 digits, which are no more exact: 0.10000000000000001 is 0.1.
     """
     text = number.decode() if isinstance(number, bytes) else number
     try:
-        said, double = Decimal(text), float(text)
+        written, double = Decimal(text), float(text)
     except (ArithmeticError, ValueError):
         return False
-    return said not in (Decimal(repr(double)), Decimal(f"{double:.17g}"))
+    return written not in (Decimal(repr(double)), Decimal(f"{double:.17g}"))
 
 
 def read_part(archive: zipfile.ZipFile, name: str) -> Iterator[bytes]:
-    """A part in chunks; no more of it than it is said to hold, as zipfile sees to."""
+    """A part in chunks; no more of it than the directory announces, as zipfile sees to."""
     with archive.open(name) as stream:
         while chunk := stream.read(_CHUNK):
             yield chunk

@@ -1,6 +1,6 @@
 """The look at a sheet of an OpenDocument spreadsheet (.ods): its rows as an XML parser passes them.
 
-Belongs here: repeated rows and cells, spans, notes, and what fastexcel does not give of a cell. Does not: other
+Belongs here: repeated rows and cells, spans, notes, and what fastexcel does not give of a cell. Elsewhere: other
 formats.
 """
 
@@ -10,7 +10,7 @@ from typing import Final
 from xml.parsers import expat
 
 from platform_assets.engine.readers.excel.grid import (
-    Look,
+    SecondLook,
     Window,
     beyond_double,
     cell_name,
@@ -27,7 +27,7 @@ class _Ods:
     """Handlers of expat for an .ods: its rows as they pass."""
 
     def __init__(self, sheet: str, window: Window) -> None:
-        self.seen = Look()
+        self.seen = SecondLook()
         self._sheet, self._window = sheet, window
         self._inside = self._noted = self._shows = False
         self._row = self._column = 0
@@ -99,7 +99,7 @@ class _Ods:
             self._inside = False
 
 
-def ods_look(archive: zipfile.ZipFile, sheet: str, window: Window) -> Look:
+def look_at_ods(archive: zipfile.ZipFile, sheet: str, window: Window) -> SecondLook:
     """What is seen of `sheet`."""
     handlers = _Ods(sheet, window)
     parser = expat.ParserCreate()

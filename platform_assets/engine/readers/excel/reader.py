@@ -1,6 +1,6 @@
 """Excel and OpenDocument workbooks: one sheet, its first filled row the header, each further one a record.
 
-Belongs here: what becomes of a sheet's rows. Does not: parsing (workbook.py, in a process of its own), or the second
+Belongs here: what becomes of a sheet's rows. Elsewhere: parsing (workbook.py, in a process of its own), the second
 look at the bytes (sheets.py). Text stays text, a number is the shortest text that means it, a date is a date; a
 formula is its last value. Macros never run; a hidden row is a row; a row that shows nothing is no record.
 """
@@ -17,14 +17,12 @@ import pyarrow as pa
 
 from platform_assets.engine.feed.formats import Excel
 from platform_assets.engine.readers import MALFORMED_SCHEMA, Batch, Part, isolated, refuse_unreconciled
-from platform_assets.engine.readers.excel.grid import Look, Window, cell_name
-from platform_assets.engine.readers.excel.sheets import look, survey
+from platform_assets.engine.readers.excel.grid import SecondLook, Window, cell_name
+from platform_assets.engine.readers.excel.sheets import look_again, survey
+from platform_assets.engine.readers.limits import Limits
 from platform_assets.errors import DeliveryRefused
 
 _PARSER: Final = Path(__file__).with_name("workbook.py")
-_SECONDS: Final = 300
-_MEMORY: Final = 2 << 30
-_OUTPUT: Final = 8 << 30
 
 
 class ExcelReader:
@@ -33,20 +31,23 @@ class ExcelReader:
     format = "excel"
     looks_cut_off = False
 
-    def __init__(self, copy: Path, *, form: Excel) -> None:
+    def __init__(self, copy: Path, *, form: Excel, limits: Limits) -> None:
         self._found: dict[str, Any] = {"header": []}
-        self._look = Look()
+        self._look = SecondLook()
+        self._counted = True
         if copy.stat().st_size == 0:
             return
         window = Window.of(form.range) if form.range else Window()
-        kind = survey(copy)
-        self._parsed = _parsed(copy, form.sheet, window)
+        kind = survey(copy, limits)
+        self._parsed = _parsed(copy, form.sheet, window, limits)
         weakref.finalize(self, self._parsed.close)
         with self._stream() as stream:
             self._found = json.loads(stream.schema.metadata[b"found"])
         if refused := self._found.get("refused"):
             raise DeliveryRefused(refused["problem"], remedy=refused["remedy"], line=refused["line"])
-        self._look = look(copy, kind, self._found["sheet"], window)
+        second = look_again(copy, kind, self._found["sheet"], window)
+        self._counted = second is not None
+        self._look = second or SecondLook()
         for line, rule in self._look.broken.items() if not self._found["header"] else ():
             raise DeliveryRefused(
                 f"no header: {rule}", remedy="Open the workbook, save it anew and deliver it again.", line=line
@@ -61,7 +62,8 @@ class ExcelReader:
             return {}
         places = [column for _, column, _ in self._found["header"]]
         first, last = cell_name(self._found["row"], min(places)), cell_name(None, max(places))
-        return {"sheet": self._found["sheet"], "range": f"{first}:{last}"}
+        counted = {} if self._counted else {"counted": "by its parser alone"}
+        return {"sheet": self._found["sheet"], "range": f"{first}:{last}", **counted}
 
     @property
     def parts(self) -> Sequence[Part]:
@@ -75,7 +77,7 @@ class ExcelReader:
 
     def batches(self, columns: Mapping[str, str]) -> Iterator[Batch]:
         """See `Reader`. A column that holds both dates and text comes in a batch for the rows with the one and a batch
-        for those with the other, so that each cell is judged as what it is."""
+        for those with the other, so that each cell is validated as what it is."""
         wanted = {name: self._columns[header][1] for name, header in columns.items()}
         unseen = dict(self._look.broken)
         with self._stream() as stream:
@@ -94,8 +96,10 @@ class ExcelReader:
             yield Batch(nothing, pl.DataFrame(left, schema=MALFORMED_SCHEMA, orient="row"))
 
     def reconcile(self, read: int) -> None:
-        """See `Reader`; a record is a row, after the first, that shows something in the sheet's own bytes."""
-        refuse_unreconciled(self._look.rows - bool(self.header), read)
+        """See `Reader`; a record is a row, after the first, that shows something in the sheet's own bytes. The rows of
+        binary workbooks are counted by nobody but the parser."""
+        if self._counted:
+            refuse_unreconciled(self._look.rows - bool(self.header), read)
 
     @contextlib.contextmanager
     def _stream(self) -> Iterator[pa.RecordBatchReader]:
@@ -160,11 +164,15 @@ class ExcelReader:
         return rows.select("_line", record.struct.json_encode().alias("record"), "rule")
 
 
-def _parsed(copy: Path, sheet: str | None, window: Window) -> IO[bytes]:
+def _parsed(copy: Path, sheet: str | None, window: Window, limits: Limits) -> IO[bytes]:
     cells = json.dumps([window.top, window.bottom, window.left, window.right])
     try:
         return isolated.run(
-            _PARSER, [str(copy.absolute()), sheet or "", cells], seconds=_SECONDS, memory=_MEMORY, output=_OUTPUT
+            _PARSER,
+            [str(copy.absolute()), sheet or "", cells],
+            seconds=limits.parser_s,
+            memory=limits.parser_memory,
+            output=limits.parser_output,
         )
     except isolated.Stopped as stopped:
         raise DeliveryRefused(

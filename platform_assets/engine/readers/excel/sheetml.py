@@ -1,6 +1,6 @@
 """The look at a sheet in the XML of .xlsx and .xlsm: patterns over its bytes, row by row.
 
-Belongs here: what a row of `<c>` elements shows, and XML written in other ways than spreadsheets do. Does not: where
+Belongs here: what a row of `<c>` elements shows, and XML written in other ways than spreadsheets do. Elsewhere: where
 in the zip a sheet is (sheets.py).
 """
 
@@ -14,7 +14,7 @@ from xml.sax.saxutils import escape, unescape
 from platform_assets.engine.readers.excel.grid import (
     LAST,
     SAVE_ANEW,
-    Look,
+    SecondLook,
     Window,
     beyond_double,
     cell_name,
@@ -46,10 +46,10 @@ _ODD: Final = re.compile(
 _LONGEST_MARK: Final = 256
 
 
-def xlsx_look(archive: zipfile.ZipFile, part: str, strings: str | None, window: Window) -> Look:
+def look_at_xlsx(archive: zipfile.ZipFile, part: str, strings: str | None, window: Window) -> SecondLook:
     """What is seen of the sheet in `part`. strings: the part with the texts that its cells refer to."""
     blank = _blank_strings(archive, strings) if strings else frozenset()
-    seen = Look()
+    seen = SecondLook()
     number, buffer, inside = 0, b"", True
     for chunk in _plain(archive, part):
         buffer += chunk
@@ -67,7 +67,7 @@ def xlsx_look(archive: zipfile.ZipFile, part: str, strings: str | None, window: 
     return seen
 
 
-def _row(seen: Look, row: bytes, before: int, window: Window, blank: frozenset[int]) -> int:
+def _row(seen: SecondLook, row: bytes, before: int, window: Window, blank: frozenset[int]) -> int:
     """Note what a row shows; its number."""
     given = _NUMBER.match(row)
     number = int(given[1]) if given else before + 1
@@ -95,7 +95,7 @@ def _row(seen: Look, row: bytes, before: int, window: Window, blank: frozenset[i
             # Of all texts fastexcel leaves the escapes in those that formulas gave.
             seen.exact[number, column] = _ESCAPE.sub(_character, unescape(value[1].decode()))
             filled = True
-        # A formula that gives an empty text says so (t="str"); without a value it was never computed.
+        # A formula that gives an empty text is marked so (t="str"); without a value it was never computed.
         if not filled and _FORMULA.search(body) and (kind is None or kind[1] != b"str"):
             seen.broken.setdefault(number, f"cell {cell_name(number, column)} has a formula but no value")
             filled = True
@@ -155,9 +155,9 @@ def _rewritten(chunks: Iterator[bytes]) -> Iterator[bytes]:
             out.append(f"</{name}>")
         spoken -= name == "rPh"
 
-    def text(said: str) -> None:
+    def text(content: str) -> None:
         if not spoken:
-            out.append(escape(said))
+            out.append(escape(content))
 
     parser = expat.ParserCreate()
     parser.buffer_text = True

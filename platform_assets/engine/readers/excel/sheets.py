@@ -1,13 +1,12 @@
 """A second look at a workbook's own bytes, without its parser: which rows show something, what is merged.
 
-Belongs here: what kind of workbook it is, or that it is none, and which part of it a sheet is. Does not: the look at
-one kind (sheetml.py, opendocument.py, records.py), or values; those are fastexcel's (workbook.py).
+Belongs here: what kind of workbook it is, or that it is none, and which part of it a sheet is. Elsewhere: looking at
+one kind (sheetml.py, opendocument.py), values, which are fastexcel's (workbook.py).
 """
 
 import contextlib
 import posixpath
 import re
-import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -15,35 +14,24 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 from xml.parsers import expat
 
-from platform_assets.engine.readers.excel.grid import SAVE_ANEW, Look, Window, cell_name, no_document_type, read_part
-from platform_assets.engine.readers.excel.opendocument import ods_look
-from platform_assets.engine.readers.excel.records import (
-    Cells,
-    Encrypted,
-    xls_cells,
-    xls_charted,
-    xls_stream,
-    xlsb_cells,
-    xlsb_sheets,
-    xlsb_strings,
-)
-from platform_assets.engine.readers.excel.sheetml import xlsx_look
+from platform_assets.engine.readers.excel import compound
+from platform_assets.engine.readers.excel.grid import SAVE_ANEW, SecondLook, Window, no_document_type, read_part
+from platform_assets.engine.readers.excel.opendocument import look_at_ods
+from platform_assets.engine.readers.excel.sheetml import look_at_xlsx
+from platform_assets.engine.readers.limits import Limits
 from platform_assets.engine.readers.magic import ENOUGH, container_of
 from platform_assets.errors import DeliveryRefused, DeliveryUnfinished
 
 _RATIO_CAP: Final = 300
-_RATIO_FREE: Final = 100 << 20
-_COMPOUND: Final = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 
 
-def survey(copy: Path) -> str:
+def survey(copy: Path, limits: Limits) -> str:
     """The kind of workbook, by its content. Raises DeliveryUnfinished or DeliveryRefused where it is none, is
     encrypted, cut off or absurdly packed."""
     with copy.open("rb") as stream:
         start = stream.read(ENOUGH)
-    if start.startswith(_COMPOUND):
-        with _sound():
-            xls_stream(copy)
+    if start.startswith(compound.BEGINS):
+        compound.check(copy)
         return "xls"
     if not start.startswith(b"PK"):
         what = container_of(start)
@@ -51,67 +39,52 @@ def survey(copy: Path) -> str:
             "no workbook by its content" + (f": it is {what}" if what else ""),
             remedy="Deliver what a spreadsheet saved as .xlsx or .ods, or name the file by what it is.",
         )
-    names = _members(copy)
+    names = _members(copy, limits)
     if "content.xml" in names:
         return "ods"
     return "xlsb" if any(name.endswith("workbook.bin") for name in names) else "xlsx"
 
 
-def look(copy: Path, kind: str, sheet: str, window: Window) -> Look:
-    """Count the rows of `sheet` that show something in `window`, and see what is merged."""
-    with _sound():
-        if kind == "xls":
-            stream = xls_stream(copy)
-            if xls_charted(stream, sheet):
-                raise DeliveryRefused(
-                    "the sheet holds a chart, whose numbers the parser takes for the sheet's",
-                    remedy="Save the workbook as .xlsx, or have the chart on a sheet of its own, and deliver it again.",
-                )
-            return _seen(xls_cells(stream, sheet), window)
-        with zipfile.ZipFile(copy) as archive:
-            if kind == "ods":
-                return ods_look(archive, sheet, window)
-            part, strings = _parts(archive, sheet)
-            if kind == "xlsb":
-                blank = xlsb_strings(read_part(archive, strings)) if strings else frozenset()
-                return _seen(xlsb_cells(read_part(archive, part), blank), window)
-            return xlsx_look(archive, part, strings, window)
+def look_again(copy: Path, kind: str, sheet: str, window: Window) -> SecondLook | None:
+    """Count the rows of `sheet` that show something in `window`, and find what is merged. None of a binary workbook
+    (.xls, .xlsb), of which only fastexcel knows the rows."""
+    if kind in ("xls", "xlsb"):
+        return None
+    with _damage_explained(), zipfile.ZipFile(copy) as archive:
+        if kind == "ods":
+            return look_at_ods(archive, sheet, window)
+        part, strings = _parts(archive, sheet)
+        return look_at_xlsx(archive, part, strings, window)
 
 
 @contextlib.contextmanager
-def _sound() -> Iterator[None]:
-    """What a workbook's bytes can be wrong in, said to a user."""
+def _damage_explained() -> Iterator[None]:
+    """What a workbook's bytes can be wrong in, in words for people."""
     try:
         yield
-    except Encrypted as error:
-        raise _encrypted() from error
     except EOFError as error:
         raise DeliveryUnfinished("the workbook ends before its content does") from error
-    except (zipfile.BadZipFile, zlib.error, expat.ExpatError, struct.error) as error:
+    except (zipfile.BadZipFile, zlib.error, expat.ExpatError) as error:
         raise DeliveryRefused(f"damaged workbook: {error}", remedy=SAVE_ANEW) from error
     except (LookupError, StopIteration, NotImplementedError, ValueError) as error:
         raise DeliveryRefused(f"damaged workbook: a part is missing or unknown ({error})", remedy=SAVE_ANEW) from error
 
 
-def _members(copy: Path) -> list[str]:
+def _members(copy: Path, limits: Limits) -> list[str]:
     try:
         with zipfile.ZipFile(copy) as archive:
             members = archive.infolist()
     except zipfile.BadZipFile as error:
         raise DeliveryUnfinished("the workbook ends before its contents list does") from error
     unpacked = sum(member.file_size for member in members)
-    if unpacked > _RATIO_FREE and unpacked > copy.stat().st_size * _RATIO_CAP:
+    if unpacked > limits.unpacked and unpacked > copy.stat().st_size * _RATIO_CAP:
         raise _bomb()
     names = [member.filename for member in members]
     if len(set(names)) < len(names):
         raise DeliveryRefused("damaged workbook: a part occurs twice", remedy=SAVE_ANEW)
     if any(member.flag_bits & 1 for member in members):
-        raise _encrypted()
+        raise compound.encrypted()
     return names
-
-
-def _encrypted() -> DeliveryRefused:
-    return DeliveryRefused("the workbook is encrypted", remedy="Ask the producer to save it without a password.")
 
 
 def _bomb() -> DeliveryRefused:
@@ -139,7 +112,7 @@ def _elements(chunks: Iterator[bytes]) -> Iterator[tuple[str, dict[str, str]]]:
 def _parts(archive: zipfile.ZipFile, sheet: str) -> tuple[str, str | None]:
     """The parts that hold a sheet and the strings that its cells refer to."""
     names = archive.namelist()
-    book = PurePosixPath(next(name for name in names if re.search(r"(^|/)workbook\d*\.(xml|bin)$", name)))
+    book = PurePosixPath(next(name for name in names if re.search(r"(^|/)workbook\d*\.xml$", name)))
 
     def part(target: str) -> str:
         return posixpath.normpath(book.parent / target).lstrip("/")
@@ -149,26 +122,7 @@ def _parts(archive: zipfile.ZipFile, sheet: str) -> tuple[str, str | None]:
         for tag, given in _elements(read_part(archive, part(f"_rels/{book.name}.rels")))
         if tag == "Relationship"
     }
-    if book.suffix == ".bin":
-        sheets = xlsb_sheets(read_part(archive, str(book)))
-    else:
-        found = (given for tag, given in _elements(read_part(archive, str(book))) if tag == "sheet")
-        sheets = {given["name"]: given["id"] for given in found}
-
+    found = (given for tag, given in _elements(read_part(archive, str(book))) if tag == "sheet")
+    sheets = {given["name"]: given["id"] for given in found}
     strings = next((part(target) for kind, target in related.values() if kind.endswith("/sharedStrings")), None)
     return part(related[sheets[sheet]][1]), strings if strings in names else None
-
-
-def _seen(cells: Cells, window: Window) -> Look:
-    """What records say of each cell that shows something and of each merge."""
-    seen = Look()
-    rows = set()  # cells may lie in any order
-    for top, left, bottom, right, error in cells:
-        if (top, left) != (bottom, right):
-            seen.merged.append(Window(top, bottom, left, right))
-        elif window.has(top, left):
-            rows.add(top)
-            if error:
-                seen.broken.setdefault(top, f"cell {cell_name(top, left)} is {error}")
-    seen.rows = len(rows)
-    return seen

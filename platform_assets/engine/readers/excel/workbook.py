@@ -1,7 +1,7 @@
 """The program that parses a workbook: one sheet as Arrow batches on standard output.
 
-Belongs here: what fastexcel makes of a sheet, each cell by what it is. Does not: our other modules: it runs by
-itself (isolated.py), with nothing of ours to import. What it found out stands in the schema's metadata.
+Belongs here: what fastexcel makes of a sheet, each cell by what it is. It runs by itself
+(isolated.py) and imports nothing of ours. What it found out stands in the schema's metadata.
 """
 
 import json
@@ -33,22 +33,22 @@ class _Refused(Exception):
 
     def __init__(self, problem: str, remedy: str, row: int | None = None) -> None:
         super().__init__(problem)
-        self.said = {"problem": problem, "remedy": remedy, "line": row}
+        self.details = {"problem": problem, "remedy": remedy, "line": row}
 
 
 def _main(path: str, sheet: str, window: str) -> None:
     try:
         found, rows = _parsed(Path(path), sheet or None, *json.loads(window))
     except _Refused as refused:
-        found, rows = {"refused": refused.said}, pl.DataFrame()
+        found, rows = {"refused": refused.details}, pl.DataFrame()
     except (fastexcel.FastExcelError, pl.exceptions.PolarsError, ValueError) as error:
-        said = str(error).splitlines()[0].removeprefix("calamine error: ")
-        found = {"refused": _Refused(f"damaged workbook: {said}", _AGAIN).said}
+        message = str(error).splitlines()[0].removeprefix("calamine error: ")
+        found = {"refused": _Refused(f"damaged workbook: {message}", _AGAIN).details}
         rows = pl.DataFrame()
     except BaseException as panic:
         if type(panic).__name__ != "PanicException":
             raise
-        found = {"refused": _Refused(f"the workbook cannot be parsed: {panic}", f"{_AGAIN[:-1]}, or as CSV.").said}
+        found = {"refused": _Refused(f"the workbook cannot be parsed: {panic}", f"{_AGAIN[:-1]}, or as CSV.").details}
         rows = pl.DataFrame()
     table = rows.to_arrow().replace_schema_metadata({"found": json.dumps(found)})
     with pa.ipc.new_stream(sys.stdout.buffer, table.schema) as out:
@@ -64,14 +64,14 @@ def _parsed(
     book = fastexcel.read_excel(content)
     sheet = _chosen(book.sheet_names, sheet)
     loaded = book.load_sheet(sheet, header_row=None, skip_rows=0, dtypes="string", schema_sample_rows=None)
-    batch, said = loaded.to_arrow_with_errors()
+    batch, failed = loaded.to_arrow_with_errors()
     text = pl.DataFrame(batch)
     # An .ods says what it is in the first, unpacked, of its members, and writes its dates as text.
     absolute = [column.absolute_index for column in loaded.selected_columns]
     texts, dates = _cells(book, sheet, text, absolute, iso=b"opendocument.spreadsheet" in content[:200])
     texts = _to_the_last_bit(texts, _loaded(book, sheet, "float"))
     places = {at: column + 1 for at, column in enumerate(absolute) if left <= column + 1 <= right}
-    errors = _errors(said.errors if said else [], places)
+    errors = _errors(failed.errors if failed else [], places)
     if content.startswith(_COMPOUND):
         errors = pl.concat([errors, _undecoded(texts, places)]).sort("row", maintain_order=True)
     for (at,), those in errors.partition_by("at", as_dict=True).items():
@@ -121,10 +121,10 @@ def _named(rows: pl.DataFrame, names: tuple[str | None, ...], places: dict[int, 
     return named
 
 
-def _errors(said: list[Any], places: dict[int, int]) -> pl.DataFrame:
+def _errors(failed: list[Any], places: dict[int, int]) -> pl.DataFrame:
     """The error cells: row and column (`at`) from 0, what is `shown` there, and the `error` it is."""
     found = []
-    for each in sorted(said, key=lambda each: each.position):
+    for each in sorted(failed, key=lambda each: each.position):
         row, at = each.position
         code = _ERROR.search(each.detail)
         if code is None or at not in places:
@@ -171,21 +171,21 @@ def _cells(
     if not (iso or dated):
         return texts, dates
     lengths = _loaded(book, sheet, "duration")
-    moments = {}
+    are_dates = {}
     if iso and dated:
-        # To fastexcel a number is a moment too (and one too large the end), but a moment is no number.
+        # To fastexcel a number is a timestamp too (and one too large the end), but a timestamp is no number.
         days, times, numbers = (
             _loaded(book, sheet, kind, [absolute[at] for at in dated]) for kind in ("date", "datetime", "float")
         )
         for place, at in enumerate(dated):
-            is_moment = times.to_series(place).is_not_null() | days.to_series(place).is_not_null()
-            moments[at] = is_moment & numbers.to_series(place).is_null()
+            is_timestamp = times.to_series(place).is_not_null() | days.to_series(place).is_not_null()
+            are_dates[at] = is_timestamp & numbers.to_series(place).is_null()
     no = pl.repeat(value=False, n=text.height, eager=True)
     for at in range(len(texts)) if iso else dated:
         length = lengths.to_series(at).dt.total_milliseconds()
         if iso:
             is_time = length.is_not_null()
-            is_date = moments.get(at, no) & ~is_time
+            is_date = are_dates.get(at, no) & ~is_time
         else:
             is_time = (length < _FIRST_DAY * _MILLISECONDS).fill_null(value=False)
             is_date = length.is_not_null() & ~is_time
@@ -193,10 +193,12 @@ def _cells(
             texts[at] = texts[at].zip_with(~is_time, _clock(length))
         if is_date.any():
             spelled = texts[at].str.replace("T", " ").str.replace("^([^ ]*)$", "$1 00:00:00")
-            moment = spelled.str.to_datetime("%Y-%m-%d %H:%M:%S%.f", time_unit="us", strict=False)
-            dates[at] = moment.zip_with(is_date, pl.repeat(None, len(moment), dtype=moment.dtype, eager=True))
+            timestamps = spelled.str.to_datetime("%Y-%m-%d %H:%M:%S%.f", time_unit="us", strict=False)
+            dates[at] = timestamps.zip_with(
+                is_date, pl.repeat(None, len(timestamps), dtype=timestamps.dtype, eager=True)
+            )
             texts[at] = texts[at].zip_with(
-                dates[at].is_null(), pl.repeat(None, len(moment), dtype=pl.String, eager=True)
+                dates[at].is_null(), pl.repeat(None, len(timestamps), dtype=pl.String, eager=True)
             )
     return texts, dates
 

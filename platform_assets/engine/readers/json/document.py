@@ -1,8 +1,8 @@
 """JSON documents: an array of records, at the top or at a declared path, or one record; of any size.
 
-Belongs here: where a record begins and ends, and on which line. Does not: what is in it (objects.py). Brackets
-outside of strings tell records apart, so one that is broken within them is malformed, alone; where that cannot be
-told, the delivery is refused.
+Belongs here: where a record begins and ends, and on which line. Elsewhere: what is in it (fields.py). Brackets
+outside of strings show where a record ends, so one that is broken within them is malformed, alone; where they do not,
+the delivery is refused.
 """
 
 import json
@@ -17,8 +17,8 @@ import pyarrow as pa
 
 from platform_assets.engine.feed.formats import Json
 from platform_assets.engine.readers import Reader
-from platform_assets.engine.readers.json.lines import NdjsonReader, SpooledJson
-from platform_assets.engine.readers.json.objects import NOT_JSON
+from platform_assets.engine.readers.json.fields import NOT_JSON
+from platform_assets.engine.readers.json.lines import NdjsonReader, StoredJson
 from platform_assets.engine.readers.limits import Limits
 from platform_assets.engine.readers.text import Text
 from platform_assets.errors import DeliveryRefused, DeliveryUnfinished
@@ -68,7 +68,7 @@ def _has_objects_in_lines(source: Text) -> bool:
     return whole > 1
 
 
-class JsonReader(SpooledJson):
+class JsonReader(StoredJson):
     """Reads one JSON document; see `Reader`. A record's line is the one on which it begins; where several begin on
     one line, that would not name them, and it is the record's number."""
 

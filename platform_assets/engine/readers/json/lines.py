@@ -1,6 +1,6 @@
-"""NDJSON: one JSON object a line; and what all JSON readers share: records taken apart once, into a spool.
+"""NDJSON: one JSON object a line; and what all JSON readers share: records are parsed once, and stored.
 
-Belongs here: lines as records, lists as rows, what a JSON reader answers. Does not: fields (objects.py), documents
+Belongs here: lines as records, lists as rows, what a JSON reader answers. Elsewhere: fields (fields.py), documents
 (document.py).
 """
 
@@ -12,16 +12,16 @@ import polars as pl
 
 from platform_assets.engine.feed.formats import Json
 from platform_assets.engine.readers import MALFORMED_SCHEMA, Batch, Part, refuse_unreconciled
-from platform_assets.engine.readers.json.objects import NOT_JSON, Broken, Objects, Taken, elements
-from platform_assets.engine.readers.json.spool import Spool
+from platform_assets.engine.readers.json.fields import NOT_JSON, Broken, Parsed, RecordParser, elements
 from platform_assets.engine.readers.limits import Limits
+from platform_assets.engine.readers.stored import StoredFrames
 from platform_assets.engine.readers.text import Text
 from platform_assets.errors import DeliveryRefused
 
 _BLANKS: Final = " \t\r\n\x0b\x0c"
 
 
-class SpooledJson:
+class StoredJson:
     """The rows of a JSON delivery, whatever its records are found in.
 
     Where a list is unnested, each element is a row beside the record's other fields, and `_line` is the row's number
@@ -37,15 +37,15 @@ class SpooledJson:
         self._wanted = tuple(wanted)
         self._counted = 0
         self.dialect: dict[str, str] = {}
-        self._objects = Objects(wanted)
-        self._elements: Objects | None = None
+        self._records = RecordParser(wanted)
+        self._elements: RecordParser | None = None
         if form.unnest:
             beside = [name for name in wanted if not _is_within(name, form.unnest)]
-            self._objects = Objects([*beside, form.unnest])
-            self._elements = Objects(wanted, prefix=f"{form.unnest}.", bare=form.unnest)
+            self._records = RecordParser([*beside, form.unnest])
+            self._elements = RecordParser(wanted, prefix=f"{form.unnest}.", bare=form.unnest)
             self.dialect["line"] = "row"
-        # Taking JSON apart costs far more than storing what it holds: it is done once, into a spool.
-        self._spool = Spool()
+        # Parsing JSON costs far more than storing what it holds: it is done once.
+        self._stored = StoredFrames()
 
     @property
     def parts(self) -> Sequence[Part]:
@@ -58,8 +58,8 @@ class SpooledJson:
         return tuple(sorted(self._columns()))
 
     def _columns(self) -> set[str]:
-        found = set(self._objects.columns)
-        nulls = set(self._objects.nulls)
+        found = set(self._records.columns)
+        nulls = set(self._records.nulls)
         if self._elements is not None and self._form.unnest:
             if self._form.unnest in found and not self._elements.columns:
                 nulls.add(self._form.unnest)  # there were but empty lists
@@ -74,7 +74,7 @@ class SpooledJson:
 
     def batches(self, columns: Mapping[str, str]) -> Iterator[Batch]:
         """See `Reader`. A key that a record lacks is NULL, as is JSON's null."""
-        frames = iter(self._spool)
+        frames = iter(self._stored)
         for frame, malformed, lines, malformed_lines in zip(frames, frames, frames, frames, strict=True):
             if lines.width and "line" not in self.dialect:
                 frame, malformed = frame.with_columns(lines["_line"]), malformed.with_columns(malformed_lines["_line"])
@@ -85,14 +85,14 @@ class SpooledJson:
             yield Batch(frame.select("_line", *fields), malformed)
 
     def reconcile(self, read: int) -> None:
-        """See `Reader`; records, and elements, were counted when they were told apart, before they were read."""
+        """See `Reader`; records, and elements of lists, were counted before they were parsed."""
         refuse_unreconciled(self._counted, read)
 
     def _refuse_all_malformed(self) -> None:
         """Raise DeliveryRefused where there are records but none that has a field: that is no empty delivery."""
         if self._counted and not self._columns():
             first = next(
-                ((line, rule) for frame in self._spool for line, rule in _malformed_in(frame)), (1, "no field in it")
+                ((line, rule) for frame in self._stored for line, rule in _malformed_in(frame)), (1, "no field in it")
             )
             raise DeliveryRefused(
                 f"no object with fields in {self._counted} record{'s' * (self._counted > 1)}: {first[1]}",
@@ -102,28 +102,28 @@ class SpooledJson:
             )
 
     def _add(self, block: pl.DataFrame, *, escapes: bool, lines: pl.Series | None = None) -> Iterator[pl.DataFrame]:
-        """Take a block of records apart, into the spool; gives what is malformed.
+        """Parse a block of records and store them; gives what is malformed.
 
         lines: the records' lines, where `_line` of the block numbers them because they may share a line.
         """
         first = block["_line"].first()
-        for taken in self._objects.take(block, escapes=escapes):
+        for parsed in self._records.parse(block, escapes=escapes):
             at = [
                 pl.DataFrame() if lines is None else lines.gather(frame["_line"] - first).to_frame("_line")
-                for frame in (taken.frame, taken.malformed)
+                for frame in (parsed.frame, parsed.malformed)
             ]
-            rows = taken if self._elements is None else self._unnested(taken, self._elements, escapes=escapes)
+            rows = parsed if self._elements is None else self._unnested(parsed, self._elements, escapes=escapes)
             for frame in (rows.frame, rows.malformed, *at):
-                self._spool.add(frame)
-            yield taken.malformed if lines is None else taken.malformed.with_columns(at[1]["_line"])
+                self._stored.add(frame)
+            yield parsed.malformed if lines is None else parsed.malformed.with_columns(at[1]["_line"])
 
-    def _unnested(self, taken: Taken, inner: Objects, *, escapes: bool) -> Taken:
+    def _unnested(self, parsed: Parsed, inner: RecordParser, *, escapes: bool) -> Parsed:
         """A row for each element of the list, numbered from the last row on."""
         path = self._form.unnest
         assert path is not None
-        outer = taken.frame
+        outer = parsed.frame
         lists = outer[path].to_list() if path in outer.columns else [None] * outer.height
-        malformed = list(taken.malformed.iter_rows())
+        malformed = list(parsed.malformed.iter_rows())
         texts: list[str | None] = []
         of_record: list[int] = []
         for at, text in enumerate(lists):
@@ -137,7 +137,7 @@ class SpooledJson:
         first = self._counted + 1
         self._counted += rows.height + len(malformed)
         rows = rows.with_columns(pl.int_range(first, first + pl.len(), dtype=pl.Int64).alias("_line"))
-        parts = list(inner.take(rows.filter(pl.col("text").is_not_null()).select("_line", "text"), escapes=escapes))
+        parts = list(inner.parse(rows.filter(pl.col("text").is_not_null()).select("_line", "text"), escapes=escapes))
         fields = pl.concat([part.frame for part in parts], how="diagonal") if parts else rows.select("_line").clear()
         broken = [row for part in parts for row in part.malformed.iter_rows()]
         malformed = [(first + rows.height + at, *rest) for at, (_, *rest) in enumerate(malformed)]
@@ -145,10 +145,10 @@ class SpooledJson:
         frame = pl.concat([rows.select("_line"), beside[rows["record"]]], how="horizontal")
         frame = frame.filter(~pl.col("_line").is_in([line for line, *_ in broken]))
         frame = frame.join(fields, on="_line", how="left", maintain_order="left")
-        return Taken(frame, pl.DataFrame([*broken, *malformed], schema=MALFORMED_SCHEMA, orient="row"))
+        return Parsed(frame, pl.DataFrame([*broken, *malformed], schema=MALFORMED_SCHEMA, orient="row"))
 
 
-class NdjsonReader(SpooledJson):
+class NdjsonReader(StoredJson):
     """Reads one NDJSON delivery; see `Reader`."""
 
     format = "ndjson"
@@ -184,7 +184,7 @@ class NdjsonReader(SpooledJson):
 
     def _is_broken(self, text: str) -> bool:
         try:
-            self._objects.record(text)
+            self._records.record(text)
         except Broken as broken:
             return str(broken) == NOT_JSON
         return False

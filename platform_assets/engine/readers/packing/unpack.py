@@ -1,6 +1,6 @@
 """Packed files (.gz, .zst) as plain ones: whole, checked and bounded before anybody reads them.
 
-Belongs here: plain copies, how large they may get and that they do not stay. Does not: zip's directory (zip.py).
+Belongs here: plain copies, how large they may get and that they do not stay. Elsewhere: zip's directory (zip.py).
 A plain copy costs less than to decompress twice, which a survey and a reading would.
 """
 

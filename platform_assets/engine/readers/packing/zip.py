@@ -1,6 +1,6 @@
 """Zip: several files of one format as one delivery, in the order of the archive.
 
-Belongs here: which members are read, and their rows one after another. Does not: what is in a member (its own reader).
+Belongs here: which members are read, and their rows one after another. Elsewhere: what is in a member (its own reader).
 Members are unpacked into plain copies; nothing is ever written under a member's name.
 """
 
@@ -15,7 +15,7 @@ from typing import Final
 
 import polars as pl
 
-from platform_assets.engine.feed.feed import Files
+from platform_assets.engine.feed.feed import SourceDeclaration
 from platform_assets.engine.readers import Batch, Part, Reader, open_within, refuse_unreconciled
 from platform_assets.engine.readers.packing.unpack import Room
 from platform_assets.errors import DeliveryRefused, DeliveryUnfinished
@@ -38,11 +38,11 @@ class ZipReader:
 
     looks_cut_off = False  # its directory stands at its end, so it is whole or DeliveryUnfinished
 
-    def __init__(self, room: Room, copy: Path, slot: str, files: Files, wanted: Sequence[str]) -> None:
+    def __init__(self, room: Room, copy: Path, slot: str, source: SourceDeclaration, wanted: Sequence[str]) -> None:
         self._room = room
         self._copy = copy
         self._slot = slot
-        self._files = files
+        self._source = source
         self._wanted = wanted
         self._members: list[zipfile.ZipInfo] = []
         self._kept: dict[int, Reader] = {}
@@ -136,7 +136,7 @@ class ZipReader:
             raise DeliveryRefused("is an archive in an archive", remedy="Ask the producer for its members themselves.")
         plain = room.copy_of(_blocks(archive, member), member.filename)
         slot = f"{self._slot}/{member.filename}"
-        return plain.held_by(lambda path: open_within(room, path, slot, self._files, self._wanted))
+        return plain.held_by(lambda path: open_within(room, path, slot, self._source, self._wanted))
 
     @contextlib.contextmanager
     def _archive(self) -> Iterator[zipfile.ZipFile]:

@@ -1,7 +1,7 @@
 """The program that parses a Parquet file: first what it found, then, when asked, columns as Arrow batches.
 
 Belongs here: what pyarrow makes of a column, in types that Polars has words for, and which rows hold what these have
-no words for. Does not: our other modules: it runs by itself (isolated.py), with nothing of ours to import.
+no words for. It runs by itself (isolated.py) and imports nothing of ours.
 """
 
 import contextlib
@@ -40,7 +40,7 @@ class _Refused(Exception):
 
     def __init__(self, problem: str, remedy: str, column: str | None = None) -> None:
         super().__init__(problem)
-        self.said = json.dumps({"problem": problem, "remedy": remedy, "column": column})
+        self.details = json.dumps({"problem": problem, "remedy": remedy, "column": column})
 
 
 class _Variant(pa.ExtensionType):  # type: ignore[misc]  # pyarrow is not annotated
@@ -92,7 +92,7 @@ def _main(path: str, most_bytes: str, wanted: str) -> None:
         with _reasons():
             file = _surveyed(path, int(most_bytes), json.loads(wanted))
     except _Refused as refused:
-        out.write(b'{"refused":%b}\n' % refused.said.encode())
+        out.write(b'{"refused":%b}\n' % refused.details.encode())
         return
     out.write(json.dumps({"rows": file.rows, "header": file.header}).encode() + b"\n")
     out.flush()
@@ -110,7 +110,7 @@ def _answer(file: _File, asked: list[str], most_bytes: int) -> None:
             with _reasons():
                 batch = next(batches, None)
         except _Refused as refused:
-            batch, refusal = None, {"refused": refused.said}
+            batch, refusal = None, {"refused": refused.details}
         schema = batch.schema if batch is not None else schema
         stream = stream or pa.ipc.new_stream(out, schema)
         if batch is None:
@@ -124,20 +124,20 @@ def _answer(file: _File, asked: list[str], most_bytes: int) -> None:
 
 @contextlib.contextmanager
 def _reasons() -> Iterator[None]:
-    """What a file's bytes can be wrong in, said to a user."""
+    """What a file's bytes can be wrong in, in words for people."""
     try:
         yield
     except MemoryError:
         raise
     except (pa.ArrowException, OSError, ValueError, LookupError, OverflowError) as error:
-        said = str(error).strip("'").partition("\n")[0]
-        if "crypt" in said:
+        message = str(error).strip("'").partition("\n")[0]
+        if "crypt" in message:
             raise _Refused(
                 "the Parquet file is encrypted", "Ask the producer to write it without encryption."
             ) from error
-        if isinstance(error, NotImplementedError) or said.startswith(("Unsupported", "Map keys")):
-            raise _Refused(f"cannot be read: {said}", _USUAL) from error
-        raise _Refused(f"damaged Parquet: {said}", _AGAIN) from error
+        if isinstance(error, NotImplementedError) or message.startswith(("Unsupported", "Map keys")):
+            raise _Refused(f"cannot be read: {message}", _USUAL) from error
+        raise _Refused(f"damaged Parquet: {message}", _AGAIN) from error
 
 
 def _surveyed(path: str, most_bytes: int, wanted: list[str]) -> _File:
@@ -212,7 +212,7 @@ def _batches(file: _File, asked: list[str], most_bytes: int) -> Iterator[pa.Reco
             else:
                 shown[header] = values
             columns.append(_told(values, header, rules))
-        rule = rules.told()
+        rule = rules.broken()
         names = [*map(str, range(len(columns))), "rule", "record"]
         yield from _bounded(
             pa.RecordBatch.from_arrays([*columns, rule, _records(shown, rule)], names=names), most_bytes
@@ -224,18 +224,18 @@ class _Rules:
 
     def __init__(self, rows: int) -> None:
         self._rows = rows
-        self._said: list[tuple[pa.Array, str]] = []
+        self._broken: list[tuple[pa.Array, str]] = []
 
     def add(self, broken: pa.Array, rule: str) -> None:
         """Note rows; of several rules for a row the first counts."""
         if pc.any(broken).as_py():
-            self._said.append((broken, rule))
+            self._broken.append((broken, rule))
 
-    def told(self) -> pa.Array:
+    def broken(self) -> pa.Array:
         """The rule that a row breaks, or NULL."""
         rule = pa.nulls(self._rows, pa.string())
-        for broken, said in reversed(self._said):
-            rule = pc.if_else(broken, said, rule)
+        for rows, broken in reversed(self._broken):
+            rule = pc.if_else(rows, broken, rule)
         return rule
 
 

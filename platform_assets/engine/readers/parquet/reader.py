@@ -1,6 +1,6 @@
 """Parquet: typed columns, read in batches; the values of declared `key=value` folders are columns too.
 
-Belongs here: what becomes of the columns. Does not: parsing (columnar.py, in a process of its own), or whether a type
+Belongs here: what becomes of the columns. Elsewhere: parsing (columnar.py, in a process of its own), whether a type
 fits the contract (cast.py). Nested columns come as JSON text, unless the contract asks for a path into them
 ("customer.city").
 """
@@ -80,7 +80,7 @@ class ParquetReader:
         before = 0
         with _refusing(), contextlib.closing(self._surveyed.pop() if self._surveyed else self._parser()) as parser:
             parser.ask(json.dumps(asked).encode())
-            with pa.PythonFile(parser, mode="r") as said, pa.ipc.open_stream(said) as stream:
+            with pa.PythonFile(parser, mode="r") as output, pa.ipc.open_stream(output) as stream:
                 for arrow in _heard(stream):
                     rows = pl.DataFrame([_series(name, arrow.column(name)) for name in arrow.schema.names])
                     rows = rows.select(pl.int_range(before + 1, before + arrow.num_rows + 1).alias("line"), pl.all())
@@ -152,11 +152,11 @@ def _encrypted() -> DeliveryRefused:
 
 @contextlib.contextmanager
 def _refusing() -> Iterator[None]:
-    """What the parser did instead of ending, and what it wrote that cannot be, said to a user."""
+    """What the parser did instead of ending, and what it wrote that cannot be, in words for people."""
     try:
         yield
     except Stopped as stopped:
-        if b"crypt" in stopped.said:
+        if b"crypt" in stopped.stderr:
             raise _encrypted() from stopped
         raise DeliveryRefused(
             f"the Parquet file cannot be parsed: its parser {stopped}",
@@ -167,17 +167,17 @@ def _refusing() -> Iterator[None]:
 
 
 def _heard(stream: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
-    """The batches, until one says that there are no more because the file cannot be read."""
+    """The batches; raises DeliveryRefused where one has, instead of rows, the reason why the file cannot be read."""
     with contextlib.suppress(StopIteration):
         while True:
-            arrow, said = stream.read_next_batch_with_custom_metadata()
-            if said:
-                raise _refused(json.loads(said[b"refused"]))
+            arrow, metadata = stream.read_next_batch_with_custom_metadata()
+            if metadata:
+                raise _refused(json.loads(metadata[b"refused"]))
             yield arrow
 
 
-def _refused(said: Mapping[str, str | None]) -> DeliveryRefused:
-    return DeliveryRefused(f"{said['problem']}", remedy=f"{said['remedy']}", column=said["column"])
+def _refused(details: Mapping[str, str | None]) -> DeliveryRefused:
+    return DeliveryRefused(f"{details['problem']}", remedy=f"{details['remedy']}", column=details["column"])
 
 
 def _series(name: str, arrow: pa.Array) -> pl.Series:

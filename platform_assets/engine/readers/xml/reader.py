@@ -1,13 +1,10 @@
 """XML: the elements at a declared path are records; their attributes and child elements, by path, are fields.
 
-Belongs here: what becomes a record and a field. Does not: parsing (elements.py), or types. Text stays as it is
-written; nothing but blanks with a line break among them is layout; an empty element is NULL, as is one said to be nil.
+Belongs here: what becomes a record and a field. Elsewhere: parsing (stream.py), types. Text stays as it is
+written; nothing but blanks with a line break among them is layout; an empty element is NULL, as is one marked as nil.
 """
 
-import itertools
 import json
-import tempfile
-import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -17,7 +14,8 @@ import polars as pl
 from platform_assets.engine.feed.formats import Xml
 from platform_assets.engine.readers import MALFORMED_SCHEMA, Batch, Part, refuse_unreconciled
 from platform_assets.engine.readers.limits import Limits
-from platform_assets.engine.readers.xml.elements import Document, Node, local_name, repeated, start_tags
+from platform_assets.engine.readers.stored import StoredFrames
+from platform_assets.engine.readers.xml.stream import Document, Element, local_name, repeated, start_tags
 from platform_assets.errors import DeliveryRefused, listed
 
 _CHUNKS: Final = 16
@@ -40,7 +38,7 @@ class XmlReader:
         # A path is taken apart as far as the contract asks; "a/b/c" takes a and a/b apart.
         inner = [header.strip().casefold().split("/") for header in wanted]
         self._open = {"/".join(path[:at]) for path in inner for at in range(1, len(path))}
-        self._ends = [0]
+        self._stored = StoredFrames()
         self._leads: dict[str, bool] = {}
         self._columns: dict[str, None] = {}
         self._encoding = "utf-8"
@@ -49,14 +47,11 @@ class XmlReader:
         if not self._path:
             raise _undeclared(copy, limits)
         document = Document(self._path, limits)
-        # Taking a document apart costs far more than storing what it holds: it is done once, into a spool.
-        self._spool = tempfile.TemporaryFile()  # noqa: SIM115 - as long-lived as the reader
-        weakref.finalize(self, self._spool.close)
+        # Parsing a document costs far more than storing what it holds: it is done once.
         for rows in self._rows(document):
             frame = _frame(rows)
             self._columns.update(dict.fromkeys(frame.columns[1:]))
-            frame.write_ipc(self._spool)
-            self._ends.append(self._spool.tell())
+            self._stored.add(frame)
         self._encoding = document.encoding
         self._elsewhere = document.elsewhere
         if document.deepest < len(self._path) - 1:
@@ -84,9 +79,7 @@ class XmlReader:
         """See `Reader`. What occurs several times in a record is a JSON list, and an element with children that no
         path leads into is a JSON object; a field that a record lacks is NULL."""
         nothing = pl.DataFrame(schema=MALFORMED_SCHEMA)
-        for begin, end in itertools.pairwise(self._ends):
-            self._spool.seek(begin)
-            frame = pl.read_ipc(self._spool.read(end - begin))
+        for frame in self._stored:
             fields = (
                 (pl.col(header) if header in frame.columns else pl.lit(None, pl.String)).alias(name)
                 for name, header in columns.items()
@@ -102,10 +95,10 @@ class XmlReader:
     def _rows(self, document: Document) -> Iterator[list[Row]]:
         rows: list[Row] = []
         names: dict[str, None] = {}
-        for at, nodes in enumerate(document.records(self._copy), 1):
-            for line, node in nodes:
+        for at, elements in enumerate(document.records(self._copy), 1):
+            for line, element in elements:
                 fields: dict[str, str | None] = {}
-                self._take(node, "", fields)
+                self._take(element, "", fields)
                 rows.append((line, fields))
                 names.update(fields)  # type: ignore[arg-type]  # for its keys
                 if len(rows) * len(names) >= _CELLS:
@@ -123,19 +116,19 @@ class XmlReader:
         if rows:
             yield rows
 
-    def _take(self, node: Node, prefix: str, fields: dict[str, str | None]) -> None:
-        """Put the attributes and children of a node into `fields`, by path."""
-        for name, value in node.attributes.items():
+    def _take(self, element: Element, prefix: str, fields: dict[str, str | None]) -> None:
+        """Put the attributes and children of a element into `fields`, by path."""
+        for name, value in element.attributes.items():
             fields[f"{prefix}@{name}"] = value
-        if node.text is not None:
-            fields[prefix[:-1] or "#text"] = node.text
-        for name, nodes in node.grouped().items():
+        if element.text is not None:
+            fields[prefix[:-1] or "#text"] = element.text
+        for name, elements in element.grouped().items():
             path = prefix + name
-            first = nodes[0]
+            first = elements[0]
             if self._leads_on(path):
-                self._take_apart(nodes, path, fields)
-            elif len(nodes) > 1:
-                fields[path] = _text([_plain(each) for each in nodes])
+                self._take_apart(elements, path, fields)
+            elif len(elements) > 1:
+                fields[path] = _text([_plain(each) for each in elements])
             elif first.children is not None:
                 fields[path] = _text(_plain(first))
             else:
@@ -150,12 +143,12 @@ class XmlReader:
             known = self._leads[path] = path.casefold() in self._open
         return known
 
-    def _take_apart(self, nodes: list[Node], path: str, fields: dict[str, str | None]) -> None:
+    def _take_apart(self, elements: list[Element], path: str, fields: dict[str, str | None]) -> None:
         """The fields within an element; where it occurs several times, each a list with a place for each time."""
         each: list[dict[str, str | None]] = []
-        for node in nodes:
+        for element in elements:
             each.append({})
-            self._take(node, f"{path}/", each[-1])
+            self._take(element, f"{path}/", each[-1])
         if len(each) == 1:
             fields.update(each[0])
             return
@@ -171,14 +164,14 @@ def _frame(rows: list[Row]) -> pl.DataFrame:
     return pl.DataFrame(data, schema={"_line": pl.Int64, **dict.fromkeys(names, pl.String)})
 
 
-def _plain(node: Node) -> Any:  # noqa: ANN401 - as JSON has it
+def _plain(element: Element) -> Any:  # noqa: ANN401 - as JSON has it
     """An element as JSON: its text, or an object where there is more to it."""
-    if node.children is None and not node.attributes:
-        return node.text
-    content: dict[str, Any] = {f"@{name}": value for name, value in node.attributes.items()}
-    for name, nodes in node.grouped().items():
-        content[name] = _plain(nodes[0]) if len(nodes) == 1 else [_plain(each) for each in nodes]
-    return content if node.text is None else {**content, "#text": node.text}
+    if element.children is None and not element.attributes:
+        return element.text
+    content: dict[str, Any] = {f"@{name}": value for name, value in element.attributes.items()}
+    for name, elements in element.grouped().items():
+        content[name] = _plain(elements[0]) if len(elements) == 1 else [_plain(each) for each in elements]
+    return content if element.text is None else {**content, "#text": element.text}
 
 
 def _text(value: Any) -> str:  # noqa: ANN401 - as JSON has it

@@ -1,8 +1,8 @@
-"""JSON objects taken apart: scalars as text exactly as they are written, nested values as JSON text, by key.
+"""Fields of JSON records, by key: scalars as text exactly as they are written, nested values as JSON text.
 
-Belongs here: fields of records, wherever the records came from. Does not: finding records (lines.py, document.py).
-What some records taught, their keys and the order of them, takes the next ones apart a block at a time (shapes.py);
-what fits no known shape goes through Python's json, one by one.
+Belongs here: parsing records, wherever they came from. Elsewhere: finding records (lines.py, document.py). The keys
+of the first records, in their order, make patterns, by which the next ones are parsed a block at a time (patterns.py);
+what matches none goes through Python's json, one by one.
 """
 
 import json
@@ -14,7 +14,7 @@ from typing import Any, Final, NoReturn
 import polars as pl
 
 from platform_assets.engine.readers import MALFORMED_SCHEMA
-from platform_assets.engine.readers.json.shapes import DEEPEST_TEXT, MOST_LEAVES, Leaf, Shape, flat, keys
+from platform_assets.engine.readers.json.patterns import DEEPEST_TEXT, MOST_LEAVES, KeyPattern, Leaf, flat, keys
 from platform_assets.errors import DeliveryRefused
 
 BLOCK_SCHEMA: Final = {"_line": pl.Int64(), "text": pl.String()}
@@ -23,7 +23,7 @@ NOT_JSON: Final = "not JSON"
 _MOST_COLUMNS: Final = 10_000
 _CELLS: Final = 1 << 22
 _FEW: Final = 16  # records for which an expression is not worth its making
-_MOST_SHAPES: Final = 8
+_MOST_PATTERNS: Final = 8
 _blank: Final = re.compile(r"[ \t\n\r]*")
 
 
@@ -42,19 +42,19 @@ _scan_string: Final = json.decoder.scanstring  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True)
-class Taken:
-    """Records taken apart: `_line` and a column per path that occurs; and those that could not be."""
+class Parsed:
+    """Parsed records: `_line` and a column per path that occurs; and those that could not be parsed."""
 
     frame: pl.DataFrame
     malformed: pl.DataFrame
 
 
-class Objects:
-    """Takes records apart, learning from one block for the next.
+class RecordParser:
+    """Parses records, with the patterns that the blocks before gave.
 
     wanted: the paths that are asked for. With "customer.city", every key of customer is a field of its own; an
     object that no path leads into is one field. prefix: stands before every path.
-    bare: the name of a record that is no object, where such are taken as they are; else they are malformed.
+    bare: the name of a record that is no object, where such are parsed as they are; else they are malformed.
     """
 
     def __init__(self, wanted: Sequence[str], *, prefix: str = "", bare: str | None = None) -> None:
@@ -63,33 +63,33 @@ class Objects:
         self._open = {".".join(path[:at]) for path in (each.split(".") for each in paths) for at in range(1, len(path))}
         self._prefix = prefix
         self._bare = bare
-        self._shapes: list[Shape] = []
+        self._patterns: list[KeyPattern] = []
         self._names: dict[str, tuple[bool, bool]] = {}
         self.columns: dict[str, None] = {}
-        self.nulls: dict[str, None] = {}  # the paths at which null was instead of an object that is taken apart
+        self.nulls: dict[str, None] = {}  # the paths at which null was instead of an object that is parsed
 
-    def take(self, block: pl.DataFrame, *, escapes: bool) -> Iterator[Taken]:
-        """Take the records of `block` (`_line`, `text`) apart: in one piece, unless they have very many fields.
+    def parse(self, block: pl.DataFrame, *, escapes: bool) -> Iterator[Parsed]:
+        """Parse the records of `block` (`_line`, `text`): in one piece, unless they have very many fields.
 
         escapes: whether a backslash occurs in them.
         """
         for part in block.iter_slices(max(1, _CELLS // max(1, len(self.columns)))):
-            yield from self._take(part, escapes=escapes)
+            yield from self._parse(part, escapes=escapes)
 
-    def _take(self, rest: pl.DataFrame, *, escapes: bool) -> Iterator[Taken]:
+    def _parse(self, rest: pl.DataFrame, *, escapes: bool) -> Iterator[Parsed]:
         parts: list[pl.DataFrame] = []
         malformed: list[tuple[int, str, str]] = []
-        for shape in self._shapes:
+        for pattern in self._patterns:
             if rest.height >= _FEW:
-                rest = shape.take(rest, parts, escapes=escapes)
-        self._shapes.sort(key=lambda shape: -shape.hits)
+                rest = pattern.parse(rest, parts, escapes=escapes)
+        self._patterns.sort(key=lambda pattern: -pattern.hits)
         sample = 2 * _FEW
         while rest.height:
             done, learned = self._one_by_one(rest.head(sample), parts, malformed)
             rest = rest.slice(done)
-            for shape in learned:
+            for pattern in learned:
                 if rest.height >= _FEW:
-                    rest = shape.take(rest, parts, escapes=escapes)
+                    rest = pattern.parse(rest, parts, escapes=escapes)
             sample *= 2
             if sum(part.height for part in parts) * len(self.columns) > 2 * _CELLS:
                 yield _joined(parts, malformed)
@@ -98,12 +98,12 @@ class Objects:
 
     def _one_by_one(
         self, block: pl.DataFrame, parts: list[pl.DataFrame], malformed: list[tuple[int, str, str]]
-    ) -> tuple[int, list[Shape]]:
-        """Take records apart by Python's json: how many were, and the shapes that are new or have got wider."""
+    ) -> tuple[int, list[KeyPattern]]:
+        """Take records apart by Python's json: how many were, and the patterns that are new or have got wider."""
         lines: list[int] = []
         rows: list[dict[str, str | None]] = []
         names: dict[str, None] = {}
-        learned: dict[str, Shape] = {}
+        learned: dict[str, KeyPattern] = {}
         done = 0
         for line, text in block.iter_rows():
             done += 1
@@ -115,8 +115,8 @@ class Objects:
             lines.append(line)
             rows.append(fields)
             names.update(dict.fromkeys(fields))
-            if leaves is not None and (shape := self._learn(leaves)) is not None:
-                learned[shape.keys] = shape
+            if leaves is not None and (pattern := self._learn(leaves)) is not None:
+                learned[pattern.keys] = pattern
             if len(rows) * len(names) > _CELLS:
                 break
         if rows:
@@ -133,7 +133,7 @@ class Objects:
         return done, list(learned.values())
 
     def record(self, text: str) -> tuple[dict[str, str | None], list[Leaf] | None]:
-        """The fields of a record by path, and its shape if there is an expression for it. Raises Broken."""
+        """The fields of a record by path, and its pattern if there is an expression for it. Raises Broken."""
         fields: dict[str, str | None] = {}
         leaves: list[Leaf] = []
         sound = False
@@ -162,7 +162,7 @@ class Objects:
     def _object(
         self, text: str, at: int, prefix: str, fields: dict[str, str | None], leaves: list[Leaf]
     ) -> tuple[int, bool]:
-        """Take the object at `at` apart into `fields`: where it ends, and whether `leaves` say all of it."""
+        """Parse the object at `at` into `fields`. Gives where it ends, and whether `leaves` describe all of it."""
         sound = True
         seen: set[str] = set()
         at = _after_blanks(text, at + 1)
@@ -216,15 +216,15 @@ class Objects:
             self._names[path] = known
         return known
 
-    def _learn(self, leaves: list[Leaf]) -> Shape | None:
-        """The shape of these keys, if this record adds to what is known of it."""
+    def _learn(self, leaves: list[Leaf]) -> KeyPattern | None:
+        """The pattern of these keys, if this record adds to what is known of it."""
         order = keys(leaves)
-        for shape in self._shapes:
-            if shape.keys == order:
-                return shape if shape.widen(leaves) else None
-        del self._shapes[_MOST_SHAPES - 1 :]
-        self._shapes.append(Shape(leaves, _decoded))
-        return self._shapes[-1]
+        for pattern in self._patterns:
+            if pattern.keys == order:
+                return pattern if pattern.widen(leaves) else None
+        del self._patterns[_MOST_PATTERNS - 1 :]
+        self._patterns.append(KeyPattern(leaves, _decoded))
+        return self._patterns[-1]
 
 
 def elements(text: str) -> list[str]:
@@ -241,8 +241,8 @@ def elements(text: str) -> list[str]:
 
 
 def _decoded(strings: list[str]) -> list[str]:
-    said: list[str] = _DECODER.decode('["' + '","'.join(strings) + '"]')
-    return said
+    decoded: list[str] = _DECODER.decode('["' + '","'.join(strings) + '"]')
+    return decoded
 
 
 def _after_blanks(text: str, at: int) -> int:
@@ -278,9 +278,9 @@ def _depth(value: Any) -> int:  # noqa: ANN401 - JSON
     return 1 + max(map(_depth, value.values() if isinstance(value, dict) else value), default=0)
 
 
-def _joined(parts: list[pl.DataFrame], malformed: list[tuple[int, str, str]]) -> Taken:
+def _joined(parts: list[pl.DataFrame], malformed: list[tuple[int, str, str]]) -> Parsed:
     if len(parts) == 1:
         frame = parts[0]
     else:
         frame = pl.concat(parts, how="diagonal").sort("_line") if parts else pl.DataFrame(schema={"_line": pl.Int64})
-    return Taken(frame, pl.DataFrame(malformed, schema=MALFORMED_SCHEMA, orient="row"))
+    return Parsed(frame, pl.DataFrame(malformed, schema=MALFORMED_SCHEMA, orient="row"))

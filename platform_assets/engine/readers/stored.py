@@ -1,6 +1,6 @@
-"""A spool: what was read with great effort, kept on disk for as long as its reader lives.
+"""Frames on disk, for as long as their reader lives: what is parsed once and then read as often as needed.
 
-Belongs here: storing frames and giving them back. Does not: what they hold. The file has no name to be left behind.
+Belongs here: storing frames and reading them back. Elsewhere: what is in them. The file has no name that could stay.
 """
 
 import tempfile
@@ -11,11 +11,11 @@ from itertools import pairwise
 import polars as pl
 
 
-class Spool:
-    """Frames, to be read in the order in which they came, as often as one likes."""
+class StoredFrames:
+    """Frames, to be read in the order in which they were added, any number of times."""
 
     def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - as long-lived as the spool
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as these frames are needed
         self._ends = [0]
         weakref.finalize(self, self._file.close)
 

@@ -1,7 +1,7 @@
-"""Shapes of JSON objects: keys in an order, as an expression that takes many records apart at once.
+"""Patterns of JSON objects: keys in an order, as a regular expression that parses many records at once.
 
-Belongs here: what such an expression admits, which is JSON and nothing else. Does not: records that have no known
-shape (objects.py).
+Belongs here: what such an expression matches, which is JSON and nothing else. Elsewhere: records that match none
+(fields.py).
 """
 
 import re
@@ -22,11 +22,11 @@ _SURE_CHARS: Final = r'(?:[^"\\\x00-\x1f]|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4})*'  # 
 
 @dataclass
 class Leaf:
-    """A key of a shape.
+    """A key of a pattern.
 
     written: the key as it stands there. path: the column its value goes to; none where it is always null.
     kinds: how its values were: "s" strings, "v" other scalars, "1" or "2" lists and objects so deep.
-    inner: the keys of an object that is taken apart.
+    inner: the keys of an object that is parsed.
     """
 
     written: str
@@ -45,15 +45,15 @@ def flat(leaves: list[Leaf]) -> Iterator[Leaf]:
 
 
 def keys(leaves: list[Leaf]) -> str:
-    """The keys in their order: what makes records have the same shape."""
+    """The keys in their order: records that have the same match the same pattern."""
     return ",".join(leaf.written if leaf.inner is None else f"{leaf.written}:{{{keys(leaf.inner)}}}" for leaf in leaves)
 
 
-class Shape:
-    """Records that have just these keys in this order, at least once seen."""
+class KeyPattern:
+    """Records that have just these keys in this order, and values of the kinds that such records had so far."""
 
     def __init__(self, leaves: list[Leaf], decode: Callable[[list[str]], list[str]]) -> None:
-        """decode: strings with escapes, as they stand between quotes, into what they say; or ValueError."""
+        """decode: strings with escapes, as they stand between quotes, into the text that they mean; or ValueError."""
         self.keys = keys(leaves)
         self.hits = 0
         self._leaves = leaves
@@ -70,8 +70,8 @@ class Shape:
             self._make()
         return wider
 
-    def take(self, block: pl.DataFrame, parts: list[pl.DataFrame], *, escapes: bool) -> pl.DataFrame:
-        """Put the fields of the records that have this shape into `parts`; give the other records back.
+    def parse(self, block: pl.DataFrame, parts: list[pl.DataFrame], *, escapes: bool) -> pl.DataFrame:
+        """Put the fields of the records that match into `parts`; give the other records back.
 
         escapes: whether there may be any in the block.
         """
@@ -106,11 +106,11 @@ class Shape:
             escaped = column.str.contains("\\", literal=True).fill_null(value=False)
             if escaped.any():
                 try:
-                    said = pl.Series(self._decode(column.filter(escaped).to_list()), dtype=pl.String)
+                    decoded = pl.Series(self._decode(column.filter(escaped).to_list()), dtype=pl.String)
                 except ValueError:
                     failed |= escaped
                 else:
-                    columns.append(column.scatter(escaped.arg_true(), said))
+                    columns.append(column.scatter(escaped.arg_true(), decoded))
         return groups.with_columns(columns), failed
 
     def _make(self) -> None:

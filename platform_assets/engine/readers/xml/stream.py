@@ -1,6 +1,6 @@
-"""A stream of XML, by expat: elements below a path as they end, and what can be said of a document besides.
+"""A stream of XML, by expat: elements below a path as they end, and what else there is to know of a document.
 
-Belongs here: everything that meets the parser or the bytes. Does not: records and their fields (reader.py). Document
+Belongs here: everything that meets the parser or the bytes. Elsewhere: records and their fields (reader.py). Document
 types are refused, and with them entities of any kind. Names are local names, whatever namespace they are in.
 """
 
@@ -19,24 +19,24 @@ _MOST_PATHS: Final = 1000
 _BLANKS: Final = " \t\r\n"
 _NOTHING: Final[dict[str, str]] = {}
 _NIL: Final = "xsi:nil"
-_SAYS_NOTHING: Final = ("schemaLocation", "noNamespaceSchemaLocation")
+_NO_DATA: Final = ("schemaLocation", "noNamespaceSchemaLocation")
 
 
-class Node:
-    """An element: text is None where it says nothing, children where it has none."""
+class Element:
+    """An element: text and children are None where it has none."""
 
     __slots__ = ("attributes", "children", "name", "rest", "text")
 
     def __init__(self, name: str, attributes: dict[str, str]) -> None:
         self.name = name
         self.attributes = attributes
-        self.children: list[Node] | None = None
+        self.children: list[Element] | None = None
         self.text: str | None = None
         self.rest: list[str] | None = None  # of the text, until the element ends
 
-    def grouped(self) -> "dict[str, list[Node]]":
+    def grouped(self) -> "dict[str, list[Element]]":
         """The children by name."""
-        groups: dict[str, list[Node]] = {}
+        groups: dict[str, list[Element]] = {}
         for child in self.children or ():
             groups.setdefault(child.name, []).append(child)
         return groups
@@ -53,11 +53,11 @@ class Document:
         self.deepest = 0  # how many names of the path were found
         self.elsewhere = 0  # elements of the record's name that are no records
 
-    def records(self, copy: Path) -> Iterator[list[tuple[int, Node]]]:
-        """(line, node) of the records that end in a chunk of the file, for each chunk."""
+    def records(self, copy: Path) -> Iterator[list[tuple[int, Element]]]:
+        """(line, element) of the records that end in a chunk of the file, for each chunk."""
         path, whole = self._path, len(self._path)
-        done: list[tuple[int, Node]] = []
-        open_nodes: list[Node] = []
+        done: list[tuple[int, Element]] = []
+        open_elements: list[Element] = []
         names: dict[str, str] = {}
         depth = matched = line = began = 0
 
@@ -65,17 +65,17 @@ class Document:
             nonlocal depth, matched, line, began
             name = names.get(tag) or names.setdefault(tag, local_name(tag))
             depth += 1
-            if open_nodes:
+            if open_elements:
                 if depth > whole + _DEEPEST:
                     raise _too_deep(parser.CurrentLineNumber)
                 self.elsewhere += name == path[-1]
-                node = Node(name, _attributes(attributes) if attributes else _NOTHING)
-                above = open_nodes[-1]
+                element = Element(name, _attributes(attributes) if attributes else _NOTHING)
+                above = open_elements[-1]
                 if above.children is None:
-                    above.children = [node]
+                    above.children = [element]
                 else:
-                    above.children.append(node)
-                open_nodes.append(node)
+                    above.children.append(element)
+                open_elements.append(element)
                 return
             if depth == 1:
                 self.root = name
@@ -84,37 +84,37 @@ class Document:
                 self.deepest = max(self.deepest, matched)
                 if matched == whole:
                     line, began = parser.CurrentLineNumber, parser.CurrentByteIndex
-                    open_nodes.append(Node(name, _attributes(attributes) if attributes else _NOTHING))
+                    open_elements.append(Element(name, _attributes(attributes) if attributes else _NOTHING))
                     return
             self.elsewhere += name == path[-1]
 
         def end(_: str) -> None:
             nonlocal depth, matched
             depth -= 1
-            if open_nodes:
-                node = open_nodes.pop()
-                if node.rest is not None and node.text is not None:
-                    node.text += "".join(node.rest)
-                    node.rest = None
-                if node.attributes and node.attributes.pop(_NIL, "") in ("true", "1"):
-                    node.text = None
-                elif node.text is not None and node.text[0] in _BLANKS:
-                    node.text = _said(node)
-                if not open_nodes:
-                    done.append((line, node))
+            if open_elements:
+                element = open_elements.pop()
+                if element.rest is not None and element.text is not None:
+                    element.text += "".join(element.rest)
+                    element.rest = None
+                if element.attributes and element.attributes.pop(_NIL, "") in ("true", "1"):
+                    element.text = None
+                elif element.text is not None and element.text[0] in _BLANKS:
+                    element.text = _said(element)
+                if not open_elements:
+                    done.append((line, element))
                     matched -= 1
             elif matched > depth:
                 matched = depth
 
         def text(piece: str) -> None:
-            if open_nodes:
-                node = open_nodes[-1]
-                if node.text is None:
-                    node.text = piece
+            if open_elements:
+                element = open_elements[-1]
+                if element.text is None:
+                    element.text = piece
                 else:
-                    if node.rest is None:
-                        node.rest = []
-                    node.rest.append(piece)
+                    if element.rest is None:
+                        element.rest = []
+                    element.rest.append(piece)
 
         parser = _parser()
         parser.buffer_text, parser.buffer_size = True, self._limits.markup_at_once
@@ -123,7 +123,7 @@ class Document:
         parser.EndElementHandler = end
         parser.CharacterDataHandler = text
         for fed in _parsed(parser, copy, self._limits):
-            if open_nodes and fed - began > self._limits.record:
+            if open_elements and fed - began > self._limits.record:
                 raise _too_long("a record", line, self._limits)
             yield done
             done = []
@@ -202,7 +202,7 @@ def _attributes(given: dict[str, str]) -> dict[str, str]:
     locals_ = [local_name(name) for name in given if not name.startswith("xmlns:")]
     for name, value in given.items():
         prefix, _, local = name.rpartition(":")
-        if prefix == "xmlns" or name == "xmlns" or (prefix and local in _SAYS_NOTHING):
+        if prefix == "xmlns" or name == "xmlns" or (prefix and local in _NO_DATA):
             continue
         if prefix and local == "nil":
             found[_NIL] = value
@@ -211,11 +211,11 @@ def _attributes(given: dict[str, str]) -> dict[str, str]:
     return found
 
 
-def _said(node: Node) -> str | None:
-    """The text of a node, unless it is layout."""
-    if node.text is None or node.text.strip(_BLANKS):
-        return node.text
-    return None if "\n" in node.text or node.children is not None else node.text
+def _said(element: Element) -> str | None:
+    """The text of a element, unless it is layout."""
+    if element.text is None or element.text.strip(_BLANKS):
+        return element.text
+    return None if "\n" in element.text or element.children is not None else element.text
 
 
 def repeated(copy: Path, limits: Limits) -> dict[str, int]:
