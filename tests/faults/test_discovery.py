@@ -13,6 +13,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from machine import missing
 from modelled import opens, project_of_shop
 from shop import FILES, SALES, Shop, child, ended, numbered, sales
 
@@ -24,7 +25,7 @@ from platform_assets.engine.store.slots import Slot
 from platform_assets.errors import ConfigurationError, DeliveryUnfinished
 from platform_assets.orchestration.sensors import feed_sensor
 
-as_root = pytest.mark.skipif(os.getuid() != 0, reason="only root can make a device or a user who may not")
+as_root = pytest.mark.needs(os.getuid() == 0, "only root can make a device or a user who may not")
 
 
 def device(path: Path) -> None:
@@ -140,7 +141,7 @@ def read_only_disk(tmp_path: Path) -> Iterator[Path]:
     (landing / "sales" / "a.csv").write_text(sales("S1,1"))
     mount = ["mount", "--bind", "-o", "ro", str(landing), str(landing)]
     if os.getuid() != 0 or subprocess.run(mount, check=False, capture_output=True).returncode:
-        pytest.skip("this user may not mount a disk")
+        missing("this user may not mount a disk")
     subprocess.run(["mount", "-o", "remount,ro,bind", str(landing)], check=True)
     yield landing
     subprocess.run(["umount", "-l", str(landing)], check=True)
