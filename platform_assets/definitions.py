@@ -18,10 +18,11 @@ from platform_assets.project.manifest import current_manifest
 
 def build_definitions(deployment: OpensDeployment | None = None) -> dg.Definitions:
     """Everything that this deployment's feeds, models and marts amount to."""
+    deployment = deployment or OpensDeployment()
     feeds = declared_feeds()
     promised = declared_marts()
     project = project_of(feeds, promised, current_manifest())
-    condition = out_of_date(project, OpensDeployment().look)
+    condition = out_of_date(project, deployment.look)
     has_models = any(node.feed is None for node in project.nodes.values() if node.name != RELEASE)
     checks = [mart_checks(promised), mart_freshness_checks(promised)] if promised else []
     return dg.Definitions(
@@ -39,8 +40,12 @@ def build_definitions(deployment: OpensDeployment | None = None) -> dg.Definitio
                 description="Take in what is new, build, check, release: what `platform run` does.",
             )
         ],
-        sensors=[*(feed_sensor(feed, project) for feed in feeds), alerts_sensor(project), automation_sensor()],
-        resources={"deployment": deployment or OpensDeployment()},
+        sensors=[
+            *(feed_sensor(feed, project, deployment) for feed in feeds),
+            alerts_sensor(project),
+            automation_sensor(),
+        ],
+        resources={"deployment": deployment},
         # A step process costs more than the steps do.
         executor=dg.in_process_executor,
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
-from machine import LONG, in_ci
+from machine import LONG, missing
 from receivers import Desk, Webhook, here, webhook
 from shop import Shop
 
@@ -25,8 +25,9 @@ settings.load_profile("short")
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip what needs something that is not here, or in CI fail."""
     for need in item.iter_markers("needs"):
-        if not need.args[0].exists():
-            (pytest.fail if in_ci() else pytest.skip)(f"{need.args[0]} is not here")
+        there, *what = need.args
+        if not (there.exists() if isinstance(there, Path) else there):
+            missing(*what or [f"{there} is not here"])
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:

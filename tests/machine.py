@@ -1,14 +1,15 @@
 """What tests need of the machine that they run on, and how much of a long one is run where.
 
 Belongs here: what may be missing elsewhere. Does not: what tests act with (shop.py, deployed.py).
-`@pytest.mark.needs(path)` skips a test where the path is missing; in CI it fails instead, so that nothing is left out
-unseen.
+`@pytest.mark.needs(path)`, or `needs(there, what)`, skips a test where that is missing; in CI it fails instead, so that
+nothing is left out unseen. Nothing else skips a test.
 """
 
 import os
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
+import pytest
 from checkout import with_sample
 from hypothesis import settings
 
@@ -22,6 +23,11 @@ CHROMEDRIVER: Final = Path("/usr/bin/chromedriver")
 def in_ci() -> bool:
     """Whether this is the gate, which has to have everything."""
     return os.environ.get("CI") == "true"
+
+
+def missing(what: str) -> NoReturn:
+    """Skip the test that is running; in CI fail it."""
+    (pytest.fail if in_ci() else pytest.skip)(what)
 
 
 def examples(full: int) -> int:

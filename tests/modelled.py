@@ -11,7 +11,6 @@ from typing import Any, Final
 
 import dagster as dg
 import duckdb
-import pytest
 from shop import Shop
 
 from platform_assets.engine.deployment import Deployment
@@ -28,6 +27,11 @@ from platform_assets.project.state import State
 
 SILENT: Final = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 MODEL: Final = "marts/revenue"
+
+
+def opens(shop: Shop) -> OpensDeployment:
+    """What opens the shop where Dagster asks for the deployment."""
+    return OpensDeployment(opens=lambda _: shop.deployment)
 
 
 def project_of_shop(
@@ -50,6 +54,8 @@ class Modelled:
     cron: Cadence | None = None
     sound: bool = True
     works: Callable[[], None] = lambda: None
+    most_files: int = 1_000
+    most_bytes: int = 1 << 30
     cursors: dict[str, str | None] = field(default_factory=dict)
 
     @property
@@ -81,8 +87,11 @@ class Modelled:
 
         return dg.Definitions(
             assets=[feed_assets(self.feed, project), models, release_asset(project, condition)],
-            sensors=[feed_sensor(self.feed, project), automation_sensor()],
-            resources={"deployment": OpensDeployment()},
+            sensors=[
+                feed_sensor(self.feed, project, opens(self.shop), self.most_files, self.most_bytes),
+                automation_sensor(),
+            ],
+            resources={"deployment": opens(self.shop)},
             executor=dg.in_process_executor,
         )
 
@@ -185,9 +194,7 @@ class Modelled:
 
 
 @contextmanager
-def modelled(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Iterator[Modelled]:
+def modelled(shop: Shop) -> Iterator[Modelled]:
     """The shop with Dagster around it, on a storage of its own, in memory."""
-    monkeypatch.setattr(OpensDeployment, "look", lambda _: shop.deployment)
-    monkeypatch.setattr(OpensDeployment, "_open", lambda *_: shop.deployment)
     with dg.DagsterInstance.ephemeral() as instance:
         yield Modelled(shop, instance)

@@ -89,7 +89,7 @@ class Deployment:
         A column whose type has changed stops the ingest of its feed alone.
         """
         self.warehouse.prepare(
-            [feed for feed in self.feeds if feed != but], after=max(self._revisions_known(), default=0)
+            [feed for feed in self.feeds if feed != but], after=lambda: max(self._revisions_known(), default=0)
         )
 
     def _revisions_known(self) -> Iterator[int]:

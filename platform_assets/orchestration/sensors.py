@@ -26,11 +26,17 @@ _MOST_BYTES: Final = 10 * 1000**3
 _DEATHS: Final = 5
 
 
-def feed_sensor(feed: Feed, project: Project) -> dg.SensorDefinition:
+def feed_sensor(
+    feed: Feed,
+    project: Project,
+    deployment: OpensDeployment,
+    most_files: int = _MOST_FILES,
+    most_bytes: int = _MOST_BYTES,
+) -> dg.SensorDefinition:
     """Asks for a run when files of the feed may be new, or its rows were not told of or not checked; the ledger decides
     what is new.
 
-    One run at a time, of at most 1,000 files or 10 GB: the next tick asks for more. The run goes on to what the new
+    One run at a time, of at most so many files and bytes: the next tick asks for more. The run goes on to what the new
     rows make out of date, unless more is waiting or something holds that back.
     The cursor holds what was last asked for, so that a run that could not take it in is asked for again,
     ever more rarely; losing it costs one run that finds nothing.
@@ -45,7 +51,7 @@ def feed_sensor(feed: Feed, project: Project) -> dg.SensorDefinition:
         description=f"New files under {', '.join(feed.source.places)}.",
     )
     def files_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-        opened = OpensDeployment().look()
+        opened = deployment.look()
         here = opened.feed(feed.name)
         unseen = opened.pending(here, wait=True)
         now = opened.clock()
@@ -59,7 +65,7 @@ def feed_sensor(feed: Feed, project: Project) -> dg.SensorDefinition:
             return dg.SkipReason(_left_alone(unseen) if unseen else "no new file")
         if not ready and (why := barred(state, opened, context.instance, [raw]).get(raw)) is not None:
             return dg.SkipReason(f"{raw}: {unaudited}; {why.what}")
-        portion = _portion(ready)
+        portion = _portion(ready, most_files, most_bytes)
         before = _cursor(context.cursor)
         asked = hashlib.sha256(repr([(a.slot, a.position) for a in portion]).encode()).hexdigest()[:16] if ready else ""
         again = before["tries"] if ready and before["asked"] == asked else 0
@@ -97,14 +103,14 @@ def _following(project: Project, raw: str, asked: Sequence[str]) -> list[str]:
     return [name for name in asked if name not in others]
 
 
-def _portion(ready: Sequence[Arrival]) -> Sequence[Arrival]:
+def _portion(ready: Sequence[Arrival], most_files: int, most_bytes: int) -> Sequence[Arrival]:
     """The first of the files, as many as one run is to take in; one at least."""
     total = 0
-    for taken, arrival in enumerate(ready[:_MOST_FILES]):
+    for taken, arrival in enumerate(ready[:most_files]):
         total += arrival.size
-        if total > _MOST_BYTES and taken:
+        if total > most_bytes and taken:
             return ready[:taken]
-    return ready[:_MOST_FILES]
+    return ready[:most_files]
 
 
 def _last_run(instance: dg.DagsterInstance, feed: Feed) -> dg.DagsterRun | None:

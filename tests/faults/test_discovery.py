@@ -13,7 +13,8 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from modelled import project_of_shop
+from machine import missing
+from modelled import opens, project_of_shop
 from shop import FILES, SALES, Shop, child, ended, numbered, sales
 
 from platform_assets.engine.archive.archive import Archive
@@ -24,7 +25,7 @@ from platform_assets.engine.store.slots import Slot
 from platform_assets.errors import ConfigurationError, DeliveryUnfinished
 from platform_assets.orchestration.sensors import feed_sensor
 
-as_root = pytest.mark.skipif(os.getuid() != 0, reason="only root can make a device or a user who may not")
+as_root = pytest.mark.needs(os.getuid() == 0, "only root can make a device or a user who may not")
 
 
 def device(path: Path) -> None:
@@ -140,7 +141,7 @@ def read_only_disk(tmp_path: Path) -> Iterator[Path]:
     (landing / "sales" / "a.csv").write_text(sales("S1,1"))
     mount = ["mount", "--bind", "-o", "ro", str(landing), str(landing)]
     if os.getuid() != 0 or subprocess.run(mount, check=False, capture_output=True).returncode:
-        pytest.skip("this user may not mount a disk")
+        missing("this user may not mount a disk")
     subprocess.run(["mount", "-o", "remount,ro,bind", str(landing)], check=True)
     yield landing
     subprocess.run(["umount", "-l", str(landing)], check=True)
@@ -166,23 +167,20 @@ def known(shop: Shop, files: int, new: int) -> None:
         unit.publish(shop.feed)
 
 
-def tick(shop: Shop, monkeypatch: pytest.MonkeyPatch, cursor: str | None = None) -> dg.SensorResult | dg.SkipReason:
+def tick(shop: Shop, cursor: str | None = None) -> dg.SensorResult | dg.SkipReason:
     """What the feed's sensor says now."""
-    monkeypatch.setattr("platform_assets.orchestration.runs.resources.OpensDeployment.look", lambda _: shop.deployment)
     with dg.DagsterInstance.ephemeral() as instance:
-        sensor = feed_sensor(shop.feed, project_of_shop(shop.feed))
+        sensor = feed_sensor(shop.feed, project_of_shop(shop.feed), opens(shop))
         said = sensor(dg.build_sensor_context(instance=instance, cursor=cursor))
     assert isinstance(said, dg.SensorResult | dg.SkipReason)
     return said
 
 
 @pytest.mark.parametrize("files", [2_000, pytest.param(100_000, marks=[pytest.mark.slow, pytest.mark.timeout(600)])])
-def test_a_tick_is_quick_and_its_cursor_small_whatever_lies_there(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch, files: int
-) -> None:
+def test_a_tick_is_quick_and_its_cursor_small_whatever_lies_there(shop: Shop, files: int) -> None:
     known(shop, files, new=10)
     began = time.process_time()
-    said = tick(shop, monkeypatch)
+    said = tick(shop)
     took_s = time.process_time() - began
     assert isinstance(said, dg.SensorResult)
     assert len(said.run_requests or []) == 1
@@ -195,14 +193,12 @@ def test_a_tick_is_quick_and_its_cursor_small_whatever_lies_there(
     assert len(shop.deployment.pending(shop.feed)) == 11
 
 
-def test_a_tick_finds_what_is_new_without_a_cursor_and_asks_again_with_one(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_tick_finds_what_is_new_without_a_cursor_and_asks_again_with_one(shop: Shop) -> None:
     shop.deliver("a.csv", sales("S1,1"))
-    first = tick(shop, monkeypatch)
+    first = tick(shop)
     assert isinstance(first, dg.SensorResult)
-    assert isinstance(tick(shop, monkeypatch, first.cursor), dg.SkipReason)  # asked for a moment ago
-    assert isinstance(tick(shop, monkeypatch, cursor="damaged"), dg.SensorResult)
+    assert isinstance(tick(shop, first.cursor), dg.SkipReason)  # asked for a moment ago
+    assert isinstance(tick(shop, cursor="damaged"), dg.SensorResult)
     shop.ingest()
     assert shop.deployment.pending(shop.feed) == []
 
@@ -210,16 +206,13 @@ def test_a_tick_finds_what_is_new_without_a_cursor_and_asks_again_with_one(
 def tick_and_die(root: Path) -> None:
     """A tick in a process of its own, which dies before Dagster hears of the request and the cursor."""
     failpoint.arm("mid-tick")
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        tick(Shop(root), monkeypatch)
+    tick(Shop(root))
 
 
-def test_a_tick_that_dies_before_its_cursor_is_kept_is_made_good_by_the_next(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_tick_that_dies_before_its_cursor_is_kept_is_made_good_by_the_next(shop: Shop) -> None:
     shop.deliver("a.csv", sales("S1,1"))
     assert ended(child(tick_and_die, shop.root)) == -signal.SIGKILL
-    assert isinstance(tick(shop, monkeypatch), dg.SensorResult)
+    assert isinstance(tick(shop), dg.SensorResult)
     shop.ingest()
     assert shop.skus() == ["S1"]
     assert shop.deployment.pending(shop.feed) == []

@@ -134,7 +134,8 @@ def test_a_run_that_is_told_to_stop_leaves_nothing_and_frees_the_lock(tmp_path: 
     shop = delivered(tmp_path, files=1, rows=400_000)
     shop.deployment.prepare()
     run = child(ingest_in_child, tmp_path)
-    time.sleep(0.5)
+    while not any(path.is_file() for path in (shop.root / "home" / "archive").rglob("*")):
+        time.sleep(0.01)
     run.terminate()
     assert ended(run) == -signal.SIGTERM
     assert shop.skus() == []

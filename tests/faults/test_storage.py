@@ -12,6 +12,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
+from machine import missing
 from shop import FILES, Shop, child, ended, ingest_in_child, numbered, sales
 
 from platform_assets.engine.archive.archive import Archive
@@ -115,7 +116,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)]
     if os.getuid() != 0 or subprocess.run(mount, check=False, capture_output=True).returncode:
-        pytest.skip("this user may not mount a disk")
+        missing("this user may not mount a disk")
     yield folder
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
@@ -203,7 +204,7 @@ def _ingest_as_nobody(root: Path) -> None:
 def reachable() -> Iterator[Path]:
     """A folder that every user can get to; pytest's own are closed again by the next session that starts."""
     if os.getuid() != 0:
-        pytest.skip("only root can become a user who may not")
+        missing("only root can become a user who may not")
     with tempfile.TemporaryDirectory(prefix="faults-") as folder:
         Path(folder).chmod(0o755)
         yield Path(folder)

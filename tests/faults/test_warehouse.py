@@ -10,7 +10,7 @@ from typing import Any
 import dagster as dg
 import duckdb
 import pytest
-from modelled import project_of_shop
+from modelled import opens, project_of_shop
 from shop import SALES, Shop, child, ended, ingest_in_child, numbered, sales
 
 from platform_assets.engine.deployment import Deployment
@@ -18,7 +18,6 @@ from platform_assets.engine.feed.feed import Files, Volume, seconds
 from platform_assets.engine.store import warehouse
 from platform_assets.errors import StorageError
 from platform_assets.orchestration.feeds import feed_assets
-from platform_assets.orchestration.runs.resources import OpensDeployment
 
 FAILED_AS_IT_SHOULD = 3
 
@@ -124,19 +123,12 @@ def test_data_from_a_clock_that_was_a_day_ahead_is_late_when_it_is(shop: Shop) -
 # ---- in Dagster
 
 
-@pytest.fixture
-def world(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Shop:
-    """The shop as the one deployment that Dagster's assets see."""
-    monkeypatch.setattr(OpensDeployment, "_open", lambda *_: shop.deployment)
-    return shop
-
-
 def materialized(shop: Shop) -> dg.ExecuteInProcessResult:
     """A run of the feed and its checks, on a Dagster that knows of none before."""
     with dg.DagsterInstance.ephemeral() as instance:
         return dg.materialize(
             [feed_assets(shop.feed, project_of_shop(shop.feed))],
-            resources={"deployment": OpensDeployment()},
+            resources={"deployment": opens(shop)},
             instance=instance,
             raise_on_error=False,
         )
@@ -148,11 +140,11 @@ def figures(result: dg.ExecuteInProcessResult) -> dict[str, Any]:
     return {name: metadata[name].value for name in ("deliveries", "read", "accepted")}
 
 
-def test_without_anything_that_dagster_knew_no_delivery_loads_twice(world: Shop) -> None:
-    world.deliver("a.csv", sales("S1,1"))
-    assert figures(materialized(world)) == {"deliveries": 1, "read": 1, "accepted": 1}
-    assert figures(materialized(world)) == {"deliveries": 0, "read": 0, "accepted": 0}
-    assert world.skus() == ["S1"]
+def test_without_anything_that_dagster_knew_no_delivery_loads_twice(shop: Shop) -> None:
+    shop.deliver("a.csv", sales("S1,1"))
+    assert figures(materialized(shop)) == {"deliveries": 1, "read": 1, "accepted": 1}
+    assert figures(materialized(shop)) == {"deliveries": 0, "read": 0, "accepted": 0}
+    assert shop.skus() == ["S1"]
 
 
 def weekly(count: int, rows: int, *, start: int = 0) -> list[tuple[str, str]]:
@@ -172,26 +164,26 @@ def volume_check(shop: Shop) -> dg.AssetCheckEvaluation:
     return check
 
 
-def test_a_delivery_cut_off_at_a_line_end_holds_the_release_until_it_is_whole(world: Shop) -> None:
+def test_a_delivery_cut_off_at_a_line_end_holds_the_release_until_it_is_whole(shop: Shop) -> None:
     for name, text in weekly(9, 40):
-        world.deliver(name, text)
-    assert volume_check(world).passed
+        shop.deliver(name, text)
+    assert volume_check(shop).passed
     ((name, text),) = weekly(1, 40, start=9)
-    world.deliver(name, "".join(text.splitlines(keepends=True)[:11]))
-    world.clock.ahead = timedelta(days=7)
-    check = volume_check(world)
+    shop.deliver(name, "".join(text.splitlines(keepends=True)[:11]))
+    shop.clock.ahead = timedelta(days=7)
+    check = volume_check(shop)
     assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.ERROR)
     assert "sales/09.csv has 10 rows; deliveries of that weekday have about 40, at least 20" in (
         check.description or ""
     )
-    world.declare(volume=Volume(least=0.1))  # accepted as it is
-    assert volume_check(world).passed
-    world.declare(volume=Volume())
-    world.deliver(name, text)
-    assert volume_check(world).passed
+    shop.declare(volume=Volume(least=0.1))  # accepted as it is
+    assert volume_check(shop).passed
+    shop.declare(volume=Volume())
+    shop.deliver(name, text)
+    assert volume_check(shop).passed
 
 
-def test_the_volume_check_passes_where_little_is_known(world: Shop) -> None:
-    world.deliver("a.csv", sales("S1,1"))
-    check = volume_check(world)
+def test_the_volume_check_passes_where_little_is_known(shop: Shop) -> None:
+    shop.deliver("a.csv", sales("S1,1"))
+    check = volume_check(shop)
     assert (check.passed, "not enough history" in (check.description or "")) == (True, True)

@@ -1,6 +1,7 @@
 """The gate itself: every process finds the same tests, and nothing is left out unseen."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -47,6 +48,13 @@ def test_what_is_missing_is_skipped_but_fails_in_ci(
     pytest_runtest_setup(item(tmp_path))
     with pytest.raises(outcome, match="is not here"):
         pytest_runtest_setup(item(tmp_path / "data"))
+
+
+def test_nothing_is_skipped_in_another_way() -> None:
+    """But for what hypothesis or a library does by itself."""
+    skipping = re.compile(r"pytest\.(skip|importorskip|mark\.skip|mark\.xfail)")
+    others = [test.name for test in (PROJECT / "tests").rglob("*.py") if skipping.search(test.read_text())]
+    assert sorted(others) == ["machine.py", "test_gate.py"]
 
 
 def test_a_long_test_is_run_in_full_when_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:

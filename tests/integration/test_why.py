@@ -214,8 +214,8 @@ def of_shop(world: Modelled, name: str) -> list[Cause]:
     return [reason for reason in found if not reason.asset.startswith("deliveries/")]
 
 
-def test_what_is_held_back_waits_or_was_cancelled(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    with modelled(shop, monkeypatch) as world:
+def test_what_is_held_back_waits_or_was_cancelled(shop: Shop) -> None:
+    with modelled(shop) as world:
         shop.deliver("a.csv", sales("S1,1", "S2,bad"))
         world.by_itself()
         kinds = {reason.asset: (reason.kind, str(reason)) for reason in of_shop(world, RELEASE)}

@@ -113,7 +113,7 @@ def test_a_run_that_has_begun_or_is_over_is_not_executed_again(tmp_path: Path, s
         assert worked == []
 
 
-@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs Linux")
+@pytest.mark.needs(Path("/proc/self/task"))
 def test_what_a_warm_process_imports_starts_no_thread() -> None:
     """But Polars' cleaner of spilled files; if this fails, runs fall back to Dagster's own launcher."""
     look = "from platform_assets.orchestration.runs.warm import _PRELOADED, other_threads\nimport importlib\n"

@@ -26,6 +26,7 @@ from platform_assets.engine.feed.feed import Feed, Files
 from platform_assets.engine.feed.formats import Csv, Format, Json, Xml
 from platform_assets.engine.readers import open_reader
 from platform_assets.engine.readers.encodings import FAR, likely_encodings
+from platform_assets.engine.readers.limits import LIMITS
 from platform_assets.engine.readers.magic import kind_of
 from platform_assets.engine.readers.packing.unpack import blocks_of, packing
 from platform_assets.engine.readers.xml.stream import repeated
@@ -339,7 +340,7 @@ class _Advice:
                 1,
                 sample,
             )
-            for path in itertools.islice(repeated(sample), 10)
+            for path in itertools.islice(repeated(sample, LIMITS), 10)
         ]
 
     # Bytes

@@ -13,6 +13,7 @@ import polars as pl
 
 from platform_assets.engine.feed.feed import SourceDeclaration
 from platform_assets.engine.feed.formats import Csv, Excel, Format, Json, Parquet, Xml
+from platform_assets.engine.readers.limits import LIMITS, Limits
 from platform_assets.engine.readers.packing.unpack import Room, packing, unpacked
 from platform_assets.errors import DeliveryRefused
 
@@ -90,7 +91,13 @@ def refuse_unreconciled(counted: int, read: int) -> None:
 
 
 def open_reader(
-    copy: Path, slot: str, source: SourceDeclaration, wanted: Sequence[str] = (), *, scratch: Path | None = None
+    copy: Path,
+    slot: str,
+    source: SourceDeclaration,
+    wanted: Sequence[str] = (),
+    *,
+    scratch: Path | None = None,
+    limits: Limits = LIMITS,
 ) -> Reader:
     """The reader for a delivery that was called `slot` and now lies at `copy`.
 
@@ -102,7 +109,7 @@ def open_reader(
     if not packing(slot) and Path(slot).suffix.lower() not in (*FORMATS, ".zip"):
         slot += "".join(copy.suffixes)
     with _panics():
-        return _Shielded(open_within(Room(copy, scratch or copy.parent), copy, slot, source, wanted))
+        return _Shielded(open_within(Room(copy, scratch or copy.parent, limits), copy, slot, source, wanted))
 
 
 @contextlib.contextmanager
@@ -141,40 +148,40 @@ def open_within(room: Room, copy: Path, slot: str, source: SourceDeclaration, wa
     name = slot.lower()
     if suffix := packing(name):
         inner = slot[: -len(suffix)]
-        return unpacked(copy, name, room).held_by(lambda plain: _open_plain(plain, inner, source, wanted))
+        return unpacked(copy, name, room).held_by(lambda plain: _open_plain(plain, inner, source, wanted, room.limits))
     if name.endswith(".zip"):
         from platform_assets.engine.readers.packing.zip import ZipReader
 
         return ZipReader(room, copy, slot, source, wanted)
-    return _open_plain(copy, slot, source, wanted)
+    return _open_plain(copy, slot, source, wanted, room.limits)
 
 
-def _open_plain(copy: Path, slot: str, source: SourceDeclaration, wanted: Sequence[str]) -> Reader:
+def _open_plain(copy: Path, slot: str, source: SourceDeclaration, wanted: Sequence[str], limits: Limits) -> Reader:
     name = slot.lower()
     if name.endswith((".csv", ".tsv", ".txt")):
         from platform_assets.engine.readers.csv.reader import CsvReader
 
-        return CsvReader(copy, form=declared(source, Csv, slot), name=Path(slot).name, wanted=wanted)
+        return CsvReader(copy, form=declared(source, Csv, slot), name=Path(slot).name, wanted=wanted, limits=limits)
     if name.endswith((".ndjson", ".jsonl")):
         from platform_assets.engine.readers.json.lines import NdjsonReader
 
-        return NdjsonReader(copy, form=declared(source, Json, slot), wanted=wanted)
+        return NdjsonReader(copy, form=declared(source, Json, slot), wanted=wanted, limits=limits)
     if name.endswith(".json"):
         from platform_assets.engine.readers.json.document import open_json
 
-        return open_json(copy, form=declared(source, Json, slot), wanted=wanted)
+        return open_json(copy, form=declared(source, Json, slot), wanted=wanted, limits=limits)
     if name.endswith((".xlsx", ".xlsm", ".xlsb", ".xls", ".ods")):
         from platform_assets.engine.readers.excel.reader import ExcelReader
 
-        return ExcelReader(copy, form=declared(source, Excel, slot))
+        return ExcelReader(copy, form=declared(source, Excel, slot), limits=limits)
     if name.endswith(".xml"):
         from platform_assets.engine.readers.xml.reader import XmlReader
 
-        return XmlReader(copy, form=declared(source, Xml, slot), wanted=wanted)
+        return XmlReader(copy, form=declared(source, Xml, slot), wanted=wanted, limits=limits)
     if name.endswith(".parquet"):
         from platform_assets.engine.readers.parquet.reader import ParquetReader
 
-        return ParquetReader(copy, slot=slot, form=declared(source, Parquet, slot), wanted=wanted)
+        return ParquetReader(copy, slot=slot, form=declared(source, Parquet, slot), wanted=wanted, limits=limits)
     raise DeliveryRefused(
         f"format of {Path(slot).name!r} is not known",
         remedy="Deliver .csv, .tsv, .txt, .ndjson, .jsonl, .json, .xml, .xlsx, .parquet, or these as .gz, .zst, .zip.",

@@ -8,10 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Final
 
+from platform_assets.engine.readers.limits import Limits
 from platform_assets.errors import DeliveryRefused
 
-CHUNK: Final = 8 << 20
-LONGEST_LINE: Final = 64 << 20
 _TAIL: Final = 1 << 16
 # The longer marks first: UTF-16's is how UTF-32's begins.
 _MARKS: Final = (
@@ -29,8 +28,9 @@ class Text:
     encoding: as declared, or else as the byte-order mark says, or else UTF-8.
     """
 
-    def __init__(self, copy: Path, encoding: str | None) -> None:
+    def __init__(self, copy: Path, encoding: str | None, limits: Limits) -> None:
         self._copy = copy
+        self._limits = limits
         with copy.open("rb") as file:
             begin = file.read(4)
         self.encoding = encoding or next((name for mark, name in _MARKS if begin.startswith(mark)), "utf-8")
@@ -44,7 +44,7 @@ class Text:
         Raises DeliveryRefused for bytes that are not in the encoding (naming their offset) or an endless line.
         """
         with self._copy.open("rb", buffering=0) as file:
-            yield from self._slices(file) if self._utf8 else _whole_lines(self._decoded(file))
+            yield from self._slices(file) if self._utf8 else self._whole_lines(file)
 
     def blocks(self) -> Iterator[bytes]:
         """The text in blocks that end anywhere between characters, for formats that do not go by lines."""
@@ -55,7 +55,7 @@ class Text:
         """Each chunk is read at once up to where its last line ends, so that none is put together or cut."""
         at, size = self._start, self._copy.stat().st_size
         while at < size:
-            end = _line_end(file, at, size)
+            end = self._line_end(file, at, size)
             file.seek(at)
             chunk = _exactly(file, end - at)
             if not self._checked:
@@ -77,7 +77,7 @@ class Text:
         offset = 0
         first = True
         while True:
-            block = file.read(CHUNK)
+            block = file.read(self._limits.at_once)
             held = len(decoder.getstate()[0])  # of a character that straddles two blocks
             try:
                 text = decoder.decode(block, final=not block)
@@ -90,6 +90,46 @@ class Text:
             yield text.encode(errors="replace")
             if not block:
                 return
+
+    def _whole_lines(self, file: IO[bytes]) -> Iterator[bytes]:
+        carry = b""
+        for text in self._decoded(file):
+            block = carry + text
+            # A carriage return at the very end may be half of a CRLF.
+            end = max(block.rfind(b"\n"), block.rfind(b"\r", 0, len(block) - 1)) + 1
+            if end == 0:
+                carry = block
+                if len(carry) > self._limits.record:
+                    raise self._endless()
+                continue
+            yield block[:end]
+            carry = block[end:]
+        if carry:
+            yield carry
+
+    def _line_end(self, file: IO[bytes], start: int, size: int) -> int:
+        """Where the last line ends that ends within a chunk's reach of `start`; the file's end if there are no more."""
+        searched = start
+        while (reach := searched + self._limits.at_once) < size:
+            tail = reach
+            while tail > searched:
+                head = max(searched, tail - _TAIL)
+                file.seek(head)
+                # The byte after it tells whether a carriage return is half of a CRLF.
+                block = _exactly(file, tail - head + 1)
+                if end := max(block.rfind(b"\n", 0, -1), _last_return(block)) + 1:
+                    return head + end
+                tail = head
+            if reach - start > self._limits.record:
+                raise self._endless()
+            searched = reach
+        return size
+
+    def _endless(self) -> DeliveryRefused:
+        return DeliveryRefused(
+            f"a line is longer than {self._limits.record >> 20} MB",
+            remedy="Ask the producer for line breaks between the records.",
+        )
 
     def _not_encoded(self, offset: int) -> DeliveryRefused:
         return DeliveryRefused(
@@ -106,46 +146,10 @@ def line_ends(block: bytes) -> int:
     return ends + (returns - block.count(b"\r\n")) if returns else ends
 
 
-def _line_end(file: IO[bytes], start: int, size: int) -> int:
-    """Where the last line ends that ends within a chunk's reach of `start`; the file's end if there are no more."""
-    searched = start
-    while (reach := searched + CHUNK) < size:
-        tail = reach
-        while tail > searched:
-            head = max(searched, tail - _TAIL)
-            file.seek(head)
-            # The byte after it tells whether a carriage return is half of a CRLF.
-            block = _exactly(file, tail - head + 1)
-            if end := max(block.rfind(b"\n", 0, -1), _last_return(block)) + 1:
-                return head + end
-            tail = head
-        if reach - start > LONGEST_LINE:
-            raise _endless()
-        searched = reach
-    return size
-
-
 def _last_return(block: bytes) -> int:
     """The last carriage return but in the last byte that is no half of a CRLF."""
     at = block.rfind(b"\r", 0, -1)
     return -1 if block[at + 1 : at + 2] == b"\n" else at
-
-
-def _whole_lines(blocks: Iterator[bytes]) -> Iterator[bytes]:
-    carry = b""
-    for text in blocks:
-        block = carry + text
-        # A carriage return at the very end may be half of a CRLF.
-        end = max(block.rfind(b"\n"), block.rfind(b"\r", 0, len(block) - 1)) + 1
-        if end == 0:
-            carry = block
-            if len(carry) > LONGEST_LINE:
-                raise _endless()
-            continue
-        yield block[:end]
-        carry = block[end:]
-    if carry:
-        yield carry
 
 
 def _exactly(file: IO[bytes], length: int) -> bytes:
@@ -166,10 +170,3 @@ def _is_utf8(chunk: bytes) -> bool:
     except pa.ArrowInvalid:
         return False
     return True
-
-
-def _endless() -> DeliveryRefused:
-    return DeliveryRefused(
-        f"a line is longer than {LONGEST_LINE >> 20} MB",
-        remedy="Ask the producer for line breaks between the records.",
-    )

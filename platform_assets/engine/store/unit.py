@@ -4,7 +4,7 @@ Belongs here: the two protocols. `tests/unit/store/test_store.py` holds every im
 first is DuckDB (warehouse.py). Nothing outside this room knows a connection or the ledger's SQL.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -58,10 +58,11 @@ class Unit(Protocol):
 class Store(Protocol):
     """Where ledger and tables are kept. One unit at a time changes it; others wait, and are told for whom."""
 
-    def prepare(self, feeds: Iterable[Feed], *, after: int) -> None:
+    def prepare(self, feeds: Iterable[Feed], *, after: Callable[[], int]) -> None:
         """Create or extend what these feeds need; harmless to repeat.
 
-        after: revisions up to this one were given out by a store that was lost; they are not given out again.
+        after: asked once the store is open; revisions up to this one were given out by a store that was lost, and are
+        not given out again.
         """
 
     def transaction(self, purpose: str) -> AbstractContextManager[Unit]:

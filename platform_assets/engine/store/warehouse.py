@@ -49,11 +49,11 @@ class Warehouse:
         self._wait = wait
         self._notify = notify
 
-    def prepare(self, feeds: Iterable[Feed], *, after: int) -> None:
-        """Create files, tables, and columns that contracts have gained; later revisions than `after` are given out."""
+    def prepare(self, feeds: Iterable[Feed], *, after: Callable[[], int]) -> None:
+        """Create files, tables, and columns that contracts have gained; revisions go on `after()` that one."""
         self._create_files()
         with self.transaction("prepare the tables") as unit:
-            unit.ledger.prepare(after)
+            unit.ledger.prepare(after())
             for feed in feeds:
                 unit.tables(feed).prepare()
                 if not self.published(feed).exists:

@@ -20,15 +20,27 @@ _RETRIES: Final = 4
 _FIRST_WAIT_S: Final = 5
 
 
-class OpensDeployment:
-    """Opens the deployment that the environment names; `tell` hears its progress besides the run's log."""
+def _configured(notify: Callable[[str], None]) -> Deployment:
+    return configured_deployment(notify)[1]
 
-    def __init__(self, tell: Callable[[str], None] | None = None) -> None:
+
+class OpensDeployment:
+    """Opens the deployment: the one that the environment names, or what `opens` gives, its state untouched.
+
+    tell: hears its progress besides the run's log.
+    """
+
+    def __init__(
+        self,
+        tell: Callable[[str], None] | None = None,
+        opens: Callable[[Callable[[str], None]], Deployment] = _configured,
+    ) -> None:
         self._tell = tell
+        self._opens = opens
 
     def look(self) -> Deployment:
         """The deployment, its state untouched."""
-        return configured_deployment(self._tell or (lambda _: None))[1]
+        return self._opens(self._tell or (lambda _: None))
 
     @contextlib.contextmanager
     def opened(
@@ -58,7 +70,7 @@ class OpensDeployment:
             if self._tell is not None:
                 self._tell(text)
 
-        _, deployment = configured_deployment(notify)
+        deployment = self._opens(notify)
         deployment.prepare(but=None if replaying is None else deployment.feed(replaying))
         return deployment
 

@@ -11,14 +11,13 @@ from modelled import MODEL, Modelled, modelled
 from shop import FILES, SALES, Shop, sales
 
 from platform_assets.engine.feed.feed import seconds
-from platform_assets.orchestration import sensors
 from platform_assets.orchestration.runs.keys import feed_tag, quarantine_key, raw_key
 from platform_assets.orchestration.runs.process import DIED_TAG
 
 
 @pytest.fixture
-def watched(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Iterator[Modelled]:
-    with modelled(shop, monkeypatch) as world:
+def watched(shop: Shop) -> Iterator[Modelled]:
+    with modelled(shop) as world:
         yield world
 
 
@@ -55,10 +54,8 @@ def test_new_files_are_asked_for_with_all_that_they_set_going(watched: Modelled)
     assert watched.tick() == "no new file"
 
 
-def test_a_backlog_is_taken_in_by_bounded_runs_and_built_upon_with_the_last(
-    watched: Modelled, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sensors, "_MOST_FILES", 3)
+def test_a_backlog_is_taken_in_by_bounded_runs_and_built_upon_with_the_last(watched: Modelled) -> None:
+    watched.most_files = 3
     for number in range(7):
         watched.shop.deliver(f"{number}.csv", sales(f"S{number},1"))
     portions = []
@@ -70,8 +67,8 @@ def test_a_backlog_is_taken_in_by_bounded_runs_and_built_upon_with_the_last(
     assert watched.shop.skus() == [f"S{number}" for number in range(7)]
 
 
-def test_large_files_are_few_to_a_run_but_one_at_least(watched: Modelled, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sensors, "_MOST_BYTES", 100)
+def test_large_files_are_few_to_a_run_but_one_at_least(watched: Modelled) -> None:
+    watched.most_bytes = 100
     for number in range(3):
         watched.shop.deliver(f"{number}.csv", sales(*(f"S{number}{line},1" for line in range(20))))
     assert most_files(asked(watched.tick())) == 1

@@ -29,7 +29,7 @@ from platform_assets.engine.archive.archive import Archive
 from platform_assets.engine.feed.feed import Files, seconds
 from platform_assets.engine.feed.formats import Csv, Format
 from platform_assets.engine.readers import Reader, open_reader, text
-from platform_assets.engine.readers.packing import unpack
+from platform_assets.engine.readers.limits import LIMITS, Limits
 from platform_assets.engine.readers.packing import zip as archives
 from platform_assets.errors import DeliveryRefused, DeliveryUnfinished, StorageError
 
@@ -56,10 +56,10 @@ PACKINGS: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
-def opened(folder: Path, content: bytes, name: str, form: Format | None = None) -> Reader:
+def opened(folder: Path, content: bytes, name: str, form: Format | None = None, limits: Limits = LIMITS) -> Reader:
     copy = folder / "copy"
     copy.write_bytes(content)
-    return open_reader(copy, name, Files("*", format=form))
+    return open_reader(copy, name, Files("*", format=form), limits=limits)
 
 
 def rows_of(reader: Reader) -> list[Row]:
@@ -171,6 +171,7 @@ import sys
 from pathlib import Path
 from platform_assets.engine.feed.feed import Files
 from platform_assets.engine.readers import open_reader
+from platform_assets.engine.readers.limits import LIMITS, Limits
 from platform_assets.errors import DeliveryRefused
 try:
     open_reader(Path(sys.argv[1]), sys.argv[2], Files("*"))
@@ -199,18 +200,18 @@ def test_a_bomb_is_refused_in_bounded_memory_and_space(tmp_path: Path, suffix: s
     assert plain_copies(tmp_path) == []
 
 
-def test_a_bomb_of_many_members_is_one_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unpack, "_RATIO_FREE", 1 << 20)
+def test_a_bomb_of_many_members_is_one_too(tmp_path: Path) -> None:
+    limits = Limits(unpacked=1 << 20)
     with pytest.raises(DeliveryRefused, match=r"[2-9]\.csv: unpacks to more than 300 times its size"):
-        opened(tmp_path, zipped({f"{n}.csv": b"1,1\n" * (1 << 18) for n in range(10)}), "a.zip")
+        opened(tmp_path, zipped({f"{n}.csv": b"1,1\n" * (1 << 18) for n in range(10)}), "a.zip", limits=limits)
 
 
-def test_a_bomb_packed_twice_is_one_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unpack, "_RATIO_FREE", 1 << 20)
+def test_a_bomb_packed_twice_is_one_too(tmp_path: Path) -> None:
+    limits = Limits(unpacked=1 << 20)
     inner = gzip.compress(b"1,1\n" * (1 << 18)) * 20
     assert len(inner) < 1 << 20
     with pytest.raises(DeliveryRefused, match="unpacks to more than 300 times its size"):
-        opened(tmp_path, zipped({"a.csv.gz": inner}), "a.zip")
+        opened(tmp_path, zipped({"a.csv.gz": inner}), "a.zip", limits=limits)
 
 
 # Plain copies
@@ -291,11 +292,11 @@ def test_a_full_disk_is_no_fault_of_the_delivery(tmp_path: Path) -> None:
     ],
 )
 def test_the_byte_order_mark_tells_the_encoding(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mark: bytes, encoding: str, found: str, suffix: str, size: int
+    tmp_path: Path, mark: bytes, encoding: str, found: str, suffix: str, size: int
 ) -> None:
-    monkeypatch.setattr(text, "CHUNK", size)
+    limits = Limits(at_once=size)
     content = mark + "a,b\nné,𝄞\n".encode(encoding)
-    reader = opened(tmp_path, PACKINGS[suffix](content) if suffix else content, f"a.csv{suffix}")
+    reader = opened(tmp_path, PACKINGS[suffix](content) if suffix else content, f"a.csv{suffix}", limits=limits)
     assert reader.dialect["encoding"] == found
     assert rows_of(reader) == [(2, "né", "𝄞")]
 
@@ -313,10 +314,8 @@ def test_what_has_no_mark_and_is_not_utf_8_is_refused_saying_what_to_declare(
 
 
 def chunks_of(folder: Path, content: bytes, size: int, encoding: str | None = None) -> list[bytes]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(text, "CHUNK", size)
-        (folder / "copy").write_bytes(content)
-        return list(text.Text(folder / "copy", encoding).chunks())
+    (folder / "copy").write_bytes(content)
+    return list(text.Text(folder / "copy", encoding, Limits(at_once=size)).chunks())
 
 
 @given(content=st.binary(max_size=60) | st.text(max_size=40).map(str.encode), size=st.sampled_from([3, 8, 8 << 20]))

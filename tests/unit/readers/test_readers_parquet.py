@@ -23,6 +23,7 @@ from platform_assets.engine.contract.validate import validate
 from platform_assets.engine.feed.feed import Files, seconds
 from platform_assets.engine.feed.formats import Parquet
 from platform_assets.engine.readers import open_reader
+from platform_assets.engine.readers.limits import Limits
 from platform_assets.engine.readers.magic import kind_of
 from platform_assets.engine.readers.parquet import reader as parquet_reader
 from platform_assets.errors import DeliveryRefused, DeliveryUnfinished
@@ -101,10 +102,9 @@ ROWS = pa.table({"sku": [f"S{n}" for n in range(3000)], "quantity": list(range(3
 WHOLE = parquet(ROWS, compression="none", use_dictionary=False)
 
 
-def test_rows_are_read_in_batches_with_their_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("platform_assets.engine.readers.parquet.reader._BATCH", 20_000)
+def test_rows_are_read_in_batches_with_their_numbers(tmp_path: Path) -> None:
     (tmp_path / "copy").write_bytes(WHOLE)
-    reader = open_reader(tmp_path / "copy", "a.parquet", Files("*"))
+    reader = open_reader(tmp_path / "copy", "a.parquet", Files("*"), limits=Limits(batch=20_000))
     frames = [batch.frame for batch in reader.batches({"q": "quantity"})]
     rows = pl.concat(frames)
     assert len(frames) > 1
@@ -248,11 +248,10 @@ def test_repeated_text_is_read_as_it_was_written(tmp_path: Path, fallback: bool)
     assert pl.concat([batch.frame for batch in reader.batches({"a": "a"})])["a"].to_list() == texts
 
 
-def test_wide_rows_come_in_smaller_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("platform_assets.engine.readers.parquet.reader._BATCH", 64 << 10)
+def test_wide_rows_come_in_smaller_batches(tmp_path: Path) -> None:
     table = pa.table({"a": [f"{at:0500d}" for at in range(3000)]})
     (tmp_path / "copy").write_bytes(parquet(table, use_dictionary=False))
-    reader = open_reader(tmp_path / "copy", "a.parquet", Files("*"))
+    reader = open_reader(tmp_path / "copy", "a.parquet", Files("*"), limits=Limits(batch=64 << 10))
     frames = [batch.frame for batch in reader.batches({"a": "a"})]
     assert max(frame.height for frame in frames) <= 140
     assert pl.concat(frames)["a"].to_list() == table["a"].to_pylist()
@@ -405,13 +404,13 @@ def repeated(rows: int, text: str) -> bytes:
     return parquet(pa.table({"s": values}), row_group_size=rows)
 
 
-def test_rows_that_hardly_take_room_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_that_hardly_take_room_are_bounded(tmp_path: Path) -> None:
     nothing = pa.nulls(20_000_000, pa.bool_())
     with pytest.raises(DeliveryRefused, match="more than 300 times its size"):
         raw(tmp_path, parquet(pa.table({f"c{at}": nothing for at in range(30)})))
-    monkeypatch.setattr(parquet_reader, "_BATCH", 1 << 20)
     (tmp_path / "copy").write_bytes(repeated(3000, "x" * 4000))
-    frames = [batch.frame for batch in open_reader(tmp_path / "copy", "a.parquet", Files("*")).batches({"s": "s"})]
+    reader = open_reader(tmp_path / "copy", "a.parquet", Files("*"), limits=Limits(batch=1 << 20))
+    frames = [batch.frame for batch in reader.batches({"s": "s"})]
     assert max(frame.height for frame in frames) <= 262
     assert sum(frame.height for frame in frames) == 3000
 
@@ -449,19 +448,30 @@ SURVEYED = f"print({json.dumps(json.dumps({'rows': 1, 'header': HEADERS}))}, flu
         ("raise SystemExit(3)", "its parser ended with status 3"),
     ],
 )
-def test_whatever_the_parser_does_its_delivery_alone_is_quarantined(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch, after: str, code: str, said: str
+def test_whatever_the_parser_does_the_delivery_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: str, code: str, said: str
 ) -> None:
-    program = shop.root / "parser.py"
+    program = tmp_path / "parser.py"
     program.write_text(after + code)
     monkeypatch.setattr(parquet_reader, "_PARSER", program)
-    monkeypatch.setattr(parquet_reader, "_MEMORY", 100 << 20)
-    monkeypatch.setattr(parquet_reader, "_SECONDS", 1 if "longer" in said else 30)
+    (tmp_path / "copy").write_bytes(WHOLE)
+    limits = Limits(parser_s=1 if "longer" in said else 30, parser_memory=100 << 20)
+    with pytest.raises(DeliveryRefused, match=said):
+        list(open_reader(tmp_path / "copy", "a.parquet", Files("*"), limits=limits).batches({"q": "quantity"}))
+
+
+@pytest.mark.parametrize("after", ["", SURVEYED], ids=["at once", "after the survey"])
+def test_whatever_the_parser_does_its_delivery_alone_is_quarantined(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, after: str
+) -> None:
+    program = shop.root / "parser.py"
+    program.write_text(f"{after}import os; os.abort()")
+    monkeypatch.setattr(parquet_reader, "_PARSER", program)
     shop.deliver("a.parquet", WHOLE)
     shop.deliver("b.csv", "sku,quantity,price,sold_at,email\nS1,1,,,\n")
     stopped, sound = shop.ingest().receipts
     assert stopped.status == "quarantined"
-    assert said in str(stopped.problem)
+    assert "its parser ended by SIGABRT" in str(stopped.problem)
     assert sound.accepted == 1
 
 

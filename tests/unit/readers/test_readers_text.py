@@ -17,19 +17,20 @@ from machine import examples
 from platform_assets.engine.feed.feed import Files
 from platform_assets.engine.feed.formats import Csv
 from platform_assets.engine.readers import Reader, open_reader, text
-from platform_assets.engine.readers.csv import delimited
-from platform_assets.engine.readers.packing import unpack
+from platform_assets.engine.readers.limits import LIMITS, Limits
 from platform_assets.errors import ConfigurationError, DeliveryRefused, DeliveryUnfinished
 
 Row = tuple[int, list[str | None]]
 Malformed = tuple[int, str, str]
 
 
-def read(folder: Path, content: bytes, name: str = "a.csv", **form: Any) -> tuple[list[Row], list[Malformed]]:
+def read(
+    folder: Path, content: bytes, name: str = "a.csv", *, limits: Limits = LIMITS, **form: Any
+) -> tuple[list[Row], list[Malformed]]:
     """(line, fields) of the sound records and (line, record, rule) of the others, reconciled."""
     copy = folder / "copy"
     copy.write_bytes(content)
-    reader = open_reader(copy, name, Files("*", format=Csv(**form) if form else None))
+    reader = open_reader(copy, name, Files("*", format=Csv(**form) if form else None), limits=limits)
     rows: list[Row] = []
     malformed: list[Malformed] = []
     if reader.header:
@@ -40,16 +41,16 @@ def read(folder: Path, content: bytes, name: str = "a.csv", **form: Any) -> tupl
     return sorted(rows), sorted(malformed)
 
 
-def opened(folder: Path, content: bytes, name: str) -> Reader:
+def opened(folder: Path, content: bytes, name: str, limits: Limits = LIMITS) -> Reader:
     copy = folder / "copy"
     copy.write_bytes(content)
-    return open_reader(copy, name, Files("*"))
+    return open_reader(copy, name, Files("*"), limits=limits)
 
 
 @pytest.fixture(params=[7, 64, 8 << 20], ids=["tiny chunks", "small chunks", "real chunks"])
-def chunk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+def limits(request: pytest.FixtureRequest) -> Limits:
     """Deliveries cross the borders of chunks, wherever these fall."""
-    monkeypatch.setattr(text, "CHUNK", request.param)
+    return Limits(at_once=request.param)
 
 
 DOUBTFUL = "stray quotes in several fields: a delimiter before a quote may be missing"
@@ -183,23 +184,20 @@ CSV_CASES: dict[str, tuple[bytes, list[Row], list[Malformed]]] = {
 
 
 @pytest.mark.parametrize("case", CSV_CASES)
-@pytest.mark.usefixtures("chunk")
-def test_csv_records_keep_their_fields_and_lines(tmp_path: Path, case: str) -> None:
+def test_csv_records_keep_their_fields_and_lines(tmp_path: Path, limits: Limits, case: str) -> None:
     content, rows, malformed = CSV_CASES[case]
-    assert read(tmp_path, content) == (rows, malformed)
+    assert read(tmp_path, content, limits=limits) == (rows, malformed)
 
 
-@pytest.mark.usefixtures("chunk")
 @pytest.mark.parametrize("delimiter", [";", "\t", "|", "\u00a6"])
-def test_the_declared_delimiter_separates_and_no_other(tmp_path: Path, delimiter: str) -> None:
+def test_the_declared_delimiter_separates_and_no_other(tmp_path: Path, limits: Limits, delimiter: str) -> None:
     content = f'a{delimiter}b\n1,5{delimiter}"x{delimiter}y"\n'.encode()
-    assert read(tmp_path, content, delimiter=delimiter) == ([(2, ["1,5", f"x{delimiter}y"])], [])
+    assert read(tmp_path, content, delimiter=delimiter, limits=limits) == ([(2, ["1,5", f"x{delimiter}y"])], [])
 
 
-@pytest.mark.usefixtures("chunk")
 @pytest.mark.parametrize("encoding", ["latin-1", "cp1252", "utf-16", "utf-16-le", "utf-8-sig"])
-def test_a_declared_encoding_is_decoded(tmp_path: Path, encoding: str) -> None:
-    assert read(tmp_path, "a,b\nné,ß\n".encode(encoding), encoding=encoding) == ([(2, ["né", "ß"])], [])
+def test_a_declared_encoding_is_decoded(tmp_path: Path, limits: Limits, encoding: str) -> None:
+    assert read(tmp_path, "a,b\nné,ß\n".encode(encoding), encoding=encoding, limits=limits) == ([(2, ["né", "ß"])], [])
 
 
 @pytest.mark.parametrize("size", [3, 5, 7, 8 << 20])
@@ -215,20 +213,19 @@ def test_a_declared_encoding_is_decoded(tmp_path: Path, encoding: str) -> None:
     ],
 )
 def test_another_encoding_is_refused_naming_the_byte(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes, encoding: str, byte: int, size: int
+    tmp_path: Path, content: bytes, encoding: str, byte: int, size: int
 ) -> None:
-    monkeypatch.setattr(text, "CHUNK", size)
+    limits = Limits(at_once=size)
     with pytest.raises(DeliveryRefused, match=f"byte {byte} is not {encoding}"):
-        read(tmp_path, content, encoding=encoding)
+        read(tmp_path, content, encoding=encoding, limits=limits)
 
 
 LINES = b"a,b\n" + b"".join(b"%d,%d\n" % (n, n * 7919) for n in range(5000))
 
 
-@pytest.mark.usefixtures("chunk")
-def test_gzip_is_unpacked(tmp_path: Path) -> None:
+def test_gzip_is_unpacked(tmp_path: Path, limits: Limits) -> None:
     small = LINES[:200].rpartition(b"\n")[0] + b"\n"
-    assert read(tmp_path, gzip.compress(small), "a.csv.gz") == read(tmp_path, small)
+    assert read(tmp_path, gzip.compress(small), "a.csv.gz", limits=limits) == read(tmp_path, small, limits=limits)
 
 
 @pytest.mark.parametrize("kept", [9, 12, 30, -9, -1])
@@ -253,18 +250,17 @@ def test_gzip_with_any_bit_flipped_is_never_read_as_something_else(tmp_path: Pat
             opened(tmp_path, bytes(damaged), "a.csv.gz")
 
 
-def test_a_decompression_bomb_is_refused_before_any_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unpack, "_RATIO_FREE", 1 << 20)
+def test_a_decompression_bomb_is_refused_before_any_row(tmp_path: Path) -> None:
+    limits = Limits(unpacked=1 << 20)
     with pytest.raises(DeliveryRefused, match="unpacks to more than 300 times its size"):
-        opened(tmp_path, gzip.compress(b"a\n" + b"1\n" * (4 << 20)), "a.csv.gz")
+        opened(tmp_path, gzip.compress(b"a\n" + b"1\n" * (4 << 20)), "a.csv.gz", limits=limits)
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.ndjson"])
-def test_an_endless_line_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    monkeypatch.setattr(text, "LONGEST_LINE", 1 << 20)
-    monkeypatch.setattr(text, "CHUNK", 1 << 18)
+def test_an_endless_line_is_refused(tmp_path: Path, name: str) -> None:
+    limits = Limits(record=1 << 20, at_once=1 << 18)
     with pytest.raises(DeliveryRefused, match="a line is longer than 1 MB"):
-        opened(tmp_path, b"a,b\n" + b"x" * (3 << 20), name)
+        opened(tmp_path, b"a,b\n" + b"x" * (3 << 20), name, limits=limits)
 
 
 @pytest.mark.parametrize(
@@ -277,7 +273,6 @@ def test_a_last_line_without_end_and_too_few_fields_looks_cut_off(
     assert opened(tmp_path, content, "a.csv").looks_cut_off is cut_off
 
 
-@pytest.mark.usefixtures("chunk")
 @pytest.mark.parametrize(
     ("content", "form", "rows", "malformed"),
     [
@@ -303,9 +298,9 @@ def test_a_last_line_without_end_and_too_few_fields_looks_cut_off(
     ],
 )
 def test_what_is_declared_of_a_file_holds(
-    tmp_path: Path, content: bytes, form: dict[str, Any], rows: list[Row], malformed: list[Malformed]
+    tmp_path: Path, limits: Limits, content: bytes, form: dict[str, Any], rows: list[Row], malformed: list[Malformed]
 ) -> None:
-    assert read(tmp_path, content, delimiter=",", **form) == (rows, malformed)
+    assert read(tmp_path, content, delimiter=",", **form, limits=limits) == (rows, malformed)
 
 
 @pytest.mark.parametrize(
@@ -369,24 +364,18 @@ def test_a_column_that_is_not_asked_for_makes_no_difference_to_its_record(tmp_pa
     assert batch.malformed["rule"].to_list() == ["the header again", "2 fields instead of 3"]
 
 
-def test_a_record_that_spans_lines_is_bounded_whatever_the_chunks(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(delimited, "LONGEST_RECORD", 100)
+def test_a_record_that_spans_lines_is_bounded_whatever_the_chunks(tmp_path: Path) -> None:
     fits, exceeds = b'"%b\n",1\n' % (b"x" * 94), b'"%b\n",1\n' % (b"x" * 95)
     for size in (10, 90, 150, 8 << 20):
-        monkeypatch.setattr(text, "CHUNK", size)
-        rows, malformed = read(tmp_path, b"a,b\n" + fits + exceeds + b"3,4\n", delimiter=",")
+        limits = Limits(at_once=size, over_lines=100)
+        rows, malformed = read(tmp_path, b"a,b\n" + fits + exceeds + b"3,4\n", delimiter=",", limits=limits)
         assert [line for line, _ in rows] == [2, 6]
         assert [(line, rule) for line, _, rule in malformed] == [(4, "quote never closed"), (5, "quote never closed")]
 
 
-def test_a_record_over_more_lines_than_allowed_is_told_the_limit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_record_over_more_lines_than_allowed_is_told_the_limit(tmp_path: Path) -> None:
     assert len(read(tmp_path, b'a,b\n"%b",1\n' % (b"x\n" * (1 << 20)))[0]) == 1  # 2 MB in a field
-    monkeypatch.setattr(delimited, "LONGEST_RECORD", 1 << 20)
-    _, (first, *_) = read(tmp_path, b'a,b\n"%b",1\n' % (b"x\n" * (1 << 19)))
+    _, (first, *_) = read(tmp_path, b'a,b\n"%b",1\n' % (b"x\n" * (1 << 19)), limits=Limits(over_lines=1 << 20))
     assert first == (2, '"x', "quote not closed within 1 MB, the most for a record over lines")
 
 
@@ -425,11 +414,10 @@ q"
 }
 
 
-@pytest.mark.usefixtures("chunk")
 @pytest.mark.parametrize("case", ESCAPED)
-def test_escapes_say_what_is_written_or_the_record_is_malformed(tmp_path: Path, case: str) -> None:
+def test_escapes_say_what_is_written_or_the_record_is_malformed(tmp_path: Path, limits: Limits, case: str) -> None:
     content, form, rows, malformed = ESCAPED[case]
-    assert read(tmp_path, content, delimiter=",", **{"escape": "\\", **form}) == (rows, malformed)
+    assert read(tmp_path, content, delimiter=",", **{"escape": "\\", **form}, limits=limits) == (rows, malformed)
 
 
 @pytest.mark.parametrize("escape", ["", "\\\\", "\n", ",", '"', "N", "«"])
@@ -468,11 +456,10 @@ NDJSON_CASES: dict[str, tuple[bytes, list[Row], list[Malformed]]] = {
 }
 
 
-@pytest.mark.usefixtures("chunk")
 @pytest.mark.parametrize("case", NDJSON_CASES)
-def test_ndjson_objects_keep_their_values_and_lines(tmp_path: Path, case: str) -> None:
+def test_ndjson_objects_keep_their_values_and_lines(tmp_path: Path, limits: Limits, case: str) -> None:
     content, rows, malformed = NDJSON_CASES[case]
-    assert read(tmp_path, content, "a.ndjson") == (rows, malformed)
+    assert read(tmp_path, content, "a.ndjson", limits=limits) == (rows, malformed)
 
 
 @pytest.mark.parametrize(("end", "cut_off"), [(b'{"a":', True), (b'{"a":2}', False), (b'{"a":\n', False)])
@@ -507,9 +494,10 @@ def test_what_is_written_with_escapes_is_read_to_the_same_fields(
         content, quoting=quoting, quotechar=quote, doublequote=False, escapechar="\\", lineterminator="\n"
     )
     writer.writerows([[f"h{at}" for at in range(len(table[0]))], *table])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(text, "CHUNK", size)
-        rows, malformed = read(tmp_path, content.getvalue().encode(), delimiter=",", quote=quote, escape="\\")
+    limits = Limits(at_once=size)
+    rows, malformed = read(
+        tmp_path, content.getvalue().encode(), delimiter=",", quote=quote, escape="\\", limits=limits
+    )
     assert malformed == []
     assert [fields for _, fields in rows] == [[field or None for field in row] for row in table]
 
@@ -544,12 +532,11 @@ def test_with_a_delimiter_lost_or_too_many_every_row_that_loads_was_written_so(
         for at, field in enumerate(values):
             content += written(field)
             content += "\n" if at + 1 == len(values) else instead if (row, at) == damaged else ","
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(text, "CHUNK", size)
-        try:
-            rows, _ = read(tmp_path, content.encode(), delimiter=",")
-        except (DeliveryRefused, DeliveryUnfinished):
-            return
+    limits = Limits(at_once=size)
+    try:
+        rows, _ = read(tmp_path, content.encode(), delimiter=",", limits=limits)
+    except (DeliveryRefused, DeliveryUnfinished):
+        return
     assert {tuple(fields) for _, fields in rows} <= {tuple(field or None for field in row) for row in table}
 
 
@@ -577,9 +564,8 @@ def test_what_the_csv_module_writes_is_read_to_the_same_fields_and_lines(
         start = content.tell()
         writer.writerow(row)
         line += text.line_ends(content.getvalue()[start:].encode())
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(text, "CHUNK", size)
-        assert read(tmp_path, content.getvalue().encode(), delimiter=delimiter) == (expected[1:], [])
+    limits = Limits(at_once=size)
+    assert read(tmp_path, content.getvalue().encode(), delimiter=delimiter, limits=limits) == (expected[1:], [])
 
 
 @settings(max_examples=examples(100))
@@ -596,12 +582,11 @@ def test_what_the_csv_module_writes_is_read_to_the_same_fields_and_lines(
 def test_of_any_bytes_every_line_is_accounted_for_or_the_delivery_is_refused(
     tmp_path: Path, content: bytes, size: int
 ) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(text, "CHUNK", size)
-        try:
-            rows, malformed = read(tmp_path, content)
-        except (DeliveryRefused, DeliveryUnfinished):
-            return
+    limits = Limits(at_once=size)
+    try:
+        rows, malformed = read(tmp_path, content, limits=limits)
+    except (DeliveryRefused, DeliveryUnfinished):
+        return
     if not content.startswith(b"h,i\n"):
         return  # a header of any shape: enough that it reconciles
     lines = content.decode().replace("\r\n", "\n").replace("\r", "\n").split("\n")
@@ -651,8 +636,8 @@ def test_arrows_parser_reads_nothing_that_the_expression_for_a_record_reads_othe
         raise pa.ArrowInvalid
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(text, "CHUNK", size)
+        limits = Limits(at_once=size)
         said: dict[str, Any] = {"delimiter": delimiter, "quote": quote, "nulls": nulls, "header": ("h", "i")}
-        in_bulk = read(tmp_path, content.encode(), **said)
+        in_bulk = read(tmp_path, content.encode(), **said, limits=limits)
         patch.setattr("pyarrow.csv.read_csv", gives_up)
-        assert read(tmp_path, content.encode(), **said) == in_bulk
+        assert read(tmp_path, content.encode(), **said, limits=limits) == in_bulk

@@ -16,20 +16,23 @@ from shop import Shop
 from platform_assets.engine.feed.feed import Files, seconds
 from platform_assets.engine.feed.formats import Xml
 from platform_assets.engine.readers import open_reader
-from platform_assets.engine.readers.xml import reader as xml
-from platform_assets.engine.readers.xml import stream
+from platform_assets.engine.readers.limits import LIMITS, Limits
 from platform_assets.errors import DeliveryRefused, DeliveryUnfinished
 
 Row = dict[str, Any]
 
 
 def read(
-    folder: Path, content: str | bytes, records: str = "orders/order", wanted: tuple[str, ...] = ()
+    folder: Path,
+    content: str | bytes,
+    records: str = "orders/order",
+    wanted: tuple[str, ...] = (),
+    limits: Limits = LIMITS,
 ) -> tuple[list[int], list[Row]]:
     """The lines and the rows (what is NULL left out), reconciled."""
     copy = folder / "copy"
     copy.write_bytes(content.encode() if isinstance(content, str) else content)
-    reader = open_reader(copy, "a.xml", Files("*", format=Xml(records=records)), wanted)
+    reader = open_reader(copy, "a.xml", Files("*", format=Xml(records=records)), wanted, limits=limits)
     frames = [batch.frame for batch in reader.batches({name: name for name in reader.header})]
     rows = pl.concat(frames) if frames else pl.DataFrame({"_line": []})
     reader.reconcile(rows.height)
@@ -42,10 +45,9 @@ def order(content: str, attributes: str = "") -> str:
 
 
 @pytest.fixture(params=[1, 7, 1 << 20], ids=["single bytes", "tiny chunks", "real chunks"])
-def chunk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+def limits(request: pytest.FixtureRequest) -> Limits:
     """Deliveries cross the borders of chunks, wherever these fall."""
-    monkeypatch.setattr(stream, "CHUNK", request.param)
-    monkeypatch.setattr(xml, "_CHUNKS", 2)
+    return Limits(markup_at_once=request.param)
 
 
 FIELDS: dict[str, tuple[str, tuple[str, ...], Row]] = {
@@ -130,29 +132,28 @@ FIELDS: dict[str, tuple[str, tuple[str, ...], Row]] = {
 
 
 @pytest.mark.parametrize("case", FIELDS)
-@pytest.mark.usefixtures("chunk")
-def test_fields(tmp_path: Path, case: str) -> None:
+def test_fields(tmp_path: Path, limits: Limits, case: str) -> None:
     content, wanted, fields = FIELDS[case]
-    assert read(tmp_path, content, wanted=wanted) == ([1], [fields])
+    assert read(tmp_path, content, wanted=wanted, limits=limits) == ([1], [fields])
 
 
-@pytest.mark.usefixtures("chunk")
-def test_only_elements_at_the_declared_path_are_records_and_lines_are_those_of_their_tags(tmp_path: Path) -> None:
+def test_only_elements_at_the_declared_path_are_records_and_lines_are_those_of_their_tags(
+    tmp_path: Path, limits: Limits
+) -> None:
     content = (
         '<?xml version="1.0"?>\r\n<order>\n<head><order>x</order></head>\r<orders>\n<order\nid="1"/>'
         "<item><order/></item><order id='2'>\n</order></orders>\n\n<orders><order id='3'/></orders></order>\n"
     )
-    lines, rows = read(tmp_path, content, "order/orders/order")
+    lines, rows = read(tmp_path, content, "order/orders/order", limits=limits)
     assert rows == [{"@id": "1"}, {"@id": "2"}, {"@id": "3"}]
     assert lines == [5, 6, 9]
 
 
 @pytest.mark.parametrize("codec", ["utf-8", "utf-8-sig", "utf-16", "iso-8859-1", "windows-1252"])
-@pytest.mark.usefixtures("chunk")
-def test_the_encoding_is_the_one_the_document_declares(tmp_path: Path, codec: str) -> None:
+def test_the_encoding_is_the_one_the_document_declares(tmp_path: Path, limits: Limits, codec: str) -> None:
     name = codec.removesuffix("-sig")
     content = f'<?xml version="1.0" encoding="{name}"?><bücher><büch titel="Ä">é</büch></bücher>'.encode(codec)
-    assert read(tmp_path, content, "bücher/büch") == ([1], [{"@titel": "Ä", "#text": "é"}])
+    assert read(tmp_path, content, "bücher/büch", limits=limits) == ([1], [{"@titel": "Ä", "#text": "é"}])
 
 
 def test_utf16_without_a_mark_is_read(tmp_path: Path) -> None:
@@ -213,10 +214,11 @@ def test_document_types_are_refused(tmp_path: Path, content: str, records: str) 
         (b"<orders>\n<order>\xff</order></orders>", 2),
     ],
 )
-@pytest.mark.usefixtures("chunk")
-def test_what_is_not_xml_is_refused_with_its_line(tmp_path: Path, content: str | bytes, line: int) -> None:
+def test_what_is_not_xml_is_refused_with_its_line(
+    tmp_path: Path, limits: Limits, content: str | bytes, line: int
+) -> None:
     with pytest.raises(DeliveryRefused, match="not XML") as refused:
-        read(tmp_path, content)
+        read(tmp_path, content, limits=limits)
     assert refused.value.line == line
 
 
@@ -234,18 +236,16 @@ def test_a_count_of_start_tags_without_the_parser_must_agree(tmp_path: Path) -> 
         reader.reconcile(1)
 
 
-def test_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_limits(tmp_path: Path) -> None:
     with pytest.raises(DeliveryRefused, match="nested more than 100 deep"):
         read(tmp_path, order("<a>" * 200 + "</a>" * 200))
-    monkeypatch.setattr(xml, "_MOST_COLUMNS", 100)
-    with pytest.raises(DeliveryRefused, match="more than 100 different fields"):
-        read(tmp_path, order("".join(f"<a{at}/>" for at in range(101))))
-    monkeypatch.setattr(stream, "CHUNK", 100)
-    monkeypatch.setattr(stream, "_LONGEST_RECORD", 1000)
+    with pytest.raises(DeliveryRefused, match="more than 10000 different fields"):
+        read(tmp_path, order("".join(f"<a{at}/>" for at in range(10_001))))
+    limits = Limits(markup_at_once=100, record=1000)
     with pytest.raises(DeliveryRefused, match="a record is longer"):
-        read(tmp_path, order("<a>x</a>" * 500))
+        read(tmp_path, order("<a>x</a>" * 500), limits=limits)
     with pytest.raises(DeliveryRefused, match="a tag, comment or the like is longer"):
-        read(tmp_path, order(f"<a b='{'x' * 5000}'/>"))
+        read(tmp_path, order(f"<a b='{'x' * 5000}'/>"), limits=limits)
 
 
 @settings(max_examples=examples(60))

@@ -17,9 +17,9 @@ SUCCESS, FAILURE, CANCELED = dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FA
 
 
 @pytest.fixture
-def world(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Iterator[Modelled]:
+def world(shop: Shop) -> Iterator[Modelled]:
     """A shop whose first delivery is released."""
-    with modelled(shop, monkeypatch) as made:
+    with modelled(shop) as made:
         shop.deliver("a.csv", sales("S1,1"))
         (result,) = made.by_itself()
         assert result.success
@@ -40,8 +40,8 @@ def test_what_is_up_to_date_is_not_asked_for(world: Modelled) -> None:
     assert world.by_itself() == [], "a load of nothing new"
 
 
-def test_before_the_first_delivery_nothing_is_made(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    with modelled(shop, monkeypatch) as made:
+def test_before_the_first_delivery_nothing_is_made(shop: Shop) -> None:
+    with modelled(shop) as made:
         assert made.by_itself() == []
 
 
@@ -214,10 +214,8 @@ def test_a_model_made_by_hand_from_what_failed_its_check_is_not_released(world: 
 # ---- at its time
 
 
-def test_by_cron_it_is_made_at_its_time_and_only_if_there_is_something_new(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with modelled(shop, monkeypatch) as made:
+def test_by_cron_it_is_made_at_its_time_and_only_if_there_is_something_new(shop: Shop) -> None:
+    with modelled(shop) as made:
         made.cron = Cadence("0 6 * * *", timedelta())
         shop.clock.at = datetime(2026, 3, 2, 5, tzinfo=UTC)
         shop.deliver("a.csv", sales("S1,1"))

@@ -44,7 +44,7 @@ def kernel_forbids() -> bool:
         return True
 
 
-elsewhere_only = pytest.mark.skipif(kernel_forbids(), reason="the kernel forbids PID namespaces to this user")
+elsewhere_only = pytest.mark.needs(not kernel_forbids(), "the kernel forbids PID namespaces to this user")
 
 
 @contextmanager

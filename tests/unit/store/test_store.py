@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -40,7 +41,7 @@ def opens(request: pytest.FixtureRequest) -> Opens:
 @pytest.fixture
 def store(opens: Opens, tmp_path: Path) -> Store:
     made = opens(tmp_path)
-    made.prepare([SALES, OTHER], after=0)
+    made.prepare([SALES, OTHER], after=lambda: 0)
     return made
 
 
@@ -206,8 +207,8 @@ def test_ids_and_revisions_are_given_out_once(store: Store) -> None:
 
 def test_revisions_of_a_store_that_was_lost_are_not_given_out_again(opens: Opens, tmp_path: Path) -> None:
     store = opens(tmp_path)
-    for after in (40, 7):
-        store.prepare([SALES], after=after)
+    for revision in (40, 7):
+        store.prepare([SALES], after=partial(int, revision))
         with store.reading("look") as unit:
             assert unit.ledger.next_ids() == (1, 41)
 

@@ -19,13 +19,12 @@ from dagster._core.scheduler.instigation import (
 )
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster_shared.error import SerializableErrorInfo
-from modelled import MODEL, Modelled, modelled, project_of_shop
+from modelled import MODEL, Modelled, modelled, opens, project_of_shop
 from shop import Shop, sales
 
 from platform_assets.alerts.incidents import Problem
 from platform_assets.engine.deployment import Deployment
 from platform_assets.orchestration.feeds import feed_assets
-from platform_assets.orchestration.runs.resources import OpensDeployment
 from platform_assets.orchestration.watch.dagster_state import DagsterState
 from platform_assets.orchestration.watch.deployment_state import DeploymentState
 from platform_assets.orchestration.watch.problems import SECTIONS, everything
@@ -47,7 +46,7 @@ def seen(shop: Shop, instance: dg.DagsterInstance) -> DagsterState:
     return DagsterState(
         instance,
         dg.Definitions(
-            assets=[feed_assets(shop.feed, project_of_shop(shop.feed))], resources={"deployment": OpensDeployment()}
+            assets=[feed_assets(shop.feed, project_of_shop(shop.feed))], resources={"deployment": opens(shop)}
         ).resolve_asset_graph(),
         shop.clock(),
     )
@@ -129,9 +128,9 @@ def test_what_marts_promise_is_owned_by_whom_dbt_names(shop: Shop) -> None:
 
 
 @pytest.fixture
-def world(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Iterator[Modelled]:
+def world(shop: Shop) -> Iterator[Modelled]:
     """A shop in Dagster whose first delivery is released."""
-    with modelled(shop, monkeypatch) as made:
+    with modelled(shop) as made:
         shop.deliver("a.csv", sales("S1,1"))
         made.by_itself()
         assert made.released

@@ -18,7 +18,6 @@ from platform_assets.engine.feed.formats import Csv
 from platform_assets.engine.readers import MALFORMED_SCHEMA
 from platform_assets.engine.readers.csv.grammar import STRAY, UNKNOWN_ESCAPE, Fields, Grammar
 
-LONGEST_RECORD: Final = 16 << 20  # of those that span lines
 _NUL: Final = "NUL byte"
 _BOM: Final = "\ufeff"
 _BOM_BYTES: Final = _BOM.encode()
@@ -55,8 +54,10 @@ class _Exact:
 class Splitter:
     """Takes blocks of whole lines apart, for one way of writing and one header."""
 
-    def __init__(self, form: Csv, header: Sequence[str], fields: Sequence[int]) -> None:
-        """form: with its delimiter known. fields: the positions of those that are asked for."""
+    def __init__(self, form: Csv, header: Sequence[str], fields: Sequence[int], over_lines: int) -> None:
+        """form: with its delimiter known. fields: the positions of those that are asked for. over_lines: the most bytes
+        of a record that spans lines."""
+        self._over_lines = over_lines
         self._grammar = Grammar(form)
         self._header = list(header)
         self._fields = sorted(set(fields)) or [0]
@@ -247,8 +248,8 @@ class Splitter:
         next block tells."""
         grammar = self._grammar
         start, line_end = ends[at - 1] if at else 0, ends[at]
-        reach = max(line_end, min(start + LONGEST_RECORD, len(block)))
-        goes_on = not final and len(block) - start <= LONGEST_RECORD
+        reach = max(line_end, min(start + self._over_lines, len(block)))
+        goes_on = not final and len(block) - start <= self._over_lines
         found = grammar.record.match(block, start, reach)
         if found and (spans := _lines_to(found.end(), ends, at)):
             if goes_on and not found[1] and found.end() == len(block):
@@ -276,8 +277,8 @@ class Splitter:
                 if grammar.left_open.match(block, start, reach):
                     if goes_on:
                         return None
-                    if reach - start >= LONGEST_RECORD:
-                        rule = f"quote not closed within {LONGEST_RECORD >> 20} MB, the most for a record over lines"
+                    if reach - start >= self._over_lines:
+                        rule = f"quote not closed within {self._over_lines >> 20} MB, the most for a record over lines"
             rule = _NUL if b"\0" in block[start:line_end] else rule
         torn = grammar.torn(block, start, reach, len(self._header))
         if torn is None and goes_on:

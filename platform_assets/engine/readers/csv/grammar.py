@@ -10,12 +10,12 @@ import re
 from typing import Final
 
 from platform_assets.engine.feed.formats import Csv
-from platform_assets.engine.readers.text import LONGEST_LINE
+from platform_assets.engine.readers.limits import Limits
 
 STRAY: Final = "stray quote"
 UNKNOWN_ESCAPE: Final = "unknown escape"
 Fields = list[str | None]
-csv.field_size_limit(LONGEST_LINE)
+csv.field_size_limit(Limits.record)
 
 
 class Grammar:

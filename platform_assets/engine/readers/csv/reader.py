@@ -19,6 +19,7 @@ from platform_assets.engine.readers import Batch, Part, refuse_unreconciled
 from platform_assets.engine.readers.csv.delimited import Splitter
 from platform_assets.engine.readers.csv.dialect import SAMPLE, detect
 from platform_assets.engine.readers.csv.grammar import STRAY, UNKNOWN_ESCAPE, Grammar
+from platform_assets.engine.readers.limits import Limits
 from platform_assets.engine.readers.text import Text, line_ends
 from platform_assets.errors import DeliveryRefused, DeliveryUnfinished
 
@@ -30,10 +31,11 @@ class CsvReader:
 
     format = "csv"
 
-    def __init__(self, copy: Path, *, form: Csv, name: str, wanted: Sequence[str]) -> None:
+    def __init__(self, copy: Path, *, form: Csv, name: str, wanted: Sequence[str], limits: Limits) -> None:
         """name, wanted (the headers that the contract asks for): for finding out what `form` does not declare."""
-        self._text = Text(copy, form.encoding)
+        self._text = Text(copy, form.encoding, limits)
         self._form = form
+        self._limits = limits
         self._whole: list[bytes] | None = None  # where one chunk holds all records, it is decoded once
         self._end = sys.maxsize
         self._footer_lines = 0
@@ -85,7 +87,7 @@ class CsvReader:
     def batches(self, columns: Mapping[str, str]) -> Iterator[Batch]:
         """See `Reader`. Empty fields are NULL, as are those that the form names."""
         at = {name: self.header.index(header) for name, header in columns.items()}
-        splitter = Splitter(self._form, self.header, list(at.values()))
+        splitter = Splitter(self._form, self.header, list(at.values()), self._limits.over_lines)
         chosen = ["_line", *(pl.col(f"{position}").alias(name) for name, position in at.items())]
         line = self._first_line
         carry = b""

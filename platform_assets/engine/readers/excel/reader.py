@@ -19,12 +19,10 @@ from platform_assets.engine.feed.formats import Excel
 from platform_assets.engine.readers import MALFORMED_SCHEMA, Batch, Part, isolated, refuse_unreconciled
 from platform_assets.engine.readers.excel.grid import SecondLook, Window, cell_name
 from platform_assets.engine.readers.excel.sheets import look_again, survey
+from platform_assets.engine.readers.limits import Limits
 from platform_assets.errors import DeliveryRefused
 
 _PARSER: Final = Path(__file__).with_name("workbook.py")
-_SECONDS: Final = 300
-_MEMORY: Final = 2 << 30
-_OUTPUT: Final = 8 << 30
 
 
 class ExcelReader:
@@ -33,15 +31,15 @@ class ExcelReader:
     format = "excel"
     looks_cut_off = False
 
-    def __init__(self, copy: Path, *, form: Excel) -> None:
+    def __init__(self, copy: Path, *, form: Excel, limits: Limits) -> None:
         self._found: dict[str, Any] = {"header": []}
         self._look = SecondLook()
         self._counted = True
         if copy.stat().st_size == 0:
             return
         window = Window.of(form.range) if form.range else Window()
-        kind = survey(copy)
-        self._parsed = _parsed(copy, form.sheet, window)
+        kind = survey(copy, limits)
+        self._parsed = _parsed(copy, form.sheet, window, limits)
         weakref.finalize(self, self._parsed.close)
         with self._stream() as stream:
             self._found = json.loads(stream.schema.metadata[b"found"])
@@ -166,11 +164,15 @@ class ExcelReader:
         return rows.select("_line", record.struct.json_encode().alias("record"), "rule")
 
 
-def _parsed(copy: Path, sheet: str | None, window: Window) -> IO[bytes]:
+def _parsed(copy: Path, sheet: str | None, window: Window, limits: Limits) -> IO[bytes]:
     cells = json.dumps([window.top, window.bottom, window.left, window.right])
     try:
         return isolated.run(
-            _PARSER, [str(copy.absolute()), sheet or "", cells], seconds=_SECONDS, memory=_MEMORY, output=_OUTPUT
+            _PARSER,
+            [str(copy.absolute()), sheet or "", cells],
+            seconds=limits.parser_s,
+            memory=limits.parser_memory,
+            output=limits.parser_output,
         )
     except isolated.Stopped as stopped:
         raise DeliveryRefused(

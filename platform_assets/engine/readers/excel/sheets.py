@@ -18,14 +18,14 @@ from platform_assets.engine.readers.excel import compound
 from platform_assets.engine.readers.excel.grid import SAVE_ANEW, SecondLook, Window, no_document_type, read_part
 from platform_assets.engine.readers.excel.opendocument import look_at_ods
 from platform_assets.engine.readers.excel.sheetml import look_at_xlsx
+from platform_assets.engine.readers.limits import Limits
 from platform_assets.engine.readers.magic import ENOUGH, kind_of
 from platform_assets.errors import DeliveryRefused, DeliveryUnfinished
 
 _RATIO_CAP: Final = 300
-_RATIO_FREE: Final = 100 << 20
 
 
-def survey(copy: Path) -> str:
+def survey(copy: Path, limits: Limits) -> str:
     """The kind of workbook, by its content. Raises DeliveryUnfinished or DeliveryRefused where it is none, is
     encrypted, cut off or absurdly packed."""
     with copy.open("rb") as stream:
@@ -39,7 +39,7 @@ def survey(copy: Path) -> str:
             "no workbook by its content" + (f": it is {what}" if what else ""),
             remedy="Deliver what a spreadsheet saved as .xlsx or .ods, or name the file by what it is.",
         )
-    names = _members(copy)
+    names = _members(copy, limits)
     if "content.xml" in names:
         return "ods"
     return "xlsb" if any(name.endswith("workbook.bin") for name in names) else "xlsx"
@@ -70,14 +70,14 @@ def _damage_explained() -> Iterator[None]:
         raise DeliveryRefused(f"damaged workbook: a part is missing or unknown ({error})", remedy=SAVE_ANEW) from error
 
 
-def _members(copy: Path) -> list[str]:
+def _members(copy: Path, limits: Limits) -> list[str]:
     try:
         with zipfile.ZipFile(copy) as archive:
             members = archive.infolist()
     except zipfile.BadZipFile as error:
         raise DeliveryUnfinished("the workbook ends before its contents list does") from error
     unpacked = sum(member.file_size for member in members)
-    if unpacked > _RATIO_FREE and unpacked > copy.stat().st_size * _RATIO_CAP:
+    if unpacked > limits.unpacked and unpacked > copy.stat().st_size * _RATIO_CAP:
         raise _bomb()
     names = [member.filename for member in members]
     if len(set(names)) < len(names):

@@ -19,7 +19,8 @@ from platform_assets.engine.feed.formats import Json
 from platform_assets.engine.readers import Reader
 from platform_assets.engine.readers.json.fields import NOT_JSON
 from platform_assets.engine.readers.json.lines import NdjsonReader, StoredJson
-from platform_assets.engine.readers.text import LONGEST_LINE, Text
+from platform_assets.engine.readers.limits import Limits
+from platform_assets.engine.readers.text import Text
 from platform_assets.errors import DeliveryRefused, DeliveryUnfinished
 
 # Atomic groups: Python before 3.11.5 gets a possessive repeat of anything longer than a character wrong.
@@ -45,13 +46,13 @@ _suspect: Final = re.compile(r"[\r\n{}\[\]]")
 _LOOKED_AT: Final = 20
 
 
-def open_json(copy: Path, *, form: Json, wanted: Sequence[str] = ()) -> Reader:
+def open_json(copy: Path, *, form: Json, wanted: Sequence[str], limits: Limits) -> Reader:
     """The reader for a file that is called JSON: its content tells whether it is one document or an object a line."""
-    if not form.records and _has_objects_in_lines(Text(copy, form.encoding)):
-        reader = NdjsonReader(copy, form=form, wanted=wanted)
+    if not form.records and _has_objects_in_lines(Text(copy, form.encoding, limits)):
+        reader = NdjsonReader(copy, form=form, wanted=wanted, limits=limits)
         reader.dialect["layout"] = "an object a line"
         return reader
-    return JsonReader(copy, form=form, wanted=wanted)
+    return JsonReader(copy, form=form, wanted=wanted, limits=limits)
 
 
 def _has_objects_in_lines(source: Text) -> bool:
@@ -59,7 +60,7 @@ def _has_objects_in_lines(source: Text) -> bool:
     if not begin.startswith(b"{"):
         return False
     whole = 0
-    for line in begin[: LONGEST_LINE // 8].split(b"\n", _LOOKED_AT)[:_LOOKED_AT]:
+    for line in begin.split(b"\n", _LOOKED_AT)[:_LOOKED_AT]:
         try:
             whole += isinstance(json.loads(line), dict)
         except (ValueError, RecursionError):
@@ -71,11 +72,11 @@ class JsonReader(StoredJson):
     """Reads one JSON document; see `Reader`. A record's line is the one on which it begins; where several begin on
     one line, that would not name them, and it is the record's number."""
 
-    def __init__(self, copy: Path, *, form: Json, wanted: Sequence[str] = ()) -> None:
+    def __init__(self, copy: Path, *, form: Json, wanted: Sequence[str], limits: Limits) -> None:
         super().__init__(form, wanted)
-        source = Text(copy, form.encoding)
+        source = Text(copy, form.encoding, limits)
         self.dialect["encoding"] = source.encoding
-        document = _Document(source.blocks())
+        document = _Document(source.blocks(), limits.record)
         records = last = 0
         for block in document.records([key for key in form.records.split(".") if key]):
             numbers = pl.int_range(records + 1, records + 1 + pl.len(), dtype=pl.Int64).alias("_line")
@@ -97,8 +98,9 @@ class JsonReader(StoredJson):
 class _Document:
     """A document read from its begin to its end, once, of which no more is held than a block and a record."""
 
-    def __init__(self, blocks: Iterator[bytes]) -> None:
+    def __init__(self, blocks: Iterator[bytes], longest: int) -> None:
         self._blocks = blocks
+        self._longest = longest  # bytes of a record
         self._buffer = next(blocks, b"")
         self._at = 0
         self._line = 1  # that of the byte at _at
@@ -299,9 +301,9 @@ class _Document:
     def _more(self) -> None:
         """Bring the next block to what is left of this one."""
         kept = self._buffer[self._at :]
-        if len(kept) > LONGEST_LINE:
+        if len(kept) > self._longest:
             raise DeliveryRefused(
-                f"a record is longer than {LONGEST_LINE >> 20} MB",
+                f"a record is longer than {self._longest >> 20} MB",
                 remedy="Declare the path of the records, Json(records=…), or look for a bracket that is missing.",
                 line=self._began,
             )

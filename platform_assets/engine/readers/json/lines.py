@@ -13,6 +13,7 @@ import polars as pl
 from platform_assets.engine.feed.formats import Json
 from platform_assets.engine.readers import MALFORMED_SCHEMA, Batch, Part, refuse_unreconciled
 from platform_assets.engine.readers.json.fields import NOT_JSON, Broken, Parsed, RecordParser, elements
+from platform_assets.engine.readers.limits import Limits
 from platform_assets.engine.readers.stored import StoredFrames
 from platform_assets.engine.readers.text import Text
 from platform_assets.errors import DeliveryRefused
@@ -152,9 +153,9 @@ class NdjsonReader(StoredJson):
 
     format = "ndjson"
 
-    def __init__(self, copy: Path, *, form: Json, wanted: Sequence[str] = ()) -> None:
+    def __init__(self, copy: Path, *, form: Json, wanted: Sequence[str], limits: Limits) -> None:
         super().__init__(form, wanted)
-        source = Text(copy, form.encoding)
+        source = Text(copy, form.encoding, limits)
         self.dialect["encoding"] = source.encoding
         line = 1
         last = ""

@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Final, TypeVar, cast
 
+from platform_assets.engine.readers.limits import Limits
 from platform_assets.errors import DeliveryRefused, DeliveryUnfinished, StorageError
 
 _BLOCK: Final = 1 << 20
 _RATIO_CAP: Final = 300
-_RATIO_FREE: Final = 100 << 20
 _MOST_BYTES: Final = 256 << 30
 _AGAIN: Final = "Ask the producer to deliver the file again."
 
@@ -26,17 +26,18 @@ _Holder = TypeVar("_Holder")
 
 
 class Room:
-    """Where a delivery's plain copies lie, and how large they may get together."""
+    """Where a delivery's plain copies lie, how large they may get together, and the limits of whoever reads them."""
 
-    def __init__(self, delivered: Path, folder: Path) -> None:
+    def __init__(self, delivered: Path, folder: Path, limits: Limits) -> None:
+        self.limits = limits
         self._delivered = delivered
         self._folder = folder
-        self._most = min(max(_RATIO_FREE, delivered.stat().st_size * _RATIO_CAP), _MOST_BYTES)
+        self._most = min(max(limits.unpacked, delivered.stat().st_size * _RATIO_CAP), _MOST_BYTES)
         self._used = 0
 
     def anew(self) -> "Room":
         """The same room with nothing in it, to unpack the delivery once more."""
-        return Room(self._delivered, self._folder)
+        return Room(self._delivered, self._folder, self.limits)
 
     def copy_of(self, blocks: Iterator[bytes], name: str) -> "PlainCopy":
         """A plain copy of `blocks`, with the suffix of `name`; DeliveryRefused where there is no room for it."""

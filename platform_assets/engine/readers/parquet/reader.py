@@ -19,14 +19,12 @@ import pyarrow as pa
 from platform_assets.engine.feed.formats import Parquet
 from platform_assets.engine.readers import MALFORMED_SCHEMA, Batch, Part
 from platform_assets.engine.readers.isolated import Parser, Stopped
+from platform_assets.engine.readers.limits import Limits
 from platform_assets.engine.readers.magic import ENOUGH, kind_of
 from platform_assets.errors import DeliveryRefused, DeliveryUnfinished
 
 _PARSER: Final = Path(__file__).with_name("columnar.py")
-_SECONDS: Final = 300
 _BYTES_A_SECOND: Final = 1 << 20
-_MEMORY: Final = 2 << 30
-_BATCH: Final = 256 << 20
 _MAGIC: Final = b"PAR1"
 _NO_VALUE: Final = "__HIVE_DEFAULT_PARTITION__"
 _AGAIN: Final = "Ask the producer to deliver the file again."
@@ -38,8 +36,9 @@ class ParquetReader:
     format = "parquet"
     looks_cut_off = False
 
-    def __init__(self, copy: Path, *, slot: str, form: Parquet, wanted: Sequence[str] = ()) -> None:
+    def __init__(self, copy: Path, *, slot: str, form: Parquet, wanted: Sequence[str], limits: Limits) -> None:
         self._copy = copy
+        self._limits = limits
         self._asked = json.dumps([header.strip().casefold() for header in wanted])
         self._found: dict[str, Any] = {"header": [], "rows": 0}
         self._folders = {key: _folder(slot, key) for key in form.partitions}
@@ -105,9 +104,9 @@ class ParquetReader:
 
     def _parser(self) -> Parser:
         """A parser that has surveyed the file; what it found is noted."""
-        seconds = _SECONDS + self._copy.stat().st_size // _BYTES_A_SECOND
-        arguments = [str(self._copy.absolute()), str(_BATCH), self._asked]
-        parser = Parser(_PARSER, arguments, seconds=seconds, memory=_MEMORY)
+        seconds = self._limits.parser_s + self._copy.stat().st_size // _BYTES_A_SECOND
+        arguments = [str(self._copy.absolute()), str(self._limits.batch), self._asked]
+        parser = Parser(_PARSER, arguments, seconds=seconds, memory=self._limits.parser_memory)
         self._found = json.loads(parser.line())
         if refused := self._found.get("refused"):
             raise _refused(refused)

@@ -13,6 +13,7 @@ import polars as pl
 
 from platform_assets.engine.feed.formats import Xml
 from platform_assets.engine.readers import MALFORMED_SCHEMA, Batch, Part, refuse_unreconciled
+from platform_assets.engine.readers.limits import Limits
 from platform_assets.engine.readers.stored import StoredFrames
 from platform_assets.engine.readers.xml.stream import Document, Element, local_name, repeated, start_tags
 from platform_assets.errors import DeliveryRefused, listed
@@ -30,8 +31,9 @@ class XmlReader:
     format = "xml"
     looks_cut_off = False
 
-    def __init__(self, copy: Path, *, form: Xml, wanted: Sequence[str] = ()) -> None:
+    def __init__(self, copy: Path, *, form: Xml, wanted: Sequence[str], limits: Limits) -> None:
         self._copy = copy
+        self._limits = limits
         self._path = tuple(local_name(name) for name in form.records.strip("/").split("/") if name)
         # A path is taken apart as far as the contract asks; "a/b/c" takes a and a/b apart.
         inner = [header.strip().casefold().split("/") for header in wanted]
@@ -43,8 +45,8 @@ class XmlReader:
         if copy.stat().st_size == 0:
             return
         if not self._path:
-            raise _undeclared(copy)
-        document = Document(self._path)
+            raise _undeclared(copy, limits)
+        document = Document(self._path, limits)
         # Parsing a document costs far more than storing what it holds: it is done once.
         for rows in self._rows(document):
             frame = _frame(rows)
@@ -87,7 +89,8 @@ class XmlReader:
     def reconcile(self, read: int) -> None:
         """See `Reader`; a record is a start tag of its name in the file's bytes, outside of comments and the like."""
         if self._columns:
-            refuse_unreconciled(start_tags(self._copy, self._path[-1], self._encoding) - self._elsewhere, read)
+            counted = start_tags(self._copy, self._path[-1], self._encoding, self._limits)
+            refuse_unreconciled(counted - self._elsewhere, read)
 
     def _rows(self, document: Document) -> Iterator[list[Row]]:
         rows: list[Row] = []
@@ -175,8 +178,8 @@ def _text(value: Any) -> str:  # noqa: ANN401 - as JSON has it
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-def _undeclared(copy: Path) -> DeliveryRefused:
-    likely = repeated(copy)
+def _undeclared(copy: Path, limits: Limits) -> DeliveryRefused:
+    likely = repeated(copy, limits)
     shown = listed([f"{path} ({times} times)" for path, times in likely.items()])
     return DeliveryRefused(
         "which elements are the records is not declared" + (f"; these repeat: {shown}" if likely else ""),

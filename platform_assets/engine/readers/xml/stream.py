@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Final
 from xml.parsers import expat
 
+from platform_assets.engine.readers.limits import Limits
 from platform_assets.errors import DeliveryRefused, DeliveryUnfinished
 
-CHUNK: Final = 1 << 20
-_LONGEST_RECORD: Final = 64 << 20
 _DEEPEST: Final = 100
 _MOST_PATHS: Final = 1000
 _BLANKS: Final = " \t\r\n"
@@ -46,8 +45,9 @@ class Element:
 class Document:
     """One pass over a document: its records as they end, and what was seen of it on the way."""
 
-    def __init__(self, path: tuple[str, ...]) -> None:
+    def __init__(self, path: tuple[str, ...], limits: Limits) -> None:
         self._path = path
+        self._limits = limits
         self.encoding = "utf-8"
         self.root = ""
         self.deepest = 0  # how many names of the path were found
@@ -117,14 +117,14 @@ class Document:
                     element.rest.append(piece)
 
         parser = _parser()
-        parser.buffer_text, parser.buffer_size = True, CHUNK
+        parser.buffer_text, parser.buffer_size = True, self._limits.markup_at_once
         parser.XmlDeclHandler = self._declared
         parser.StartElementHandler = start
         parser.EndElementHandler = end
         parser.CharacterDataHandler = text
-        for fed in _parsed(parser, copy):
-            if open_elements and fed - began > _LONGEST_RECORD:
-                raise _too_long("a record", line)
+        for fed in _parsed(parser, copy, self._limits):
+            if open_elements and fed - began > self._limits.record:
+                raise _too_long("a record", line, self._limits)
             yield done
             done = []
 
@@ -145,17 +145,17 @@ def _no_document_type(*_: object) -> None:
     )
 
 
-def _parsed(parser: expat.XMLParserType, copy: Path) -> Iterator[int]:
+def _parsed(parser: expat.XMLParserType, copy: Path, limits: Limits) -> Iterator[int]:
     """Feed the file to the parser; after each chunk, how many bytes that makes."""
     fed = 0
     last = False
     try:
         with copy.open("rb") as file:
-            while chunk := file.read(CHUNK):
+            while chunk := file.read(limits.markup_at_once):
                 parser.Parse(chunk)
                 fed += len(chunk)
-                if fed - parser.CurrentByteIndex > _LONGEST_RECORD:
-                    raise _too_long("a tag, comment or the like", parser.CurrentLineNumber)
+                if fed - parser.CurrentByteIndex > limits.record:
+                    raise _too_long("a tag, comment or the like", parser.CurrentLineNumber, limits)
                 yield fed
         last = True
         parser.Parse(b"", True)
@@ -176,9 +176,9 @@ def _parsed(parser: expat.XMLParserType, copy: Path) -> Iterator[int]:
         ) from error
 
 
-def _too_long(what: str, line: int) -> DeliveryRefused:
+def _too_long(what: str, line: int, limits: Limits) -> DeliveryRefused:
     return DeliveryRefused(
-        f"{what} is longer than {_LONGEST_RECORD >> 20} MB",
+        f"{what} is longer than {limits.record >> 20} MB",
         remedy="Declare the path of the records, not of what holds them all: Xml(records=…).",
         line=line,
     )
@@ -218,7 +218,7 @@ def _said(element: Element) -> str | None:
     return None if "\n" in element.text or element.children is not None else element.text
 
 
-def repeated(copy: Path) -> dict[str, int]:
+def repeated(copy: Path, limits: Limits) -> dict[str, int]:
     """The elements that occur several times in another, by path, the outermost first; how many times at most."""
     seen: dict[str, int] = {}
     above: list[tuple[str, dict[str, int]]] = [("", {})]
@@ -240,12 +240,12 @@ def repeated(copy: Path) -> dict[str, int]:
     parser = _parser()
     parser.StartElementHandler = start
     parser.EndElementHandler = end
-    for _ in _parsed(parser, copy):
+    for _ in _parsed(parser, copy, limits):
         pass
     return {path: seen[path] for path in sorted(seen, key=lambda path: (path.count("/"), -seen[path]))}
 
 
-def start_tags(copy: Path, name: str, encoding: str) -> int:
+def start_tags(copy: Path, name: str, encoding: str, limits: Limits) -> int:
     """How many start tags of a local name the file has outside of comments, CDATA and processing instructions."""
     with copy.open("rb") as file:
         begin = file.read(2)
@@ -256,7 +256,7 @@ def start_tags(copy: Path, name: str, encoding: str) -> int:
     ends = {1: b"-->", 2: b"]]>", 3: b"?>"}
     count, until, buffer = 0, b"", b""
     with copy.open("rb") as file:
-        while chunk := file.read(CHUNK):
+        while chunk := file.read(limits.markup_at_once):
             buffer += decoder.decode(chunk).encode() if decoder else chunk
             at = 0
             while True:
