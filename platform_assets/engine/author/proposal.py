@@ -23,7 +23,7 @@ from platform_assets.engine.feed.formats import Csv, Format, Json, Xml
 from platform_assets.engine.readers import FORMATS, Reader, open_reader
 from platform_assets.engine.readers.csv.dialect import SAMPLE, likely
 from platform_assets.engine.readers.encodings import FAR, likely_encodings
-from platform_assets.engine.readers.kinds import kind_of
+from platform_assets.engine.readers.magic import kind_of
 from platform_assets.engine.readers.packing.unpack import blocks_of, packing
 from platform_assets.errors import ConfigurationError, DeliveryRefused, DeliveryUnfinished, listed
 

@@ -26,7 +26,7 @@ from platform_assets.engine.feed.feed import Feed, Files
 from platform_assets.engine.feed.formats import Csv, Format, Json, Xml
 from platform_assets.engine.readers import open_reader
 from platform_assets.engine.readers.encodings import FAR, likely_encodings
-from platform_assets.engine.readers.kinds import kind_of
+from platform_assets.engine.readers.magic import kind_of
 from platform_assets.engine.readers.packing.unpack import blocks_of, packing
 from platform_assets.engine.readers.xml.stream import repeated
 from platform_assets.errors import DeliveryRefused, DeliveryUnfinished

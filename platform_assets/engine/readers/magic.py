@@ -1,37 +1,54 @@
-"""What a file is by its first bytes, whatever its name says.
+"""What a file is by its first bytes, whatever its name promises.
 
-Belongs here: the marks by which containers begin. Elsewhere: reading any of them.
+Belongs here: the marks of formats that are no text, and of web pages. Elsewhere: which text it is, which only reading
+finds out (encodings.py, csv/dialect.py, load/remedies.py).
 """
 
-from typing import Final
+import re
+from typing import Final, NamedTuple
 
 ENOUGH: Final = 4096  # bytes from the beginning that are enough to tell
 
+
+class Kind(NamedTuple):
+    """What a file is, in words after "it is"; the suffix by which it would be read, if it is of a format we read."""
+
+    what: str
+    suffix: str | None
+
+    def __str__(self) -> str:
+        return self.what if self.suffix is None else f"{self.what} ({self.suffix})"
+
+
 _MARKS: Final = (
-    (b"PAR1", "Parquet (.parquet)"),
-    (b"PARE", "encrypted Parquet"),
-    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "a workbook of the old kind (.xls), or one with a password"),
-    (b"\x1f\x8b", "packed with gzip (.gz)"),
-    (b"\x28\xb5\x2f\xfd", "packed with zstd (.zst)"),
-    (b"BZh", "packed with bzip2"),
-    (b"\xfd7zXZ\x00", "packed with xz"),
-    (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
-    (b"Rar!\x1a\x07", "a rar archive"),
-    (b"%PDF-", "a PDF document"),
-    (b"ARROW1", "an Arrow file"),
-    (b"Obj\x01", "an Avro file"),
-    (b"ORC", "an ORC file"),
-    (b"SQLite format 3\x00", "an SQLite database"),
-    (b"\x89PNG", "a picture (PNG)"),
-    (b"\xff\xd8\xff", "a picture (JPEG)"),
+    (b"PAR1", Kind("a Parquet file", ".parquet")),
+    (b"PARE", Kind("an encrypted Parquet file", None)),
+    (b"\xd0\xcf\x11\xe0", Kind("an Excel workbook", ".xls")),
+    (b"\x1f\x8b", Kind("a gzip file", ".gz")),
+    (b"\x28\xb5\x2f\xfd", Kind("a zstd file", ".zst")),
+    (b"BZh", Kind("a bzip2 file", None)),
+    (b"\xfd7zXZ", Kind("an xz file", None)),
+    (b"7z\xbc\xaf", Kind("a 7-Zip archive", None)),
+    (b"Rar!\x1a\x07", Kind("a RAR archive", None)),
+    (b"%PDF", Kind("a PDF document", None)),
+    (b"ARROW1", Kind("an Arrow file", None)),
+    (b"Obj\x01", Kind("an Avro file", None)),
+    (b"ORC", Kind("an ORC file", None)),
+    (b"SQLite format 3\0", Kind("an SQLite database", None)),
+    (b"\x89PNG", Kind("a picture (PNG)", None)),
+    (b"\xff\xd8\xff", Kind("a picture (JPEG)", None)),
 )
+_PAGE: Final = re.compile(rb"(\xef\xbb\xbf)?\s*(<!doctype html|<html)", re.IGNORECASE)
 
 
-def container_of(head: bytes) -> str | None:
-    """What a file is that begins with `head` (ENOUGH of it), in words after "it is"; None where it may be text."""
-    if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
-        if b"opendocument.spreadsheet" in head[:200]:
-            return "a workbook (.ods)"
-        office = b"[Content_Types].xml" in head or b"xl/" in head
-        return "a workbook (.xlsx)" if office else "a zip archive (.zip)"
-    return next((what for mark, what in _MARKS if head.startswith(mark)), None)
+def kind_of(begin: bytes) -> Kind | None:
+    """What a file is that begins so (ENOUGH of it, or more); None for a text."""
+    if begin.startswith((b"PK\x03\x04", b"PK\x05\x06")):
+        if b"opendocument.spreadsheet" in begin[:200]:
+            return Kind("a spreadsheet", ".ods")
+        if b"xl/workbook.bin" in begin:
+            return Kind("an Excel workbook", ".xlsb")
+        return Kind("an Excel workbook", ".xlsx") if b"xl/" in begin else Kind("a zip archive", ".zip")
+    if _PAGE.match(begin):
+        return Kind("a web page (HTML), such as one that asks to log in", None)
+    return next((kind for mark, kind in _MARKS if begin.startswith(mark)), None)

@@ -1,4 +1,4 @@
-"""Sources: where deliveries come from. Files in the landing folder are the first.
+"""Sources: where deliveries come from, each kind a class. Files in the landing folder are the first.
 
-Belongs here: finding arrivals and taking hold of them. Other rooms: their copies (archive), their bytes (readers).
+Belongs here: what waits at a source, and putting it into the archive. Other rooms: copies (archive), bytes (readers).
 """

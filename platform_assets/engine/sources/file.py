@@ -92,13 +92,13 @@ def arrival_of(
         return refused(slot, path, FileState.of(status), kind)
     state = FileState.of(status)
     if files.sidecar is None:
-        return waiting(slot, path, state, files)
+        return claimable(slot, path, state, files)
     if sidecar is None:
-        return waiting(slot, path, state, files, waits_for=path.name + files.sidecar)
-    return waiting(slot, path, state, files, sidecar=FileState.of(sidecar))
+        return claimable(slot, path, state, files, waits_for=path.name + files.sidecar)
+    return claimable(slot, path, state, files, sidecar=FileState.of(sidecar))
 
 
-def waiting(
+def claimable(
     slot: str,
     path: Path,
     state: FileState,

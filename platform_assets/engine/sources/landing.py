@@ -15,7 +15,7 @@ from typing import Final
 
 from platform_assets.engine.archive.position import Position
 from platform_assets.engine.feed.feed import Files
-from platform_assets.engine.sources.file import UNREADABLE, FileArrival, FileState, arrival_of, refused, waiting
+from platform_assets.engine.sources.file import UNREADABLE, FileArrival, FileState, arrival_of, claimable, refused
 
 UNFINISHED_SUFFIXES: Final = (".tmp", ".part", ".partial", ".crdownload", ".filepart", ".swp", "~")
 
@@ -219,7 +219,7 @@ class _Taker:
             except OSError:
                 return True
             missing = f"{name} itself, whose sidecar is there"
-            self._found[slot] = waiting(slot, path, state, self._files, waits_for=missing)
+            self._found[slot] = claimable(slot, path, state, self._files, waits_for=missing)
         return True
 
 

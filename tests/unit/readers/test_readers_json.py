@@ -178,7 +178,9 @@ def test_what_is_taken_apart_many_at_once_is_what_each_says_alone(
         several.insert(data.draw(st.integers(0, len(several))) if data else len(several), record)
     several = [record for record in several if record.strip()]
     parser = fields.RecordParser(())
-    block = pl.DataFrame({"_line": range(len(several)), "text": several}, schema=fields.BLOCK_SCHEMA)
+    block = pl.DataFrame(
+        {"_line": range(len(several)), "text": several}, schema={"_line": pl.Int64(), "text": pl.String()}
+    )
     found: dict[int, Fields | None] = {}
     for parsed in parser.parse(block, escapes=True):
         found.update({line: None for line, *_ in parsed.malformed.iter_rows()})

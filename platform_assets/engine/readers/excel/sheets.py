@@ -18,7 +18,7 @@ from platform_assets.engine.readers.excel import compound
 from platform_assets.engine.readers.excel.grid import SAVE_ANEW, SecondLook, Window, no_document_type, read_part
 from platform_assets.engine.readers.excel.opendocument import look_at_ods
 from platform_assets.engine.readers.excel.sheetml import look_at_xlsx
-from platform_assets.engine.readers.magic import ENOUGH, container_of
+from platform_assets.engine.readers.magic import ENOUGH, kind_of
 from platform_assets.errors import DeliveryRefused, DeliveryUnfinished
 
 _RATIO_CAP: Final = 300
@@ -34,7 +34,7 @@ def survey(copy: Path) -> str:
         compound.check(copy)
         return "xls"
     if not start.startswith(b"PK"):
-        what = container_of(start)
+        what = kind_of(start)
         raise DeliveryRefused(
             "no workbook by its content" + (f": it is {what}" if what else ""),
             remedy="Deliver what a spreadsheet saved as .xlsx or .ods, or name the file by what it is.",

@@ -17,7 +17,6 @@ from platform_assets.engine.readers import MALFORMED_SCHEMA
 from platform_assets.engine.readers.json.patterns import DEEPEST_TEXT, MOST_LEAVES, KeyPattern, Leaf, flat, keys
 from platform_assets.errors import DeliveryRefused
 
-BLOCK_SCHEMA: Final = {"_line": pl.Int64(), "text": pl.String()}
 NOT_JSON: Final = "not JSON"
 
 _MOST_COLUMNS: Final = 10_000

@@ -19,7 +19,7 @@ import pyarrow as pa
 from platform_assets.engine.feed.formats import Parquet
 from platform_assets.engine.readers import MALFORMED_SCHEMA, Batch, Part
 from platform_assets.engine.readers.isolated import Parser, Stopped
-from platform_assets.engine.readers.magic import ENOUGH, container_of
+from platform_assets.engine.readers.magic import ENOUGH, kind_of
 from platform_assets.errors import DeliveryRefused, DeliveryUnfinished
 
 _PARSER: Final = Path(__file__).with_name("columnar.py")
@@ -140,7 +140,7 @@ def _refuse_other(copy: Path) -> None:
         return
     if head.startswith(b"PARE"):
         raise _encrypted()
-    what = container_of(head)
+    what = kind_of(head)
     raise DeliveryRefused(
         "no Parquet by its content" + (f": it is {what}" if what else ""),
         remedy="Ask the producer for Parquet, or for a name that says what the file is.",
