@@ -12,10 +12,9 @@ from pathlib import Path
 
 from platform_assets.commands.counts import Quarantined, added_up, quarantined
 from platform_assets.engine.deployment import Deployment
-from platform_assets.engine.load.replay import Chosen
 from platform_assets.engine.load.trace import Trace, trace
 from platform_assets.engine.store.quarantine import Explanation, RejectedRow
-from platform_assets.engine.store.receipts import Receipt
+from platform_assets.engine.store.receipts import Chosen, Receipt
 from platform_assets.project.configured import configured_deployment, prepared_deployment
 
 Tell = Callable[[str], None]

@@ -4,12 +4,11 @@ Belongs here: what the command line and Dagster both need. Elsewhere: how either
 """
 
 import contextlib
-import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from platform_assets.engine.archive.archive import Archive
 from platform_assets.engine.feed.feed import Feed, feed_named
@@ -18,7 +17,7 @@ from platform_assets.engine.load.offer import Outcome
 from platform_assets.engine.promises.due import Deliveries
 from platform_assets.engine.promises.freshness import Freshness, feed_freshness
 from platform_assets.engine.sources.files import all_waiting
-from platform_assets.engine.sources.source import Arrival, Source, Waiting, source_of
+from platform_assets.engine.sources.source import Arrival, Waiting, source_of
 from platform_assets.engine.store.builds import Builds
 from platform_assets.engine.store.ledger import Totals
 from platform_assets.engine.store.marts import drop_leftovers
@@ -27,7 +26,6 @@ from platform_assets.engine.store.release import Releases
 from platform_assets.engine.store.warehouse import Warehouse
 from platform_assets.errors import PlatformError
 
-_A_MOMENT: Final = timedelta(seconds=3)
 _JUDGED: Final = 5_000  # receipts, the newest
 
 
@@ -116,14 +114,7 @@ class Deployment:
 
         wait: for what only has to be unchanged a moment longer, at most three seconds.
         """
-        source = self._source(feed)
-        unseen = self._unseen(feed, source)
-        now = self.clock()
-        young = [each for each in unseen if each.waits_for is None and not each.settled(now)]
-        if not wait or not young or max(each.settle for each in young) > _A_MOMENT:
-            return unseen
-        time.sleep(max(each.settle - each.age(now) for each in young).total_seconds() + 0.01)
-        return [again for each in unseen if (again := source.again(each) if each in young else each) is not None]
+        return self._intake(feed).pending(wait=wait)
 
     def ready(self, feed: Feed) -> Sequence[Arrival]:
         """Those of the pending files that have settled: the next ingest takes them in."""
@@ -136,23 +127,9 @@ class Deployment:
         most_files: leave the rest for the next time. Raises ContractError where a column has another type than raw
         holds.
         """
-        intake = self._intake(feed)
         restored = self._restore(feed)
-        waiting, unsettled = self._settle(feed, intake.source)
-        outcome = Outcome(restored, {arrival.slot: arrival.unfinished for arrival in unsettled})
-        try:
-            if waiting:
-                loaded = intake.ingest(waiting, most_files=most_files)
-                outcome.receipts += loaded.receipts
-                outcome.unfinished |= loaded.unfinished
-        except Exception:
-            # What was stopped half-way may have committed something. Where that cannot be published, its mark remains.
-            with contextlib.suppress(Exception):
-                intake.publish()
-            raise
-        intake.expire()
-        intake.publish()
-        return outcome
+        outcome = self._intake(feed).ingest(most_files=most_files)
+        return Outcome([*restored, *outcome.receipts], outcome.unfinished)
 
     def replay(
         self, feed: Feed, chosen: Callable[[Receipt], bool] = lambda _: True, *, again: bool = False
@@ -212,10 +189,8 @@ class Deployment:
         return self.warehouse.published(feed).is_stale
 
     def _intake(self, feed: Feed) -> Intake:
-        return Intake(feed, self._source(feed), self.archive, self.warehouse, self.clock, self.notify)
-
-    def _source(self, feed: Feed) -> Source[Any]:
-        return source_of(feed.source, feed, self.landing)
+        source = source_of(feed.source, feed, self.landing)
+        return Intake(feed, source, self.archive, self.warehouse, self.clock, self.notify)
 
     def _restore(self, feed: Feed) -> list[Receipt]:
         """Bring back what the warehouse has lost of any feed, for none may wait for files of its own; what came back of
@@ -240,23 +215,3 @@ class Deployment:
             if each == feed:
                 receipts = restored
         return receipts
-
-    def _unseen(self, feed: Feed, source: Source[Any]) -> Sequence[Arrival]:
-        with self.warehouse.published(feed).positions(feed.version()) as known:
-            return source.pending(known)
-
-    def _settle(self, feed: Feed, source: Source[Any]) -> tuple[list[Arrival], list[Arrival]]:
-        """Arrivals that are new and settled, and those still changing after a reasonable wait."""
-        ready: list[Arrival] = []
-        left = list(self._unseen(feed, source))
-        settle_s = max((arrival.settle.total_seconds() for arrival in left), default=0)
-        patience = time.monotonic() + 3 * settle_s + 1
-        while True:
-            now = self.clock()
-            ready += [arrival for arrival in left if arrival.settled(now)]
-            left = [arrival for arrival in left if not arrival.settled(now)]
-            # What has to come first will come when it does, and is then seen.
-            if all(arrival.waits_for for arrival in left) or time.monotonic() > patience:
-                return sorted(ready, key=lambda arrival: arrival.slot), left
-            time.sleep(min(0.2, settle_s))
-            left = [now_seen for arrival in left if (now_seen := source.again(arrival)) is not None]

@@ -12,8 +12,8 @@ from pydantic import Field
 
 from platform_assets.engine.deployment import Deployment, FeedStatus
 from platform_assets.engine.feed.feed import Feed
-from platform_assets.engine.load.replay import Chosen
 from platform_assets.engine.store.builds import CheckResult, Made
+from platform_assets.engine.store.receipts import Chosen
 from platform_assets.errors import ConfigurationError, listed
 from platform_assets.orchestration.checks import check_specs, evaluated
 from platform_assets.orchestration.feed_metadata import FeedFigures

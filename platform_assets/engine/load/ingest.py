@@ -5,9 +5,11 @@ removing what is kept no longer. Elsewhere: what one transaction does (transacti
 again together (replay.py).
 """
 
+import contextlib
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
 
 from platform_assets.engine.archive.archive import Archive
@@ -24,6 +26,7 @@ from platform_assets.engine.store.slots import Slot
 from platform_assets.engine.store.unit import Store, Unit
 from platform_assets.errors import DeliveryRefused, DeliveryUnfinished, DeliveryUnreadable, ReplayRefused
 
+_A_MOMENT: Final = timedelta(seconds=3)
 _GROUP_FILES: Final = 100
 _GROUP_BYTES: Final = 1 << 30
 
@@ -39,13 +42,41 @@ class Intake:
     clock: Callable[[], datetime]
     notify: Callable[[str], None]
 
-    def ingest(self, arrivals: Sequence[Arrival], *, most_files: int | None = None) -> Outcome:
-        """Take `arrivals` in, each exactly once, and account for them; of more than `most_files` new ones, the first.
+    def pending(self, *, wait: bool = False) -> Sequence[Arrival]:
+        """What may be new, by what was published of the ledger; takes no lock.
+
+        wait: for what only has to be unchanged a moment longer, at most three seconds.
+        """
+        unseen = self._unseen()
+        now = self.clock()
+        young = [each for each in unseen if each.waits_for is None and not each.settled(now)]
+        if not wait or not young or max(each.settle for each in young) > _A_MOMENT:
+            return unseen
+        time.sleep(max(each.settle - each.age(now) for each in young).total_seconds() + 0.01)
+        return [again for each in unseen if (again := self.source.again(each) if each in young else each) is not None]
+
+    def ingest(self, *, most_files: int | None = None) -> Outcome:
+        """Take in what is new and has settled, each delivery exactly once; of more than `most_files`, the first.
 
         A delivery that cannot be trusted as a whole gets a receipt that says why; the others go on. What stops
         the process, or raises, leaves the groups already committed and nothing of the one under way.
         """
-        outcome = Outcome()
+        arrivals, unsettled = self._settled()
+        outcome = Outcome(unfinished={arrival.slot: arrival.unfinished for arrival in unsettled})
+        try:
+            if arrivals:
+                self._take_in(arrivals, most_files, outcome)
+        except Exception:
+            # What was stopped half-way may have committed something. Where that cannot be published, its mark remains.
+            with contextlib.suppress(Exception):
+                self.publish()
+            raise
+        self.expire()
+        self.publish()
+        return outcome
+
+    def _take_in(self, arrivals: Sequence[Arrival], most_files: int | None, outcome: Outcome) -> None:
+        """Claim and load `arrivals`, group by group; `outcome` gains what came of it."""
         self.archive.sweep()
         done = 0
         for group in self._groups(arrivals, most_files):
@@ -58,7 +89,6 @@ class Intake:
             done += len(group)
             if len(arrivals) > _GROUP_FILES:
                 self.notify(f"{self.feed.name}: {done} of {len(arrivals)} deliveries")
-        return outcome
 
     def replay(self, chosen: Callable[[Receipt], bool], *, again: bool) -> list[Receipt]:
         """Bring archived deliveries that `chosen` names through today's contract, with all that hang on them."""
@@ -162,6 +192,26 @@ class Intake:
         return outcome
 
     # ---- what arrives
+
+    def _unseen(self) -> Sequence[Arrival]:
+        with self.store.published(self.feed).positions(self.feed.version()) as known:
+            return self.source.pending(known)
+
+    def _settled(self) -> tuple[list[Arrival], list[Arrival]]:
+        """Arrivals that are new and settled, and those still changing after a reasonable wait."""
+        ready: list[Arrival] = []
+        left = list(self._unseen())
+        settle_s = max((arrival.settle.total_seconds() for arrival in left), default=0)
+        patience = time.monotonic() + 3 * settle_s + 1
+        while True:
+            now = self.clock()
+            ready += [arrival for arrival in left if arrival.settled(now)]
+            left = [arrival for arrival in left if not arrival.settled(now)]
+            # What has to come first will come when it does, and is then seen.
+            if all(arrival.waits_for for arrival in left) or time.monotonic() > patience:
+                return sorted(ready, key=lambda arrival: arrival.slot), left
+            time.sleep(min(0.2, settle_s))
+            left = [now_seen for arrival in left if (now_seen := self.source.again(arrival)) is not None]
 
     def _groups(self, arrivals: Sequence[Arrival], most_files: int | None) -> Iterator[list[Arrival]]:
         """The arrivals in groups. Files that look renamed are one group, and the first: where several names change

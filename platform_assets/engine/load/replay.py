@@ -6,9 +6,7 @@ delivery comes in (transaction.py), so that a replay equals a clean first load.
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from fnmatch import fnmatchcase
+from datetime import datetime
 from itertools import chain
 from pathlib import Path
 
@@ -20,31 +18,6 @@ from platform_assets.engine.sources.source import Arrival, Claim
 from platform_assets.engine.store.ledger import Ledger
 from platform_assets.engine.store.receipts import Receipt
 from platform_assets.errors import DeliveryRefused, ReplayRefused
-
-
-@dataclass(frozen=True)
-class Chosen:
-    """Which deliveries are to come in again: by id, by a pattern of their file's path, by arrival (UTC, `until` not
-    included); all of these that are given."""
-
-    deliveries: Collection[int] = ()
-    file: str | None = None
-    since: datetime | None = None
-    until: datetime | None = None
-
-    def __call__(self, receipt: Receipt) -> bool:
-        """Whether the delivery is one of them."""
-        arrived = receipt.arrived_at
-        return (
-            (not self.deliveries or receipt.delivery_id in self.deliveries)
-            and (self.file is None or fnmatchcase(receipt.slot, self.file))
-            and (self.since is None or arrived >= _utc(self.since))
-            and (self.until is None or arrived < _utc(self.until))
-        )
-
-
-def _utc(moment: datetime) -> datetime:
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
 def linked(ledger: Ledger, feed: str, deliveries: Collection[int]) -> list[Receipt]:

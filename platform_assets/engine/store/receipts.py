@@ -5,9 +5,10 @@ Belongs here: what a receipt is. Elsewhere: the ledger (ledger.py) and its copy 
 
 import json
 import typing
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
 from typing import Any, Final, Literal
 
 import polars as pl
@@ -130,6 +131,31 @@ class Receipt:
     def reconciles(self) -> bool:
         """Whether every row that was read is accounted for."""
         return self.read == self.accepted + self.rejected + self.duplicate
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Which deliveries are to come in again: by id, by a pattern of their file's path, by arrival (UTC, `until` not
+    included); all of these that are given."""
+
+    deliveries: Collection[int] = ()
+    file: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def __call__(self, receipt: Receipt) -> bool:
+        """Whether the delivery is one of them."""
+        arrived = receipt.arrived_at
+        return (
+            (not self.deliveries or receipt.delivery_id in self.deliveries)
+            and (self.file is None or fnmatchcase(receipt.slot, self.file))
+            and (self.since is None or arrived >= _utc(self.since))
+            and (self.until is None or arrived < _utc(self.until))
+        )
+
+
+def _utc(moment: datetime) -> datetime:
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
 _TYPES: Final = {
