@@ -11,8 +11,9 @@ from platform_assets.alerts.channels import Routes
 from platform_assets.alerts.incidents import Alerts
 from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.durable import failpoint
-from platform_assets.engine.feed.feed import Feed, load_feeds, with_files
-from platform_assets.engine.feed.mart import Mart, load_marts
+from platform_assets.engine.feed.feed import Feed
+from platform_assets.engine.feed.mart import Mart
+from platform_assets.project.declared import load_feeds, load_marts, with_files
 from platform_assets.project.sample import check_sample_links
 from platform_assets.settings import Settings
 

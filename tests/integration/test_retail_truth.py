@@ -13,9 +13,9 @@ import pytest
 from machine import RETAIL
 
 from platform_assets.engine.deployment import Deployment
-from platform_assets.engine.feed.feed import with_files
 from platform_assets.engine.store.receipts import Receipt
 from platform_assets.feeds.retail import ORDER_LINES
+from platform_assets.project.declared import with_files
 
 pytestmark = [
     pytest.mark.needs(RETAIL),

@@ -86,7 +86,7 @@ def Field(  # noqa: N802 - reads like pandera.Field, which it extends
     """A column of a contract: pandera.Field plus how the column arrives, such as `Field(source="Unit Price", ge=0)`.
 
     source: the header(s) it may arrive under; its own name by default.
-    format: the strptime format(s) of a date or timestamp; ISO 8601 (the constant ISO) by default. A value is cast by
+    format: the strptime format(s) of a date or timestamp; ISO 8601 by default. A value is cast by
         each format whose shape it has; where they give different values, the one in force when the delivery arrived
         decides (`Since`); else the value is rejected.
     timezone: the zone a timestamp without offset is written in, UTC by default; it is stored as an instant.

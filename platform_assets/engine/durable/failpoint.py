@@ -1,6 +1,6 @@
 """Named points at which a test can kill this process, to see what a real kill leaves behind.
 
-Belongs here: the names and the kill. Does not: anything a run without PLATFORM_FAILPOINT could notice.
+Belongs here: the names and the kill; a run without PLATFORM_FAILPOINT notices nothing of it.
 """
 
 import os

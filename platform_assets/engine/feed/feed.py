@@ -3,15 +3,13 @@
 Belongs here: declarations and their checks. Nothing here reads a file or the warehouse.
 """
 
-import importlib
 import itertools
-import pkgutil
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from pathlib import PurePosixPath
-from typing import Literal, Protocol, TypeVar
+from typing import Literal, Protocol
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
@@ -59,8 +57,9 @@ class Files:
     patterns: where they lie, relative to the landing folder (`*` within a name, `**` across folders).
     settle: how long a file must be untouched before it is claimed.
     patience: how long a file whose end looks cut off is waited for before it is taken as it is.
-    format: how the files are written. By default it follows from the name: .csv, .tsv, .txt, .ndjson, .jsonl,
-        .json, .xml, .xlsx, .parquet, each also packed as .gz or .zst, or several in a .zip.
+    format: how the files are written, where that is not detected. The name says which format it is (.csv, .tsv, .txt,
+        .ndjson, .jsonl, .json, .xml, .xlsx and other workbooks, .parquet; each also packed as .gz or .zst, or several
+        in a .zip); a file with another name is quarantined.
     sidecar: the end of the name of a small file that says that a file is complete: with ".done", `a.csv` is
         complete once `a.csv.done` is there. A file without its sidecar is not claimed.
     """
@@ -354,35 +353,6 @@ class Feed:
         return describe(self.contract)
 
 
-_Declared = TypeVar("_Declared")
-
-
-def declarations(package: str, kind: type[_Declared]) -> Iterator[tuple[str, _Declared]]:
-    """Import every module of `package`; each module's name with each `kind` that it declares, in order of module."""
-    path = importlib.import_module(package).__path__
-    for module_info in sorted(pkgutil.iter_modules(path), key=lambda info: info.name):
-        module = importlib.import_module(f"{package}.{module_info.name}")
-        for declared in vars(module).values():
-            if isinstance(declared, kind):
-                yield module_info.name, declared
-
-
-def load_feeds(package: str) -> tuple[Feed, ...]:
-    """The feeds that the modules of `package` declare, by name; `feeds/retail.py` declares those of origin `retail`,
-    but for a feed that names another."""
-    feeds: dict[str, Feed] = {}
-    declaring: dict[str, str] = {}
-    for origin, declared in declarations(package, Feed):
-        if (other := declaring.setdefault(declared.name, origin)) != origin or declared.name in feeds:
-            raise ConfigurationError(
-                f"Feed({declared.name!r})",
-                f"declared in {other}.py and in {origin}.py",
-                "Give one of them another name.",
-            )
-        feeds[declared.name] = declared if declared.origin else replace(declared, origin=origin)
-    return tuple(feeds[name] for name in sorted(feeds))
-
-
 def feed_named(name: str, feeds: Sequence[Feed]) -> Feed:
     """The feed called `name`; raises ConfigurationError where there is none."""
     for feed in feeds:
@@ -390,21 +360,4 @@ def feed_named(name: str, feeds: Sequence[Feed]) -> Feed:
             return feed
     raise ConfigurationError(
         f"feed {name!r}", "is not declared", f"Feeds are: {', '.join(feed.name for feed in feeds)}."
-    )
-
-
-def with_files(feeds: Iterable[Feed], patterns: Mapping[str, str]) -> tuple[Feed, ...]:
-    """The feeds, those named in `patterns` (feed name -> pattern) reading from there instead."""
-    feeds = tuple(feeds)
-    files = {feed.name: feed.source for feed in feeds if isinstance(feed.source, Files)}
-    unknown = sorted(set(patterns) - set(files))
-    if unknown:
-        raise ConfigurationError(
-            f"PLATFORM_FEED_{unknown[0].upper()}_FILES",
-            f"there is no feed {unknown[0]!r} that reads files",
-            f"Feeds that do are: {', '.join(files)}.",
-        )
-    return tuple(
-        replace(feed, source=files[feed.name].read_from(patterns[feed.name])) if feed.name in patterns else feed
-        for feed in feeds
     )

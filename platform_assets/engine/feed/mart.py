@@ -6,7 +6,6 @@ Belongs here: the declaration. Elsewhere: the check of a built mart (store/marts
 from dataclasses import dataclass
 
 from platform_assets.engine.contract.model import Column, Contract, columns_of, describe, version_of
-from platform_assets.engine.feed.feed import declarations
 
 
 @dataclass(frozen=True)
@@ -35,8 +34,3 @@ class Mart:
     def version(self) -> str:
         """Changes whenever the same table might be judged differently."""
         return version_of(self.contract)
-
-
-def load_marts(package: str) -> tuple[Mart, ...]:
-    """The marts that the modules of `package` declare, by name."""
-    return tuple(sorted((mart for _, mart in declarations(package, Mart)), key=lambda mart: mart.name))

@@ -1,7 +1,7 @@
-"""Remedies for deliveries that cannot be read as their feed declares them: tried on the delivery before they are told.
+"""Remedies for deliveries that cannot be read as their feed declares them: tried on the delivery before they are given.
 
-Belongs here: what could be declared or delivered instead, tried on a copy of the beginning, by the contract. Does not:
-what is wrong (readers/, model.py). What does not help is not told; what helps equally is told beside it.
+Belongs here: what could be declared or delivered instead, tried on a copy of the beginning, by the contract. Elsewhere:
+what is wrong (readers/, model.py). What does not help is left out; what helps equally is given beside it.
 """
 
 import codecs
@@ -45,11 +45,11 @@ _JSON: Final = (".json", ".ndjson", ".jsonl")
 
 @dataclass(frozen=True)
 class _Way:
-    """A way to read a delivery: its name, how it is declared; `told` is the remedy. The fewer `changes`, the better."""
+    """A way to read a delivery: its name, how it is declared, and the remedy. The fewer `changes`, the better."""
 
     name: str
     form: Format | None
-    told: str
+    remedy: str
     changes: int = 1
     sample: Path | None = None
     spelled: tuple[tuple[str, str], ...] = ()  # a delivered header, and that of the contract it may stand for
@@ -95,7 +95,7 @@ class _Advice:
         best = self._best([*self._spelled(), *ways, *self._renamed()])
         if best:
             several = "" if len(best) == 1 else " Each reads its beginning as well as the other: look which is meant."
-            return self._with(remedy=" Or: ".join(way.told for way in best) + several)
+            return self._with(remedy=" Or: ".join(way.remedy for way in best) + several)
         if not self._problem.guess:
             return self._problem
         tried = "delimiter, quote, encoding or header" if self._kind in _DELIMITED else "encoding or path of records"
@@ -170,10 +170,10 @@ class _Advice:
                 what = {".csv": "delimited text", ".json": "JSON", ".ndjson": "JSON, an object a line", ".xml": "XML"}[
                     kind
                 ]
-                told = (
+                remedy = (
                     f"It is {what}: have it delivered under a name that ends in {kind}, and let Files(…) ask for those."
                 )
-                yield _Way(self._name.stem + kind, None, told, 2, self._sample(self._head))
+                yield _Way(self._name.stem + kind, None, remedy, 2, self._sample(self._head))
 
     def _spelled(self) -> Iterator[_Way]:
         """The delivery as it is declared, with headers that nearly are those of the contract taken for them."""
@@ -199,10 +199,10 @@ class _Advice:
                 return
             spelled.append((unknown[(alike or [*unknown])[0]], column))
         if spelled and len({name for name, _ in spelled}) == len(spelled):
-            told = ", ".join(f"{column.name}: source=({column.headers[0]!r}, {name!r})" for name, column in spelled)
-            told = f"If the producer renamed it, add the new name in {contract.__name__}, {told}: its values fit."
+            sources = ", ".join(f"{column.name}: source=({column.headers[0]!r}, {name!r})" for name, column in spelled)
+            remedy = f"If the producer renamed it, add the new name in {contract.__name__}, {sources}: its values fit."
             pairs = tuple((name, column.headers[0]) for name, column in spelled)
-            yield _Way(self._name.name, self._feed.source.format, told, 0, sample, pairs)
+            yield _Way(self._name.name, self._feed.source.format, remedy, 0, sample, pairs)
 
     # Delimited text
 
@@ -223,14 +223,14 @@ class _Advice:
     def _declared(self, form: Csv, changes: dict[str, Any], sample: Path) -> _Way:
         named = {**{each.name: getattr(form, each.name) for each in fields(form)}, **changes}
         changed = [each.name for each in fields(form) if named[each.name] != getattr(form, each.name)]
-        said = [each.name for each in fields(form) if named[each.name] != each.default]
-        written = f"format=Csv({', '.join(f'{name}={named[name]!r}' for name in said)})"
-        told = f"Declare {written}: that was tried on the beginning of the file."
+        declared_options = [each.name for each in fields(form) if named[each.name] != each.default]
+        written = f"format=Csv({', '.join(f'{name}={named[name]!r}' for name in declared_options)})"
+        remedy = f"Declare {written}: that was tried on the beginning of the file."
         if "header" in changed and self._is_of_any_order():
-            told = f"Ask the producer for a header; or, where files always come so, in this order, declare {written}."
+            remedy = f"Ask the producer for a header; or, where files always come so, in this order, declare {written}."
         if "encoding" in changed and not named["encoding"].startswith("utf"):
-            told += _ONE_BYTE
-        return _Way(self._name.name, Csv(**named), told, len(changed), sample)
+            remedy += _ONE_BYTE
+        return _Way(self._name.name, Csv(**named), remedy, len(changed), sample)
 
     def _by_names(self, text: str, form: Csv) -> Iterator[dict[str, Any]]:
         """What to declare for a line to bring out the names of the contract."""
@@ -315,12 +315,12 @@ class _Advice:
                 continue
             read = replace(form, encoding=encoding) if encoding not in (form.encoding or "utf-8", "utf-16") else form
             for path in dict.fromkeys(("", form.records, *_lists_in(text))):
-                told = ", ".join(
+                options = ", ".join(
                     f"{name}={value!r}"
                     for name, value in (("records", path), ("unnest", form.unnest), ("encoding", read.encoding))
                     if value
                 )
-                way = f"Declare format=Json({told}): that was tried on the file."
+                way = f"Declare format=Json({options}): that was tried on the file."
                 if encoding in ("cp1252", "latin-1") and encoding != form.encoding:
                     way += _ONE_BYTE
                 if replace(read, records=path) != form:

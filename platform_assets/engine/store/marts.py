@@ -23,7 +23,7 @@ _SAMPLES: Final = 10
 
 @dataclass(frozen=True)
 class MartReport:
-    """How a mart stands to its contract: rows judged, rows that break it, and some of the reasons."""
+    """How a mart stands to its contract: rows checked, rows that break it, and some of the reasons."""
 
     rows: int
     broken: int
@@ -32,7 +32,7 @@ class MartReport:
 
 
 def check_marts(marts: Sequence[Mart], warehouse: Warehouse) -> dict[Mart, MartReport]:
-    """Judge every row of the built marts by their contracts, in bounded batches."""
+    """Check every row of the built marts by their contracts, in bounded batches."""
     with warehouse.open("check the marts") as connection:
         attach(connection, warehouse.marts, "marts", "(READ_ONLY)")
         return {mart: _check(mart, connection) for mart in marts}

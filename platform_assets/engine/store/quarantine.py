@@ -4,6 +4,7 @@ Belongs here: reading quarantine tables; personal data is masked in whatever lea
 out (tables.py), bringing them in again (load/replay.py).
 """
 
+import contextlib
 import csv
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -50,8 +51,8 @@ class BrokenRule:
 
 @dataclass(frozen=True)
 class Explanation:
-    """What waits in a feed's quarantine. `outdated`: deliveries there that an earlier contract has judged, which
-    `platform quarantine replay` would judge again."""
+    """What waits in a feed's quarantine. `outdated`: deliveries there that an earlier contract validated, which
+    `platform quarantine replay` would validate again."""
 
     feed: Feed
     rows: int
@@ -130,18 +131,20 @@ class Quarantine:
     def rows(self, where: str = "TRUE", values: Sequence[object] = ()) -> Iterator[RejectedRow]:
         """Rejected rows, newest delivery first; `where` may speak of the table as `q`."""
         receipts: dict[int, Receipt] = {}
-        found = self._connection.cursor().execute(
-            "SELECT q._delivery_id, q._line, q.reasons, q.record::VARCHAR "
-            f"FROM {self._table} q WHERE {where} ORDER BY 1 DESC, 2",
-            list(values),
-        )
         masked = masking(self._feed.contract)
-        while batch := found.fetchmany(_BATCH):
-            for delivery_id, line, reasons, record in batch:
-                if delivery_id not in receipts:
-                    receipts[delivery_id] = self._ledger.receipt(delivery_id)
-                file, there = receipts[delivery_id].place(line)
-                yield RejectedRow(delivery_id, file, there, reasons, masked(json.loads(record)))
+        # A cursor of its own: other questions are asked while its rows are fetched.
+        with contextlib.closing(self._connection.cursor()) as cursor:
+            cursor.execute(
+                "SELECT q._delivery_id, q._line, q.reasons, q.record::VARCHAR "
+                f"FROM {self._table} q WHERE {where} ORDER BY 1 DESC, 2",
+                list(values),
+            )
+            while batch := cursor.fetchmany(_BATCH):
+                for delivery_id, line, reasons, record in batch:
+                    if delivery_id not in receipts:
+                        receipts[delivery_id] = self._ledger.receipt(delivery_id)
+                    file, there = receipts[delivery_id].place(line)
+                    yield RejectedRow(delivery_id, file, there, reasons, masked(json.loads(record)))
 
     def first_rows(self, deliveries: Sequence[int], most: int) -> Iterator[RejectedRow]:
         """The first rejected rows of these deliveries, the newest delivery first."""

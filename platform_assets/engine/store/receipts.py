@@ -1,6 +1,6 @@
 """Receipts: what became of one delivery, as a value and as the database holds it.
 
-Belongs here: what a receipt is. Does not: the ledger (ledger.py) and its copy that needs no lock (published.py).
+Belongs here: what a receipt is. Elsewhere: the ledger (ledger.py) and its copy that needs no lock (published.py).
 """
 
 import json

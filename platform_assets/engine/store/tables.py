@@ -183,7 +183,7 @@ class FeedTables:
     def insert(self, rows: pl.DataFrame) -> None:
         """Append accepted rows."""
         # By one thread DuckDB stores rows in whole row groups; by several it leaves pieces, to be put together at the
-        # next checkpoint for half as much again. The other core reads and judges meanwhile.
+        # next checkpoint for half as much again. The other core reads and validates meanwhile.
         self._connection.execute("SET threads = 1")
         self._append(self.raw, rows)
 

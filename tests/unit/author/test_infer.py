@@ -21,10 +21,11 @@ from platform_assets.engine.author.infer import InferredColumn, infer_column, na
 from platform_assets.engine.author.proposal import propose
 from platform_assets.engine.author.trial import try_on
 from platform_assets.engine.contract.model import columns_of
-from platform_assets.engine.feed.feed import Feed, load_feeds
+from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.feed.formats import Csv
 from platform_assets.engine.store.receipts import Receipt
 from platform_assets.errors import ConfigurationError, DeliveryRefused
+from platform_assets.project.declared import load_feeds
 
 FEEDS: Final = PROJECT / "platform_assets" / "feeds"
 BY_DAY: Final = RETAIL / "by-day"
