@@ -1,6 +1,6 @@
 """python -m benchmarks: measure, keep the figures, write the table (see docs/benchmarks.md).
 
-Belongs here: the command line. Does not: anything else.
+Belongs here: the command line.
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """The limit: DuckDB alone, one typed INSERT … SELECT of clean files, closed at the end. No check, no account.
 
-Belongs here: bare loads, and bare listing of a folder. Does not: anything of ours.
+Belongs here: bare loads, and bare listing of a folder. Elsewhere: ours (ours.py).
 """
 
 import os

@@ -1,6 +1,6 @@
 """The process in which one thing is measured once: python -m benchmarks.child MODULE:FUNCTION ARGUMENTS RESULT.
 
-Belongs here: reading the meters. Does not: what is measured. Imports and a first tiny load come before the
+Belongs here: reading the meters. Elsewhere: what is measured. Imports and a first tiny load come before the
 measurement, for everybody alike; what they cost is told apart.
 """
 

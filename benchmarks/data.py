@@ -1,6 +1,6 @@
 """The data: seeded order lines, made by DuckDB, the same on every machine.
 
-Belongs here: what the files hold. Does not: how many there are (workloads.py). A day has 30,000 lines, in invoices
+Belongs here: what the files hold. Elsewhere: how many there are (workloads.py). A day has 30,000 lines, in invoices
 of five. With `bad`, one line in a thousand breaks the contract; its clean twin differs in just those lines.
 """
 

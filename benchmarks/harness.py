@@ -1,6 +1,6 @@
 """How measuring goes: each thing in a fresh process of its own, contenders in turn, round after round.
 
-Belongs here: processes, their folders, samples. Does not: what is measured (workloads.py) or the table (report.py).
+Belongs here: processes, their folders, samples. Elsewhere: what is measured (workloads.py) or the table (report.py).
 Kept small, and DuckDB out of it: a child's peak memory starts at its parent's.
 """
 

@@ -1,6 +1,6 @@
 """Our side: the real engine, through `Deployment.ingest`, with a contract as a team would write it.
 
-Belongs here: feeds, deployments to start from, and what is measured of them. Does not: data, the others.
+Belongs here: feeds, deployments to start from, and what is measured of them. Elsewhere: data (data.py), the others.
 """
 
 import os

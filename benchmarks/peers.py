@@ -1,7 +1,7 @@
 """The peers, each at the best setting we found, in an environment of their own (requirements.txt).
 
-Belongs here: what a team would write by hand with dlt, pandas + SQLAlchemy, or Polars + Pandera. Does not: anything
-of ours; nothing here imports the platform. Settings are explained in docs/benchmarks.md.
+Belongs here: what a team would write by hand with dlt, pandas + SQLAlchemy, or Polars + Pandera. Nothing here
+imports the platform. Settings are explained in docs/benchmarks.md.
 """
 
 import importlib

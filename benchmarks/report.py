@@ -1,6 +1,6 @@
 """The table: figures of all workloads as Markdown, and where in the docs they go.
 
-Belongs here: medians, ratios, goals met or missed, machine and versions. Does not: measuring.
+Belongs here: medians, ratios, goals met or missed, machine and versions. Elsewhere: measuring.
 """
 
 import os

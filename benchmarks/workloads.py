@@ -1,6 +1,6 @@
 """What is measured, and what is to be reached.
 
-Belongs here: one function per workload, which makes its data and names its contenders and goals. Does not: how a
+Belongs here: one function per workload, which makes its data and names its contenders and goals. Elsewhere: how a
 contender works (ours.py, bare.py, peers.py) or how it is measured (harness.py).
 """
 

@@ -1,6 +1,6 @@
 """Two deployments that take in files and let their marts be read: ours, and the stock pattern of benchmarks/stock.
 
-Belongs here: how each is made, given a file, and read. Does not: what serves it, and the clock (latency.py). All their
+Belongs here: how each is made, given a file, and read. Elsewhere: what serves it, and the clock (latency.py). All their
 state lies in a folder of the run.
 """
 

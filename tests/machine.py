@@ -1,6 +1,6 @@
 """What tests need of the machine that they run on, and how much of a long one is run where.
 
-Belongs here: what may be missing elsewhere. Does not: what tests act with (shop.py, deployed.py).
+Belongs here: what may be missing elsewhere. Elsewhere: what tests act with (shop.py, deployed.py).
 `@pytest.mark.needs(path)`, or `needs(there, what)`, skips a test where that is missing; in CI it fails instead, so that
 nothing is left out unseen. Nothing else skips a test.
 """

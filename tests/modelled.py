@@ -1,6 +1,6 @@
 """A shop in Dagster: its feed, one model below it, and the release, with their sensor and their automation.
 
-Belongs here: what several test files act with. Does not: assertions. The model is a plain asset that notes what it was
+Belongs here: what several test files act with. Elsewhere: assertions. The model is a plain asset that notes what it was
 made from, as dbt's do; all else is the product's own.
 """
 

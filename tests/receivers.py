@@ -1,6 +1,6 @@
 """Whom alerts are told to, for real and on this machine: an HTTP server and an SMTP server that can misbehave.
 
-Belongs here: what several test files are told through. Does not: assertions.
+Belongs here: what several test files are told through. Elsewhere: assertions.
 """
 
 import json

@@ -1,6 +1,6 @@
 """The house: every folder of the package is a room with a charter; `python tests/rooms.py --write` draws it.
 
-Belongs here: rooms, arrows between them, and the drawing in docs/architecture.md. Does not: what is allowed (graph/).
+Belongs here: rooms, arrows between them, and the drawing in docs/architecture.md. Elsewhere: what is allowed (graph/).
 """
 
 import ast

@@ -1,6 +1,6 @@
 """A shop to test with: one small feed in a throw-away deployment, and child processes that can be killed.
 
-Belongs here: what several test files act with. Does not: assertions.
+Belongs here: what several test files act with. Elsewhere: assertions.
 """
 
 import multiprocessing

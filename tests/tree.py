@@ -1,6 +1,6 @@
 """`platform ui` on a throw-away deployment, with every process that comes of it.
 
-Belongs here: what tests of the running platform act and look with. Does not: which faults there are.
+Belongs here: what tests of the running platform act and look with. Elsewhere: which faults there are.
 """
 
 import contextlib

@@ -1,6 +1,6 @@
 """The stock pattern: Dagster + dbt + DuckDB put together as Dagster's own documentation teaches it.
 
-Belongs here: what a data engineer gets who follows these pages and changes no default. Does not: anything of ours.
+Belongs here: what a data engineer gets who follows these pages and changes no default. Elsewhere: ours (ours.py).
   https://docs.dagster.io/guides/automate/sensors            the sensor: a folder, a cursor of modification times
   https://docs.dagster.io/integrations/libraries/dbt/dbt-pythonic, …/dbt/reference      dbt_assets, DbtProject
   https://docs.dagster.io/guides/automate/declarative-automation                        eager, and its sensor

@@ -1,6 +1,6 @@
 """Columns of dbt's models in Dagster: what the built tables have, and which columns above each is made from.
 
-Belongs here: metadata of materializations. Does not: what columns must be (contracts of marts, dbt's YAML). Tracing a
+Belongs here: metadata of materializations. Elsewhere: what columns must be (contracts of marts, dbt's YAML). Tracing a
 column through SQL takes up to a tenth of a second for a model, so what was traced is kept beside what dbt compiled.
 """
 

@@ -1,6 +1,6 @@
 """dbt in Dagster: every model an asset, every test a check, built in this process.
 
-Belongs here: keys, owners, newest data and automation of dbt's assets, and one invocation of dbt. Does not: SQL.
+Belongs here: keys, owners, newest data and automation of dbt's assets, and one invocation of dbt. Elsewhere: SQL.
 dbt's own runner saves the 3 CPU-seconds that starting its command line costs; what it relies on of dagster-dbt
 beyond the documented API is pinned by tests/upstream.
 """

@@ -1,6 +1,6 @@
 """What README and docs say that can be checked: commands, options, settings, paths, links, words.
 
-Belongs here: claims about names. Does not: claims about behaviour (test_tutorial.py and the product's tests).
+Belongs here: claims about names. Elsewhere: claims about behaviour (test_tutorial.py and the product's tests).
 """
 
 import re

@@ -1,6 +1,6 @@
 """docs/tutorial.md, done literally in a copy of the repository.
 
-Belongs here: what a fenced block means. Does not: what the tutorial says.
+Belongs here: what a fenced block means. Elsewhere: what the tutorial says.
 A block with a title is a file to write, `sh` is run, `text` is what the command above it must print.
 """
 

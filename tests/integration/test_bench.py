@@ -1,6 +1,6 @@
 """The benchmarks run: real processes on small data, and the table that comes out.
 
-Belongs here: that measuring works. Does not: how fast anything is.
+Belongs here: that measuring works. Elsewhere: how fast anything is.
 """
 
 import json

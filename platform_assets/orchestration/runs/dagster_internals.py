@@ -1,7 +1,7 @@
 """What we use of Dagster that it does not offer to its users, because there is no public way.
 
-Belongs here: every import of a private name of Dagster; each is pinned by tests/upstream. Does not: dagster-dbt
-(dbt_internals.py), anything that a public name does. Light: the daemon imports it.
+Belongs here: every import of a private name of Dagster; each is pinned by tests/upstream. Elsewhere: those of
+dagster-dbt (dbt_internals.py). Light: the daemon imports it.
 """
 
 import sys

@@ -1,6 +1,6 @@
 """What we use of dagster-dbt that it does not offer to its users, because there is no public way.
 
-Belongs here: every import of a private name of dagster-dbt; each is pinned by tests/upstream. Does not: Dagster's
+Belongs here: every import of a private name of dagster-dbt; each is pinned by tests/upstream. Elsewhere: Dagster's
 (dagster_internals.py). Apart from those, since importing dagster-dbt takes two seconds that the daemon need not spend.
 """
 

@@ -1,6 +1,6 @@
 """Dagster's own storage: where it lies, how it is set up, and what runs that died have left in it.
 
-Belongs here: the instance this deployment uses. Does not: what is run on it (run.py). Light: the daemon imports it.
+Belongs here: the instance this deployment uses. Elsewhere: what is run on it (run.py). Light: the daemon imports it.
 """
 
 import contextlib

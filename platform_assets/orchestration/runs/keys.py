@@ -1,6 +1,6 @@
 """Keys of assets, names of sensors, the pool of the one writer: the names that the rest of this package shares.
 
-Belongs here: names. Does not: anything that a name stands for.
+Belongs here: names. Elsewhere: what they stand for.
 """
 
 from typing import Final

@@ -1,7 +1,7 @@
 """Where runs are started: each in a child of a process that has imported everything already, else as Dagster does.
 
 Belongs here: the launcher and the queue that dagster.yaml names; how a warm process is kept, replaced and done
-without. Does not: what happens in it (warm.py). Light: Dagster's daemon and web server import it.
+without. Elsewhere: what happens in it (warm.py). Light: Dagster's daemon and web server import it.
 """
 
 import contextlib

@@ -1,6 +1,6 @@
 """Which process executes a run, and whether it still lives, as far as can be told from here.
 
-Belongs here: names of processes that no other ever has, and the tags that hold them. Does not: what is done about a
+Belongs here: names of processes that no other ever has, and the tags that hold them. Elsewhere: what is done about a
 run that died (instance.py). Light: Dagster's daemon and web server import it.
 """
 

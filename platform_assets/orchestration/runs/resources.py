@@ -1,6 +1,6 @@
 """The deployment as a Dagster resource: settings are read when a run starts, never at import.
 
-Belongs here: the shell over `engine.deployment`. Does not: anything the engine can do itself.
+Belongs here: the shell over `engine.deployment`. Elsewhere: what the engine can do itself.
 """
 
 import contextlib

@@ -1,6 +1,6 @@
 """The warm process: it has imported what every run needs, and forks a child for each run that its launcher asks for.
 
-Belongs here: importing, forking, and executing a run in the child. Does not: deciding which run is started where
+Belongs here: importing, forking, and executing a run in the child. Elsewhere: deciding which run is started where
 (launcher.py). It is forked only while it has a single thread: definitions, Polars and DuckDB are imported here and
 first used in the child; only dbt has run, to list the models. It ends with its launcher and its last child.
 """

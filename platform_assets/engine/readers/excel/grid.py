@@ -35,10 +35,6 @@ class Window:
         left, top, right, bottom = match.groups()
         return cls(int(top or 1), int(bottom or LAST), column_number(left) or 1, column_number(right or "") or LAST)
 
-    def has(self, row: int, column: int) -> bool:
-        """Whether a cell is in it."""
-        return self.top <= row <= self.bottom and self.left <= column <= self.right
-
 
 @dataclass
 class SecondLook:
