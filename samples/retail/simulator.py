@@ -93,6 +93,10 @@ class Sample:
     wrote: tuple[str, ...]
 
     @property
+    def redelivered(self) -> tuple[str, ...]:
+        return tuple(name for name, file in self.files.items() if file.redelivery_of)
+
+    @property
     def restated(self) -> tuple[str, ...]:
         return tuple(name for name, file in self.files.items() if file.version > 1 and not file.redelivery_of)
 
