@@ -5,8 +5,8 @@
         select order_no, amount, _delivery_id, _revision
         from {{ follow_deliveries(ref('int_orders')) }}
 
-    It configures the model, too: before each build the rows of every delivery that was restated, withdrawn or
-    replayed leave the table (retire_deliveries), in the transaction that then loads what is missing. So the table
+    It configures the model, too: before each build the rows of every delivery that was restated or replayed
+    leave the table (retire_deliveries), in the transaction that then loads what is missing. So the table
     always equals a full refresh, and costs what is new. `relation` and the model's columns have _delivery_id.
 
     also: the name of a macro that selects the _delivery_id of further deliveries to load again, where a delivery's
