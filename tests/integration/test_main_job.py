@@ -397,7 +397,7 @@ def test_a_refusal_builds_no_mart(world: Deployed, refused: Chapter) -> None:
 def test_the_release_cannot_be_made_by_hand_meanwhile(by_hand: list[str]) -> None:
     (failure,) = by_hand
     assert "ReleaseRefused" in failure
-    assert "raw/retail/order_lines:rejects_within_tolerance" in failure
+    assert "check rejects_within_tolerance of raw/retail/order_lines failed" in failure
 
 
 def test_platform_check_ends_with_1_where_a_blocking_check_fails(checked_while_refused: Finished) -> None:
