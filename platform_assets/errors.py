@@ -102,11 +102,11 @@ class WarehouseBusy(PlatformError):
 
 
 class WarehouseUnreadable(PlatformError):
-    """The warehouse file cannot be opened or read as a database."""
+    """The warehouse file cannot be opened, is no database, or another version of the platform made it."""
 
     def __init__(self, path: Path, cause: str) -> None:
         super().__init__(
-            f"{path} cannot be read as a DuckDB database: {cause}",
+            f"{path} cannot be used as the warehouse: {cause}",
             state="The archive and every release are separate files and are untouched.",
             remedy=f"Restore a backup over {path}, or move it (and {path.name}.wal) away, and run again: "
             "what the warehouse then lacks comes back from the archive.",

@@ -16,7 +16,7 @@ from shop import SALES, Shop, child, ended, ingest_in_child, numbered, sales
 from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.feed.feed import Files, Volume, seconds
 from platform_assets.engine.store import warehouse
-from platform_assets.errors import StorageError
+from platform_assets.errors import StorageError, WarehouseUnreadable
 from platform_assets.orchestration.feeds import feed_assets
 
 FAILED_AS_IT_SHOULD = 3
@@ -28,6 +28,23 @@ def _ingest_and_die_with_the_log_open(root: Path) -> None:
     with duckdb.connect(str(shop.deployment.warehouse.path)):
         shop.ingest()
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_warehouse_of_another_version_is_refused_and_its_remedy_works(shop: Shop) -> None:
+    shop.load("a.csv", numbered(0, 10))
+    path = shop.deployment.warehouse.path
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("ALTER TABLE ledger.slots DROP COLUMN position")
+    with pytest.raises(
+        WarehouseUnreadable, match=r"(?s)another version .* lacks slots\.position.*or move it"
+    ) as refused:
+        shop.deployment.prepare()
+    assert "comes back from the archive" in str(refused.value)
+    path.rename(path.with_suffix(".old"))
+    shop.deployment.prepare()
+    shop.ingest()
+    assert len(shop.skus()) == 10
+    assert shop.reconciles()
 
 
 @pytest.mark.parametrize("cut", [0, 1, 1024, 40_000])

@@ -14,7 +14,7 @@ import duckdb
 import polars as pl
 
 from platform_assets.engine.store.receipts import RECEIPT_COLUMNS, RECEIPT_SCHEMA, Receipt, receipt_of, stored_as
-from platform_assets.engine.store.sql import execute_over
+from platform_assets.engine.store.sql import execute_over, lacking
 from platform_assets.engine.store.tables import Bounds
 from platform_assets.errors import ConfigurationError
 
@@ -47,8 +47,7 @@ CREATE TABLE IF NOT EXISTS ledger.profiles (
 
 @dataclass(frozen=True)
 class Totals:
-    """A feed's receipts added up. `rows` are in raw now; `waiting` deliveries are quarantined as a whole,
-    `in_force` ones count, with `read_in_force` rows read."""
+    """A feed's receipts added up. `rows` are in raw now, `waiting` deliveries in quarantine, `in_force` ones count."""
 
     deliveries: int = 0
     read: int = 0
@@ -76,6 +75,10 @@ class Ledger:
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
+
+    def lacking(self) -> list[str]:
+        """Columns that the ledger of another version of the platform has not."""
+        return lacking(self._connection, "ledger", _SCHEMA)
 
     def prepare(self, after: int) -> None:
         """Create the ledger's tables where they are missing.

@@ -3,7 +3,9 @@
 Belongs here: what every module of this room needs to speak SQL. Elsewhere: opening and locking (warehouse.py).
 """
 
-from collections.abc import Sequence
+import contextlib
+import functools
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import duckdb
@@ -31,3 +33,26 @@ def attach(connection: duckdb.DuckDBPyConnection, path: Path, name: str, options
     """Attach the database file at `path`, whatever characters it holds, as `name`."""
     literal = str(path).replace("'", "''")
     connection.execute(f"ATTACH '{literal}' AS {quote(name)} {options}")
+
+
+def lacking(connection: duckdb.DuckDBPyConnection, schema: str, tables: str) -> list[str]:
+    """Columns, as table.column, that those tables of `schema` which are there lack. tables: the SQL that creates
+    them."""
+    there = _columns(connection, schema)
+    wanted = _columns_made_by(tables, schema).items()
+    return [f"{table}.{column}" for table, columns in wanted for column in sorted(columns - there.get(table, columns))]
+
+
+@functools.cache
+def _columns_made_by(tables: str, schema: str) -> Mapping[str, set[str]]:
+    with contextlib.closing(duckdb.connect()) as empty:
+        empty.execute(tables)
+        return _columns(empty, schema)
+
+
+def _columns(connection: duckdb.DuckDBPyConnection, schema: str) -> Mapping[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    asked = "SELECT table_name, column_name FROM duckdb_columns() WHERE schema_name = ? ORDER BY ALL"
+    for table, column in connection.execute(asked, [schema]).fetchall():
+        found.setdefault(table, set()).add(column)
+    return found

@@ -26,7 +26,7 @@ from platform_assets.engine.store.slots import Slots
 from platform_assets.engine.store.sql import attach
 from platform_assets.engine.store.tables import FeedTables, lines_with
 from platform_assets.engine.store.unit import Unit
-from platform_assets.errors import StorageError, WarehouseBusy, WarehouseUnreadable
+from platform_assets.errors import StorageError, WarehouseBusy, WarehouseUnreadable, listed
 
 _MEMORY_LIMIT: Final = "512MB"
 _READ_ONLY: Final = "BEGIN TRANSACTION READ ONLY"
@@ -53,6 +53,9 @@ class Warehouse:
         """Create files, tables, and columns that contracts have gained; revisions go on `after()` that one."""
         self._create_files()
         with self.transaction("prepare the tables") as unit:
+            if lacking := unit.ledger.lacking():
+                what = f"another version of the platform made it; its ledger lacks {listed(lacking, 3)}"
+                raise WarehouseUnreadable(self.path, what)
             unit.ledger.prepare(after())
             for feed in feeds:
                 unit.tables(feed).prepare()
