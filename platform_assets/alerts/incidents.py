@@ -73,16 +73,16 @@ class Problem:
 
 
 @dataclass(frozen=True)
-class Telling:
-    """How far one channel has been told of an incident.
+class Sent:
+    """What one channel has taken of the messages about an incident.
 
-    told, told_at: the last message it has taken. waiting: messages that it has not; failures, error, next_try: of the
+    last, last_at: the newest that it has taken. waiting: messages that it has not; failures, error, next_try: of the
     attempts at the first of those.
     """
 
     channel: str
-    told: Kind | None
-    told_at: datetime | None
+    last: Kind | None
+    last_at: datetime | None
     waiting: int
     failures: int
     error: str | None
@@ -101,7 +101,7 @@ class Incident:
     closed_at: datetime | None
     returns: int
     flaps: int = 0
-    telling: tuple[Telling, ...] = ()
+    sent: tuple[Sent, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,7 @@ class Alerts:
             return []
         with self._outbox.transaction() as connection:
             found = _read(connection, "WHERE closed_at IS NULL" if open_only else "")
-            return [replace(each, telling=self._telling(connection, each.id)) for each in reversed(found)]
+            return [replace(each, sent=self._sent(connection, each.id)) for each in reversed(found)]
 
     def test(self, owner: str | None = None) -> dict[str, str | None]:
         """Tell the owner's channels (all of them without an owner) that this is a test: channel -> error, if it failed.
@@ -225,7 +225,7 @@ class Alerts:
                 kind: Kind = "opened"
             elif row["kind"] == "recovered":
                 kind = "flapping"
-            elif row["told_at"] and now - datetime.fromisoformat(row["put_at"]) >= REMIND_AFTER:
+            elif row["taken_at"] and now - datetime.fromisoformat(row["put_at"]) >= REMIND_AFTER:
                 kind = "reminder"
             else:
                 continue
@@ -237,18 +237,18 @@ class Alerts:
             if row["kind"] != "recovered":
                 self._outbox.put(connection, incident.id, channel, _message(incident, "recovered", now))
 
-    def _telling(self, connection: sqlite3.Connection, incident: int) -> tuple[Telling, ...]:
+    def _sent(self, connection: sqlite3.Connection, incident: int) -> tuple[Sent, ...]:
         rows = connection.execute(
             "SELECT m.*, c.failures, c.next_at AS channel_next_at, c.error AS channel_error "
             "FROM messages m LEFT JOIN channels c ON c.name = m.channel WHERE incident = ? ORDER BY m.id",
             [incident],
         ).fetchall()
         configured = self._routes.all()
-        said = []
+        found = []
         for channel in dict.fromkeys(row["channel"] for row in rows):
             mine = [row for row in rows if row["channel"] == channel]
-            told = [row for row in mine if row["told_at"]]
-            waiting = [row for row in mine if not row["told_at"]]
+            taken = [row for row in mine if row["taken_at"]]
+            waiting = [row for row in mine if not row["taken_at"]]
             failures, error, next_try = 0, None, None
             if waiting:
                 first = waiting[0]
@@ -258,18 +258,18 @@ class Alerts:
                 next_try = _time(max(tries, default=None))
                 if channel not in configured:
                     error, next_try = "it is no longer configured", None
-            said.append(
-                Telling(
+            found.append(
+                Sent(
                     channel=channel,
-                    told=told[-1]["kind"] if told else None,
-                    told_at=_time(told[-1]["told_at"]) if told else None,
+                    last=taken[-1]["kind"] if taken else None,
+                    last_at=_time(taken[-1]["taken_at"]) if taken else None,
                     waiting=len(waiting),
                     failures=failures,
                     error=error,
                     next_try=next_try,
                 )
             )
-        return tuple(said)
+        return tuple(found)
 
 
 def _by_key(problems: Iterable[Problem]) -> dict[str, Problem]:
@@ -371,7 +371,7 @@ def _read(connection: sqlite3.Connection, where: str, values: Sequence[str] = ()
 def _last_messages(connection: sqlite3.Connection, incident: int) -> dict[str, sqlite3.Row]:
     """The last message put in for each channel."""
     rows = connection.execute(
-        "SELECT channel, kind, put_at, told_at FROM messages WHERE incident = ? ORDER BY id", [incident]
+        "SELECT channel, kind, put_at, taken_at FROM messages WHERE incident = ? ORDER BY id", [incident]
     )
     return {row["channel"]: row for row in rows}
 

@@ -39,14 +39,14 @@ _SCHEMA: Final = (
         flaps INTEGER NOT NULL DEFAULT 0
     )""",
     "CREATE UNIQUE INDEX one_is_open ON incidents (key) WHERE closed_at IS NULL",
-    # Grain: message for one channel. `told_at`: taken by the channel.
+    # Grain: message for one channel. `taken_at`: taken by the channel.
     """CREATE TABLE messages (
         id INTEGER PRIMARY KEY AUTOINCREMENT, incident INTEGER NOT NULL REFERENCES incidents ON DELETE CASCADE,
         channel TEXT NOT NULL, kind TEXT NOT NULL, content TEXT NOT NULL, put_at TEXT NOT NULL,
-        attempts INTEGER NOT NULL DEFAULT 0, next_at TEXT, error TEXT, told_at TEXT
+        attempts INTEGER NOT NULL DEFAULT 0, next_at TEXT, error TEXT, taken_at TEXT
     )""",
     "CREATE INDEX of_incident ON messages (incident, channel)",
-    "CREATE INDEX untold ON messages (channel) WHERE told_at IS NULL",
+    "CREATE INDEX untaken ON messages (channel) WHERE taken_at IS NULL",
     # Grain: channel. `lease`: who is sending; until when nobody else does.
     """CREATE TABLE channels (
         name TEXT PRIMARY KEY, failures INTEGER NOT NULL DEFAULT 0, next_at TEXT, error TEXT, lease TEXT,
@@ -57,10 +57,10 @@ _SCHEMA: Final = (
 # The oldest message of a channel that is due; one of an incident never overtakes another.
 _NEXT: Final = """
 SELECT id, content, attempts FROM messages m
-WHERE channel = :channel AND told_at IS NULL AND (next_at IS NULL OR next_at <= :now OR next_at > :absurd)
+WHERE channel = :channel AND taken_at IS NULL AND (next_at IS NULL OR next_at <= :now OR next_at > :absurd)
   AND NOT EXISTS (
     SELECT 1 FROM messages e
-    WHERE e.incident = m.incident AND e.channel = m.channel AND e.id < m.id AND e.told_at IS NULL
+    WHERE e.incident = m.incident AND e.channel = m.channel AND e.id < m.id AND e.taken_at IS NULL
   )
 ORDER BY id LIMIT 1
 """
@@ -68,9 +68,9 @@ ORDER BY id LIMIT 1
 
 @dataclass(frozen=True)
 class Delivered:
-    """What came of one round: messages told, attempts that failed, messages that still wait."""
+    """What came of one round: messages taken, attempts that failed, messages that still wait."""
 
-    told: int
+    taken: int
     failed: int
     waiting: int
 
@@ -124,7 +124,7 @@ class Outbox:
         if not self.exists:
             return Delivered(0, 0, 0)
         with self.transaction() as connection:
-            waiting = connection.execute("SELECT count(*) FROM messages WHERE told_at IS NULL").fetchone()[0]
+            waiting = connection.execute("SELECT count(*) FROM messages WHERE taken_at IS NULL").fetchone()[0]
         return Delivered(came.count(True), came.count(False), waiting)
 
     def expect(self, channel: str) -> None:
@@ -133,13 +133,13 @@ class Outbox:
             connection.execute(
                 "UPDATE channels SET failures = 0, next_at = NULL, error = NULL WHERE name = ?", [channel]
             )
-            connection.execute("UPDATE messages SET next_at = NULL WHERE channel = ? AND told_at IS NULL", [channel])
+            connection.execute("UPDATE messages SET next_at = NULL WHERE channel = ? AND taken_at IS NULL", [channel])
 
     def _due(self) -> list[Channel]:
         if not self.exists:
             return []
         with self.transaction() as connection:
-            rows = connection.execute("SELECT DISTINCT channel FROM messages WHERE told_at IS NULL").fetchall()
+            rows = connection.execute("SELECT DISTINCT channel FROM messages WHERE taken_at IS NULL").fetchall()
             waiting = {row["channel"] for row in rows}
             return [
                 channel
@@ -195,7 +195,7 @@ class Outbox:
     def _note_told(self, channel: str, message: int) -> None:
         with self.transaction() as connection:
             connection.execute(
-                "UPDATE messages SET told_at = ?, attempts = attempts + 1, next_at = NULL, error = NULL WHERE id = ?",
+                "UPDATE messages SET taken_at = ?, attempts = attempts + 1, next_at = NULL, error = NULL WHERE id = ?",
                 (written(self._clock()), message),
             )
             connection.execute(

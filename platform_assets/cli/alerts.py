@@ -11,7 +11,7 @@ import typer
 
 from platform_assets.alerts.channels import DEFAULT, moment, variable_of
 from platform_assets.alerts.heartbeat import Heartbeat
-from platform_assets.alerts.incidents import Incident, Telling
+from platform_assets.alerts.incidents import Incident, Sent
 from platform_assets.cli.render import Json, Table, plain, render
 from platform_assets.errors import ConfigurationError
 from platform_assets.project.configured import configured_alerts
@@ -64,7 +64,7 @@ def _incidents(incidents: list[Incident], beating: Heartbeat, *, every: bool) ->
             ("owner", lambda row: row.problem.owner),
             ("cause", lambda row: (row.problem.title, row.problem.detail, f"look closer: {row.problem.command}")),
             ("held back or stale", lambda row: _assets(row.problem.assets)),
-            ("sent to", lambda row: [_sent_to(each) for each in row.telling] or f"nobody: no channel in {DEFAULT}"),
+            ("sent to", lambda row: [_sent_to(each) for each in row.sent] or f"nobody: no channel in {DEFAULT}"),
             *([("ended", _ended)] if every else []),
         ),
         empty="no incident yet" if every else "no incident is open",
@@ -118,20 +118,20 @@ def _ended(incident: Incident) -> str:
     return moment(incident.gone_at or incident.closed_at)
 
 
-def _sent_to(telling: Telling) -> str:
+def _sent_to(sent: Sent) -> str:
     parts = []
-    if telling.told is not None and telling.told_at is not None:
-        parts.append(f"{_SENT[telling.told]} {moment(telling.told_at)}")
-    if telling.waiting:
-        what = "not sent yet" if telling.told is None else "an update is not sent yet"
-        if telling.failures:
-            what += f": failed {telling.failures} time{'s' * (telling.failures > 1)}"
-        if telling.error is not None:
-            what += f": {telling.error}"
-        if telling.next_try is not None:
-            what += f", next try {moment(telling.next_try)}"
+    if sent.last is not None and sent.last_at is not None:
+        parts.append(f"{_SENT[sent.last]} {moment(sent.last_at)}")
+    if sent.waiting:
+        what = "not sent yet" if sent.last is None else "an update is not sent yet"
+        if sent.failures:
+            what += f": failed {sent.failures} time{'s' * (sent.failures > 1)}"
+        if sent.error is not None:
+            what += f": {sent.error}"
+        if sent.next_try is not None:
+            what += f", next try {moment(sent.next_try)}"
         parts.append(what)
-    return f"{telling.channel}: {'; '.join(parts)}"
+    return f"{sent.channel}: {'; '.join(parts)}"
 
 
 def _flat(incident: Incident) -> dict[str, Any]:

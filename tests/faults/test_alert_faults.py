@@ -85,7 +85,7 @@ def trusting(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def errors(desk: Desk) -> list[str | None]:
-    return [telling.error for incident in desk.alerts.incidents(open_only=True) for telling in incident.telling]
+    return [telling.error for incident in desk.alerts.incidents(open_only=True) for telling in incident.sent]
 
 
 @pytest.mark.parametrize("outage", [None, answers(500), answers(503), answers(429), answers(408), dies, babbles])
@@ -112,7 +112,7 @@ def test_an_hour_without_the_webhook_loses_nothing(tmp_path: Path, outage: Manne
         assert sorted(back.told) == [f"opened {problem.key}" for problem in problems]
         if outage in (None, dies, babbles):
             assert back.told == sorted(back.told), "the oldest first"
-        assert {telling.waiting for i in desk.alerts.incidents(open_only=True) for telling in i.telling} == {0}
+        assert {telling.waiting for i in desk.alerts.incidents(open_only=True) for telling in i.sent} == {0}
 
 
 @pytest.mark.parametrize("manner", [hangs, trickles])
@@ -344,7 +344,7 @@ def test_killed_at_any_statement_the_next_tick_tells_what_was_not_told(
         assert len(told) in (1, 2)
         twice += len(told) == 2
         (incident,) = desk.alerts.incidents(open_only=False)
-        assert [(telling.told, telling.waiting) for telling in incident.telling] == [("opened", 0)]
+        assert [(telling.last, telling.waiting) for telling in incident.sent] == [("opened", 0)]
         hook.heard.clear()
     assert die_at > 30
     assert twice > 0, "no kill fell between what was sent and noting it"
@@ -427,7 +427,7 @@ def test_whatever_happens_everybody_hears_of_every_cause_and_of_its_end_in_order
         desk.over(minutes=60 * 27, every_s=1800)
         incidents = desk.alerts.incidents(open_only=False)
     assert all(incident.closed_at is not None for incident in incidents)
-    assert {telling.waiting for incident in incidents for telling in incident.telling} <= {0}
+    assert {telling.waiting for incident in incidents for telling in incident.sent} <= {0}
     for heard in taken:
         told = list({message["id"]: message for message in heard}.values())
         assert {message["key"] for message in told} == {incident.problem.key for incident in incidents} <= ever

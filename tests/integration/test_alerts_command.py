@@ -85,10 +85,10 @@ def test_open_incidents_are_shown_with_whom_they_were_sent_to(
 
     (incident,) = world.verb("alerts", "--json").answer["incidents"]
     assert (incident["key"], incident["owner"], len(incident["assets"])) == (PROBLEM.key, "team:sales", 40)
-    refused, told = incident["telling"]
-    assert (refused["channel"], refused["told"], refused["waiting"]) == ("PLATFORM_ALERT_TEAM_SALES#1", None, 1)
+    refused, told = incident["sent"]
+    assert (refused["channel"], refused["last"], refused["waiting"]) == ("PLATFORM_ALERT_TEAM_SALES#1", None, 1)
     assert (refused["failures"], refused["error"]) == (1, "it answered 404")
-    assert (told["told"], told["waiting"]) == ("opened", 0)
+    assert (told["last"], told["waiting"]) == ("opened", 0)
     assert CANARY not in shown.out + shown.err + json.dumps(incident)
 
 

@@ -74,7 +74,7 @@ def test_recovery_is_told_once_it_has_held_for_two_minutes_with_how_long_it_last
     assert desk.alerts.incidents(open_only=True) == []
     (incident,) = desk.alerts.incidents(open_only=False)
     assert incident.closed_at is not None
-    assert [t.told for t in incident.telling] == ["recovered"]
+    assert [t.last for t in incident.sent] == ["recovered"]
 
 
 def test_a_cause_that_is_gone_for_a_moment_was_never_gone(desk: Desk, hook: Webhook) -> None:
@@ -143,7 +143,7 @@ def test_nobody_is_reminded_of_what_they_have_not_been_told(desk: Desk, hook: We
     desk.alerts.sync([PROBLEM])
     desk.clock.ahead += REMIND_AFTER * 3
     desk.tick(PROBLEM)
-    assert [telling.waiting for i in desk.alerts.incidents(open_only=True) for telling in i.telling] == [1]
+    assert [telling.waiting for i in desk.alerts.incidents(open_only=True) for telling in i.sent] == [1]
 
 
 def test_what_could_not_be_looked_at_stays_as_it_is(desk: Desk, hook: Webhook) -> None:
@@ -217,7 +217,7 @@ def test_news_for_a_channel_that_was_taken_away_waits_and_says_so(desk: Desk, ho
     without = replace(desk, channels={})
     without.tick(PROBLEM)
     (incident,) = without.alerts.incidents(open_only=True)
-    assert [t.error for t in incident.telling] == ["it is no longer configured"]
+    assert [t.error for t in incident.sent] == ["it is no longer configured"]
     desk.tick(PROBLEM)
     assert hook.told == [OPENED]
 
@@ -273,7 +273,7 @@ def test_any_text_can_be_kept_and_told(tmp_path_factory: pytest.TempPathFactory,
         desk.tick(problem)
         desk.tick(problem)
         assert (len(hook.heard), len(post.mails)) == (2, 1)
-        assert [telling.waiting for i in desk.alerts.incidents(open_only=True) for telling in i.telling] == [0] * 3
+        assert [telling.waiting for i in desk.alerts.incidents(open_only=True) for telling in i.sent] == [0] * 3
 
 
 @given(
