@@ -629,6 +629,7 @@ pieces = st.sampled_from(
     nulls=st.sampled_from([(), ("a", "x\ny")]),
     size=st.sampled_from([12, 8 << 20]),
 )
+@example(content='\ufeff\ufeff"', delimiter=",", quote='"', nulls=(), size=12)
 def test_arrows_parser_reads_nothing_that_the_expression_for_a_record_reads_otherwise(
     tmp_path: Path, content: str, delimiter: str, quote: str | None, nulls: tuple[str, ...], size: int
 ) -> None:

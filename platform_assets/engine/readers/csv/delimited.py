@@ -5,6 +5,7 @@ Whole blocks go through Arrow's CSV parser. It is lenient, so that lines of an o
 by one, through the expression that defines a record. Its records are counted: where they are not as many as lines
 went in, the whole block goes the exact way."""
 
+import csv
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -304,6 +305,10 @@ class Splitter:
             fields = self._grammar.fields(text)
         except ValueError:
             return UNKNOWN_ESCAPE
+        except csv.Error:
+            if text == record:
+                raise
+            return _BOM_WITHIN  # without its mark it opens a quote that nothing closes
         if fields == self._header:
             return _HEADER_AGAIN
         if text != record or (len(self._header) == 1 and _BOM in record):
