@@ -163,6 +163,7 @@ def test_the_sample_is_taken_out_by_one_command_and_nothing_else_is(team: Team) 
     assert "no feed is declared" in proved.err
 
 
+@pytest.mark.slow
 def test_a_newer_version_comes_in_by_one_merge(team: Team) -> None:
     assert team.platform("sample", "remove", "--yes").code == 0
     commit(team.project, "The sample is taken out")
