@@ -35,7 +35,7 @@ from platform_assets.settings import Settings
 
 CUSTOMERS: Final = dg.AssetKey(["raw", "retail", "customers"])
 NOT_WARM: Final = "Not started from a warm process"
-pytestmark = [pytest.mark.timeout(300), pytest.mark.needs(Path("/proc/self/task"))]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.needs(Path("/proc/self/task"))]
 
 
 @dataclass

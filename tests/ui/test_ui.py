@@ -29,7 +29,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 CHAIN_S: Final = 150
 CANARY: Final = "T0KEN-canary-8c1f"
-pytestmark = pytest.mark.timeout(420)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
 
 
 @dataclass
