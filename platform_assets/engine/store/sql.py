@@ -35,6 +35,20 @@ def attach(connection: duckdb.DuckDBPyConnection, path: Path, name: str, options
     connection.execute(f"ATTACH '{literal}' AS {quote(name)} {options}")
 
 
+def column_types(connection: duckdb.DuckDBPyConnection, schema: str, table: str) -> dict[str, str]:
+    """The columns that a table or view of the warehouse has now, with their SQL types; none where there is none.
+
+    Asked of the catalog, because an error, as DESCRIBE raises one, would end the transaction.
+    """
+    return dict(
+        connection.execute(
+            "SELECT column_name, data_type FROM duckdb_columns() WHERE database_name = current_database() "
+            "AND schema_name = ? AND table_name = ? ORDER BY column_index",
+            [schema, table],
+        ).fetchall()
+    )
+
+
 def lacking(connection: duckdb.DuckDBPyConnection, schema: str, tables: str) -> list[str]:
     """Columns, as table.column, that those tables of `schema` which are there lack. tables: the SQL that creates
     them."""

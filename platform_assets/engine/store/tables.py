@@ -16,7 +16,7 @@ import polars as pl
 from platform_assets.engine.contract.model import LINEAGE, columns_of, folded
 from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.store.copies import Copies
-from platform_assets.engine.store.sql import execute_over, quote
+from platform_assets.engine.store.sql import column_types, execute_over, quote
 from platform_assets.errors import ConfigurationError, ContractError
 
 _QUARANTINE: Final = """
@@ -164,12 +164,7 @@ class FeedTables:
 
     def types(self) -> dict[str, str]:
         """The columns raw has now, with their SQL types; none where there is no such table yet."""
-        rows = self._connection.execute(
-            "SELECT column_name, data_type FROM duckdb_columns() WHERE database_name = current_database() "
-            "AND schema_name = 'raw' AND table_name = ? ORDER BY column_index",
-            [self._feed.name],
-        ).fetchall()
-        return dict(rows)
+        return column_types(self._connection, "raw", self._feed.name)
 
     def undeclared(self) -> dict[str, str]:
         """The columns that raw has and the contract does not, with their SQL types."""
@@ -360,17 +355,10 @@ def lines_with(
     Raises ConfigurationError where there is no such table or column, or its rows do not say where they came from.
     """
     schema, _, name = table.rpartition(".")
-    columns = [
-        column
-        for (column,) in connection.execute(
-            "SELECT column_name FROM duckdb_columns() WHERE schema_name = ? AND table_name = ? "
-            "AND database_name = current_database()",
-            [schema or "raw", name],
-        ).fetchall()
-    ]
+    columns = column_types(connection, schema or "raw", name)
     if not columns:
         raise ConfigurationError(f"table {table!r}", "is not in the warehouse", "Name one such as raw.order_lines.")
-    if not {"_delivery_id", "_line"} <= set(columns):
+    if not {"_delivery_id", "_line"} <= columns.keys():
         raise ConfigurationError(
             f"table {table!r}", "does not keep _delivery_id and _line", "Trace a raw or staging table."
         )
