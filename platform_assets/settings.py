@@ -4,6 +4,7 @@ Belongs here: every setting, its default and its check. Elsewhere: what a settin
 """
 
 import os
+import pwd
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -16,6 +17,8 @@ _FEED_FILES_PREFIX = "PLATFORM_FEED_"
 _FEED_FILES_SUFFIX = "_FILES"
 _ALERT = "PLATFORM_ALERT"
 _ALERT_HOSTS = "PLATFORM_ALERT_HOSTS"
+_LOGIN = Path("/proc/self/loginuid")
+_NO_LOGIN = 2**32 - 1
 
 
 @dataclass(frozen=True)
@@ -112,3 +115,21 @@ class Settings:
         os.environ["PLATFORM_HOME"] = str(self.home)
         os.environ["PLATFORM_LANDING"] = str(self.landing)
         os.environ["DAGSTER_HOME"] = str(self.dagster_home)
+
+
+def person() -> str:
+    """Who is at the command line, for the audit log: `os:anna`.
+
+    Who logged in, as the kernel knows it, also after `sudo`; else the user of this process. No variable of the
+    environment decides, for anybody can set one.
+    """
+    uid = os.getuid()
+    try:
+        logged_in = int(_LOGIN.read_text())
+    except (OSError, ValueError):  # not Linux, or a kernel that keeps no such record
+        logged_in = _NO_LOGIN
+    uid = uid if logged_in == _NO_LOGIN else logged_in
+    try:
+        return f"os:{pwd.getpwuid(uid).pw_name}"
+    except KeyError:
+        return f"os:{uid}"
