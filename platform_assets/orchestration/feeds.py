@@ -148,7 +148,7 @@ def _replayed(context: dg.AssetExecutionContext, deployment: Deployment, feed: F
         told = {"feed": feed.name, "run": run_id, **config.model_dump(exclude_defaults=True)}
         asked = log.record(who, what, told, outcome="asked")
     receipts = deployment.replay(feed, chosen, again=config.again)
-    log.record(who, what, {"run": run_id, "deliveries": len(receipts)}, of=asked.n)
+    log.ended(asked, {"run": run_id, "deliveries": len(receipts)})
     return receipts
 
 
