@@ -4,6 +4,10 @@ Belongs here: the command tree and how errors end a command. Elsewhere: work (co
 are imported by the verbs that need it, so that the others answer at once.
 """
 
+from platform_assets.settings import import_nothing_from_here, protect_process
+
+import_nothing_from_here()  # before anything is imported that could be taken from there
+
 import sys
 from typing import Final
 
@@ -44,6 +48,7 @@ app.add_typer(sample_app, name="sample")
 
 def main() -> None:
     """Run the command; exit code 1 where the work failed, 2 where it was asked for wrongly."""
+    protect_process()
     try:
         app()
     except PlatformError as error:
