@@ -4,6 +4,7 @@ Belongs here: every setting, its default and its check. Elsewhere: what a settin
 """
 
 import os
+import pwd
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,6 +20,8 @@ RELEASES_GROUP = "PLATFORM_RELEASES_GROUP"
 _ALERT = "PLATFORM_ALERT"
 _ALERT_HOSTS = "PLATFORM_ALERT_HOSTS"
 _PRIVATE = 0o077
+_LOGIN = Path("/proc/self/loginuid")
+_NO_LOGIN = 2**32 - 1
 
 
 def import_nothing_from_here() -> None:
@@ -139,3 +142,21 @@ class Settings:
         os.environ["PLATFORM_HOME"] = str(self.home)
         os.environ["PLATFORM_LANDING"] = str(self.landing)
         os.environ["DAGSTER_HOME"] = str(self.dagster_home)
+
+
+def person() -> str:
+    """Who is at the command line, for the audit log: `os:anna`.
+
+    Who logged in, as the kernel knows it, also after `sudo`; else the user of this process. No variable of the
+    environment decides, for anybody can set one.
+    """
+    uid = os.getuid()
+    try:
+        logged_in = int(_LOGIN.read_text())
+    except (OSError, ValueError):  # not Linux, or a kernel that keeps no such record
+        logged_in = _NO_LOGIN
+    uid = uid if logged_in == _NO_LOGIN else logged_in
+    try:
+        return f"os:{pwd.getpwuid(uid).pw_name}"
+    except KeyError:
+        return f"os:{uid}"

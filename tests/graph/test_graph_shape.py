@@ -42,8 +42,8 @@ BANNED: Final = {
 WITHIN_DAGSTER_DBT: Final = {
     f"dagster_dbt.{module.name}" for module in pkgutil.iter_modules(dagster_dbt.__path__) if module.name != "compat"
 }
-ROOMS: Final = 25
-ARROWS: Final = 101
+ROOMS: Final = 26
+ARROWS: Final = 103
 
 
 def name(module: Path) -> str:
