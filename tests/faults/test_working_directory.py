@@ -135,7 +135,7 @@ def test_no_verb_imports_anything_from_where_it_is_called(world: Hostile) -> Non
         "quarantine list",
         "contract diff",
         "release list",
-        "replay order_lines --all",
+        "replay order_lines --again",
         f"ci --days 1 --junit {world.root / 'junit.xml'}",
     ):
         done = world.run("platform", *verb.split(), within_s=300)
