@@ -30,6 +30,7 @@ from platform_assets.engine.store.unit import Unit
 from platform_assets.errors import StorageError, WarehouseBusy, WarehouseUnreadable, listed
 
 _READ_ONLY: Final = "BEGIN TRANSACTION READ ONLY"
+_PROGRAM: Final = 15  # characters that the kernel keeps of a program's name
 _LOCKED: Final = re.compile(r"Conflicting lock is held in (?P<program>.*?) ?\(PID (?P<pid>\d+)\)")
 
 
@@ -200,8 +201,10 @@ class _Unit:
 
 
 def _process(pid: int) -> str:
+    """Its number and the name of its program. Never its command line: that may hold another user's secrets."""
     try:
-        command = " ".join(psutil.Process(pid).cmdline())[:120]
+        # psutil makes a name that the kernel cut short longer, by the command line.
+        name = psutil.Process(pid).name()[:_PROGRAM]
     except psutil.Error:
-        command = "a process that has ended"
-    return f"process {pid} ({command})"
+        name = "has ended"
+    return f"process {pid} ({''.join(each if each.isprintable() else '?' for each in name)})"
