@@ -12,16 +12,15 @@ from datetime import timedelta
 from pathlib import Path, PurePosixPath
 
 from platform_assets.errors import ConfigurationError
+from platform_assets.secrets import ALERT, ALERT_HOSTS, Secret, secret, secrets
 
 PROJECT = Path(__file__).resolve().parent.parent
 _FEED_FILES_PREFIX = "PLATFORM_FEED_"
 _FEED_FILES_SUFFIX = "_FILES"
 RELEASES_GROUP = "PLATFORM_RELEASES_GROUP"
-_ALERT = "PLATFORM_ALERT"
-_ALERT_HOSTS = "PLATFORM_ALERT_HOSTS"
-_PRIVATE = 0o077
 _LOGIN = Path("/proc/self/loginuid")
 _NO_LOGIN = 2**32 - 1
+_PRIVATE = 0o077
 
 
 def import_nothing_from_here() -> None:
@@ -47,9 +46,9 @@ def protect_process() -> None:
 class AlertSettings:
     """Where alerts go. channels: variable -> comma-separated URLs, which are secret. hosts: who may be contacted."""
 
-    channels: Mapping[str, str] = field(default_factory=dict, repr=False)
+    channels: Mapping[str, Secret] = field(default_factory=dict)
     hosts: str = "hooks.slack.com"
-    heartbeat: str | None = field(default=None, repr=False)
+    heartbeat: Secret | None = None
 
 
 @dataclass(frozen=True)
@@ -77,6 +76,9 @@ class Settings:
     PLATFORM_HEARTBEAT: a URL that is asked for once a minute, so that another service notices when the platform is
         dead. A secret.
         Default: none. Example: `https://hc-ping.example.org/…`
+    PLATFORM_AUDIT_KEY: what the audit log is signed with, so that who lacks it can change nothing unnoticed. Once set,
+        it has to stay. A secret.
+        Default: none: the log is chained by plain hashes. Example: `4f3c…` (`openssl rand -hex 32`)
     DAGSTER_HOME: Dagster's own storage.
         Default: `dagster` in `PLATFORM_HOME`. Example: `/srv/platform/dagster`
     PLATFORM_FAILPOINT: for tests: the point at which the process kills itself.
@@ -91,6 +93,7 @@ class Settings:
     failpoint: str | None = None
     lock_wait: timedelta = timedelta(seconds=60)
     alerts: AlertSettings = field(default_factory=AlertSettings)
+    audit_key: Secret | None = None
 
     @classmethod
     def from_environment(cls) -> "Settings":
@@ -127,14 +130,11 @@ class Settings:
             failpoint=env.get("PLATFORM_FAILPOINT") or None,
             lock_wait=lock_wait,
             alerts=AlertSettings(
-                channels={
-                    key: value
-                    for key, value in env.items()
-                    if (key == _ALERT or key.startswith(f"{_ALERT}_")) and key != _ALERT_HOSTS and value
-                },
-                hosts=env.get(_ALERT_HOSTS) or AlertSettings.hosts,
-                heartbeat=env.get("PLATFORM_HEARTBEAT") or None,
+                channels={each.name: each for each in secrets(env, ALERT)},
+                hosts=env.get(ALERT_HOSTS) or AlertSettings.hosts,
+                heartbeat=secret(env, "PLATFORM_HEARTBEAT"),
             ),
+            audit_key=secret(env, "PLATFORM_AUDIT_KEY"),
         )
 
     def export(self) -> None:

@@ -14,6 +14,7 @@ from typing import Final
 import typer
 
 from platform_assets.cli.alerts import alerts_app
+from platform_assets.cli.audit import audit_app
 from platform_assets.cli.author import contract_app
 from platform_assets.cli.promises import promises
 from platform_assets.cli.render import render, say
@@ -37,6 +38,7 @@ app = typer.Typer(
 for verb in (run, check, why, promises, replay, trace, ci, simulate, ui, setup):
     app.command()(verb)
 app.add_typer(alerts_app, name="alerts")
+app.add_typer(audit_app, name="audit")
 app.add_typer(feed_app, name="feed")
 app.add_typer(contract_app, name="contract")
 app.add_typer(quarantine_app, name="quarantine")
