@@ -121,10 +121,10 @@ class Asked:
             raise Refused("neither Origin nor Sec-Fetch-Site says that a page of this UI asks, and there is no token")
 
     def is_json(self) -> bool:
-        """Whether its media type is application/json, with no parameter but a charset of UTF-8."""
+        """Whether its media type is application/json, as Dagster spells it, with no more than a charset (UTF-8)."""
         kind, *parameters = (self.header("content-type") or "").split(";")
         pairs = [each.strip().lower().partition("=") for each in parameters]
-        return kind.strip().lower() == "application/json" and all(
+        return kind.strip() == "application/json" and all(
             name == "charset" and value.strip('"') in ("utf-8", "utf8") for name, _, value in pairs
         )
 

@@ -29,6 +29,8 @@ OWNER: Final = "ui:local"
 _FORM_BYTES: Final = 8192
 _LONGEST_NAME: Final = 200
 _SILENT_S: Final = 60.0
+_TRIES_FROM_ONE_PLACE: Final = 5
+_TRIES_OF_ONE_NAME: Final = 50  # more, or anybody could lock somebody out
 Record = Callable[[str, str, Mapping[str, object]], object]
 
 
@@ -103,13 +105,9 @@ class Entrance:
         sent = asked.bearer()
         if sent is None:
             return False
-        keys = (f"token from {asked.client}",)
-        self._must_wait(*keys)
         right = self._door.settings.token
         if right is None or not hmac.compare_digest(sent.encode(), right.encode()):
-            self._slow.wrong(*keys)
             raise Refused("the token is wrong", status=HTTPStatus.UNAUTHORIZED)
-        self._slow.right(*keys)
         return True
 
     def _named_by_proxy(self, asked: Asked, *, token: bool) -> str | None:
@@ -158,13 +156,16 @@ class Entrance:
         if self._users is None:
             raise Refused("this UI has no passwords: platform ui --login", status=HTTPStatus.METHOD_NOT_ALLOWED)
         name, password = (form.get(key, [""])[0] for key in ("name", "password"))
-        keys = (f"from {asked.client}", f"name {name[:_LONGEST_NAME]}")
+        tries = {
+            f"from {self._behind(asked)}": _TRIES_FROM_ONE_PLACE,
+            f"name {name[:_LONGEST_NAME]}": _TRIES_OF_ONE_NAME,
+        }
         async with self._one_at_a_time:
-            self._must_wait(*keys)
-            self._slow.wrong(*keys)  # until it proves right
+            self._must_wait(tries)
+            self._slow.wrong(*tries)  # until it proves right
             right = await run_in_threadpool(self._users.accepts, name, password)
             if right:
-                self._slow.right(*keys)
+                self._slow.right(*tries)
         if not right:
             self.told.tell("password", f"refused: a login from {asked.client}: name or password is wrong")
             return HTMLResponse(self.page("Name or password is wrong."), HTTPStatus.UNAUTHORIZED)
@@ -203,8 +204,14 @@ class Entrance:
         )
         self._tell(inert(" ".join([f"{person.name}: {what}", *named]), 300))
 
-    def _must_wait(self, *keys: str) -> None:
-        wait = self._slow.wait_s(*keys)
+    def _behind(self, asked: Asked) -> str:
+        """The address somebody comes from, as a proxy of ours says it where there is one."""
+        if asked.client not in self._door.settings.proxies:
+            return asked.client
+        return ",".join(asked.headers.get("x-forwarded-for", ())).rpartition(",")[2].strip() or asked.client
+
+    def _must_wait(self, tries: Mapping[str, int]) -> None:
+        wait = self._slow.wait_s(tries)
         if wait:
             raise Refused(
                 "too many wrong tries; the next in {} s",

@@ -24,8 +24,7 @@ SHORTEST: Final = 10  # characters of a password
 LONGEST: Final = 1024
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}")
 _COST: Final = {"n": 2**15, "r": 8, "p": 1, "maxmem": 64 * 2**20}  # 32 MB and a tenth of a second
-_FREE_TRIES: Final = 5
-_LONGEST_WAIT_S: Final = 300.0
+_LONGEST_WAIT_S: Final = 60.0
 _FORGOTTEN_AFTER_S: Final = 3600.0
 _MOST_REMEMBERED: Final = 10_000
 
@@ -102,21 +101,21 @@ def _hashed(password: str, salt: bytes) -> str:
 
 
 class Slow:
-    """Makes guessing slow: after five wrong tries each further one has to wait, twice as long each time."""
+    """Makes guessing slow: after some wrong tries each further one has to wait, twice as long each time."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._wrong: dict[str, tuple[int, float]] = {}  # what is guessed at, or by whom -> how often, since when
+        self._wrong: dict[str, tuple[int, float]] = {}  # what is guessed at, or from where -> how often, when last
 
-    def wait_s(self, *keys: str) -> float:
-        """Seconds until the next try is allowed; 0 if it is now."""
-        return max(map(self._wait_s, keys))
+    def wait_s(self, tries: Mapping[str, int]) -> float:
+        """Seconds until the next try is allowed; 0 if it is now. tries: what is guessed at -> how many are free."""
+        return max(self._wait_s(key, free) for key, free in tries.items())
 
-    def _wait_s(self, key: str) -> float:
+    def _wait_s(self, key: str, free: int) -> float:
         count, last = self._wrong.get(key, (0, 0.0))
-        if count < _FREE_TRIES:
+        if count < free:
             return 0.0
-        return max(0.0, last + min(2.0 ** (count - _FREE_TRIES), _LONGEST_WAIT_S) - self._clock())
+        return max(0.0, last + min(2.0 ** min(count - free, 10), _LONGEST_WAIT_S) - self._clock())
 
     def wrong(self, *keys: str) -> None:
         """Remember a wrong try."""

@@ -128,7 +128,7 @@ def _started(world: Deployed, told: Webhook) -> Iterator[Ui]:
         finally:
             family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
             os.killpg(process.pid, signal.SIGINT)
-            _, alive = psutil.wait_procs(family, timeout=40)
+            _, alive = psutil.wait_procs(family, timeout=80)
             for left in alive:
                 left.kill()
     assert [left for left in alive if left.is_running()] == [], "processes outlived the UI"

@@ -44,10 +44,11 @@ def workspace(
         declared = WorkspaceFileTarget(paths=[str(PROJECT / "workspace.yaml")])
         servers = stack.enter_context(ProxyServerManager(instance, declared, code_server_log_level="warning"))
         file.write_text(yaml.dump({"load_from": list(servers.get_code_server_specs())}))
-        if daemon_ended is not None:
-            stack.enter_context(_daemon(file, daemon_ended))
+        daemon = _Daemon(file, daemon_ended) if daemon_ended is not None else None
+        if daemon is not None:
+            stack.callback(daemon.wait)
         instance.optimize_for_webserver(statement_timeout=15_000, pool_recycle=3600, max_overflow=20)
-        yield stack.enter_context(
+        shown = stack.enter_context(
             WorkspaceProcessContext(
                 instance,
                 workspace_load_target=WorkspaceFileTarget(paths=[str(file)]),
@@ -56,32 +57,43 @@ def workspace(
                 code_server_log_level="warning",
             )
         )
+        if daemon is not None:
+            stack.callback(daemon.end)  # first of all, for it takes longest
+        yield shown
 
 
-@contextlib.contextmanager
-def _daemon(workspace_file: Path, ended: Callable[[], None]) -> Iterator[None]:
-    theirs, ours = os.pipe()
-    bound = [sys.executable, "-P", "-m", "platform_assets.orchestration.runs.bound", str(theirs)]
-    daemon = [DAEMON, "run", "--log-level", "info", "--code-server-log-level", "warning"]
-    process = subprocess.Popen(  # noqa: S603 - our own
-        [*bound, *daemon, "--workspace", str(workspace_file)], pass_fds=[theirs], stdin=subprocess.DEVNULL, cwd=PROJECT
-    )
-    os.close(theirs)
-    expected = threading.Event()
+class _Daemon:
+    """Dagster's daemon, which ends with this process, however that ends: the last writer of its pipe is gone then."""
 
-    def watch() -> None:
-        process.wait()
-        if not expected.is_set():
+    def __init__(self, workspace_file: Path, ended: Callable[[], None]) -> None:
+        theirs, self._ours = os.pipe()
+        bound = [sys.executable, "-P", "-m", "platform_assets.orchestration.runs.bound", str(theirs)]
+        daemon = [DAEMON, "run", "--log-level", "info", "--code-server-log-level", "warning"]
+        self._process = subprocess.Popen(  # noqa: S603 - our own
+            [*bound, *daemon, "--workspace", str(workspace_file)],
+            pass_fds=[theirs],
+            stdin=subprocess.DEVNULL,
+            cwd=PROJECT,
+        )
+        os.close(theirs)
+        self._expected = threading.Event()
+        threading.Thread(target=self._watch, args=(ended,), daemon=True).start()
+
+    def _watch(self, ended: Callable[[], None]) -> None:
+        self._process.wait()
+        if not self._expected.is_set():
             ended()
 
-    threading.Thread(target=watch, daemon=True).start()
-    try:
-        yield
-    finally:
-        expected.set()
-        os.close(ours)
+    def end(self) -> None:
+        """Ask it to end."""
+        self._expected.set()
+        os.close(self._ours)
+
+    def wait(self) -> None:
+        """Wait for its end, and make it end if need be."""
+        self._expected.set()
         try:
-            process.wait(_ENDS_WITHIN_S)
+            self._process.wait(_ENDS_WITHIN_S)
         except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+            self._process.kill()
+            self._process.wait()
