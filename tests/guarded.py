@@ -55,6 +55,7 @@ class Guarded:
     users: Users
     said: list[str] = field(default_factory=list)
     written: list[tuple[str, str, dict[str, object]]] = field(default_factory=list)
+    disk_full: bool = False
 
     @property
     def origin(self) -> str:
@@ -133,6 +134,8 @@ def serving(
         made = Guarded(door, instance, Logins(root / "logins"), Users(root / "users"))
 
         def record(who: str, what: str, about: Mapping[str, object]) -> None:
+            if made.disk_full:
+                raise OSError(28, "No space left on device")
             made.written.append((who, what, dict(about)))
 
         app = guarded(workspace, door, made.logins, record, made.said.append, made.users if shared else None)

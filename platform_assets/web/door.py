@@ -99,6 +99,16 @@ def opened(host: str, port: int, settings: UiSettings, *, shared: bool) -> Door:
 
 
 def _check(settings: UiSettings) -> None:
+    if settings.proxy_header and not settings.token and any(map(is_loopback, settings.proxies)):
+        raise ConfigurationError(
+            "PLATFORM_UI_TOKEN",
+            "is not set, and a proxy on this machine could be anybody here",
+            "Set it, and let the proxy send it as `Authorization: Bearer …`.",
+        )
+    if settings.proxy_header and not settings.proxies:
+        raise ConfigurationError(
+            "PLATFORM_UI_PROXY", "is not set, and nobody's header would be believed", "Give the proxy's IP address."
+        )
     if not settings.certificate:
         return
     try:
