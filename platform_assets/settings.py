@@ -6,30 +6,50 @@ Belongs here: every setting, its default and its check. Elsewhere: what a settin
 import ipaddress
 import os
 import pwd
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path, PurePosixPath
 
 from platform_assets.errors import ConfigurationError
+from platform_assets.secrets import ALERT, ALERT_HOSTS, Secret, secret, secrets
 
 PROJECT = Path(__file__).resolve().parent.parent
 _FEED_FILES_PREFIX = "PLATFORM_FEED_"
 _FEED_FILES_SUFFIX = "_FILES"
-_ALERT = "PLATFORM_ALERT"
-_ALERT_HOSTS = "PLATFORM_ALERT_HOSTS"
+RELEASES_GROUP = "PLATFORM_RELEASES_GROUP"
 _LOGIN = Path("/proc/self/loginuid")
 _NO_LOGIN = 2**32 - 1
-_SHORTEST_TOKEN = 16
+_PRIVATE = 0o077
+
+
+def import_nothing_from_here() -> None:
+    """Drop from the import path what a relative or empty part of PYTHONPATH put there: the working directory."""
+    if search := os.environ.get("PYTHONPATH"):
+        parts = [Path(part) for part in search.split(os.pathsep)]
+        relative = {str(part.absolute()) for part in parts} - {str(part) for part in parts if part.is_absolute()}
+        sys.path[:] = [path for path in sys.path if path not in relative]
+
+
+def protect_process() -> None:
+    """Let no other user of the machine read what this process and its children write, and let them import nothing from
+    the folder that they happen to be started in."""
+    os.umask(_PRIVATE)
+    import_nothing_from_here()
+    os.environ["PYTHONSAFEPATH"] = "1"
+    if (path := os.environ.pop("PYTHONPATH", None)) is not None:
+        absolute = [part for part in path.split(os.pathsep) if Path(part).is_absolute()]
+        os.environ["PYTHONPATH"] = os.pathsep.join(absolute)
 
 
 @dataclass(frozen=True)
 class AlertSettings:
     """Where alerts go. channels: variable -> comma-separated URLs, which are secret. hosts: who may be contacted."""
 
-    channels: Mapping[str, str] = field(default_factory=dict, repr=False)
+    channels: Mapping[str, Secret] = field(default_factory=dict)
     hosts: str = "hooks.slack.com"
-    heartbeat: str | None = field(default=None, repr=False)
+    heartbeat: Secret | None = None
 
 
 @dataclass(frozen=True)
@@ -38,7 +58,7 @@ class UiSettings:
     proxies whose header `proxy_header` says who somebody is."""
 
     hosts: tuple[str, ...] = ()
-    token: str | None = field(default=None, repr=False)
+    token: Secret | None = None
     certificate: Path | None = None
     key: Path | None = None
     proxies: tuple[str, ...] = ()
@@ -47,14 +67,7 @@ class UiSettings:
     @classmethod
     def read(cls, env: Mapping[str, str]) -> "UiSettings":
         """Read and check them; a wrong one raises ConfigurationError naming its key."""
-        token = env.get("PLATFORM_UI_TOKEN") or None
         certificate, key = env.get("PLATFORM_UI_CERTIFICATE") or None, env.get("PLATFORM_UI_KEY") or None
-        if token is not None and len(token) < _SHORTEST_TOKEN:
-            raise ConfigurationError(
-                "PLATFORM_UI_TOKEN",
-                f"it is shorter than {_SHORTEST_TOKEN} characters, and could be guessed",
-                "Make one: python3 -c 'import secrets; print(secrets.token_urlsafe())'",
-            )
         if bool(certificate) != bool(key):
             raise ConfigurationError(
                 "PLATFORM_UI_KEY" if certificate else "PLATFORM_UI_CERTIFICATE",
@@ -71,7 +84,7 @@ class UiSettings:
                 ) from None
         return cls(
             hosts=_listed(env.get("PLATFORM_UI_HOSTS")),
-            token=token,
+            token=secret(env, "PLATFORM_UI_TOKEN"),
             certificate=Path(certificate).expanduser().absolute() if certificate else None,
             key=Path(key).expanduser().absolute() if key else None,
             proxies=proxies,
@@ -88,6 +101,9 @@ class Settings:
     PLATFORM_LANDING: where deliveries arrive. Patterns of feeds are relative to it; only `platform simulate` writes
         there.
         Default: `landing` in the project. Example: `/srv/platform/landing`
+    PLATFORM_RELEASES_GROUP: a group of this machine whose members may read the releases. Other users can read nothing
+        in `PLATFORM_HOME`.
+        Default: none. Example: `analysts`
     PLATFORM_FEED_<NAME>_FILES: another pattern for one feed; its name in capitals.
         Default: the feed's declaration. Example: `by-day/*.csv`
     PLATFORM_LOCK_WAIT_S: how long to wait for another process to let go of the warehouse, in seconds.
@@ -114,6 +130,9 @@ class Settings:
         Default: none. Example: `10.0.0.5`
     PLATFORM_UI_PROXY_HEADER: the header in which the proxy says who somebody is. From anybody else it is refused.
         Default: none; users have passwords. Example: `X-Forwarded-User`
+    PLATFORM_AUDIT_KEY: what the audit log is signed with, so that who lacks it can change nothing unnoticed. Once set,
+        it has to stay. A secret.
+        Default: none: the log is chained by plain hashes. Example: `4f3c…` (`openssl rand -hex 32`)
     DAGSTER_HOME: Dagster's own storage.
         Default: `dagster` in `PLATFORM_HOME`. Example: `/srv/platform/dagster`
     PLATFORM_FAILPOINT: for tests: the point at which the process kills itself.
@@ -123,11 +142,13 @@ class Settings:
     home: Path
     landing: Path
     dagster_home: Path
+    releases_group: str | None = None
     feed_files: Mapping[str, str] = field(default_factory=dict)
     failpoint: str | None = None
     lock_wait: timedelta = timedelta(seconds=60)
     alerts: AlertSettings = field(default_factory=AlertSettings)
     ui: UiSettings = field(default_factory=UiSettings)
+    audit_key: Secret | None = None
 
     @classmethod
     def from_environment(cls) -> "Settings":
@@ -159,19 +180,17 @@ class Settings:
             home=home,
             landing=landing,
             dagster_home=dagster_home,
+            releases_group=env.get(RELEASES_GROUP) or None,
             feed_files=feed_files,
             failpoint=env.get("PLATFORM_FAILPOINT") or None,
             lock_wait=lock_wait,
             alerts=AlertSettings(
-                channels={
-                    key: value
-                    for key, value in env.items()
-                    if (key == _ALERT or key.startswith(f"{_ALERT}_")) and key != _ALERT_HOSTS and value
-                },
-                hosts=env.get(_ALERT_HOSTS) or AlertSettings.hosts,
-                heartbeat=env.get("PLATFORM_HEARTBEAT") or None,
+                channels={each.name: each for each in secrets(env, ALERT)},
+                hosts=env.get(ALERT_HOSTS) or AlertSettings.hosts,
+                heartbeat=secret(env, "PLATFORM_HEARTBEAT"),
             ),
             ui=UiSettings.read(env),
+            audit_key=secret(env, "PLATFORM_AUDIT_KEY"),
         )
 
     def export(self) -> None:

@@ -20,6 +20,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
+from platform_assets.secrets import Secret
 from platform_assets.settings import UiSettings
 from platform_assets.web.door import Door, opened
 from platform_assets.web.logins import Logins
@@ -27,6 +28,7 @@ from platform_assets.web.server import Server, guarded
 from platform_assets.web.users import Users
 
 TOKEN: Final = "a-program's-token-5d2e"
+SECRET: Final = Secret("PLATFORM_UI_TOKEN", "PLATFORM_UI_TOKEN", {"PLATFORM_UI_TOKEN": TOKEN})
 JSON: Final = "application/json"
 CHANGE: Final = 'mutation { setConcurrencyLimit(concurrencyKey: "forged", limit: 7) }'
 LOOK: Final = "{ version }"
@@ -125,7 +127,7 @@ def serving(
     home = root / "dagster"
     home.mkdir(parents=True)
     (home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
-    door = opened(host, 0, settings or UiSettings(token=TOKEN), shared=shared)
+    door = opened(host, 0, settings or UiSettings(token=SECRET), shared=shared)
     with (
         door.listening,
         dg.DagsterInstance.from_config(str(home)) as instance,

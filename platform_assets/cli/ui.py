@@ -39,7 +39,7 @@ def ui(
         return
     try:
         if login:
-            sys.stdout.write(f"{login_link()}\n")
+            sys.stdout.write(f"{login_link(say)}\n")
         else:
             open_ui(port, share, say)
     except ConfigurationError as error:
@@ -59,7 +59,7 @@ def add(name: Annotated[str, typer.Argument(help="Name to log in with.")]) -> No
             raise ConfigurationError("password", "the two differ", "Type it again.")
     else:
         password = sys.stdin.readline().rstrip("\n")
-    add_user(name, password)
+    add_user(name, password, say)
     say(f"{name} can log in to `platform ui --share`")
 
 
@@ -69,7 +69,7 @@ def remove(name: Annotated[str, typer.Argument(help="Name of the user.")]) -> No
 
     Example: platform ui user remove anna
     """
-    remove_user(name)
+    remove_user(name, say)
     say(f"{name} can no longer log in")
 
 

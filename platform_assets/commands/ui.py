@@ -10,9 +10,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
-from platform_assets.engine.audit.log import AuditLog
 from platform_assets.errors import ConfigurationError, PlatformError
-from platform_assets.settings import PROJECT, Settings
+from platform_assets.project.configured import audit_log, opened_settings
+from platform_assets.settings import PROJECT, Settings, person
 from platform_assets.web.door import Door, alone, opened, running
 from platform_assets.web.logins import Logins
 from platform_assets.web.users import Users
@@ -22,7 +22,7 @@ _HERE: Final = "127.0.0.1"
 
 def open_ui(port: int, share: str | None, tell: Callable[[str], None]) -> None:
     """Serve the UI until it is told to end. share: the address of a read-only view; it starts no daemon."""
-    settings = Settings.from_environment()
+    settings = opened_settings(tell)
     users = Users(_web(settings)) if share is not None else None
     if users is not None and not (users.names() or settings.ui.proxy_header or settings.ui.token):
         raise ConfigurationError("--share", "nobody could log in", "Add a user first: platform ui user add NAME")
@@ -64,7 +64,7 @@ def _serve(settings: Settings, door: Door, users: Users | None, tell: Callable[[
         with workspace(
             instance, folder / "workspace.yaml", read_only=door.shared, daemon_ended=None if door.shared else ended
         ) as shown:
-            app = guarded(shown, door, logins, AuditLog(settings.home).record, tell, users)
+            app = guarded(shown, door, logins, audit_log(settings.home).record, tell, users)
             server.append(Server(app, door, ready))
             told = server[0].serve_until_told()
     if not told:
@@ -75,23 +75,29 @@ def _serve(settings: Settings, door: Door, users: Users | None, tell: Callable[[
         )
 
 
-def login_link() -> str:
+def login_link(tell: Callable[[str], None]) -> str:
     """A link that opens the running UI once."""
-    settings = Settings.from_environment()
-    url = running(_place(settings, shared=False))
+    settings = opened_settings(tell)
+    place = _place(settings, shared=False)
+    url = running(place)
     if url is None:
         raise ConfigurationError("--login", f"no UI runs on {settings.home}", "Start one: platform ui")
-    return _login(url, Logins(_place(settings, shared=False)))
+    audit_log(settings.home).record(person(), "login link", {"to": url})
+    return _login(url, Logins(place))
 
 
-def add_user(name: str, password: str) -> None:
+def add_user(name: str, password: str, tell: Callable[[str], None]) -> None:
     """A user of the shared view, or another password of one."""
-    Users(_web(Settings.from_environment())).add(name, password)
+    settings = opened_settings(tell)
+    with audit_log(settings.home).doing(person(), "user add", {"user": name}):
+        Users(_web(settings)).add(name, password)
 
 
-def remove_user(name: str) -> None:
+def remove_user(name: str, tell: Callable[[str], None]) -> None:
     """That user can log in no more, and is logged out."""
-    Users(_web(Settings.from_environment())).remove(name)
+    settings = opened_settings(tell)
+    with audit_log(settings.home).doing(person(), "user remove", {"user": name}):
+        Users(_web(settings)).remove(name)
 
 
 def user_names() -> list[str]:

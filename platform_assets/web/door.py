@@ -24,6 +24,7 @@ from platform_assets.settings import UiSettings
 _LOOPBACK_NAMES: Final = {"127.0.0.1", "localhost"}
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _PRIVATE: Final = 0o700
+_SHORTEST_TOKEN: Final = 16
 _HIGHEST_PORT: Final = 65535
 
 
@@ -35,6 +36,7 @@ class Door:
     port: int
     shared: bool
     settings: UiSettings
+    token: str | None = field(repr=False)
     listening: socket.socket = field(repr=False, compare=False)
 
     @property
@@ -73,7 +75,7 @@ def opened(host: str, port: int, settings: UiSettings, *, shared: bool) -> Door:
     """Listen at once, so that a port that cannot be had is told before anything starts; raises ConfigurationError."""
     if not 0 <= port <= _HIGHEST_PORT:
         raise ConfigurationError("--port", f"{port} is no port", "Give one from 1024 to 65535, such as 3000.")
-    _check(settings)
+    token = _checked(settings)
     try:
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except (OSError, UnicodeError) as error:
@@ -87,7 +89,7 @@ def opened(host: str, port: int, settings: UiSettings, *, shared: bool) -> Door:
         listening.close()
         why = "is taken" if error.errno == errno.EADDRINUSE else f"cannot be had: {error.strerror}"
         raise ConfigurationError(f"port {port}", why, "Give another: platform ui --port 3001") from None
-    door = Door(host, listening.getsockname()[1], shared, settings, listening)
+    door = Door(host, listening.getsockname()[1], shared, settings, token, listening)
     if not (is_loopback(door.address) or settings.certificate or settings.proxies):
         listening.close()
         raise ConfigurationError(
@@ -98,8 +100,16 @@ def opened(host: str, port: int, settings: UiSettings, *, shared: bool) -> Door:
     return door
 
 
-def _check(settings: UiSettings) -> None:
-    if settings.proxy_header and not settings.token and any(map(is_loopback, settings.proxies)):
+def _checked(settings: UiSettings) -> str | None:
+    """The token. Raises ConfigurationError where a setting is of no use."""
+    token = settings.token.reveal() if settings.token is not None else None
+    if token is not None and len(token) < _SHORTEST_TOKEN:
+        raise ConfigurationError(
+            "PLATFORM_UI_TOKEN",
+            f"it is shorter than {_SHORTEST_TOKEN} characters, and could be guessed",
+            "Make one: python3 -c 'import secrets; print(secrets.token_urlsafe())'",
+        )
+    if settings.proxy_header and not token and any(map(is_loopback, settings.proxies)):
         raise ConfigurationError(
             "PLATFORM_UI_TOKEN",
             "is not set, and a proxy on this machine could be anybody here",
@@ -110,7 +120,7 @@ def _check(settings: UiSettings) -> None:
             "PLATFORM_UI_PROXY", "is not set, and nobody's header would be believed", "Give the proxy's IP address."
         )
     if not settings.certificate:
-        return
+        return token
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(settings.certificate, settings.key)
     except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
@@ -119,6 +129,7 @@ def _check(settings: UiSettings) -> None:
             f"{settings.certificate} and its key cannot be used: {getattr(error, 'reason', None) or error}",
             "Give a PEM file with the certificate and its chain, and PLATFORM_UI_KEY with the key, without a password.",
         ) from None
+    return token
 
 
 def is_loopback(address: str) -> bool:

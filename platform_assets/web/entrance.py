@@ -105,7 +105,7 @@ class Entrance:
         sent = asked.bearer()
         if sent is None:
             return False
-        right = self._door.settings.token
+        right = self._door.token
         if right is None or not hmac.compare_digest(sent.encode(), right.encode()):
             raise Refused("the token is wrong", status=HTTPStatus.UNAUTHORIZED)
         return True

@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from guarded import TOKEN, serving
+from guarded import SECRET, serving
 
 from platform_assets.errors import ConfigurationError
 from platform_assets.settings import UiSettings
@@ -88,7 +88,7 @@ def test_tls_is_spoken_with_the_certificate_given(tmp_path: Path) -> None:
          "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-keyout", key, "-out", certificate],
         check=True, capture_output=True,
     )  # fmt: skip
-    settings = UiSettings(token=TOKEN, certificate=certificate, key=key)
+    settings = UiSettings(token=SECRET, certificate=certificate, key=key)
     with serving(tmp_path / "s", settings) as server:
         url = f"https://localhost:{server.door.port}"
         with urllib.request.urlopen(

@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
-from guarded import CHANGE, LOOK, TOKEN, Guarded, serving
+from guarded import CHANGE, LOOK, SECRET, TOKEN, Guarded, serving
 
 from platform_assets.errors import ConfigurationError
 from platform_assets.settings import UiSettings
@@ -202,7 +202,7 @@ def test_a_user_that_cannot_be_is_refused(tmp_path: Path, name: str, password: s
         Users(tmp_path / "web").add(name, password)
 
 
-PROXY = UiSettings(proxies=("127.0.0.1",), proxy_header="x-forwarded-user", token=TOKEN, hosts=("data.example.org",))
+PROXY = UiSettings(proxies=("127.0.0.1",), proxy_header="x-forwarded-user", token=SECRET, hosts=("data.example.org",))
 
 
 def test_a_proxy_of_this_machine_is_believed_with_the_token_only(tmp_path: Path) -> None:
@@ -219,7 +219,7 @@ def test_a_proxy_of_this_machine_is_believed_with_the_token_only(tmp_path: Path)
 
 
 def test_the_header_of_anybody_but_the_proxy_is_refused(tmp_path: Path) -> None:
-    settings = UiSettings(proxies=("10.1.2.3",), proxy_header="x-forwarded-user", token=TOKEN)
+    settings = UiSettings(proxies=("10.1.2.3",), proxy_header="x-forwarded-user", token=SECRET)
     with serving(tmp_path, settings, shared=True) as server:
         for more in ({}, {"authorization": f"Bearer {TOKEN}"}, {"x_forwarded_for": "10.1.2.3"}):
             assert server.ask("GET", "/", x_forwarded_user="anna", **more).status == 403
