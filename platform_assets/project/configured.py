@@ -26,6 +26,8 @@ from platform_assets.settings import PROJECT, RELEASES_GROUP, Settings
 FEEDS_PACKAGE: Final = "platform_assets.feeds"
 MARTS_PACKAGE: Final = "platform_assets.marts"
 _SHORTEST_KEY: Final = 16
+_IN_A_HOME: Final = ("warehouse.duckdb", "archive/*/journal.jsonl", "audit.jsonl", "dagster/dagster.yaml")
+_OF_DAGSTER: Final = ("dagster.yaml", "history/runs.db")
 NO_FEED: Final = "no feed is declared: `platform feed add FILE` declares one, from a file such as it will deliver"
 
 
@@ -45,9 +47,9 @@ def opened_settings(notify: Callable[[str], None]) -> Settings:
     settings = Settings.from_environment()
     group = settings.releases_group
     readers = None if group is None else Readers("releases", group, RELEASES_GROUP)
-    places = {settings.home: keep_private(settings.home, "PLATFORM_HOME", readers)}
+    places = {settings.home: keep_private(settings.home, "PLATFORM_HOME", readers, known_by=_IN_A_HOME)}
     if settings.home not in settings.dagster_home.parents:
-        places[settings.dagster_home] = keep_private(settings.dagster_home, "DAGSTER_HOME")
+        places[settings.dagster_home] = keep_private(settings.dagster_home, "DAGSTER_HOME", known_by=_OF_DAGSTER)
     places[PROJECT / ".env"] = close_file(PROJECT / ".env")
     for written in (DBT_PROJECT / "target", DBT_PROJECT / "logs"):
         if is_ours(written):
