@@ -214,5 +214,5 @@ def _process(pid: int) -> str:
         # psutil makes a name that the kernel cut short longer, by the command line.
         name = psutil.Process(pid).name()[:_PROGRAM]
     except psutil.Error:
-        name = "has ended"
+        name = "gone, or hidden from this user"
     return f"process {pid} ({''.join(each if each.isprintable() else '?' for each in name)})"
