@@ -21,6 +21,7 @@ from platform_assets.engine.contract.model import Header, folded, headers_of, ma
 from platform_assets.engine.contract.validate import validate
 from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.readers import Batch, open_reader
+from platform_assets.engine.readers.budget import width
 from platform_assets.engine.store.copies import repeated
 from platform_assets.engine.store.ledger import Ledger
 from platform_assets.engine.store.receipts import Receipt
@@ -28,6 +29,8 @@ from platform_assets.engine.store.tables import FeedTables
 from platform_assets.errors import DeliveryRefused
 
 _FLUSH_ROWS: Final = 245_760  # two of DuckDB's row groups
+_FLUSH_BYTES: Final = 64 << 20
+_NULL: Final = 8  # bytes of a field of JSON beside its name, where it holds nothing
 _T = TypeVar("_T")
 
 
@@ -69,7 +72,7 @@ class Validation:
         self._unknown: dict[int, list[str]] = {}
         self._arrived: dict[int, date] = {}
         self._buffer: list[pl.DataFrame] = []
-        self._buffered = 0
+        self._buffered = self._bytes = 0
         self._spanning: int | None = None
 
     def begin(self, delivery_id: int, header: Header, arrived: date) -> Mapping[str, str]:
@@ -88,9 +91,15 @@ class Validation:
         """Take some more rows of a delivery."""
         if batch.malformed.height:
             yield Validated(rejected=_malformed(delivery_id, batch.malformed))
-        frame = batch.frame
-        if not frame.height:
-            return
+        for part in self._bounded(batch.frame, self._unknown[delivery_id]):
+            yield from self._add(delivery_id, part)
+
+    def _bounded(self, frame: pl.DataFrame, unknown: Sequence[str]) -> Iterator[pl.DataFrame]:
+        """The rows, so many at a time that the names of their unknown columns, repeated for each, do not weigh much."""
+        names = sum(len(name.encode()) + _NULL for name in unknown) if self._feed.on_drift == "rescue" else 0
+        yield from frame.iter_slices(max(1, _FLUSH_BYTES // (names or 1)))
+
+    def _add(self, delivery_id: int, frame: pl.DataFrame) -> Iterator[Validated]:
         unknown = self._unknown[delivery_id]
         if unknown and self._feed.on_drift == "add":
             frame = frame.with_columns(as_text(name, frame.schema[name]) for name in unknown)
@@ -104,7 +113,8 @@ class Validation:
             yield from self._flush()
         self._buffer.append(frame)
         self._buffered += frame.height
-        if self._buffered >= _FLUSH_ROWS:
+        self._bytes += width(frame)
+        if self._buffered >= _FLUSH_ROWS or self._bytes >= _FLUSH_BYTES:
             self._spanning = delivery_id
             yield from self._flush()
 
@@ -120,7 +130,7 @@ class Validation:
         """The delivery is refused: none of its rows counts."""
         kept = [frame.filter(pl.col("_delivery_id") != delivery_id) for frame in self._buffer]
         self._buffer = [frame for frame in kept if frame.height]
-        self._buffered = sum(frame.height for frame in self._buffer)
+        self._buffered, self._bytes = sum(frame.height for frame in kept), sum(map(width, kept))
         if self._spanning == delivery_id:
             self._spanning = None
         yield Validated(gone=delivery_id)
@@ -156,7 +166,7 @@ class Validation:
         if not self._buffer:
             return
         frame = pl.concat(self._buffer)
-        self._buffer, self._buffered = [], 0
+        self._buffer, self._buffered, self._bytes = [], 0, 0
         copies = spanning = None
         if self._feed.on_duplicate == "reject":
             frame, copies, hashes = _split(frame)
