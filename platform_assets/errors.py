@@ -126,6 +126,18 @@ class StorageError(PlatformError):
         )
 
 
+class AuditBroken(PlatformError):
+    """The audit log was changed by other hands than ours, so that nothing can be recorded after it."""
+
+    def __init__(self, path: Path, problem: str) -> None:
+        super().__init__(
+            f"{path} was changed: {problem}",
+            state="What was asked for was not begun, because it could not be recorded.",
+            remedy="`platform audit verify` says what is wrong. Keep the log as evidence: move it and audit.head to "
+            "another place together; a new log then begins.",
+        )
+
+
 class AlertsUnreadable(PlatformError):
     """The file of incidents and messages cannot be read as a database."""
 

@@ -4,27 +4,51 @@ Belongs here: every setting, its default and its check. Elsewhere: what a settin
 """
 
 import os
+import pwd
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path, PurePosixPath
 
 from platform_assets.errors import ConfigurationError
+from platform_assets.secrets import ALERT, ALERT_HOSTS, Secret, secret, secrets
 
 PROJECT = Path(__file__).resolve().parent.parent
 _FEED_FILES_PREFIX = "PLATFORM_FEED_"
 _FEED_FILES_SUFFIX = "_FILES"
-_ALERT = "PLATFORM_ALERT"
-_ALERT_HOSTS = "PLATFORM_ALERT_HOSTS"
+RELEASES_GROUP = "PLATFORM_RELEASES_GROUP"
+_LOGIN = Path("/proc/self/loginuid")
+_NO_LOGIN = 2**32 - 1
+_PRIVATE = 0o077
+
+
+def import_nothing_from_here() -> None:
+    """Drop from the import path what a relative or empty part of PYTHONPATH put there: the working directory."""
+    if search := os.environ.get("PYTHONPATH"):
+        parts = [Path(part) for part in search.split(os.pathsep)]
+        relative = {str(part.absolute()) for part in parts} - {str(part) for part in parts if part.is_absolute()}
+        sys.path[:] = [path for path in sys.path if path not in relative]
+
+
+def protect_process() -> None:
+    """Let no other user of the machine read what this process and its children write, and let them import nothing from
+    the folder that they happen to be started in."""
+    os.umask(_PRIVATE)
+    import_nothing_from_here()
+    os.environ["PYTHONSAFEPATH"] = "1"
+    if (path := os.environ.pop("PYTHONPATH", None)) is not None:
+        absolute = [part for part in path.split(os.pathsep) if Path(part).is_absolute()]
+        os.environ["PYTHONPATH"] = os.pathsep.join(absolute)
 
 
 @dataclass(frozen=True)
 class AlertSettings:
     """Where alerts go. channels: variable -> comma-separated URLs, which are secret. hosts: who may be contacted."""
 
-    channels: Mapping[str, str] = field(default_factory=dict, repr=False)
+    channels: Mapping[str, Secret] = field(default_factory=dict)
     hosts: str = "hooks.slack.com"
-    heartbeat: str | None = field(default=None, repr=False)
+    heartbeat: Secret | None = None
 
 
 @dataclass(frozen=True)
@@ -36,6 +60,9 @@ class Settings:
     PLATFORM_LANDING: where deliveries arrive. Patterns of feeds are relative to it; only `platform simulate` writes
         there.
         Default: `landing` in the project. Example: `/srv/platform/landing`
+    PLATFORM_RELEASES_GROUP: a group of this machine whose members may read the releases. Other users can read nothing
+        in `PLATFORM_HOME`.
+        Default: none. Example: `analysts`
     PLATFORM_FEED_<NAME>_FILES: another pattern for one feed; its name in capitals.
         Default: the feed's declaration. Example: `by-day/*.csv`
     PLATFORM_LOCK_WAIT_S: how long to wait for another process to let go of the warehouse, in seconds.
@@ -49,6 +76,9 @@ class Settings:
     PLATFORM_HEARTBEAT: a URL that is asked for once a minute, so that another service notices when the platform is
         dead. A secret.
         Default: none. Example: `https://hc-ping.example.org/…`
+    PLATFORM_AUDIT_KEY: what the audit log is signed with, so that who lacks it can change nothing unnoticed. Once set,
+        it has to stay. A secret.
+        Default: none: the log is chained by plain hashes. Example: `4f3c…` (`openssl rand -hex 32`)
     DAGSTER_HOME: Dagster's own storage.
         Default: `dagster` in `PLATFORM_HOME`. Example: `/srv/platform/dagster`
     PLATFORM_FAILPOINT: for tests: the point at which the process kills itself.
@@ -58,10 +88,12 @@ class Settings:
     home: Path
     landing: Path
     dagster_home: Path
+    releases_group: str | None = None
     feed_files: Mapping[str, str] = field(default_factory=dict)
     failpoint: str | None = None
     lock_wait: timedelta = timedelta(seconds=60)
     alerts: AlertSettings = field(default_factory=AlertSettings)
+    audit_key: Secret | None = None
 
     @classmethod
     def from_environment(cls) -> "Settings":
@@ -93,18 +125,16 @@ class Settings:
             home=home,
             landing=landing,
             dagster_home=dagster_home,
+            releases_group=env.get(RELEASES_GROUP) or None,
             feed_files=feed_files,
             failpoint=env.get("PLATFORM_FAILPOINT") or None,
             lock_wait=lock_wait,
             alerts=AlertSettings(
-                channels={
-                    key: value
-                    for key, value in env.items()
-                    if (key == _ALERT or key.startswith(f"{_ALERT}_")) and key != _ALERT_HOSTS and value
-                },
-                hosts=env.get(_ALERT_HOSTS) or AlertSettings.hosts,
-                heartbeat=env.get("PLATFORM_HEARTBEAT") or None,
+                channels={each.name: each for each in secrets(env, ALERT)},
+                hosts=env.get(ALERT_HOSTS) or AlertSettings.hosts,
+                heartbeat=secret(env, "PLATFORM_HEARTBEAT"),
             ),
+            audit_key=secret(env, "PLATFORM_AUDIT_KEY"),
         )
 
     def export(self) -> None:
@@ -112,3 +142,21 @@ class Settings:
         os.environ["PLATFORM_HOME"] = str(self.home)
         os.environ["PLATFORM_LANDING"] = str(self.landing)
         os.environ["DAGSTER_HOME"] = str(self.dagster_home)
+
+
+def person() -> str:
+    """Who is at the command line, for the audit log: `os:anna`.
+
+    Who logged in, as the kernel knows it, also after `sudo`; else the user of this process. No variable of the
+    environment decides, for anybody can set one.
+    """
+    uid = os.getuid()
+    try:
+        logged_in = int(_LOGIN.read_text())
+    except (OSError, ValueError):  # not Linux, or a kernel that keeps no such record
+        logged_in = _NO_LOGIN
+    uid = uid if logged_in == _NO_LOGIN else logged_in
+    try:
+        return f"os:{pwd.getpwuid(uid).pw_name}"
+    except KeyError:
+        return f"os:{uid}"

@@ -71,6 +71,61 @@ def test_a_file_that_becomes_a_pipe_or_a_link_before_it_is_claimed_is_not_follow
     assert not list(archive.root.rglob("*.csv"))
 
 
+SEVERAL_NAMES = "is a file of several names (hard links); it may be somebody else's, so it is never opened"
+
+
+def test_a_hard_link_is_quarantined_unopened_until_it_is_the_files_one_name(shop: Shop) -> None:
+    secret = shop.root / "secret.csv"
+    secret.write_text(sales("S1,1"))
+    (shop.landing / "sales").mkdir()
+    (shop.landing / "sales/a.csv").hardlink_to(secret)
+    shop.deliver("b.csv", sales("S2,1"))
+    refused, accepted = shop.ingest().receipts
+    assert (refused.problem, refused.fingerprint, accepted.status) == (SEVERAL_NAMES, None, "accepted")
+    assert "remove the file's other names" in (refused.remedy or "")
+    assert shop.ingest().receipts == []  # told once
+    secret.unlink()
+    assert [receipt.status for receipt in shop.ingest().receipts] == ["accepted"]
+    assert [receipt.status for receipt in shop.receipts()] == ["superseded", "accepted", "accepted"]
+
+
+def test_a_file_that_becomes_a_hard_link_before_it_is_claimed_is_not_read(shop: Shop) -> None:
+    path = shop.deliver("a.csv", sales("S1,1"))
+    source = FileSource(FILES, shop.feed, shop.landing)
+    (arrival,) = source.pending({})
+    status = path.stat()
+    (shop.root / "other").hardlink_to(path)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    with pytest.raises(DeliveryUnfinished, match="changed while it was being claimed"):
+        source.claim(arrival, Archive(shop.root / "home" / "archive"))
+
+
+def test_a_producer_that_publishes_by_linking_and_unlinking_is_waited_for(shop: Shop) -> None:
+    shop.declare(source=Files("sales/*.csv", settle=seconds(1)))
+    partial = shop.deliver("a.part", sales("S1,1"))
+    (shop.landing / "sales/a.csv").hardlink_to(partial)
+    producer = threading.Timer(0.3, partial.unlink)
+    producer.start()
+    assert [receipt.status for receipt in shop.ingest().receipts] == ["accepted"]
+    producer.join()
+
+
+def test_a_backup_by_hard_links_of_what_was_taken_in_refuses_nothing(shop: Shop) -> None:
+    path = shop.deliver("a.csv", sales("S1,1"))
+    shop.ingest()
+    (shop.root / "backup.csv").hardlink_to(path)
+    assert (shop.ingest().receipts, shop.deployment.pending(shop.feed)) == ([], [])
+
+
+def test_a_folder_of_landing_that_is_a_link_is_refused(shop: Shop) -> None:
+    elsewhere = shop.root / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "a.csv").write_text(sales("S1,1"))
+    (shop.landing / "sales").symlink_to(elsewhere)
+    (receipt,) = shop.ingest().receipts
+    assert receipt.problem == "is a link to a folder; links are never followed"
+
+
 @pytest.mark.parametrize("pattern", ["/etc/*.csv", "../*.csv", "sales/../../*.csv"])
 def test_patterns_that_leave_the_landing_folder_are_refused_by_name(pattern: str) -> None:
     with pytest.raises(ConfigurationError, match=r"Files: .* leaves the landing folder"):

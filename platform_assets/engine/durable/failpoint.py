@@ -17,6 +17,8 @@ POINTS: Final = (
     "after-commit",
     "mid-release",
     "mid-tick",
+    "mid-audit-line",
+    "audit-line",
 )
 
 _armed: str | None = None

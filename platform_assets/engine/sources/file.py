@@ -24,6 +24,8 @@ from platform_assets.errors import DeliveryRefused, DeliveryUnfinished, Delivery
 _CHUNK: Final = 1 << 20
 _MENDED_BY_A_PERSON: Final = (errno.EACCES, errno.EPERM, errno.ELOOP)
 _LINK: Final = "a link; links are never followed"
+_NAMES: Final = "a file of several names (hard links); it may be somebody else's, so it is never opened"
+_ONE_NAME: Final = "Deliver a copy as {slot} (`cp`, not `ln`), or remove the file's other names: it is then taken in."
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST_NS: Final = 9_223_372_036_854_775_000  # in whole microseconds, as receipts keep it
 
@@ -31,8 +33,8 @@ _LAST_NS: Final = 9_223_372_036_854_775_000  # in whole microseconds, as receipt
 class FileState(NamedTuple):
     """What tells one state of a file from another without reading it; any write changes `ctime_ns`.
 
-    size: negative for what is no regular file, by its kind, or cannot be looked at. Times: ns since 1970, as near as
-    64 bits come.
+    size: negative for what is never opened: no regular file, by its kind; a file of several names; what cannot be
+    looked at. Times: ns since 1970, as near as 64 bits come.
     """
 
     size: int
@@ -43,7 +45,9 @@ class FileState(NamedTuple):
     @classmethod
     def of(cls, status: os.stat_result) -> "FileState":
         """The state that an lstat or fstat amounts to."""
-        size = status.st_size if stat.S_ISREG(status.st_mode) else -stat.S_IFMT(status.st_mode)
+        size = -stat.S_IFMT(status.st_mode)
+        if stat.S_ISREG(status.st_mode):
+            size = status.st_size if status.st_nlink < 2 else -status.st_nlink
         return cls(size, _representable(status.st_mtime_ns), _representable(status.st_ctime_ns), status.st_ino)
 
     @classmethod
@@ -92,6 +96,9 @@ def arrival_of(
     if (kind := _not_regular(status.st_mode)) is not None:
         return refused(slot, path, FileState.of(status), kind)
     state = FileState.of(status)
+    if status.st_nlink > 1:
+        # Some producers name a file anew before they remove its old name: that is waited for as an unfinished file is.
+        return replace(refused(slot, path, state, _NAMES), settle=files.settle, remedy=_ONE_NAME.format(slot=slot))
     if files.sidecar is None:
         return claimable(slot, path, state, files)
     if sidecar is None:

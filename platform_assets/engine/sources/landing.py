@@ -198,7 +198,10 @@ class _Taker:
             tidied_away = self.suffix is not None and sidecar is None
             if sidecar is not None and stat.S_ISREG(status.st_mode):
                 state = state.beside(FileState.of(sidecar))
-            if before == state.position or (tidied_away and FileState.read(before).traits == state.traits):
+            # A known file that only got a further name, as backups by hard links give it, brings nothing new.
+            linked = status.st_nlink > 1 and stat.S_ISREG(status.st_mode)
+            traits = state._replace(size=status.st_size).traits if linked else state.traits
+            if before == state.position or ((tidied_away or linked) and FileState.read(before).traits == traits):
                 return True
         self._found[slot] = arrival_of(slot, Path(entry.path), status, sidecar, self._files)
         return True

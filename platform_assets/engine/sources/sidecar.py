@@ -23,8 +23,11 @@ def read_sidecar(path: Path) -> Expected:
     except OSError as error:
         return Expected(problem=f"its sidecar {path.name} cannot be read: {error.strerror}")
     with os.fdopen(source, "rb", buffering=0) as stream:
-        if not stat.S_ISREG(os.fstat(source).st_mode):
+        status = os.fstat(source)
+        if not stat.S_ISREG(status.st_mode):
             return Expected(problem=f"its sidecar {path.name} is not a regular file")
+        if status.st_nlink > 1:
+            return Expected(problem=f"its sidecar {path.name} has several names (hard links)")
         try:
             content = stream.read(_LARGEST) or b""
         except OSError as error:

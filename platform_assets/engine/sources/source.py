@@ -52,8 +52,8 @@ class Arrival:
         return abs(now - self.changed_at)
 
     def settled(self, now: datetime) -> bool:
-        """Whether it can be claimed: nothing has to come before, and it has been unchanged long enough."""
-        return self.refused is not None or (self.waits_for is None and self.age(now) >= self.settle)
+        """Whether it can be judged: nothing has to come before, and it has been unchanged long enough."""
+        return self.waits_for is None and self.age(now) >= self.settle
 
     @property
     def unfinished(self) -> str:

@@ -341,6 +341,16 @@ def test_a_sidecar_that_is_a_link_or_a_pipe_is_never_read(shop: Shop) -> None:
     ]
 
 
+def test_a_sidecar_that_is_a_hard_link_is_never_read(shop: Shop) -> None:
+    shop.declare(source=WITH_SIDECAR)
+    secret = shop.root / "secret"
+    secret.write_text("root:x:0")
+    shop.deliver("a.csv", numbered(0, 3))
+    (shop.landing / "sales/a.csv.done").hardlink_to(secret)
+    (receipt,) = shop.ingest().receipts
+    assert receipt.problem == "its sidecar a.csv.done has several names (hard links)"
+
+
 def test_the_state_of_a_pair_changes_with_either_file() -> None:
     file, sidecar = FileState(1, 2, 3, 4), FileState(5, 6, 7, 8)
     assert file.beside(None) == file
