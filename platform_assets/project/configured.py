@@ -13,6 +13,7 @@ from platform_assets.alerts.incidents import Alerts
 from platform_assets.engine.audit.log import AuditLog
 from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.durable import failpoint
+from platform_assets.engine.durable.disk import Floor
 from platform_assets.engine.durable.private import Readers, close_file, is_ours, keep_private
 from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.feed.mart import Mart
@@ -20,7 +21,7 @@ from platform_assets.project.declared import load_feeds, load_marts, with_files
 from platform_assets.project.manifest import DBT_PROJECT
 from platform_assets.project.sample import check_sample_links
 from platform_assets.secrets import Secret
-from platform_assets.settings import PROJECT, RELEASES_GROUP, Settings
+from platform_assets.settings import DISK_FLOOR, PROJECT, RELEASES_GROUP, Settings
 
 FEEDS_PACKAGE: Final = "platform_assets.feeds"
 MARTS_PACKAGE: Final = "platform_assets.marts"
@@ -68,6 +69,7 @@ def configured_deployment(notify: Callable[[str], None]) -> tuple[Settings, Depl
         home=settings.home,
         landing=settings.landing,
         lock_wait=settings.lock_wait,
+        floor=Floor() if settings.disk_floor is None else Floor.read(settings.disk_floor, DISK_FLOOR),
         notify=notify,
     )
     return settings, deployment

@@ -22,6 +22,7 @@ from shop import FILES, HEADER, SALES, Shop, numbered, sales
 
 from platform_assets.engine.archive.archive import Archive
 from platform_assets.engine.contract.model import Contract, Field
+from platform_assets.engine.durable.disk import ANY
 from platform_assets.engine.feed.feed import Files, gigabytes, minutes, seconds
 from platform_assets.engine.feed.formats import Json
 from platform_assets.engine.readers import open_reader
@@ -92,7 +93,7 @@ def test_no_more_of_a_file_is_copied_than_was_listed_however_fast_it_grows(shop:
 
     def growing() -> Iterator[bytes]:
         nonlocal copied
-        for chunk in chunks(arrival, gigabytes(10)):
+        for chunk in chunks(arrival, gigabytes(10), ANY):
             copied += len(chunk)
             with path.open("ab") as file:
                 file.write(bytes(4 * MB))

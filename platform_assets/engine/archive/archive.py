@@ -15,6 +15,7 @@ from typing import IO, Final
 
 from platform_assets.engine.archive.journal import Journal
 from platform_assets.engine.durable import failpoint
+from platform_assets.engine.durable.disk import ANY, Disk
 from platform_assets.engine.durable.files import sync_all
 from platform_assets.errors import StorageError
 
@@ -24,14 +25,17 @@ _BLOCK: Final = 1 << 16
 class Archive:
     """Copies under `root/<feed>/<first two digits>/<fingerprint><suffixes>`."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, disk: Disk = ANY) -> None:
+        """disk: on which something is to be left free."""
         self.root = root
+        self.disk = disk
 
     def keep(self, feed: str, content: Iterable[bytes], suffix: str) -> tuple[str, Path]:
         """Keep what was delivered: copy its bytes while hashing them. Gives the SHA-256 of the bytes, and the copy.
 
-        suffix: how the copy's name ends. Raises StorageError where the archive cannot be written. What `content` raises
-        leaves no copy; it must not be an OSError, which would be taken for the archive's.
+        suffix: how the copy's name ends. Raises DiskLow where less is left than the floor, StorageError where the
+        archive cannot be written. What `content` raises leaves no copy; it must not be an OSError, which would be taken
+        for the archive's.
         """
         with self._lock(fcntl.LOCK_SH):
             return self._keep(feed, content, suffix)
@@ -48,6 +52,7 @@ class Archive:
             with os.fdopen(descriptor, "wb") as copy:
                 digest = hashlib.sha256()
                 for chunk in content:
+                    self.disk.require()
                     digest.update(chunk)
                     _write(copy, chunk)
                     failpoint.reached("mid-archive")

@@ -7,6 +7,7 @@ author declares of a file (feed/formats.py).
 from dataclasses import dataclass, field
 from typing import Final
 
+from platform_assets.engine.durable.disk import ANY, Disk
 from platform_assets.engine.readers.budget import Budget
 
 
@@ -16,7 +17,7 @@ class Limits:
 
     unpacked: what a packed file may hold whatever its size; beyond it the ratio counts. batch: values of rows that are
     handed on together. parser_memory, parser_output: what a parser in a process of its own may hold and write.
-    budget: of the one delivery that is read.
+    budget: of the one delivery that is read. disk: on which it is unpacked, and of which something is left free.
     """
 
     at_once: int = 8 << 20
@@ -28,6 +29,7 @@ class Limits:
     parser_memory: int = 2 << 30
     parser_output: int = 8 << 30
     budget: Budget = field(default_factory=Budget)
+    disk: Disk = ANY
 
 
 LIMITS: Final = Limits()

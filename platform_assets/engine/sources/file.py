@@ -16,12 +16,14 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from platform_assets.engine.archive.position import Position
+from platform_assets.engine.durable.disk import Disk
 from platform_assets.engine.feed.feed import Files
 from platform_assets.engine.sources.sidecar import read_sidecar
 from platform_assets.engine.sources.source import Arrival
 from platform_assets.errors import DeliveryRefused, DeliveryUnfinished, DeliveryUnreadable
 
 _CHUNK: Final = 1 << 20
+_BLOCK: Final = 512  # bytes, in which a file's room on the disk is counted
 _MENDED_BY_A_PERSON: Final = (errno.EACCES, errno.EPERM, errno.ELOOP)
 _LINK: Final = "a link; links are never followed"
 _NAMES: Final = "a file of several names (hard links); it may be somebody else's, so it is never opened"
@@ -153,10 +155,11 @@ def refused(slot: str, path: Path, state: FileState, why: str) -> FileArrival:
     )
 
 
-def chunks(arrival: FileArrival, largest: int) -> Generator[bytes, None, None]:
-    """The file's bytes. Raises DeliveryRefused where it cannot be read or has more than `largest` bytes,
-    DeliveryUnfinished unless it is from beginning to end in the state that was listed; it may not even be a file any
-    more. No more is read than was listed, however fast it grows."""
+def chunks(arrival: FileArrival, largest: int, disk: Disk) -> Generator[bytes, None, None]:
+    """The file's bytes, to be copied to `disk`. Raises DeliveryRefused where it cannot be read or has more than
+    `largest` bytes, DiskLow where there is no room for it, DeliveryUnfinished unless it is from beginning to end in the
+    state that was listed; it may not even be a file any more. No more is read than was listed, however fast it grows.
+    """
     try:
         descriptor = os.open(arrival.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError as error:
@@ -167,6 +170,7 @@ def chunks(arrival: FileArrival, largest: int) -> Generator[bytes, None, None]:
         _check_unchanged(arrival, descriptor)
         if arrival.size > largest:
             raise _too_large(arrival.size, largest)
+        disk.require(min(arrival.size, os.fstat(descriptor).st_blocks * _BLOCK))  # holes take no room
         left = arrival.size
         while left and (chunk := _some(arrival, descriptor, min(left, _CHUNK))):
             left -= len(chunk)

@@ -34,6 +34,7 @@ class Room:
         self._folder = folder
         self._most = min(max(limits.unpacked, delivered.stat().st_size * RATIO_CAP), _MOST_BYTES)
         self._used = 0
+        self._had_room = limits.disk.low() is None
 
     def anew(self) -> "Room":
         """The same room with nothing in it, to unpack the delivery once more."""
@@ -63,6 +64,12 @@ class Room:
             raise DeliveryRefused(
                 f"unpacks to more than {what}",
                 remedy="If this is real, deliver it unpacked; it looks like a decompression bomb.",
+            )
+        # Where there was too little before, this delivery is not to blame.
+        if self._had_room and (low := self.limits.disk.low()) is not None:
+            raise DeliveryRefused(
+                f"unpacks to more than there is room for: after {self._used >> 20} MB, {low.what}",
+                remedy="Free space and replay it, or ask the producer for several deliveries.",
             )
 
 
