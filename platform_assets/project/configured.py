@@ -10,6 +10,7 @@ from typing import Final
 
 from platform_assets.alerts.channels import Routes
 from platform_assets.alerts.incidents import Alerts
+from platform_assets.engine.audit.line import KEY_SETTING
 from platform_assets.engine.audit.log import AuditLog
 from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.durable import failpoint
@@ -17,6 +18,7 @@ from platform_assets.engine.durable.disk import Floor
 from platform_assets.engine.durable.private import Readers, close_file, is_ours, keep_private
 from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.feed.mart import Mart
+from platform_assets.errors import ConfigurationError
 from platform_assets.project.declared import load_feeds, load_marts, with_files
 from platform_assets.project.manifest import DBT_PROJECT
 from platform_assets.project.sample import check_sample_links
@@ -25,6 +27,7 @@ from platform_assets.settings import DISK_FLOOR, PROJECT, RELEASES_GROUP, Settin
 
 FEEDS_PACKAGE: Final = "platform_assets.feeds"
 MARTS_PACKAGE: Final = "platform_assets.marts"
+_SHORTEST_KEY: Final = 16
 NO_FEED: Final = "no feed is declared: `platform feed add FILE` declares one, from a file such as it will deliver"
 
 
@@ -90,8 +93,19 @@ def configured_alerts(notify: Callable[[str], None]) -> Alerts:
 
 def audit_log(home: Path) -> AuditLog:
     """The audit log of the deployment at `home`, signed with the key that the environment names."""
-    key = Settings.from_environment().audit_key
-    return AuditLog(home, key=lambda: None if key is None else key.reveal())
+    secret = Settings.from_environment().audit_key
+
+    def key() -> str | None:
+        text = None if secret is None else secret.reveal()
+        if text is not None and len(text) < _SHORTEST_KEY:
+            raise ConfigurationError(
+                KEY_SETTING,
+                f"is shorter than {_SHORTEST_KEY} characters, and could be guessed from the log",
+                "Make one: openssl rand -hex 32",
+            )
+        return text
+
+    return AuditLog(home, key=key)
 
 
 def _routes(settings: Settings, wanted: Callable[[Secret], bool]) -> Routes:
