@@ -30,6 +30,7 @@ Runbook = Literal[
     "mart-broken",
     "model-failed",
     "run-failed",
+    "disk-low",
     "unreleased",
     "sensor-failed",
     "budget",
@@ -74,11 +75,9 @@ class Problem:
 
 @dataclass(frozen=True)
 class Sent:
-    """What one channel has taken of the messages about an incident.
+    """What one channel has taken of the messages about an incident. last, last_at: the newest that it has taken.
 
-    last, last_at: the newest that it has taken. waiting: messages that it has not; failures, error, next_try: of the
-    attempts at the first of those.
-    """
+    waiting: messages that it has not; failures, error, next_try: of the attempts at the first of those."""
 
     channel: str
     last: Kind | None

@@ -14,6 +14,7 @@ from platform_assets.engine.audit.line import KEY_SETTING
 from platform_assets.engine.audit.log import AuditLog
 from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.durable import failpoint
+from platform_assets.engine.durable.disk import Floor
 from platform_assets.engine.durable.private import Readers, close_file, is_ours, keep_private
 from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.feed.mart import Mart
@@ -21,7 +22,7 @@ from platform_assets.errors import ConfigurationError
 from platform_assets.project.declared import load_feeds, load_marts, with_files
 from platform_assets.project.manifest import DBT_PROJECT
 from platform_assets.project.sample import check_sample_links
-from platform_assets.settings import PROJECT, RELEASES_GROUP, Settings
+from platform_assets.settings import DISK_FLOOR, PROJECT, RELEASES_GROUP, Settings
 
 FEEDS_PACKAGE: Final = "platform_assets.feeds"
 MARTS_PACKAGE: Final = "platform_assets.marts"
@@ -72,6 +73,7 @@ def configured_deployment(notify: Callable[[str], None]) -> tuple[Settings, Depl
         home=settings.home,
         landing=settings.landing,
         lock_wait=settings.lock_wait,
+        floor=Floor() if settings.disk_floor is None else Floor.read(settings.disk_floor, DISK_FLOOR),
         notify=notify,
     )
     return settings, deployment
