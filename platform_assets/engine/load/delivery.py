@@ -21,6 +21,7 @@ from platform_assets.engine.load.rows import Validated, Validation
 from platform_assets.engine.load.slot_changes import SlotChanges
 from platform_assets.engine.load.under_way import UnderWay
 from platform_assets.engine.readers import Batch, Reader, open_reader
+from platform_assets.engine.readers.limits import LIMITS
 from platform_assets.engine.sources.source import Claim
 from platform_assets.engine.store.receipts import Receipt
 from platform_assets.errors import DeliveryRefused, DeliveryUnfinished, StorageError, listed
@@ -209,7 +210,8 @@ class Load:
         try:
             wanted = headers_of(feed.contract)
             scratch = self._archive.root / feed.name
-            reader = open_reader(claim.copy, slot, feed.source, wanted, scratch=scratch)
+            limits = replace(LIMITS, disk=self._archive.disk)
+            reader = open_reader(claim.copy, slot, feed.source, wanted, scratch=scratch, limits=limits)
         except DeliveryUnfinished as error:
             if young:
                 raise

@@ -6,6 +6,7 @@ again together (replay.py).
 """
 
 import contextlib
+import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -27,7 +28,13 @@ from platform_assets.engine.store.receipts import Receipt
 from platform_assets.engine.store.slots import Slot
 from platform_assets.engine.store.sql import lacks_memory
 from platform_assets.engine.store.unit import Store, Unit
-from platform_assets.errors import DeliveryRefused, DeliveryUnfinished, DeliveryUnreadable, ReplayRefused
+from platform_assets.errors import (
+    DeliveryRefused,
+    DeliveryUnfinished,
+    DeliveryUnreadable,
+    DiskLow,
+    ReplayRefused,
+)
 
 _A_MOMENT: Final = timedelta(seconds=3)
 _GROUP_FILES: Final = 100
@@ -83,7 +90,13 @@ class Intake:
         """Claim and load `arrivals`, group by group; `outcome` gains what came of it."""
         self.archive.sweep()
         done = 0
-        for group in self._groups(arrivals, most_files):
+        groups = list(self._groups(arrivals, most_files))
+        for at, group in enumerate(groups):
+            if (low := self.archive.disk.low()) is not None:
+                waiting = itertools.chain.from_iterable(groups[at:])
+                outcome.unfinished |= {each.slot: f"waits: {low.what}" for each in waiting}
+                self.notify(f"{self.feed.name}: {low}")
+                return
             offers = list(self._offers(group, outcome.unfinished))
             self.archive.secure(offer.claim.copy for offer in offers if offer.claim is not None)
             loaded = self.take(rest_of(self, offers, outcome))
@@ -263,6 +276,8 @@ class Intake:
                 yield Offer(arrival, None, error, final=not isinstance(error, DeliveryUnreadable))
             except DeliveryUnfinished as error:
                 unfinished[arrival.slot] = error.what
+            except DiskLow as error:
+                unfinished[arrival.slot] = f"waits: {error.what}"
 
     def _moved(self, unit: Unit, offers: Sequence[Offer]) -> list[Offer]:
         """The offers, each with the slots whose files had its content before and have it no longer."""
