@@ -14,6 +14,7 @@ from typing import Any, Final, TypeVar
 
 from platform_assets.engine.archive.archive import Archive
 from platform_assets.engine.archive.journal import Entry, Extent
+from platform_assets.engine.contract.shown import shown_of
 from platform_assets.engine.durable import failpoint
 from platform_assets.engine.feed.feed import Feed, Retention
 from platform_assets.engine.load.offer import Known, Offer, Outcome
@@ -241,7 +242,7 @@ class Intake:
             except DeliveryRefused as error:
                 yield Offer(arrival, None, error, final=not isinstance(error, DeliveryUnreadable))
             except DeliveryUnfinished as error:
-                unfinished[arrival.slot] = error.what
+                unfinished[arrival.slot] = shown_of(self.feed.contract).message(error.said[0])
 
     def _moved(self, unit: Unit, offers: Sequence[Offer]) -> list[Offer]:
         """The offers, each with the slots whose files had its content before and have it no longer."""

@@ -11,6 +11,7 @@ import duckdb
 import polars as pl
 
 from platform_assets.engine.contract.model import LINEAGE, columns_of, match_header
+from platform_assets.engine.contract.shown import guarding, shown_of
 from platform_assets.engine.contract.validate import validate
 from platform_assets.engine.feed.mart import Mart
 from platform_assets.engine.store.sql import attach, quote
@@ -33,7 +34,7 @@ class MartReport:
 
 def check_marts(marts: Sequence[Mart], warehouse: Warehouse) -> dict[Mart, MartReport]:
     """Check every row of the built marts by their contracts, in bounded batches."""
-    with warehouse.open("check the marts") as connection:
+    with guarding(mart.contract for mart in marts), warehouse.open("check the marts") as connection:
         attach(connection, warehouse.marts, "marts", "(READ_ONLY)")
         return {mart: _check(mart, connection) for mart in marts}
 
@@ -95,7 +96,7 @@ def _check(mart: Mart, connection: duckdb.DuckDBPyConnection) -> MartReport:
             for reasons in split.reasons.head(_SAMPLES - len(samples)).to_list():
                 samples.extend(reasons)
     except DeliveryRefused as error:
-        return MartReport(rows, broken, error.what, ())
+        return MartReport(rows, broken, shown_of(mart.contract).message(error.said[0]), ())
     except duckdb.CatalogException:
         return MartReport(0, 0, "the mart has not been built", ())
     return MartReport(rows, broken, None, tuple(samples[:_SAMPLES]))
