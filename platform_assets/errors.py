@@ -18,6 +18,8 @@ _OPENS, _BETWEEN, _CLOSES, _FOREIGN = "\ue000", "\ue001", "\ue002", "\ue003"
 _MARKS: Final = re.compile(f"[{_OPENS}-{_FOREIGN}]")
 _QUOTED: Final = re.compile(f"{_OPENS}([^{_CLOSES}]*){_CLOSES}")
 
+# What GitHub and Azure take for a command, where a line of a log begins with it or has it.
+_COMMAND: Final = re.compile(r"^\s*::|##\[", re.MULTILINE)
 _TOKEN: Final = re.compile(r"(?P<place>\bline \d+)|[\w@](?:[\w@.+/-]*[\w@])?", re.IGNORECASE)
 _PART: Final = re.compile(r"[^\W_]+")
 _HIDDEN_RUN: Final = re.compile(r"…(?:[^\w\n]{0,4}…)+")
@@ -53,11 +55,18 @@ when where which while width will window with within without workbook write wron
 """
 
 
-def printable(text: str, most: int | None = None, *, keep: str = "") -> str:
-    """Text from outside without what could steer a terminal, a log or a page, or turn the order of its letters round:
-    each such character but those to `keep` is a dot. most: characters; the rest is cut off."""
+def printable(text: str, most: int | None = None) -> str:
+    """Text from outside on one line, without what could steer a terminal, a log or a page, or turn the order of its
+    letters round: each such character is a dot. most: characters; the rest is cut off."""
     cut = text if most is None or len(text) <= most else f"{text[:most]}…"
-    return cut if cut.isprintable() else "".join(c if c.isprintable() or c in keep else "·" for c in cut)
+    return cut if cut.isprintable() else "".join(c if c.isprintable() else "·" for c in cut)
+
+
+def lines(text: str, longest: int = 2_000) -> str:
+    """Text from outside that may go over several lines, each at most so `longest`, none of which is a command to
+    whatever reads the log of a build."""
+    shown = "\n".join(printable(line, longest) for line in text.split("\n"))
+    return _COMMAND.sub(lambda found: f"·{found[0]}", shown) if "::" in shown or "##[" in shown else shown
 
 
 def listed(names: Sequence[str], most: int = 10) -> str:
@@ -107,7 +116,7 @@ def redacted(text: str, known: Iterable[str] = ()) -> str:
         parts = _PART.findall(found[0])
         return found[0] if found["place"] or (parts and all(part.casefold() in words for part in parts)) else "…"
 
-    return _HIDDEN_RUN.sub("…", printable(_TOKEN.sub(shown, text), keep="\n"))
+    return _HIDDEN_RUN.sub("…", lines(_TOKEN.sub(shown, text)))
 
 
 class PlatformError(Exception):

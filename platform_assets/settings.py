@@ -5,6 +5,7 @@ Belongs here: every setting, its default and its check. Elsewhere: what a settin
 
 import os
 import pwd
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -15,10 +16,31 @@ from platform_assets.errors import ConfigurationError
 PROJECT = Path(__file__).resolve().parent.parent
 _FEED_FILES_PREFIX = "PLATFORM_FEED_"
 _FEED_FILES_SUFFIX = "_FILES"
+RELEASES_GROUP = "PLATFORM_RELEASES_GROUP"
 _ALERT = "PLATFORM_ALERT"
 _ALERT_HOSTS = "PLATFORM_ALERT_HOSTS"
 _LOGIN = Path("/proc/self/loginuid")
 _NO_LOGIN = 2**32 - 1
+_PRIVATE = 0o077
+
+
+def import_nothing_from_here() -> None:
+    """Drop from the import path what a relative or empty part of PYTHONPATH put there: the working directory."""
+    if search := os.environ.get("PYTHONPATH"):
+        parts = [Path(part) for part in search.split(os.pathsep)]
+        relative = {str(part.absolute()) for part in parts} - {str(part) for part in parts if part.is_absolute()}
+        sys.path[:] = [path for path in sys.path if path not in relative]
+
+
+def protect_process() -> None:
+    """Let no other user of the machine read what this process and its children write, and let them import nothing from
+    the folder that they happen to be started in."""
+    os.umask(_PRIVATE)
+    import_nothing_from_here()
+    os.environ["PYTHONSAFEPATH"] = "1"
+    if (path := os.environ.pop("PYTHONPATH", None)) is not None:
+        absolute = [part for part in path.split(os.pathsep) if Path(part).is_absolute()]
+        os.environ["PYTHONPATH"] = os.pathsep.join(absolute)
 
 
 @dataclass(frozen=True)
@@ -39,6 +61,9 @@ class Settings:
     PLATFORM_LANDING: where deliveries arrive. Patterns of feeds are relative to it; only `platform simulate` writes
         there.
         Default: `landing` in the project. Example: `/srv/platform/landing`
+    PLATFORM_RELEASES_GROUP: a group of this machine whose members may read the releases. Other users can read nothing
+        in `PLATFORM_HOME`.
+        Default: none. Example: `analysts`
     PLATFORM_FEED_<NAME>_FILES: another pattern for one feed; its name in capitals.
         Default: the feed's declaration. Example: `by-day/*.csv`
     PLATFORM_LOCK_WAIT_S: how long to wait for another process to let go of the warehouse, in seconds.
@@ -61,6 +86,7 @@ class Settings:
     home: Path
     landing: Path
     dagster_home: Path
+    releases_group: str | None = None
     feed_files: Mapping[str, str] = field(default_factory=dict)
     failpoint: str | None = None
     lock_wait: timedelta = timedelta(seconds=60)
@@ -96,6 +122,7 @@ class Settings:
             home=home,
             landing=landing,
             dagster_home=dagster_home,
+            releases_group=env.get(RELEASES_GROUP) or None,
             feed_files=feed_files,
             failpoint=env.get("PLATFORM_FAILPOINT") or None,
             lock_wait=lock_wait,

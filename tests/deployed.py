@@ -78,11 +78,12 @@ class Deployed:
         out: int | IO[str] = subprocess.PIPE,
         err: int | IO[str] = subprocess.PIPE,
         env: Mapping[str, str] | None = None,
+        cwd: Path = PROJECT,
     ) -> subprocess.Popen[str]:
         """Start a command of the environment, at the head of a process group."""
         return subprocess.Popen(
             [BIN / command[0], *command[1:]],
-            cwd=PROJECT,
+            cwd=cwd,
             env=self.environment(env),
             stdout=out,
             stderr=err,
@@ -90,9 +91,11 @@ class Deployed:
             start_new_session=True,
         )
 
-    def run(self, *command: str, within_s: float = 120, env: Mapping[str, str] | None = None) -> Finished:
+    def run(
+        self, *command: str, within_s: float = 120, env: Mapping[str, str] | None = None, cwd: Path = PROJECT
+    ) -> Finished:
         """Run a command of the environment to its end."""
-        with self.start(*command, env=env) as process:
+        with self.start(*command, env=env, cwd=cwd) as process:
             try:
                 out, err = process.communicate(timeout=within_s)
             except subprocess.TimeoutExpired:

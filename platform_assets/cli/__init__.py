@@ -4,8 +4,13 @@ Belongs here: the command tree and how errors end a command. Elsewhere: work (co
 are imported by the verbs that need it, so that the others answer at once.
 """
 
+from platform_assets.settings import import_nothing_from_here, protect_process
+
+import_nothing_from_here()  # before anything is imported that could be taken from there
+
 import sys
-from typing import Final
+import traceback
+from typing import Final, NoReturn
 
 import typer
 
@@ -17,7 +22,7 @@ from platform_assets.cli.rows import quarantine_app, replay, trace
 from platform_assets.cli.run import check, ci, run, setup, ui
 from platform_assets.cli.sample import sample_app, simulate
 from platform_assets.cli.show import feed_app, release_app, why
-from platform_assets.errors import ConfigurationError, PlatformError
+from platform_assets.errors import ConfigurationError, ForeignError, PlatformError
 
 FAILED: Final = 1
 MISUSED: Final = 2
@@ -42,10 +47,23 @@ app.add_typer(sample_app, name="sample")
 
 def main() -> None:
     """Run the command; exit code 1 where the work failed, 2 where it was asked for wrongly."""
+    protect_process()
     try:
         app()
     except PlatformError as error:
-        say(f"error: {error}")
-        answer = {"ok": False, "error": {"what": error.what, "state": error.state, "remedy": error.remedy}}
-        render(answer, (), as_json="--json" in sys.argv)
-        sys.exit(MISUSED if isinstance(error, ConfigurationError) else FAILED)
+        _tell(error)
+    except Exception as error:
+        from platform_assets.project.configured import has_personal_data
+
+        if not has_personal_data():
+            raise
+        # A library's text may hold data, and so may what Python prints with it; where it happened does not.
+        sys.stderr.writelines(traceback.format_tb(error.__traceback__))
+        _tell(ForeignError(error))
+
+
+def _tell(error: PlatformError) -> NoReturn:
+    say(f"error: {error}")
+    answer = {"ok": False, "error": {"what": error.what, "state": error.state, "remedy": error.remedy}}
+    render(answer, (), as_json="--json" in sys.argv)
+    sys.exit(MISUSED if isinstance(error, ConfigurationError) else FAILED)

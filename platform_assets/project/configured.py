@@ -4,18 +4,22 @@ Belongs here: where declarations are found, and the way from settings to a deplo
 command line answers at once.
 """
 
+import contextlib
 from collections.abc import Callable
 from typing import Final
 
 from platform_assets.alerts.channels import Routes
 from platform_assets.alerts.incidents import Alerts
+from platform_assets.engine.contract.shown import shown_of
 from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.durable import failpoint
+from platform_assets.engine.durable.private import Readers, close_file, is_ours, keep_private
 from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.feed.mart import Mart
 from platform_assets.project.declared import load_feeds, load_marts, with_files
+from platform_assets.project.manifest import DBT_PROJECT
 from platform_assets.project.sample import check_sample_links
-from platform_assets.settings import Settings
+from platform_assets.settings import PROJECT, RELEASES_GROUP, Settings
 
 FEEDS_PACKAGE: Final = "platform_assets.feeds"
 MARTS_PACKAGE: Final = "platform_assets.marts"
@@ -33,9 +37,35 @@ def declared_marts() -> tuple[Mart, ...]:
     return load_marts(MARTS_PACKAGE)
 
 
+def has_personal_data() -> bool:
+    """Whether any feed or mart has columns with personal data; not where the declarations cannot be read, for then no
+    data was."""
+    with contextlib.suppress(Exception):
+        contracts = [feed.contract for feed in declared_feeds()] + [mart.contract for mart in declared_marts()]
+        return any(shown_of(contract).personal for contract in contracts)
+    return False
+
+
+def opened_settings(notify: Callable[[str], None]) -> Settings:
+    """The settings, and the home that they name kept from other users of the machine; what was open is mended."""
+    settings = Settings.from_environment()
+    group = settings.releases_group
+    readers = None if group is None else Readers("releases", group, RELEASES_GROUP)
+    places = {settings.home: keep_private(settings.home, "PLATFORM_HOME", readers)}
+    if settings.home not in settings.dagster_home.parents:
+        places[settings.dagster_home] = keep_private(settings.dagster_home, "DAGSTER_HOME")
+    places[PROJECT / ".env"] = close_file(PROJECT / ".env")
+    for written in (DBT_PROJECT / "target", DBT_PROJECT / "logs"):
+        if is_ours(written):
+            places[written] = keep_private(written, "dbt_project")
+    if opened := [str(place) for place, mended in places.items() if mended]:
+        notify(f"other users could get at {', '.join(opened)}: now this user alone can")
+    return settings
+
+
 def configured_deployment(notify: Callable[[str], None]) -> tuple[Settings, Deployment]:
     """The settings and the deployment they name, its state untouched."""
-    settings = Settings.from_environment()
+    settings = opened_settings(notify)
     # A channel that cannot be used is refused at the start of anything, not when the first alert is due.
     _routes(settings)
     settings.export()
@@ -57,9 +87,9 @@ def prepared_deployment(notify: Callable[[str], None]) -> tuple[Settings, Deploy
     return settings, deployment
 
 
-def configured_alerts() -> Alerts:
+def configured_alerts(notify: Callable[[str], None]) -> Alerts:
     """The alerts of this deployment, sent where the environment says."""
-    settings = Settings.from_environment()
+    settings = opened_settings(notify)
     return Alerts(settings.home / "alerts.sqlite", _routes(settings))
 
 

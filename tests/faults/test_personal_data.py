@@ -24,6 +24,8 @@ from platform_assets.orchestration.runs.resources import OpensDeployment
 from platform_assets.project.dbt_sources import gained_columns
 from platform_assets.project.graph import Node, Project, raw_name
 
+pytestmark = pytest.mark.slow
+
 ALLOWED: Final = ("warehouse.duckdb", "marts.duckdb", "archive/", "releases/")
 TOMORROW: Final = Clock(timedelta(days=1))  # nobody is still writing what came
 

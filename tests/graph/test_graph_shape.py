@@ -43,7 +43,7 @@ WITHIN_DAGSTER_DBT: Final = {
     f"dagster_dbt.{module.name}" for module in pkgutil.iter_modules(dagster_dbt.__path__) if module.name != "compat"
 }
 ROOMS: Final = 26
-ARROWS: Final = 104
+ARROWS: Final = 108
 
 
 def name(module: Path) -> str:

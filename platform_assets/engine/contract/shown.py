@@ -10,7 +10,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
-from platform_assets.engine.contract.model import Contract, columns_of, folded, letters
+from polars.exceptions import PanicException
+
+from platform_assets.engine.contract.model import LINEAGE, Contract, columns_of, folded, letters
 from platform_assets.errors import HIDDEN, ForeignError, PlatformError, listed, told
 
 MASK: Final = "***"
@@ -68,9 +70,13 @@ class Shown:
             shown[name] = value if clear or value is None else MASK
         return shown | ({listed([HIDDEN] * hidden): MASK} if hidden else {})
 
+    def holds(self, column: str) -> bool:
+        """Whether the column of raw may hold personal data."""
+        return self.personal and folded(column) not in self._clear and column not in LINEAGE
+
     def value(self, column: str | None, value: str | None) -> str | None:
         """A value that broke a rule of `column`; of a rule across columns it is the whole row."""
-        secret = self.personal and (column is None or folded(column) not in self._clear)
+        secret = self.personal if column is None else self.holds(column)
         return MASK if secret and value is not None else value
 
     def may_name(self, name: str) -> bool:
@@ -82,10 +88,13 @@ class Shown:
 
 
 @contextmanager
-def guarding(contracts: Iterable[type[Contract]], known: Iterable[str] = ()) -> Iterator[None]:
+def guarding(
+    contracts: Iterable[type[Contract]], known: Iterable[str] = (), but: tuple[type[Exception], ...] = ()
+) -> Iterator[None]:
     """Around work on the data of these contracts: what is raised tells no personal data, nor does what caused it.
 
-    known: names and code that text of other programs may show besides the contracts' own names.
+    known: names and code that text of other programs may show besides the contracts' own names. but: errors that say
+    nothing of data, and pass as they are.
     """
     shown = [shown_of(each) for each in contracts]
     if not any(each.personal for each in shown):
@@ -98,15 +107,16 @@ def guarding(contracts: Iterable[type[Contract]], known: Iterable[str] = ()) -> 
     try:
         yield
         return
+    except but:
+        raise
     except PlatformError as error:
         error.tell(names)
         error.__cause__, error.__context__, error.__suppress_context__ = None, None, True
         raise
-    except Exception as error:  # noqa: BLE001 - whatever a library raises
+    except (Exception, PanicException) as error:  # noqa: BLE001 - whatever a library raises; Polars panics besides
         safe = ForeignError(error, [*known, *(name for each in shown for name in each.declared)])
         safe.__traceback__ = error.__traceback__
-    # Raised here, it has no context that a log would show.
-    raise safe
+    raise safe from None
 
 
 @functools.cache

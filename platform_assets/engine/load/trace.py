@@ -44,20 +44,20 @@ def trace(
 
     Raises ConfigurationError where there is no such table or column, or its rows do not know where they came from.
     """
-    by_delivery: dict[int, list[int]] = {}
     with guarding(feed.contract for feed in feeds):
+        by_delivery: dict[int, list[int]] = {}
         for delivery_id, line in unit.lines(table, values, most):
             by_delivery.setdefault(delivery_id, []).append(line)
-    found = []
-    for delivery_id, lines in by_delivery.items():
-        receipt = unit.ledger.receipt(delivery_id)
-        records = _records(receipt, feed_named(receipt.feed, feeds), archive, lines)
-        copy = archive.root / (receipt.archived or "")
-        found += [
-            Trace(receipt.feed, delivery_id, *receipt.place(line), receipt.arrived_at, copy, records.get(line))
-            for line in lines
-        ]
-    return found
+        found = []
+        for delivery_id, lines in by_delivery.items():
+            receipt = unit.ledger.receipt(delivery_id)
+            records = _records(receipt, feed_named(receipt.feed, feeds), archive, lines)
+            copy = archive.root / (receipt.archived or "")
+            found += [
+                Trace(receipt.feed, delivery_id, *receipt.place(line), receipt.arrived_at, copy, records.get(line))
+                for line in lines
+            ]
+        return found
 
 
 def _records(receipt: Receipt, feed: Feed, archive: Archive, lines: Sequence[int]) -> dict[int, Record]:
