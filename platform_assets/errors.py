@@ -29,29 +29,30 @@ a about access actual adapter add against aggregate alias all allocate allowed a
 argument arguments array arrow as assert at attach attribute attributeerror available be because been before begin
 bigint binary bind binder binderexception block boolean both bound bounds but by byte bytes call called can
 candidate candidates cannot case cast casting casts catalog catalogexception cause change check chunk class clause
-close closed code column columns command commit compilation compile compiled compute computeerror concat conflict
-conflicting connection constraint constraintexception contain contains contract conversion conversionexception
-convert converted could count create cte current data database dataframe datatype date decimal decimal256 default
-defined delete dependencies dependency depends detach dictionary did different division do does double drop dtype
-due duplicate each element empty encoding encountered end entry error errors escape exceeded exceeds exception
-exceptions exist existing exists expected expects explicit expression extension extra fail failed failure false
-field fields file filenotfounderror first float float32 float64 for foreign format found frame from function given
-got group had has have having height held hint horizontal hugeint if implemented implicit import in incremental
-index indexerror input insert installed instead int int128 int16 int256 int32 int64 int8 integer internal into
-invalid invalidinputexception invalidoperationerror io ioexception is it its join json key keyerror keys keyword
-lambda last lazyframe length lengths limit list literal load lock macro many map match matching maximum mean memory
-memoryerror message might minimum mismatched missing mode model models module modulo more must name named names near
-need negative nested no node non none not null nullable number object of offset on one only open opened operand
-operation operator optional or order oserror out outofrangeexception overflow panic parameter parquet parse parser
-parserexception path per permission permissionerror pid please polars positive possible precision primary process
-query quotes range rank read record recursionerror recursive reference referenced references referring relation
-required result results return returned row rows runtime runtimeerror scalar scale schema schemaerror select
-sequence series set shape should size smallint snapshot sorry source sql statement storage strict string struct
-subquery such supported sure syntax system table tables target temporary test than that the their then there this
-time timestamp timestamptz tinyint to too transaction true try trying type typeerror types uint16 uint32 uint64
-uint8 unable undefined unexpected unicode union unique unit unknown unsupported unterminated update use used using
-utf utf8 valid value valueerror values varchar variable version vertical view violated violates violation was were
-when where which while width will window with within without workbook write wrong yet you zero zerodivisionerror
+close closed code column columns command commit compilation compile compiled compute computeerror concat
+configuration conflict conflicting connection constraint constraintexception contain contains contract conversion
+conversionexception convert converted could count create cte current data database dataframe datatype date decimal
+decimal256 default defined delete dependencies dependency depends detach dictionary did different directories
+disabled division do does double drop dtype due duplicate each element empty encoding encountered end entry error
+errors escape exceeded exceeds exception exceptions exist existing exists expected expects explicit expression
+extension external extra fail failed failure false field fields file filenotfounderror first float float32 float64
+for foreign format found frame from function given got group had has have having height held hint horizontal hugeint
+if implemented implicit import in incremental index indexerror input insert installed instead int int128 int16
+int256 int32 int64 int8 integer internal into invalid invalidinputexception invalidoperationerror io ioexception is
+it its join json key keyerror keys keyword lambda last lazyframe length lengths limit list literal load lock locked
+macro many map match matching maximum mean memory memoryerror message might minimum mismatched missing mode model
+models module modulo more must name named names near need negative nested no node non none not null nullable number
+object of offset on one only open opened operand operation operator optional or order oserror out
+outofrangeexception overflow panic parameter parquet parse parser parserexception path per permission
+permissionerror pid please polars positive possible precision primary process query quotes range rank read record
+recursionerror recursive reference referenced references referring relation required requires result results return
+returned row rows runtime runtimeerror scalar scale schema schemaerror select sequence series set setting settings
+shape should size smallint snapshot sorry source sql statement storage strict string struct subquery such supported
+sure syntax system table tables target temporary test than that the their then there this through time timestamp
+timestamptz tinyint to too transaction true try trying type typeerror types uint16 uint32 uint64 uint8 unable
+undefined unexpected unicode union unique unit unknown unsupported unterminated update use used using utf utf8 valid
+value valueerror values varchar variable version vertical view violated violates violation was were when where which
+while width will window with within without workbook write wrong yet you zero zerodivisionerror
 """
 
 

@@ -3,6 +3,7 @@
 Belongs here: every setting, its default and its check. Elsewhere: what a setting is used for.
 """
 
+import ipaddress
 import os
 import pwd
 import sys
@@ -12,13 +13,12 @@ from datetime import timedelta
 from pathlib import Path, PurePosixPath
 
 from platform_assets.errors import ConfigurationError
+from platform_assets.secrets import ALERT, ALERT_HOSTS, Secret, secret, secrets
 
 PROJECT = Path(__file__).resolve().parent.parent
 _FEED_FILES_PREFIX = "PLATFORM_FEED_"
 _FEED_FILES_SUFFIX = "_FILES"
 RELEASES_GROUP = "PLATFORM_RELEASES_GROUP"
-_ALERT = "PLATFORM_ALERT"
-_ALERT_HOSTS = "PLATFORM_ALERT_HOSTS"
 _LOGIN = Path("/proc/self/loginuid")
 _NO_LOGIN = 2**32 - 1
 _PRIVATE = 0o077
@@ -47,9 +47,49 @@ def protect_process() -> None:
 class AlertSettings:
     """Where alerts go. channels: variable -> comma-separated URLs, which are secret. hosts: who may be contacted."""
 
-    channels: Mapping[str, str] = field(default_factory=dict, repr=False)
+    channels: Mapping[str, Secret] = field(default_factory=dict)
     hosts: str = "hooks.slack.com"
-    heartbeat: str | None = field(default=None, repr=False)
+    heartbeat: Secret | None = None
+
+
+@dataclass(frozen=True)
+class UiSettings:
+    """Who may open the UI, and how. hosts: names it is known by, beside this machine's own. proxies: addresses of
+    proxies whose header `proxy_header` says who somebody is."""
+
+    hosts: tuple[str, ...] = ()
+    token: Secret | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+    proxies: tuple[str, ...] = ()
+    proxy_header: str | None = None
+
+    @classmethod
+    def read(cls, env: Mapping[str, str]) -> "UiSettings":
+        """Read and check them; a wrong one raises ConfigurationError naming its key."""
+        certificate, key = env.get("PLATFORM_UI_CERTIFICATE") or None, env.get("PLATFORM_UI_KEY") or None
+        if bool(certificate) != bool(key):
+            raise ConfigurationError(
+                "PLATFORM_UI_KEY" if certificate else "PLATFORM_UI_CERTIFICATE",
+                "is not set, and the other of the two is",
+                "TLS needs both: the certificate and its key, as PEM files.",
+            )
+        proxies = _listed(env.get("PLATFORM_UI_PROXY"))
+        for each in proxies:
+            try:
+                ipaddress.ip_address(each)
+            except ValueError:
+                raise ConfigurationError(
+                    "PLATFORM_UI_PROXY", f"{each!r} is no IP address", "Give the proxy's address, such as 10.0.0.5."
+                ) from None
+        return cls(
+            hosts=_listed(env.get("PLATFORM_UI_HOSTS")),
+            token=secret(env, "PLATFORM_UI_TOKEN"),
+            certificate=Path(certificate).expanduser().absolute() if certificate else None,
+            key=Path(key).expanduser().absolute() if key else None,
+            proxies=proxies,
+            proxy_header=(env.get("PLATFORM_UI_PROXY_HEADER") or "").lower() or None,
+        )
 
 
 @dataclass(frozen=True)
@@ -77,6 +117,22 @@ class Settings:
     PLATFORM_HEARTBEAT: a URL that is asked for once a minute, so that another service notices when the platform is
         dead. A secret.
         Default: none. Example: `https://hc-ping.example.org/…`
+    PLATFORM_UI_HOSTS: names by which the UI may be opened beside 127.0.0.1 and localhost, with commas between them.
+        Default: none. Example: `data.example.org,data.example.org:8443`
+    PLATFORM_UI_TOKEN: what a program sends instead of a login, as `Authorization: Bearer …`. A secret.
+        Default: none; no program gets in. Example: `b7wZ…`
+    PLATFORM_UI_CERTIFICATE: the certificate with which the UI speaks TLS, with its chain; a PEM file.
+        Default: none; plain HTTP. Example: `/etc/platform/ui.pem`
+    PLATFORM_UI_KEY: the certificate's key; a PEM file.
+        Default: none. Example: `/etc/platform/ui.key`
+    PLATFORM_UI_PROXY: IP addresses of the proxies before `platform ui --share`, with commas between them. One on this
+        machine has to send the token, too.
+        Default: none. Example: `10.0.0.5`
+    PLATFORM_UI_PROXY_HEADER: the header in which the proxy says who somebody is. From anybody else it is refused.
+        Default: none; users have passwords. Example: `X-Forwarded-User`
+    PLATFORM_AUDIT_KEY: what the audit log is signed with, so that who lacks it can change nothing unnoticed. Once set,
+        it has to stay. A secret.
+        Default: none: the log is chained by plain hashes. Example: `4f3c…` (`openssl rand -hex 32`)
     DAGSTER_HOME: Dagster's own storage.
         Default: `dagster` in `PLATFORM_HOME`. Example: `/srv/platform/dagster`
     PLATFORM_FAILPOINT: for tests: the point at which the process kills itself.
@@ -91,6 +147,8 @@ class Settings:
     failpoint: str | None = None
     lock_wait: timedelta = timedelta(seconds=60)
     alerts: AlertSettings = field(default_factory=AlertSettings)
+    ui: UiSettings = field(default_factory=UiSettings)
+    audit_key: Secret | None = None
 
     @classmethod
     def from_environment(cls) -> "Settings":
@@ -127,14 +185,12 @@ class Settings:
             failpoint=env.get("PLATFORM_FAILPOINT") or None,
             lock_wait=lock_wait,
             alerts=AlertSettings(
-                channels={
-                    key: value
-                    for key, value in env.items()
-                    if (key == _ALERT or key.startswith(f"{_ALERT}_")) and key != _ALERT_HOSTS and value
-                },
-                hosts=env.get(_ALERT_HOSTS) or AlertSettings.hosts,
-                heartbeat=env.get("PLATFORM_HEARTBEAT") or None,
+                channels={each.name: each for each in secrets(env, ALERT)},
+                hosts=env.get(ALERT_HOSTS) or AlertSettings.hosts,
+                heartbeat=secret(env, "PLATFORM_HEARTBEAT"),
             ),
+            ui=UiSettings.read(env),
+            audit_key=secret(env, "PLATFORM_AUDIT_KEY"),
         )
 
     def export(self) -> None:
@@ -160,3 +216,7 @@ def person() -> str:
         return f"os:{pwd.getpwuid(uid).pw_name}"
     except KeyError:
         return f"os:{uid}"
+
+
+def _listed(value: str | None) -> tuple[str, ...]:
+    return tuple(each.strip() for each in (value or "").split(",") if each.strip())

@@ -1,4 +1,4 @@
-"""Verbs that do something: run, check, ci, setup, ui.
+"""Verbs that do something: run, check, ci, setup.
 
 Belongs here: their options and how their answers look. Elsewhere: the work (commands).
 """
@@ -111,15 +111,3 @@ def setup() -> None:
     settings = prepare_checkout(say)
     write_env_file()
     say(f"ready; state lies in {settings.home}, deliveries arrive in {settings.landing}")
-
-
-def ui(
-    port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 3000,
-) -> None:
-    """Open the Dagster UI on 127.0.0.1, with sensors and automation on.
-
-    Example: platform ui --port 3001
-    """
-    from platform_assets.commands.setup import open_ui
-
-    open_ui(port, say)

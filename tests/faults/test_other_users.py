@@ -4,6 +4,8 @@ import contextlib
 import grp
 import os
 import stat
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +16,8 @@ import pytest
 from deployed import Deployed
 from machine import PROJECT, missing
 from shop import child, ended
+
+from platform_assets.engine.store.warehouse import Warehouse
 
 NOBODY: Final = 65534
 READERS: Final = 1  # the group `daemon`, on every Linux
@@ -124,3 +128,35 @@ def test_another_user_gets_nothing_and_a_member_of_the_group_the_releases_alone(
     assert open_to_others(world.home / "archive") == []
     assert ended(child(_act_as_another, world.root, NOBODY)) == 0
     assert ended(child(_act_as_another, world.root, READERS)) == 0
+
+
+_HOLD: Final = """
+import pathlib, sys, duckdb
+from platform_assets.orchestration.runs.process import call_process
+if sys.argv[2]:
+    call_process(sys.argv[2])
+with duckdb.connect(sys.argv[1]):
+    print(flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("run", ["", "run 1a2b3c4d", "a\x1b[2J\nname"])
+def test_a_command_line_of_another_process_is_never_shown(tmp_path: Path, run: str) -> None:
+    """It may hold a password; its number and the name of its program help as much. A run of ours has its id as name."""
+    world = Deployed(tmp_path, {"PLATFORM_LOCK_WAIT_S": "1.2"})
+    assert world.verb("feed", "list").code == 0
+    holding = [sys.executable, "-c", _HOLD, str(world.home / "warehouse.duckdb"), run, "--password=tell-nobody"]
+    with subprocess.Popen(holding, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=PROJECT) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        done = world.verb("feed", "list", "--json")
+        said = (
+            done.out + done.err + str(Warehouse(world.home / "warehouse.duckdb", world.home / "marts.duckdb").held_by())
+        )
+        holder.communicate()
+    assert done.code == 1
+    name = {"": "python", "run 1a2b3c4d": run}.get(run, "a?[2J?name")
+    assert said.count(f"process {holder.pid} ({name}") >= 3, "in the error, while waiting, and in held_by"
+    assert "tell-nobody" not in said
+    assert "\x1b" not in said

@@ -29,6 +29,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 CHAIN_S: Final = 150
 CANARY: Final = "T0KEN-canary-8c1f"
+TOKEN: Final = "a-program's-token-5d2e"
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
 
 
@@ -48,7 +49,9 @@ class Ui:
     def ask(self, query: str) -> Any:
         """The answer to a GraphQL query."""
         request = urllib.request.Request(
-            f"{self.url}/graphql", json.dumps({"query": query}).encode(), {"content-type": "application/json"}
+            f"{self.url}/graphql",
+            json.dumps({"query": query}).encode(),
+            {"content-type": "application/json", "authorization": f"Bearer {TOKEN}"},
         )
         with urllib.request.urlopen(request, timeout=30) as response:
             return json.load(response)["data"]
@@ -106,7 +109,7 @@ def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
     root = tmp_path_factory.mktemp("ui")
     with webhook() as told:
         channel = {"PLATFORM_ALERT": told.url(f"/{CANARY}"), "PLATFORM_ALERT_HOSTS": here(told)}
-        yield from _started(Deployed(root, channel), told)
+        yield from _started(Deployed(root, {**channel, "PLATFORM_UI_TOKEN": TOKEN}), told)
 
 
 def _started(world: Deployed, told: Webhook) -> Iterator[Ui]:
@@ -125,7 +128,7 @@ def _started(world: Deployed, told: Webhook) -> Iterator[Ui]:
         finally:
             family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
             os.killpg(process.pid, signal.SIGINT)
-            _, alive = psutil.wait_procs(family, timeout=40)
+            _, alive = psutil.wait_procs(family, timeout=80)
             for left in alive:
                 left.kill()
     assert [left for left in alive if left.is_running()] == [], "processes outlived the UI"
@@ -257,6 +260,7 @@ def test_the_asset_graph_shows_the_assets_in_a_browser(ui: Ui, chained: float, t
     ):
         options.add_argument(flag)
     with webdriver.Chrome(options=options, service=webdriver.ChromeService(str(CHROMEDRIVER))) as browser:
+        browser.get(ui.world.platform("ui", "--login").out.strip())
 
         def shows(page: str, *names: str) -> None:
             browser.get(f"{ui.url}/{page}")
