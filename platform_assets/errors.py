@@ -4,6 +4,7 @@ Belongs here: every error a user can meet, and how text from outside stands in a
 about it; what of a feed's text may be shown (engine/contract/shown.py).
 """
 
+import functools
 import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ _QUOTED: Final = re.compile(f"{_OPENS}([^{_CLOSES}]*){_CLOSES}")
 
 # What GitHub and Azure take for a command, where a line of a log begins with it or has it.
 _COMMAND: Final = re.compile(r"^\s*::|##\[", re.MULTILINE)
+_STYLE: Final = re.compile(r"\x1b\[[0-9;]*m")
 _TOKEN: Final = re.compile(r"(?P<place>\bline \d+)|[\w@](?:[\w@.+/-]*[\w@])?", re.IGNORECASE)
 _PART: Final = re.compile(r"[^\W_]+")
 _HIDDEN_RUN: Final = re.compile(r"…(?:[^\w\n]{0,4}…)+")
@@ -66,7 +68,7 @@ def printable(text: str, most: int | None = None) -> str:
 def lines(text: str, longest: int = 2_000) -> str:
     """Text from outside that may go over several lines, each at most so `longest`, none of which is a command to
     whatever reads the log of a build."""
-    shown = "\n".join(printable(line, longest) for line in text.split("\n"))
+    shown = "\n".join(printable(line, longest) for line in _STYLE.sub("", text).split("\n"))
     return _COMMAND.sub(lambda found: f"·{found[0]}", shown) if "::" in shown or "##[" in shown else shown
 
 
@@ -108,10 +110,20 @@ def told(message: str, shown: Callable[[Iterable[str]], Sequence[str]] | None = 
     return _QUOTED.sub(tell, message)
 
 
+def words_of(texts: Iterable[str]) -> frozenset[str]:
+    """The words that occur in texts, without case."""
+    return frozenset(part.casefold() for each in texts for part in _PART.findall(each))
+
+
+@functools.cache
+def _usual() -> frozenset[str]:
+    return words_of([_USUAL])
+
+
 def redacted(text: str, known: Iterable[str] = ()) -> str:
     """Text of another program without whatever may be personal data in it: of its words, those that are usual in
     errors or occur in `known` (code, declared names), and numbers of lines; `…` stands for the others."""
-    words = {part.casefold() for each in (_USUAL, *known) for part in _PART.findall(each)}
+    words = _usual() | words_of(known)
 
     def shown(found: re.Match[str]) -> str:
         parts = _PART.findall(found[0])

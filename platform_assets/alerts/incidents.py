@@ -293,7 +293,7 @@ def _tidy(problem: Problem) -> Problem:
         key=printable(problem.key),
         owner=printable(problem.owner),
         assets=tuple(map(printable, problem.assets)),
-        title=printable(problem.title)[:_TITLE_CHARS],
+        title=printable(" ".join(problem.title.split()))[:_TITLE_CHARS],
         detail=lines(problem.detail)[:_DETAIL_CHARS],
         command=printable(problem.command),
     )

@@ -213,7 +213,7 @@ def _build(context: dg.AssetExecutionContext, deployment: Deployment, manifest_p
         sum(message["info"]["name"] in names for message in messages) for names in (_RESULTS[:2], _RESULTS[2:])
     )
     deployment.notify(f"dbt: {built} models built, {tested} tests run")
-    figures = _figures(deployment, chosen.manifest, chosen.dagster_dbt_translator, target)
+    figures = _figures(deployment, chosen.manifest, chosen.dagster_dbt_translator, target, personal)
     if personal:
         personal.note(_lineage(figures), target)
     events: list[Any] = []
@@ -314,7 +314,7 @@ def _explained(said: str) -> str:
 
 
 def _figures(
-    deployment: Deployment, manifest: Mapping[str, Any], keys: DagsterDbtTranslator, target: Path
+    deployment: Deployment, manifest: Mapping[str, Any], keys: DagsterDbtTranslator, target: Path, personal: Personal
 ) -> dict[str, dict[str, Any]]:
     """Rows and columns of each node's table, and up to when its data goes by the stalest feed it is made from."""
     tables = built_tables(deployment.warehouse)
@@ -322,7 +322,7 @@ def _figures(
     newest = {raw_key(feed): (stored.newest_data(feed.name), feed.name) for feed in deployment.feeds}
     translator = DagsterDbtTranslator()
     raw = {node: translator.get_asset_key(source) for node, source in manifest["sources"].items()}
-    found = Columns(tables, manifest, keys, target).metadata()
+    found = Columns(tables, manifest, keys, target, personal).metadata()
     for unique_id, node in manifest["nodes"].items():
         figures = found.setdefault(unique_id, {})
         table = tables.get((node["schema"], node["alias"]))

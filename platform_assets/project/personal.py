@@ -4,16 +4,18 @@ Belongs here: following personal data from feeds to marts, and noting it for who
 running dbt (orchestration/dbt.py), which columns of a contract are personal (engine/contract/shown.py).
 """
 
+import functools
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from platform_assets.engine.contract.model import LINEAGE
 from platform_assets.engine.contract.shown import shown_of
 from platform_assets.engine.durable.files import replacing
 from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.feed.mart import Mart
-from platform_assets.errors import lines, redacted
+from platform_assets.errors import lines, redacted, words_of
 from platform_assets.project.graph import raw_name
 from platform_assets.project.manifest import asset_name, reached
 
@@ -43,7 +45,11 @@ class Personal:
         """What dbt says of a node, or of none that is known, as it may be written down: of these without values."""
         if not self._nodes or (node is not None and node not in self._nodes):
             return lines(text)
-        return redacted(text, self._code())
+        return redacted(text, self._code)
+
+    def may_name(self, node: str, column: str) -> bool:
+        """Whether a column of a node's table may be named: one that nobody has written down may be data itself."""
+        return node not in self._nodes or redacted(column, self._code) == column
 
     def note(self, lineage: Lineage, target: Path) -> None:
         """Note which columns are made from personal data; of a node that nobody could trace, None: any may be."""
@@ -74,10 +80,13 @@ class Personal:
             if any(holds(*each) for each in above):
                 yield column
 
-    def _code(self) -> Iterable[str]:
-        """What people have written: code, names and places, which may be shown."""
+    @functools.cached_property
+    def _code(self) -> frozenset[str]:
+        """The words that people have written: code, names and places, which may be shown."""
+        texts = [*LINEAGE]
         for each in (*self._manifest["nodes"].values(), *self._manifest["sources"].values()):
-            yield from (each.get("raw_code") or "", each["name"], each["original_file_path"], *each["columns"])
+            texts += [each.get("raw_code") or "", each["name"], each["original_file_path"], *each["columns"]]
+        return words_of(texts)
 
 
 def personal_columns(marts: Iterable[Mart], feeds: Iterable[Feed], home: Path) -> dict[str, Collection[str]]:
