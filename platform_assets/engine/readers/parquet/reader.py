@@ -21,7 +21,7 @@ from platform_assets.engine.readers import MALFORMED_SCHEMA, Batch, Part
 from platform_assets.engine.readers.isolated import Parser, Stopped
 from platform_assets.engine.readers.limits import Limits
 from platform_assets.engine.readers.magic import ENOUGH, kind_of
-from platform_assets.errors import DeliveryRefused, DeliveryUnfinished, quoted
+from platform_assets.errors import DeliveryRefused, DeliveryUnfinished, foreign, quoted
 
 _PARSER: Final = Path(__file__).with_name("columnar.py")
 _MAGIC: Final = b"PAR1"
