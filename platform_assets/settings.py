@@ -19,6 +19,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 _FEED_FILES_PREFIX = "PLATFORM_FEED_"
 _FEED_FILES_SUFFIX = "_FILES"
 RELEASES_GROUP = "PLATFORM_RELEASES_GROUP"
+DISK_FLOOR = "PLATFORM_DISK_FLOOR"
 _LOGIN = Path("/proc/self/loginuid")
 _NO_LOGIN = 2**32 - 1
 _PRIVATE = 0o077
@@ -108,6 +109,9 @@ class Settings:
         Default: the feed's declaration. Example: `by-day/*.csv`
     PLATFORM_LOCK_WAIT_S: how long to wait for another process to let go of the warehouse, in seconds.
         Default: `60`. Example: `300`
+    PLATFORM_DISK_FLOOR: how much of the disk of `PLATFORM_HOME` is kept free, as a size or a share: with less nothing
+        new is claimed, and files wait.
+        Default: 1 GB, or 5 % of the disk where that is less. Example: `20GB`
     PLATFORM_ALERT: where alerts go: URLs of channels, with commas between them. A secret.
         Default: nowhere. Example: `slack+https://hooks.slack.com/services/…`
     PLATFORM_ALERT_<OWNER>: where alerts of one owner go instead: `team:sales` is `PLATFORM_ALERT_TEAM_SALES`. A secret.
@@ -146,6 +150,7 @@ class Settings:
     feed_files: Mapping[str, str] = field(default_factory=dict)
     failpoint: str | None = None
     lock_wait: timedelta = timedelta(seconds=60)
+    disk_floor: str | None = None
     alerts: AlertSettings = field(default_factory=AlertSettings)
     ui: UiSettings = field(default_factory=UiSettings)
     audit_key: Secret | None = None
@@ -184,6 +189,7 @@ class Settings:
             feed_files=feed_files,
             failpoint=env.get("PLATFORM_FAILPOINT") or None,
             lock_wait=lock_wait,
+            disk_floor=env.get(DISK_FLOOR) or None,
             alerts=AlertSettings(
                 channels={each.name: each for each in secrets(env, ALERT)},
                 hosts=env.get(ALERT_HOSTS) or AlertSettings.hosts,

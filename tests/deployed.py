@@ -44,10 +44,11 @@ class Finished:
 
 @dataclass
 class Deployed:
-    """A deployment with its state and its landing folder under `root`."""
+    """A deployment with its state and its landing folder under `root`; its commands are called in `cwd`."""
 
     root: Path
     settings: Mapping[str, str] = field(default_factory=dict)
+    cwd: Path = PROJECT
 
     @property
     def home(self) -> Path:
@@ -78,12 +79,11 @@ class Deployed:
         out: int | IO[str] = subprocess.PIPE,
         err: int | IO[str] = subprocess.PIPE,
         env: Mapping[str, str] | None = None,
-        cwd: Path = PROJECT,
     ) -> subprocess.Popen[str]:
         """Start a command of the environment, at the head of a process group."""
         return subprocess.Popen(
             [BIN / command[0], *command[1:]],
-            cwd=cwd,
+            cwd=self.cwd,
             env=self.environment(env),
             stdout=out,
             stderr=err,
@@ -91,11 +91,9 @@ class Deployed:
             start_new_session=True,
         )
 
-    def run(
-        self, *command: str, within_s: float = 120, env: Mapping[str, str] | None = None, cwd: Path = PROJECT
-    ) -> Finished:
+    def run(self, *command: str, within_s: float = 120, env: Mapping[str, str] | None = None) -> Finished:
         """Run a command of the environment to its end."""
-        with self.start(*command, env=env, cwd=cwd) as process:
+        with self.start(*command, env=env) as process:
             try:
                 out, err = process.communicate(timeout=within_s)
             except subprocess.TimeoutExpired:

@@ -15,6 +15,7 @@ from typing import Any, Final
 from platform_assets.engine.contract.model import Contract, Field
 from platform_assets.engine.deployment import Deployment, FeedStatus
 from platform_assets.engine.durable import failpoint
+from platform_assets.engine.durable.disk import Floor
 from platform_assets.engine.feed.feed import Cadence, Feed, Files, hours, seconds
 from platform_assets.engine.load import Outcome
 from platform_assets.engine.store.receipts import Receipt
@@ -31,6 +32,12 @@ class Sales(Contract):
     price: Decimal = Field(ge=0, nullable=True)
     sold_at: datetime = Field(nullable=True)
     email: str = Field(nullable=True, pii="secret", str_contains="@")
+
+
+class OpenSales(Sales):
+    """The same, whose e-mail addresses are nobody's secret: what came undeclared may be named."""
+
+    email: str = Field(nullable=True, str_contains="@")
 
 
 FILES: Final = Files("sales/**/*.csv", "sales/*.csv.gz", "sales/*.ndjson", "sales/*.parquet", settle=seconds(0))
@@ -74,6 +81,7 @@ class Shop:
     feed: Feed = SALES
     clock: Clock = field(default_factory=Clock)
     lock_wait: timedelta = timedelta(seconds=20)
+    floor: Floor = field(default_factory=Floor)
     told: list[str] = field(default_factory=list)
 
     @property
@@ -87,6 +95,7 @@ class Shop:
             home=self.root / "home",
             landing=self.landing,
             lock_wait=self.lock_wait,
+            floor=self.floor,
             clock=self.clock,
             notify=self.told.append,
         )

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Final
 
 from platform_assets.engine.archive.archive import Archive
+from platform_assets.engine.contract.shown import guarding
+from platform_assets.engine.durable.disk import Disk, Floor
 from platform_assets.engine.feed.feed import Feed, feed_named
 from platform_assets.engine.load.ingest import Intake
 from platform_assets.engine.load.offer import Outcome
@@ -64,6 +66,7 @@ class Deployment:
         home: Path,
         landing: Path,
         lock_wait: timedelta = timedelta(seconds=60),
+        floor: Floor = Floor(),  # noqa: B008 - an immutable value
         clock: Callable[[], datetime] = _utc_now,
         notify: Callable[[str], None] = lambda _: None,
     ) -> None:
@@ -73,7 +76,8 @@ class Deployment:
         self.clock = clock
         self.notify = notify
         self.warehouse = Warehouse(home / "warehouse.duckdb", home / "marts.duckdb", lock_wait, notify)
-        self.archive = Archive(home / "archive")
+        self.disk = Disk((home / "archive", home), floor)
+        self.archive = Archive(home / "archive", self.disk)
         self.releases = Releases(home / "releases")
         self.builds = Builds(home / "builds.sqlite", self.warehouse.marts)
 
@@ -127,8 +131,9 @@ class Deployment:
         most_files: leave the rest for the next time. Raises ContractError where a column has another type than raw
         holds.
         """
-        restored = self._restore(feed)
-        outcome = self._intake(feed).ingest(most_files=most_files)
+        with guarding([feed.contract]):
+            restored = self._restore(feed)
+            outcome = self._intake(feed).ingest(most_files=most_files)
         return Outcome([*restored, *outcome.receipts], outcome.unfinished)
 
     def replay(
@@ -139,7 +144,8 @@ class Deployment:
         Those that today's contract has judged already are left alone, unless `again`. Groups of deliveries are
         committed one by one; what is killed goes on where it stopped. Raises ReplayRefused where a copy is gone.
         """
-        return self._intake(feed).replay(chosen, again=again)
+        with guarding([feed.contract]):
+            return self._intake(feed).replay(chosen, again=again)
 
     def status(self, feeds: Sequence[Feed] | None = None) -> list[FeedStatus]:
         """How the feeds stand, over all time."""
@@ -168,7 +174,8 @@ class Deployment:
     def why_waiting(self, arrival: Arrival) -> str:
         """Why what may be new is not in the warehouse."""
         if arrival.settled(self.clock()):
-            return "was not taken in; it is offered again"
+            low = self.disk.low(arrival.size)
+            return "was not taken in; it is offered again" if low is None else f"waits: {low.what}"
         return arrival.unfinished
 
     def freshness(self, feed: Feed, receipts: Sequence[Receipt]) -> Freshness:

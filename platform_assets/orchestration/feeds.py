@@ -14,14 +14,13 @@ from platform_assets.engine.deployment import Deployment, FeedStatus
 from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.store.builds import CheckResult, Made
 from platform_assets.engine.store.receipts import Chosen, Receipt
-from platform_assets.errors import ConfigurationError, listed
+from platform_assets.errors import ConfigurationError, listed, printable
 from platform_assets.orchestration.checks import check_specs, evaluated
 from platform_assets.orchestration.feed_metadata import FeedFigures
 from platform_assets.orchestration.runs.automation import note_wanted
 from platform_assets.orchestration.runs.dagster_internals import DATA_VERSION_TAG
 from platform_assets.orchestration.runs.keys import (
     BY_ITSELF_TAG,
-    PERSON_TAG,
     WRITER_POOL,
     deliveries_key,
     feed_tag,
@@ -115,8 +114,7 @@ def feed_assets(feed: Feed, project: Project) -> dg.AssetsDefinition:
     def ingest_feed(
         context: dg.AssetExecutionContext, deployment: DeploymentResource, config: Intake
     ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
-        replayed = feed.name if config.replay else None
-        with deployment.opened(context, replaying=replayed) as opened:
+        with deployment.opened(context, feed=feed.name, replaying=config.replay) as opened:
             here = opened.feed(feed.name)
             context.instance.add_run_tags(context.run.run_id, {feed_tag(feed): "true"})
             # Checks alone may be asked for.
@@ -124,7 +122,7 @@ def feed_assets(feed: Feed, project: Project) -> dg.AssetsDefinition:
                 again = _replayed(context, opened, here, config) if config.replay else []
                 outcome = opened.ingest(here, most_files=config.most_files)
                 for slot, why in outcome.unfinished.items():
-                    opened.notify(f"{slot}: {why}; left alone and offered again")
+                    opened.notify(f"{printable(slot)}: {why}; left alone and offered again")
                 figures = FeedFigures.of(opened, here, [*again, *outcome.receipts])
                 yield from _results(context, figures, State.of(project, opened))
             wanted = {check.name for check in context.selected_asset_check_keys}
@@ -137,9 +135,12 @@ def feed_assets(feed: Feed, project: Project) -> dg.AssetsDefinition:
 
 
 def _replayed(context: dg.AssetExecutionContext, deployment: Deployment, feed: Feed, config: Intake) -> list[Receipt]:
-    """Replay what the launchpad says. The audit log has who asked for it: once, however often the step is tried."""
+    """Replay what the launchpad says. The audit log has it once, however often the step is tried.
+
+    By the run, not by a tag of it that names a person: whoever launches a run can write any tag.
+    """
     chosen, run_id = config.chosen(), context.run.run_id
-    log, who, what = audit_log(deployment.home), context.run.tags.get(PERSON_TAG, f"run:{run_id}"), "replay"
+    log, who, what = audit_log(deployment.home), f"run:{run_id}", "replay"
     asked = None
     if context.retry_number:
         of_this = (each for each in log.entries() if (each.about.get("run"), each.what) == (run_id, what))
@@ -148,7 +149,7 @@ def _replayed(context: dg.AssetExecutionContext, deployment: Deployment, feed: F
         told = {"feed": feed.name, "run": run_id, **config.model_dump(exclude_defaults=True)}
         asked = log.record(who, what, told, outcome="asked")
     receipts = deployment.replay(feed, chosen, again=config.again)
-    log.record(who, what, {"run": run_id, "deliveries": len(receipts)}, of=asked.n)
+    log.ended(asked, {"run": run_id, "deliveries": len(receipts)})
     return receipts
 
 

@@ -10,9 +10,11 @@ from typing import Any, Final
 
 import dagster as dg
 
+from platform_assets.engine.contract.shown import guarding
 from platform_assets.engine.durable import failpoint
 from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.sources.source import Arrival
+from platform_assets.errors import printable
 from platform_assets.orchestration.runs.automation import UNDER_WAY, asked_for, barred, keys_of
 from platform_assets.orchestration.runs.keys import BY_ITSELF_TAG, feed_tag, quarantine_key, raw_key, sensor_name
 from platform_assets.orchestration.runs.process import DIED_TAG
@@ -51,17 +53,24 @@ def feed_sensor(
         description=f"New files under {', '.join(feed.source.places)}.",
     )
     def files_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        with guarding([feed.contract]):
+            return evaluated(context)
+
+    def evaluated(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         opened = deployment.look()
         here = opened.feed(feed.name)
         unseen = opened.pending(here, wait=True)
         now = opened.clock()
-        ready = [arrival for arrival in unseen if arrival.settled(now)]
+        low = opened.disk.low()
+        ready = [arrival for arrival in unseen if low is None and arrival.settled(now)]
         last = _last_run(context.instance, feed)
         if last is not None and last.status in UNDER_WAY:
             return dg.SkipReason(f"{len(ready)} new files; run {last.run_id} is under way")
         state = State.of(project, opened)
         unaudited = state.outdated(raw)
         if not ready and unaudited is None:
+            if unseen and low is not None:
+                return dg.SkipReason(f"{len(unseen)} new files wait: {low.what}")
             return dg.SkipReason(_left_alone(unseen) if unseen else "no new file")
         if not ready and (why := barred(state, opened, context.instance, [raw]).get(raw)) is not None:
             return dg.SkipReason(f"{raw}: {unaudited}; {why.what}")
@@ -119,7 +128,7 @@ def _last_run(instance: dg.DagsterInstance, feed: Feed) -> dg.DagsterRun | None:
 
 
 def _left_alone(unseen: Sequence[Arrival]) -> str:
-    first = "; ".join(f"{arrival.slot} {arrival.unfinished}" for arrival in unseen[:3])
+    first = "; ".join(f"{printable(arrival.slot)} {arrival.unfinished}" for arrival in unseen[:3])
     return f"{len(unseen)} files are not ready: {first}" + (" …" if len(unseen) > 3 else "")
 
 

@@ -4,6 +4,8 @@ import contextlib
 import grp
 import os
 import stat
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +16,8 @@ import pytest
 from deployed import Deployed
 from machine import PROJECT, missing
 from shop import child, ended
+
+from platform_assets.engine.store.warehouse import Warehouse
 
 NOBODY: Final = 65534
 READERS: Final = 1  # the group `daemon`, on every Linux
@@ -36,8 +40,11 @@ def world() -> Iterator[Deployed]:
 
 
 def test_a_home_that_was_open_is_mended_at_start_and_that_is_said_in_one_line(world: Deployed) -> None:
+    assert world.verb("feed", "list").code == 0
     (world.home / "archive" / "sales").mkdir(parents=True)
     (world.home / "archive" / "sales" / "copy.csv").write_text("ada@example.com")
+    for path in (world.home, *world.home.rglob("*")):
+        path.chmod(0o777 if path.is_dir() else 0o666)
     done = world.verb("feed", "list")
     assert done.code == 0, done.err
     assert done.err.count(f"other users could get at {world.home}: now this user alone can") == 1
@@ -58,6 +65,20 @@ def test_a_home_that_another_user_made_is_not_used(world: Deployed, setting: str
     assert f"{setting}: {theirs} belongs to nobody, and this process runs as root" in done.err
     assert "chown" in done.err
     assert [path.name for path in theirs.iterdir()] == ["dagster.yaml"]
+
+
+def test_a_folder_that_holds_other_things_is_not_closed(world: Deployed) -> None:
+    """As PLATFORM_HOME=~ would do to somebody's home, and PLATFORM_HOME=/srv to a machine's."""
+    (world.home / "archive").mkdir(parents=True)
+    (world.home / "archive" / "holiday.jpg").write_text("")
+    before = open_to_others(world.home)
+    done = world.verb("feed", "list")
+    assert done.code == 2
+    assert f"PLATFORM_HOME: {world.home} holds other things than state of the platform" in done.err
+    assert open_to_others(world.home) == before
+    world.home.chmod(0o700)
+    assert world.verb("feed", "list").code == 2
+    assert open_to_others(world.home) == before[1:]
 
 
 def test_a_home_that_is_a_link_is_not_used(world: Deployed) -> None:
@@ -124,3 +145,54 @@ def test_another_user_gets_nothing_and_a_member_of_the_group_the_releases_alone(
     assert open_to_others(world.home / "archive") == []
     assert ended(child(_act_as_another, world.root, NOBODY)) == 0
     assert ended(child(_act_as_another, world.root, READERS)) == 0
+
+
+_HOLD: Final = """
+import pathlib, sys, duckdb
+from platform_assets.orchestration.runs.process import call_process
+if sys.argv[2]:
+    call_process(sys.argv[2])
+with duckdb.connect(sys.argv[1]):
+    print(flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("run", ["", "run 1a2b3c4d", "a\x1b[2J\nname"])
+def test_a_command_line_of_another_process_is_never_shown(tmp_path: Path, run: str) -> None:
+    """It may hold a password; its number and the name of its program help as much. A run of ours has its id as name."""
+    world = Deployed(tmp_path, {"PLATFORM_LOCK_WAIT_S": "1.2"})
+    assert world.verb("feed", "list").code == 0
+    holding = [sys.executable, "-c", _HOLD, str(world.home / "warehouse.duckdb"), run, "--password=tell-nobody"]
+    with subprocess.Popen(holding, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=PROJECT) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        done = world.verb("feed", "list", "--json")
+        said = (
+            done.out + done.err + str(Warehouse(world.home / "warehouse.duckdb", world.home / "marts.duckdb").held_by())
+        )
+        holder.communicate()
+    assert done.code == 1
+    name = {"": "python", "run 1a2b3c4d": run}.get(run, "a?[2J?name")
+    assert said.count(f"process {holder.pid} ({name}") >= 3, "in the error, while waiting, and in held_by"
+    assert "tell-nobody" not in said
+    assert "\x1b" not in said
+
+
+_BY_HAND: Final = """
+import os
+import platform_assets, platform_assets.definitions
+assert os.umask(0o022) == 0o022, "to import it changes nothing"
+platform_assets.definitions.defs()
+print(oct(os.umask(0)), os.environ["PYTHONSAFEPATH"])
+"""
+
+
+@pytest.mark.slow
+def test_a_code_location_protects_itself_where_plain_dagster_loads_it(tmp_path: Path) -> None:
+    os.umask(0o022)
+    world = Deployed(tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", _BY_HAND], cwd=PROJECT, env=world.environment(), capture_output=True, text=True
+    )
+    assert done.stdout.splitlines()[-1:] == ["0o77 1"], done.stderr

@@ -2,12 +2,15 @@
 
 import json
 from pathlib import Path
+from typing import Final
 
 import pytest
 from deployed import Deployed
 
 from platform_assets.engine.audit.log import AuditLog
 from platform_assets.settings import person
+
+KEY: Final = "canary-0123456789"
 
 
 @pytest.fixture
@@ -72,14 +75,21 @@ def test_a_head_that_was_kept_finds_a_log_that_was_replaced_whole(world: Deploye
 
 
 def test_a_signed_log_asks_for_its_key(world: Deployed) -> None:
-    signing = Deployed(world.root, {"PLATFORM_AUDIT_KEY": "canary-key"})
+    signing = Deployed(world.root, {"PLATFORM_AUDIT_KEY": KEY})
     assert signing.verb("replay", "order_lines").code == 0
     assert signing.verb("audit", "verify", "--json").answer["signed"] == 2
     refused = world.verb("audit", "verify", "--json")
     assert (refused.code, "PLATFORM_AUDIT_KEY" in refused.answer["error"]["what"]) == (2, True)
     assert world.verb("replay", "order_lines").code == 2, "what cannot be signed is not begun"
     assert len(world.verb("audit", "list", "--json").answer["entries"]) == 2
-    assert "canary-key" not in (world.home / "audit.jsonl").read_text() + (world.home / "audit.head").read_text()
+    assert KEY not in (world.home / "audit.jsonl").read_text() + (world.home / "audit.head").read_text()
+
+
+def test_a_key_that_could_be_guessed_is_refused(world: Deployed) -> None:
+    refused = Deployed(world.root, {"PLATFORM_AUDIT_KEY": "canary"}).verb("replay", "order_lines", "--json")
+    assert (refused.code, "could be guessed" in refused.answer["error"]["what"]) == (2, True)
+    assert "canary" not in refused.out + refused.err
+    assert world.verb("audit", "list", "--json").answer == {"entries": []}
 
 
 @pytest.mark.parametrize("verb", [("replay",), ("quarantine", "replay")], ids=" ".join)

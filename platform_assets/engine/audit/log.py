@@ -31,7 +31,7 @@ from platform_assets.engine.audit.line import (
 from platform_assets.engine.audit.verify import Noted, Verdict, verified
 from platform_assets.engine.durable.failpoint import reached
 from platform_assets.engine.durable.files import replacing, sync
-from platform_assets.errors import AuditBroken, StorageError
+from platform_assets.errors import AuditBroken, PlatformError, StorageError
 
 _PRIVATE: Final = 0o600
 _LOCK_S: Final = 20.0
@@ -99,7 +99,18 @@ class AuditLog:
             with contextlib.suppress(StorageError, AuditBroken):  # the error that is under way says more
                 self.record(who, what, {**came, "error": type(error).__name__}, outcome="failed", of=asked.n)
             raise
-        self.record(who, what, came, of=asked.n)
+        self.ended(asked, came)
+
+    def ended(self, asked: AuditEntry, came: Mapping[str, object]) -> None:
+        """Record that the work is done that an entry asked for; an error says that it is, all the same."""
+        try:
+            self.record(asked.who, asked.what, came, of=asked.n)
+        except (StorageError, AuditBroken) as error:
+            raise PlatformError(
+                f"{asked.what} is done, but this could not be recorded: {error.what}",
+                state=f"Its effect is there. Entry {asked.n} of the audit log says that it was asked for.",
+                remedy=error.remedy,
+            ) from error
 
     def entries(self) -> Iterator[AuditEntry]:
         """All entries, in the order in which they were written. Lines that are none are left to `verify`."""

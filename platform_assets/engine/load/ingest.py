@@ -6,6 +6,7 @@ again together (replay.py).
 """
 
 import contextlib
+import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,17 +15,28 @@ from typing import Any, Final, TypeVar
 
 from platform_assets.engine.archive.archive import Archive
 from platform_assets.engine.archive.journal import Entry, Extent
+from platform_assets.engine.contract.shown import shown_of
 from platform_assets.engine.durable import failpoint
 from platform_assets.engine.feed.feed import Feed, Retention
+from platform_assets.engine.load.alone import rest_of
 from platform_assets.engine.load.offer import Known, Offer, Outcome
 from platform_assets.engine.load.replay import altered, components, from_archive, outdated
 from platform_assets.engine.load.transaction import Transaction
+from platform_assets.engine.load.under_way import UnderWay
 from platform_assets.engine.sources.source import Arrival, Claim, Source
 from platform_assets.engine.store.ledger import Ledger
 from platform_assets.engine.store.receipts import Receipt
 from platform_assets.engine.store.slots import Slot
+from platform_assets.engine.store.sql import lacks_memory
 from platform_assets.engine.store.unit import Store, Unit
-from platform_assets.errors import DeliveryRefused, DeliveryUnfinished, DeliveryUnreadable, ReplayRefused
+from platform_assets.errors import (
+    DeliveryRefused,
+    DeliveryUnfinished,
+    DeliveryUnreadable,
+    DiskLow,
+    ReplayRefused,
+    printable,
+)
 
 _A_MOMENT: Final = timedelta(seconds=3)
 _GROUP_FILES: Final = 100
@@ -33,7 +45,7 @@ _GROUP_BYTES: Final = 1 << 30
 
 @dataclass(frozen=True)
 class Intake:
-    """Takes deliveries of a feed into the store."""
+    """Takes deliveries of a feed into the store. excused: contents that are read though two processes died of them."""
 
     feed: Feed
     source: Source[Any]
@@ -41,6 +53,7 @@ class Intake:
     store: Store
     clock: Callable[[], datetime]
     notify: Callable[[str], None]
+    excused: frozenset[str] = frozenset()
 
     def pending(self, *, wait: bool = False) -> Sequence[Arrival]:
         """What may be new, by what was published of the ledger; takes no lock.
@@ -79,16 +92,30 @@ class Intake:
         """Claim and load `arrivals`, group by group; `outcome` gains what came of it."""
         self.archive.sweep()
         done = 0
-        for group in self._groups(arrivals, most_files):
+        groups = list(self._groups(arrivals, most_files))
+        for at, group in enumerate(groups):
+            if (low := self.archive.disk.low()) is not None:
+                waiting = itertools.chain.from_iterable(groups[at:])
+                outcome.unfinished |= {each.slot: f"waits: {low.what}" for each in waiting}
+                self.notify(f"{self.feed.name}: {low}")
+                return
             offers = list(self._offers(group, outcome.unfinished))
             self.archive.secure(offer.claim.copy for offer in offers if offer.claim is not None)
-            with self.store.transaction(f"load {self.feed.name}") as unit:
-                loaded = self._load(unit, self._moved(unit, offers))
+            loaded = self.take(rest_of(self, offers, outcome))
             outcome.receipts += loaded.receipts
             outcome.unfinished |= loaded.unfinished
             done += len(group)
             if len(arrivals) > _GROUP_FILES:
                 self.notify(f"{self.feed.name}: {done} of {len(arrivals)} deliveries")
+
+    def take(self, offers: Sequence[Offer]) -> Outcome:
+        """Load `offers` in one transaction, by themselves."""
+        with self.store.transaction(f"load {self.feed.name}") as unit:
+            return self._load(unit, self._moved(unit, offers))
+
+    def under_way(self) -> UnderWay:
+        """What is being read of the feed, or was when a process died."""
+        return UnderWay(self.archive.root / self.feed.name / "under-way.txt", self.excused)
 
     def replay(self, chosen: Callable[[Receipt], bool], *, again: bool) -> list[Receipt]:
         """Bring archived deliveries that `chosen` names through today's contract, with all that hang on them."""
@@ -98,8 +125,10 @@ class Intake:
                 unit.publish(self.feed)
                 anew = bool(unit.tables(self.feed).retyped())
                 groups = self._due(unit.ledger, chosen, again=again, anew=anew)
+                contents = frozenset(receipt.fingerprint or "" for group in groups for receipt in group)
+                within = replace(self, excused=contents) if again else self  # a person asks for it
                 for group in groups:
-                    receipts += self._load(unit, [], again=group, anew=anew).receipts
+                    receipts += within._load(unit, [], again=group, anew=anew).receipts
                     self.notify(f"{self.feed.name}: {len(receipts)} of {sum(map(len, groups))} deliveries replayed")
                 unit.publish(self.feed)
         except ReplayRefused:
@@ -151,7 +180,7 @@ class Intake:
                 receipts += self._load(unit, [self._verified(offer) for offer in group]).receipts
             for receipt in receipts:
                 if receipt.status == "quarantined":
-                    self.notify(f"{receipt.slot}: {receipt.problem}")
+                    self.notify(f"{printable(receipt.slot)}: {receipt.problem}")
             if self.lacks(unit):
                 journal.mend(expired)
             unit.publish(self.feed)
@@ -184,9 +213,16 @@ class Intake:
     ) -> Outcome:
         """Load `offers` and `again`, as `Transaction.run` does; commit, and note what is new in the journal."""
         unit.will_change(self.feed)
-        outcome = Transaction(unit, self.feed, self.archive, self.clock()).run(offers, again, anew=anew)
-        failpoint.reached("before-commit")
-        unit.commit()
+        under_way = self.under_way()
+        try:
+            outcome = Transaction(unit, self.feed, self.archive, self.clock(), under_way).run(offers, again, anew=anew)
+            failpoint.reached("before-commit")
+            unit.commit()
+        except BaseException as error:
+            if not lacks_memory(error):  # which is as good as a death: so is it next time
+                under_way.settle()
+            raise
+        under_way.settle()
         failpoint.reached("after-commit")
         self._note(unit, [receipt.delivery_id for receipt in outcome.receipts if receipt.replayed_at is None])
         return outcome
@@ -241,7 +277,9 @@ class Intake:
             except DeliveryRefused as error:
                 yield Offer(arrival, None, error, final=not isinstance(error, DeliveryUnreadable))
             except DeliveryUnfinished as error:
-                unfinished[arrival.slot] = error.what
+                unfinished[arrival.slot] = shown_of(self.feed.contract).message(error.said[0])
+            except DiskLow as error:
+                unfinished[arrival.slot] = f"waits: {error.what}"
 
     def _moved(self, unit: Unit, offers: Sequence[Offer]) -> list[Offer]:
         """The offers, each with the slots whose files had its content before and have it no longer."""

@@ -18,17 +18,20 @@ import polars as pl
 
 from platform_assets.engine.contract.cast import as_text
 from platform_assets.engine.contract.model import LINEAGE, Header, folded, headers_of, match_header
+from platform_assets.engine.contract.shown import shown_of
 from platform_assets.engine.contract.validate import validate
 from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.readers import Batch, open_reader
+from platform_assets.engine.readers.budget import width
 from platform_assets.engine.store.copies import repeated
 from platform_assets.engine.store.ledger import Ledger
 from platform_assets.engine.store.receipts import Receipt
 from platform_assets.engine.store.tables import FeedTables
-from platform_assets.errors import DeliveryRefused
+from platform_assets.errors import DeliveryRefused, quoted
 
 _FLUSH_ROWS: Final = 245_760  # two of DuckDB's row groups
-_FLUSH_BYTES: Final = 256 << 20  # of wide rows
+_FLUSH_BYTES: Final = 64 << 20
+_NULL: Final = 8  # bytes of a field of JSON beside its name, where it holds nothing
 _LONGEST_NAME: Final = 255  # bytes of a column's name, as most databases take it
 _T = TypeVar("_T")
 
@@ -65,6 +68,7 @@ class Validation:
     def __init__(self, feed: Feed, types: Mapping[str, str]) -> None:
         """types: the columns that raw has now."""
         self._feed = feed
+        self._shown = shown_of(feed.contract)
         self._types = dict(types)
         self._spelled = {folded(name): name for name in types}
         declared = {folded(column.name) for column in feed.columns} | set(LINEAGE)
@@ -94,10 +98,16 @@ class Validation:
     def add(self, delivery_id: int, batch: Batch) -> Iterator[Validated]:
         """Take some more rows of a delivery."""
         if batch.malformed.height:
-            yield Validated(rejected=_malformed(delivery_id, batch.malformed))
-        frame = batch.frame
-        if not frame.height:
-            return
+            yield Validated(rejected=self._malformed(delivery_id, batch.malformed))
+        for part in self._bounded(batch.frame, self._unknown[delivery_id]):
+            yield from self._add(delivery_id, part)
+
+    def _bounded(self, frame: pl.DataFrame, unknown: Sequence[str]) -> Iterator[pl.DataFrame]:
+        """The rows, so many at a time that the names of their unknown columns, repeated for each, do not weigh much."""
+        names = sum(len(name.encode()) + _NULL for name in unknown) if self._feed.on_drift == "rescue" else 0
+        yield from frame.iter_slices(max(1, _FLUSH_BYTES // (names or 1)))
+
+    def _add(self, delivery_id: int, frame: pl.DataFrame) -> Iterator[Validated]:
         unknown = self._unknown[delivery_id]
         if unknown and self._feed.on_drift == "add":
             frame = frame.with_columns(as_text(name, frame.schema[name]) for name in unknown)
@@ -111,7 +121,7 @@ class Validation:
             yield from self._flush()
         self._buffer.append(frame)
         self._buffered += frame.height
-        self._bytes += int(frame.estimated_size())
+        self._bytes += width(frame)
         if self._buffered >= _FLUSH_ROWS or self._bytes >= _FLUSH_BYTES:
             self._spanning = delivery_id
             yield from self._flush()
@@ -128,7 +138,7 @@ class Validation:
         """The delivery is refused: none of its rows counts."""
         kept = [frame.filter(pl.col("_delivery_id") != delivery_id) for frame in self._buffer]
         self._buffer = [frame for frame in kept if frame.height]
-        self._buffered = sum(frame.height for frame in self._buffer)
+        self._buffered, self._bytes = sum(frame.height for frame in kept), sum(map(width, kept))
         if self._spanning == delivery_id:
             self._spanning = None
         else:  # raw has not heard of its columns
@@ -183,7 +193,7 @@ class Validation:
         column = self._spelled.setdefault(folded(name), name.strip())
         if (there := self._types.setdefault(column, "VARCHAR")) != "VARCHAR":
             raise DeliveryRefused(
-                f"unknown column {name!r} is {there} in raw, from an earlier contract",
+                f"unknown column {quoted(repr(name))} is {there} in raw, from an earlier contract",
                 remedy=f"Declare it in {self._feed.contract.__name__} again, or drop it from raw.",
                 line=1,
                 column=name,
@@ -204,6 +214,19 @@ class Validation:
         split = validate(frame, self._feed.contract, self._arrived)
         rejected = self._rejected(split.rejected, split.reasons) if split.rejected.height else None
         yield Validated(split.accepted, rejected, copies, spanning)
+
+    def _malformed(self, delivery_id: int, malformed: pl.DataFrame) -> pl.DataFrame:
+        header = self._delivered[delivery_id].values()
+        rules = {rule: self._shown.rule(rule, header) for rule in malformed["rule"].unique()}
+        nothing, rule = pl.lit(None, pl.String), pl.col("rule").replace_strict(rules, return_dtype=pl.String)
+        reason = pl.struct(nothing.alias("column"), rule.alias("rule"), nothing.alias("value"))
+        # The record becomes a JSON string: what stands between {"r": and the closing brace.
+        return malformed.select(
+            pl.lit(delivery_id, pl.Int64).alias("_delivery_id"),
+            "_line",
+            pl.concat_list(reason).alias("reasons"),
+            pl.struct(pl.col("record").alias("r")).struct.json_encode().str.slice(5).str.head(-1).alias("record"),
+        )
 
     def _rejected(self, rejected: pl.DataFrame, reasons: pl.Series) -> pl.DataFrame:
         """Rejected rows as quarantine takes them, those of deliveries with the same header made together."""
@@ -310,15 +333,3 @@ def _split(frame: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame, pl.Series]:
 
 def _of(rows: pl.DataFrame) -> dict[int, int]:
     return dict(rows.group_by("_delivery_id").len().iter_rows())
-
-
-def _malformed(delivery_id: int, malformed: pl.DataFrame) -> pl.DataFrame:
-    nothing = pl.lit(None, pl.String)
-    reason = pl.struct(nothing.alias("column"), pl.col("rule"), nothing.alias("value"))
-    # The record becomes a JSON string: what stands between {"r": and the closing brace.
-    return malformed.select(
-        pl.lit(delivery_id, pl.Int64).alias("_delivery_id"),
-        "_line",
-        pl.concat_list(reason).alias("reasons"),
-        pl.struct(pl.col("record").alias("r")).struct.json_encode().str.slice(5).str.head(-1).alias("record"),
-    )

@@ -115,7 +115,7 @@ class Ledger:
             "SELECT slot FROM ledger.deliveries WHERE feed = $1 AND slot IN (SELECT value FROM arrived) UNION "
             "SELECT fingerprint FROM ledger.deliveries WHERE feed = $1 AND fingerprint IN (SELECT value FROM arrived)",
             [feed],
-        ).fetchall()
+        )
         return {value for (value,) in rows}
 
     def in_force(self, feed: str, fingerprints: Sequence[str]) -> dict[str, Receipt]:
@@ -390,7 +390,7 @@ class Ledger:
             f"SELECT {', '.join(RECEIPT_COLUMNS)} FROM ledger.deliveries "
             f"WHERE {column} IN (SELECT value FROM arrived) AND {where}",
             more,
-        ).fetchall()
+        )
         return [receipt_of(dict(zip(RECEIPT_COLUMNS, row, strict=True))) for row in rows]
 
     def _many(self, where: str, values: list[object]) -> list[Receipt]:

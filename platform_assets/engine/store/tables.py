@@ -16,8 +16,8 @@ import polars as pl
 from platform_assets.engine.contract.model import LINEAGE, columns_of, folded
 from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.store.copies import Copies
-from platform_assets.engine.store.sql import column_types, execute_over, quote
-from platform_assets.errors import ConfigurationError, ContractError
+from platform_assets.engine.store.sql import arrived, column_types, execute_over, quote
+from platform_assets.errors import ConfigurationError, ContractError, quoted
 
 _QUARANTINE: Final = """
 CREATE TABLE IF NOT EXISTS {table} (
@@ -207,7 +207,7 @@ class FeedTables:
                 lines,
                 f"DELETE FROM {table} t USING arrived a WHERE t._delivery_id = a._delivery_id AND t._line = a._line "
                 "RETURNING t._delivery_id",
-            ).fetchall()
+            )
             left.append(dict(Counter(delivery for (delivery,) in rows)))
         return left[0], left[1]
 
@@ -226,20 +226,20 @@ class FeedTables:
         )
         rows = execute_over(
             self._connection, taken_in, _BOUNDS.format(event=event, raw=self.raw), [min(deliveries), max(deliveries)]
-        ).fetchall()
+        )
         return {delivery: Bounds(*times) for delivery, *times in rows}
 
     def stored(self, delivery: int, lines: pl.DataFrame) -> list[pl.DataFrame]:
         """The rows of the delivery at these `lines` (`hash`, `_line`), with their hashes: those in raw, and in
         quarantine."""
-        arrived = lines.to_arrow()  # noqa: F841 - DuckDB finds it by its name
         found = []
         for table in (self.raw, self.quarantine):
             sql = (
                 f"SELECT arrived.hash, stored.* FROM {table} stored JOIN arrived USING (_line) "
                 "WHERE stored._delivery_id = ? ORDER BY _line"
             )
-            rows: pl.DataFrame = self._connection.sql(sql, params=[delivery]).pl()
+            with arrived(self._connection, lines):
+                rows: pl.DataFrame = self._connection.sql(sql, params=[delivery]).pl()
             found.append(rows)
         return found
 
@@ -365,7 +365,7 @@ def lines_with(
     for column in values:
         if column not in columns:
             raise ConfigurationError(
-                f"column {column!r}", f"is not in {table}", f"Its columns are: {', '.join(columns)}."
+                f"column {column!r}", f"is not in {table}", f"Its columns are: {quoted(*columns)}."
             )
     wanted = " AND ".join(f"CAST({quote(column)} AS VARCHAR) = ?" for column in values) or "TRUE"
     return connection.execute(

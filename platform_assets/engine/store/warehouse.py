@@ -12,12 +12,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import duckdb
 import psutil
 
 from platform_assets.engine.feed.feed import Feed
+from platform_assets.engine.store.connection import connect
 from platform_assets.engine.store.ledger import Ledger
 from platform_assets.engine.store.profiles import Profiles
 from platform_assets.engine.store.published import Published
@@ -28,8 +29,8 @@ from platform_assets.engine.store.tables import FeedTables, lines_with
 from platform_assets.engine.store.unit import Unit
 from platform_assets.errors import StorageError, WarehouseBusy, WarehouseUnreadable, listed
 
-_MEMORY_LIMIT: Final = "512MB"
 _READ_ONLY: Final = "BEGIN TRANSACTION READ ONLY"
+_PROGRAM: Final = 15  # characters that the kernel keeps of a program's name
 _LOCKED: Final = re.compile(r"Conflicting lock is held in (?P<program>.*?) ?\(PID (?P<pid>\d+)\)")
 
 
@@ -48,6 +49,10 @@ class Warehouse:
         self.marts = marts
         self._wait = wait
         self._notify = notify
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For another process, in which nobody is told."""
+        return {**self.__dict__, "_notify": _unheard}
 
     def prepare(self, feeds: Iterable[Feed], *, after: Callable[[], int]) -> None:
         """Create files, tables, and columns that contracts have gained; revisions go on `after()` that one."""
@@ -94,10 +99,6 @@ class Warehouse:
         """
         connection = self._connect(purpose)
         try:
-            # Instants are stored; showing them must not depend on the machine's zone.
-            connection.execute("SET TimeZone = 'UTC'")
-            # What does not fit goes to disk beside the file, so that no delivery is too large for the machine.
-            connection.execute(f"SET memory_limit = '{_MEMORY_LIMIT}'")
             yield connection
         except duckdb.IOException as error:
             raise StorageError(self.path, str(error).splitlines()[0]) from error
@@ -113,7 +114,7 @@ class Warehouse:
         """The process that holds the file now; None if it is free, or not there."""
         try:
             if self.path.exists():
-                duckdb.connect(str(self.path)).close()
+                connect(self.path, also=self.marts).close()
         except duckdb.Error as error:
             held = _LOCKED.search(str(error))
             return None if held is None else _process(int(held["pid"]))
@@ -129,7 +130,7 @@ class Warehouse:
                     continue
                 path.parent.mkdir(parents=True, exist_ok=True)
                 partial.unlink(missing_ok=True)
-                with duckdb.connect() as connection:
+                with connect(also=partial) as connection:
                     attach(connection, partial, "made", options)
                 with contextlib.suppress(FileExistsError):  # another process was first
                     path.hardlink_to(partial)
@@ -146,7 +147,7 @@ class Warehouse:
         told = False
         while True:
             try:
-                return duckdb.connect(str(path))
+                return connect(path, also=self.marts)
             except duckdb.IOException as error:
                 held = _LOCKED.search(str(error))
                 if held is None:
@@ -203,9 +204,15 @@ class _Unit:
         self._warehouse.published(feed).publish(self._connection)
 
 
+def _unheard(told: str) -> None:
+    """Tell nobody."""
+
+
 def _process(pid: int) -> str:
+    """Its number and the name of its program. Never its command line: that may hold another user's secrets."""
     try:
-        command = " ".join(psutil.Process(pid).cmdline())[:120]
+        # psutil makes a name that the kernel cut short longer, by the command line.
+        name = psutil.Process(pid).name()[:_PROGRAM]
     except psutil.Error:
-        command = "a process that has ended"
-    return f"process {pid} ({command})"
+        name = "gone, or hidden from this user"
+    return f"process {pid} ({''.join(each if each.isprintable() else '?' for each in name)})"

@@ -17,7 +17,7 @@ from shop import child, ended
 from platform_assets.engine.audit.line import Head
 from platform_assets.engine.audit.log import AuditLog
 from platform_assets.engine.durable import failpoint
-from platform_assets.errors import AuditBroken, ConfigurationError, StorageError
+from platform_assets.errors import AuditBroken, ConfigurationError, PlatformError, StorageError
 from platform_assets.settings import person
 
 LOG: Final = "audit.jsonl"
@@ -107,6 +107,16 @@ def test_work_that_failed_is_recorded_as_failed_by_the_kind_of_its_error_alone(t
         raise ValueError("could not read anna@example.org")
     asked, failed = log.entries()
     assert (failed.outcome, failed.of, failed.about) == ("failed", asked.n, {"error": "ValueError"})
+
+
+def test_work_whose_end_cannot_be_recorded_is_told_as_done(tmp_path: Path) -> None:
+    log = recorded(tmp_path, 1)
+    with (
+        pytest.raises(PlatformError, match=r"replay is done, but this could not be recorded: .* was changed") as told,
+        log.doing("os:anna", "replay", {}),
+    ):
+        put(tmp_path, lines(tmp_path)[:1])
+    assert "Its effect is there. Entry 2" in told.value.state
 
 
 def test_what_cannot_be_recorded_is_not_begun(tmp_path: Path) -> None:
@@ -236,6 +246,17 @@ def test_a_log_that_was_replaced_with_its_head_is_found_by_a_head_kept_elsewhere
     forger = recorded(tmp_path, 5)
     assert forger.verify().ok
     assert forger.verify([Head.parse(str(kept))]).broken[0].line == 3
+
+
+def test_an_earlier_copy_of_log_and_head_is_found_by_a_head_kept_elsewhere(tmp_path: Path, key: str | None) -> None:
+    log = recorded(tmp_path, 2, key)
+    earlier = {name: (tmp_path / name).read_bytes() for name in (LOG, HEAD)}
+    kept = recorded(tmp_path, 1, key).head()
+    assert kept is not None
+    for name, content in earlier.items():
+        (tmp_path / name).write_bytes(content)
+    assert log.verify().ok
+    assert [each.line for each in log.verify([kept]).broken] == [3]
 
 
 def test_who_lacks_the_key_can_replace_nothing(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Final
 from xml.parsers import expat
 
 from platform_assets.engine.readers.limits import Limits
-from platform_assets.errors import DeliveryRefused, DeliveryUnfinished
+from platform_assets.errors import DeliveryRefused, DeliveryUnfinished, foreign
 
 _DEEPEST: Final = 100
 _MOST_PATHS: Final = 1000
@@ -154,6 +154,7 @@ def _parsed(parser: expat.XMLParserType, copy: Path, limits: Limits) -> Iterator
             while chunk := file.read(limits.markup_at_once):
                 parser.Parse(chunk)
                 fed += len(chunk)
+                limits.budget.check()
                 if fed - parser.CurrentByteIndex > limits.record:
                     raise _too_long("a tag, comment or the like", parser.CurrentLineNumber, limits)
                 yield fed
@@ -170,7 +171,7 @@ def _parsed(parser: expat.XMLParserType, copy: Path, limits: Limits) -> Iterator
         ) from error
     except (LookupError, ValueError) as error:  # of an encoding that Python does not know, or not byte by byte
         raise DeliveryRefused(
-            f"the encoding that the document declares cannot be read: {error}",
+            f"the encoding that the document declares cannot be read: {foreign(error)}",
             remedy="Ask the producer for UTF-8.",
             line=1,
         ) from error
@@ -257,6 +258,7 @@ def start_tags(copy: Path, name: str, encoding: str, limits: Limits) -> int:
     count, until, buffer = 0, b"", b""
     with copy.open("rb") as file:
         while chunk := file.read(limits.markup_at_once):
+            limits.budget.check()
             buffer += decoder.decode(chunk).encode() if decoder else chunk
             at = 0
             while True:
