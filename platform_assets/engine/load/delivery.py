@@ -106,7 +106,7 @@ class Load:
             offer.arrival.expects.check(fingerprint=offer.claim.fingerprint, read=same.read if same else None)
             self._hold_to_restatements(offer.slot, offer.claim.fingerprint)
             if same is None:
-                self._under_way.begin(offer.claim.fingerprint)
+                self._under_way.begin(offer.claim.fingerprint, offer.slot)
         except DeliveryRefused as problem:
             self._quarantine(offer, problem)
             return
