@@ -29,6 +29,7 @@ from platform_assets.engine.readers import open_reader
 from platform_assets.engine.readers.budget import Budget
 from platform_assets.engine.readers.excel.grid import Window
 from platform_assets.engine.readers.excel.opendocument import _Ods
+from platform_assets.engine.readers.xml.stream import _attributes
 from platform_assets.engine.sources.file import chunks
 from platform_assets.engine.sources.files import FileSource
 from platform_assets.errors import ConfigurationError, DeliveryRefused, DeliveryUnfinished
@@ -301,3 +302,9 @@ def test_a_cell_that_a_spreadsheet_repeats_a_million_times_is_not_noted_a_millio
     seen.start("table:table-cell", {**cell, "office:value-type": "float"})
     with pytest.raises(DeliveryRefused, match="more than 1000000 cells"):
         seen.end("table:table-cell")
+
+
+def test_an_element_of_very_many_attributes_is_taken_apart_in_one_go() -> None:
+    begun = time.process_time()
+    assert len(_attributes({f"a{n}": "1" for n in range(30_000)})) == 30_000
+    assert time.process_time() - begun < 2

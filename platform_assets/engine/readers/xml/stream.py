@@ -6,6 +6,7 @@ types are refused, and with them entities of any kind. Names are local names, wh
 
 import codecs
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -200,7 +201,7 @@ def _attributes(given: dict[str, str]) -> dict[str, str]:
     """By local name, but for those that say where names come from; by full name where two would be the same, whichever
     comes first."""
     found: dict[str, str] = {}
-    locals_ = [local_name(name) for name in given if not name.startswith("xmlns:")]
+    locals_ = Counter(local_name(name) for name in given if not name.startswith("xmlns:"))
     for name, value in given.items():
         prefix, _, local = name.rpartition(":")
         if prefix == "xmlns" or name == "xmlns" or (prefix and local in _NO_DATA):
@@ -208,7 +209,7 @@ def _attributes(given: dict[str, str]) -> dict[str, str]:
         if prefix and local == "nil":
             found[_NIL] = value
         else:
-            found[name if locals_.count(local) > 1 else local] = value
+            found[name if locals_[local] > 1 else local] = value
     return found
 
 
