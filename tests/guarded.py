@@ -16,6 +16,8 @@ from typing import Any, Final
 import dagster as dg
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import EmptyWorkspaceTarget
+from dagster_webserver.app import create_app_from_workspace_process_context
+from starlette.types import ASGIApp
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 from websockets.typing import Subprotocol
@@ -121,13 +123,13 @@ class Guarded:
 
 @contextlib.contextmanager
 def serving(
-    root: Path, settings: UiSettings | None = None, *, shared: bool = False, host: str = "127.0.0.1"
+    root: Path, settings: UiSettings | None = None, *, shared: bool = False, guard: bool = True
 ) -> Iterator[Guarded]:
-    """The server, with no code location; ended afterwards."""
+    """The server, with no code location; ended afterwards. guard: without it, it is Dagster's own, as it comes."""
     home = root / "dagster"
     home.mkdir(parents=True)
     (home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
-    door = opened(host, 0, settings or UiSettings(token=SECRET), shared=shared)
+    door = opened("127.0.0.1", 0, settings or UiSettings(token=SECRET), shared=shared)
     with (
         door.listening,
         dg.DagsterInstance.from_config(str(home)) as instance,
@@ -140,7 +142,9 @@ def serving(
                 raise OSError(28, "No space left on device")
             made.written.append((who, what, dict(about)))
 
-        app = guarded(workspace, door, made.logins, record, made.said.append, made.users if shared else None)
+        app: ASGIApp = guarded(workspace, door, made.logins, record, made.said.append, made.users if shared else None)
+        if not guard:
+            app = create_app_from_workspace_process_context(workspace)
         ready = threading.Event()
         server = Server(app, door, ready.set)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [door.listening]})

@@ -6,7 +6,6 @@ One UI serves all tests of this file, in their order; it runs on a free port, wi
 import http.client
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -20,10 +19,10 @@ from typing import Any, Final
 import dagster as dg
 import psutil
 import pytest
+from browser import chromium
 from deployed import Deployed
 from machine import CHROMEDRIVER
 from receivers import Webhook, here, webhook
-from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
@@ -251,15 +250,7 @@ def test_a_sensor_that_is_switched_off_is_why(ui: Ui, chained: float) -> None:
 
 @pytest.mark.needs(CHROMEDRIVER)
 def test_the_asset_graph_shows_the_assets_in_a_browser(ui: Ui, chained: float, tmp_path: Path) -> None:
-    options = webdriver.ChromeOptions()
-    options.binary_location = shutil.which("chromium") or ""
-    for flag in (
-        *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
-        *("--disable-background-networking", "--disable-component-update", "--window-size=1800,1100"),
-        f"--user-data-dir={tmp_path / 'profile'}",
-    ):
-        options.add_argument(flag)
-    with webdriver.Chrome(options=options, service=webdriver.ChromeService(str(CHROMEDRIVER))) as browser:
+    with chromium(tmp_path / "profile") as browser:
         browser.get(ui.world.platform("ui", "--login").out.strip())
 
         def shows(page: str, *names: str) -> None:

@@ -17,13 +17,16 @@ from platform_assets.engine.archive.archive import Archive
 from platform_assets.engine.archive.journal import Entry, Extent
 from platform_assets.engine.durable import failpoint
 from platform_assets.engine.feed.feed import Feed, Retention
+from platform_assets.engine.load.alone import rest_of
 from platform_assets.engine.load.offer import Known, Offer, Outcome
 from platform_assets.engine.load.replay import altered, components, from_archive, outdated
 from platform_assets.engine.load.transaction import Transaction
+from platform_assets.engine.load.under_way import UnderWay
 from platform_assets.engine.sources.source import Arrival, Claim, Source
 from platform_assets.engine.store.ledger import Ledger
 from platform_assets.engine.store.receipts import Receipt
 from platform_assets.engine.store.slots import Slot
+from platform_assets.engine.store.sql import lacks_memory
 from platform_assets.engine.store.unit import Store, Unit
 from platform_assets.errors import (
     DeliveryRefused,
@@ -40,7 +43,7 @@ _GROUP_BYTES: Final = 1 << 30
 
 @dataclass(frozen=True)
 class Intake:
-    """Takes deliveries of a feed into the store."""
+    """Takes deliveries of a feed into the store. excused: contents that are read though two processes died of them."""
 
     feed: Feed
     source: Source[Any]
@@ -48,6 +51,7 @@ class Intake:
     store: Store
     clock: Callable[[], datetime]
     notify: Callable[[str], None]
+    excused: frozenset[str] = frozenset()
 
     def pending(self, *, wait: bool = False) -> Sequence[Arrival]:
         """What may be new, by what was published of the ledger; takes no lock.
@@ -95,13 +99,21 @@ class Intake:
                 return
             offers = list(self._offers(group, outcome.unfinished))
             self.archive.secure(offer.claim.copy for offer in offers if offer.claim is not None)
-            with self.store.transaction(f"load {self.feed.name}") as unit:
-                loaded = self._load(unit, self._moved(unit, offers))
+            loaded = self.take(rest_of(self, offers, outcome))
             outcome.receipts += loaded.receipts
             outcome.unfinished |= loaded.unfinished
             done += len(group)
             if len(arrivals) > _GROUP_FILES:
                 self.notify(f"{self.feed.name}: {done} of {len(arrivals)} deliveries")
+
+    def take(self, offers: Sequence[Offer]) -> Outcome:
+        """Load `offers` in one transaction, by themselves."""
+        with self.store.transaction(f"load {self.feed.name}") as unit:
+            return self._load(unit, self._moved(unit, offers))
+
+    def under_way(self) -> UnderWay:
+        """What is being read of the feed, or was when a process died."""
+        return UnderWay(self.archive.root / self.feed.name / "under-way.txt", self.excused)
 
     def replay(self, chosen: Callable[[Receipt], bool], *, again: bool) -> list[Receipt]:
         """Bring archived deliveries that `chosen` names through today's contract, with all that hang on them."""
@@ -111,8 +123,10 @@ class Intake:
                 unit.publish(self.feed)
                 anew = bool(unit.tables(self.feed).retyped())
                 groups = self._due(unit.ledger, chosen, again=again, anew=anew)
+                contents = frozenset(receipt.fingerprint or "" for group in groups for receipt in group)
+                within = replace(self, excused=contents) if again else self  # a person asks for it
                 for group in groups:
-                    receipts += self._load(unit, [], again=group, anew=anew).receipts
+                    receipts += within._load(unit, [], again=group, anew=anew).receipts
                     self.notify(f"{self.feed.name}: {len(receipts)} of {sum(map(len, groups))} deliveries replayed")
                 unit.publish(self.feed)
         except ReplayRefused:
@@ -197,9 +211,16 @@ class Intake:
     ) -> Outcome:
         """Load `offers` and `again`, as `Transaction.run` does; commit, and note what is new in the journal."""
         unit.will_change(self.feed)
-        outcome = Transaction(unit, self.feed, self.archive, self.clock()).run(offers, again, anew=anew)
-        failpoint.reached("before-commit")
-        unit.commit()
+        under_way = self.under_way()
+        try:
+            outcome = Transaction(unit, self.feed, self.archive, self.clock(), under_way).run(offers, again, anew=anew)
+            failpoint.reached("before-commit")
+            unit.commit()
+        except BaseException as error:
+            if not lacks_memory(error):  # which is as good as a death: so is it next time
+                under_way.settle()
+            raise
+        under_way.settle()
         failpoint.reached("after-commit")
         self._note(unit, [receipt.delivery_id for receipt in outcome.receipts if receipt.replayed_at is None])
         return outcome

@@ -54,6 +54,11 @@ def execute_over(
         return connection.execute(sql, list(values)).fetchall()
 
 
+def lacks_memory(error: BaseException) -> bool:
+    """Whether memory did not suffice."""
+    return isinstance(error, MemoryError | duckdb.OutOfMemoryException)
+
+
 def attach(connection: duckdb.DuckDBPyConnection, path: Path, name: str, options: str = "") -> None:
     """Attach the database file at `path`, whatever characters it holds, as `name`."""
     literal = str(path).replace("'", "''")

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import duckdb
 import psutil
@@ -49,6 +49,10 @@ class Warehouse:
         self.marts = marts
         self._wait = wait
         self._notify = notify
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For another process, in which nobody is told."""
+        return {**self.__dict__, "_notify": _unheard}
 
     def prepare(self, feeds: Iterable[Feed], *, after: Callable[[], int]) -> None:
         """Create files, tables, and columns that contracts have gained; revisions go on `after()` that one."""
@@ -198,6 +202,10 @@ class _Unit:
     def publish(self, feed: Feed) -> None:
         self.commit()
         self._warehouse.published(feed).publish(self._connection)
+
+
+def _unheard(told: str) -> None:
+    """Tell nobody."""
 
 
 def _process(pid: int) -> str:
