@@ -37,6 +37,7 @@ def test_every_limit_is_told_as_it_is() -> None:
         "the header of a CSV": f"{dialect.SAMPLE >> 20} MB",
         "columns of Parquet": f"{fields._MOST_COLUMNS:,}",
         "nested elements of XML": f"{stream._DEEPEST}",
+        "values in a record of JSON": f"{fields._MOST_VALUES:,}",
         "memory of the process": f"{LIMITS.parser_memory >> 20:,} MB",
     }
     for name, limit in expected.items():
@@ -44,5 +45,6 @@ def test_every_limit_is_told_as_it_is() -> None:
     assert f"{rows._FLUSH_BYTES >> 20} MB, or {rows._FLUSH_ROWS:,} rows" in PAGE
     assert (columnar._MOST_COLUMNS, reader._MOST_COLUMNS) == (fields._MOST_COLUMNS, fields._MOST_COLUMNS)
     assert (columnar._RATIO_CAP, columnar._RATIO_FREE) == (budget.RATIO_CAP, budget._FREE)
+    assert stream._MOST_ELEMENTS == fields._MOST_VALUES
     assert LIMITS.record == columnar._LONGEST_ROW
     assert (Floor().size, Floor().share) == (10**9, 0.05)

@@ -17,6 +17,7 @@ from platform_assets.errors import DeliveryRefused, DeliveryUnfinished
 
 _DEEPEST: Final = 100
 _MOST_PATHS: Final = 1000
+_MOST_ELEMENTS: Final = 2_000_000
 _BLANKS: Final = " \t\r\n"
 _NOTHING: Final[dict[str, str]] = {}
 _NIL: Final = "xsi:nil"
@@ -60,15 +61,21 @@ class Document:
         done: list[tuple[int, Element]] = []
         open_elements: list[Element] = []
         names: dict[str, str] = {}
-        depth = matched = line = began = 0
+        depth = matched = line = began = held = 0
 
         def start(tag: str, attributes: dict[str, str]) -> None:
-            nonlocal depth, matched, line, began
+            nonlocal depth, matched, line, began, held
             name = names.get(tag) or names.setdefault(tag, local_name(tag))
             depth += 1
             if open_elements:
                 if depth > whole + _DEEPEST:
                     raise _too_deep(parser.CurrentLineNumber)
+                if (held := held + 1) > _MOST_ELEMENTS:
+                    raise DeliveryRefused(
+                        f"a record of more than {_MOST_ELEMENTS:,} elements",
+                        remedy="Declare the path of the records, not of what holds them all: Xml(records=…).",
+                        line=line,
+                    )
                 self.elsewhere += name == path[-1]
                 element = Element(name, _attributes(attributes) if attributes else _NOTHING)
                 above = open_elements[-1]
@@ -84,7 +91,7 @@ class Document:
                 matched = depth
                 self.deepest = max(self.deepest, matched)
                 if matched == whole:
-                    line, began = parser.CurrentLineNumber, parser.CurrentByteIndex
+                    line, began, held = parser.CurrentLineNumber, parser.CurrentByteIndex, 0
                     open_elements.append(Element(name, _attributes(attributes) if attributes else _NOTHING))
                     return
             self.elsewhere += name == path[-1]
