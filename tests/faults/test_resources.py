@@ -25,6 +25,7 @@ from platform_assets.engine.contract.model import Contract, Field
 from platform_assets.engine.durable.disk import ANY
 from platform_assets.engine.feed.feed import Files, gigabytes, minutes, seconds
 from platform_assets.engine.feed.formats import Json, Xml
+from platform_assets.engine.load import delivery
 from platform_assets.engine.readers import open_reader
 from platform_assets.engine.readers.budget import Budget
 from platform_assets.engine.readers.excel.grid import Window
@@ -265,6 +266,18 @@ def test_a_delivery_that_takes_too_long_is_quarantined_alone_with_the_remedy(
     (slow,) = shop.ingest().receipts
     assert slow.problem == "takes longer than 61 s to read"
     assert "Files(…, longest=minutes(8))" in (slow.remedy or "")
+
+
+def test_deliveries_that_are_slow_to_read_do_not_hold_the_writer_together(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery, "_LONGEST_S", 0)
+    for number in range(3):
+        shop.deliver(f"{number}.csv", sales(f"S{number},1"))
+    outcome = shop.ingest()
+    assert (len({receipt.came_with for receipt in outcome.receipts}), outcome.unfinished) == (3, {})
+    assert shop.skus() == ["S0", "S1", "S2"]
+    assert shop.reconciles()
 
 
 def test_time_that_rows_wait_to_be_stored_does_not_count(tmp_path: Path) -> None:
