@@ -1,7 +1,7 @@
 """python -m benchmarks.page: how long Dagster's page of assets takes to load, with the guard and without.
 
-Belongs here: pairs of loads of the same workspace, each in a Chromium of its own with an empty profile. Elsewhere: the engine's
-workloads (workloads.py). It needs chromium and chromedriver.
+Belongs here: pairs of loads of the same workspace, each in a Chromium of its own with an empty profile. Elsewhere: the
+engine's workloads (workloads.py). It needs chromium and chromedriver.
 """
 
 import argparse

@@ -30,7 +30,7 @@ from platform_assets.engine.readers.limits import LIMITS
 from platform_assets.engine.readers.magic import kind_of
 from platform_assets.engine.readers.packing.unpack import blocks_of, packing
 from platform_assets.engine.readers.xml.stream import repeated
-from platform_assets.errors import DeliveryRefused, DeliveryUnfinished
+from platform_assets.errors import DeliveryRefused, DeliveryUnfinished, quoted
 
 _HEAD: Final = 1 << 18  # bytes of lines that are looked at
 _WHOLE: Final = 8 << 20  # bytes of a document, which is of no use in part
@@ -200,7 +200,9 @@ class _Advice:
                 return
             spelled.append((unknown[(alike or [*unknown])[0]], column))
         if spelled and len({name for name, _ in spelled}) == len(spelled):
-            sources = ", ".join(f"{column.name}: source=({column.headers[0]!r}, {name!r})" for name, column in spelled)
+            sources = ", ".join(
+                f"{column.name}: source=({column.headers[0]!r}, {quoted(repr(name))})" for name, column in spelled
+            )
             remedy = f"If the producer renamed it, add the new name in {contract.__name__}, {sources}: its values fit."
             pairs = tuple((name, column.headers[0]) for name, column in spelled)
             yield _Way(self._name.name, self._feed.source.format, remedy, 0, sample, pairs)
@@ -317,7 +319,7 @@ class _Advice:
             read = replace(form, encoding=encoding) if encoding not in (form.encoding or "utf-8", "utf-16") else form
             for path in dict.fromkeys(("", form.records, *_lists_in(text))):
                 options = ", ".join(
-                    f"{name}={value!r}"
+                    f"{name}={quoted(repr(value)) if value == path != form.records else repr(value)}"
                     for name, value in (("records", path), ("unnest", form.unnest), ("encoding", read.encoding))
                     if value
                 )
@@ -336,7 +338,7 @@ class _Advice:
             _Way(
                 self._name.name,
                 Xml(records=path),
-                f"Declare format=Xml(records={path!r}): that was tried on the file.",
+                f"Declare format=Xml(records={quoted(repr(path))}): that was tried on the file.",
                 1,
                 sample,
             )
