@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from platform_assets.engine.archive.archive import Archive
+from platform_assets.engine.contract.shown import guarding
 from platform_assets.engine.durable.disk import Disk, Floor
 from platform_assets.engine.feed.feed import Feed, feed_named
 from platform_assets.engine.load.ingest import Intake
@@ -130,8 +131,9 @@ class Deployment:
         most_files: leave the rest for the next time. Raises ContractError where a column has another type than raw
         holds.
         """
-        restored = self._restore(feed)
-        outcome = self._intake(feed).ingest(most_files=most_files)
+        with guarding([feed.contract]):
+            restored = self._restore(feed)
+            outcome = self._intake(feed).ingest(most_files=most_files)
         return Outcome([*restored, *outcome.receipts], outcome.unfinished)
 
     def replay(
@@ -142,7 +144,8 @@ class Deployment:
         Those that today's contract has judged already are left alone, unless `again`. Groups of deliveries are
         committed one by one; what is killed goes on where it stopped. Raises ReplayRefused where a copy is gone.
         """
-        return self._intake(feed).replay(chosen, again=again)
+        with guarding([feed.contract]):
+            return self._intake(feed).replay(chosen, again=again)
 
     def status(self, feeds: Sequence[Feed] | None = None) -> list[FeedStatus]:
         """How the feeds stand, over all time."""

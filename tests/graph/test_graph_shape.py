@@ -44,7 +44,7 @@ WITHIN_DAGSTER_DBT: Final = {
     f"dagster_dbt.{module.name}" for module in pkgutil.iter_modules(dagster_dbt.__path__) if module.name != "compat"
 }
 ROOMS: Final = 29
-ARROWS: Final = 115
+ARROWS: Final = 121
 
 
 def name(module: Path) -> str:
