@@ -52,6 +52,8 @@ class Settings:
     PLATFORM_HEARTBEAT: a URL that is asked for once a minute, so that another service notices when the platform is
         dead. A secret.
         Default: none. Example: `https://hc-ping.example.org/…`
+    PLATFORM_ERASE_KEY: the key by which erased persons are known, and their certificates signed. A secret.
+        Default: none; nobody can be erased. Example: what `openssl rand -hex 32` gives
     DAGSTER_HOME: Dagster's own storage.
         Default: `dagster` in `PLATFORM_HOME`. Example: `/srv/platform/dagster`
     PLATFORM_FAILPOINT: for tests: the point at which the process kills itself.
@@ -65,6 +67,7 @@ class Settings:
     failpoint: str | None = None
     lock_wait: timedelta = timedelta(seconds=60)
     alerts: AlertSettings = field(default_factory=AlertSettings)
+    erase_key: str | None = field(default=None, repr=False)
 
     @classmethod
     def from_environment(cls) -> "Settings":
@@ -99,6 +102,7 @@ class Settings:
             feed_files=feed_files,
             failpoint=env.get("PLATFORM_FAILPOINT") or None,
             lock_wait=lock_wait,
+            erase_key=env.get("PLATFORM_ERASE_KEY") or None,
             alerts=AlertSettings(
                 channels={
                     key: value

@@ -13,7 +13,7 @@ from platform_assets.engine.store.receipts import Receipt
 
 ROWS: Final = ("read", "accepted", "rejected", "duplicate")
 """What each row that was read came to, as receipts count it."""
-COUNTED: Final = ("deliveries", *ROWS)
+COUNTED: Final = ("deliveries", *ROWS, "erased")
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ class FeedTotals:
     accepted: int
     rejected: int
     duplicate: int
+    erased: int
     rows: int
     waiting: int
     newest_data: datetime | None

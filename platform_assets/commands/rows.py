@@ -31,6 +31,7 @@ class Replayed:
     accepted: int
     rejected: int
     duplicate: int
+    erased: int
     quarantined: list[Quarantined]
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from platform_assets.engine.archive.archive import Archive
+from platform_assets.engine.erase.tombstones import Tombstones
 from platform_assets.engine.feed.feed import Feed, feed_named
 from platform_assets.engine.load.ingest import Intake
 from platform_assets.engine.load.offer import Outcome
@@ -19,9 +20,8 @@ from platform_assets.engine.promises.freshness import Freshness, feed_freshness
 from platform_assets.engine.sources.files import all_waiting
 from platform_assets.engine.sources.source import Arrival, Waiting, source_of
 from platform_assets.engine.store.builds import Builds
-from platform_assets.engine.store.ledger import Totals
 from platform_assets.engine.store.marts import drop_leftovers
-from platform_assets.engine.store.receipts import Receipt
+from platform_assets.engine.store.receipts import Receipt, Totals
 from platform_assets.engine.store.release import Releases
 from platform_assets.engine.store.warehouse import Warehouse
 from platform_assets.errors import PlatformError
@@ -66,7 +66,9 @@ class Deployment:
         lock_wait: timedelta = timedelta(seconds=60),
         clock: Callable[[], datetime] = _utc_now,
         notify: Callable[[str], None] = lambda _: None,
+        erase_key: str | None = None,
     ) -> None:
+        """erase_key: the secret by which persons that were erased are known."""
         self.feeds = tuple(feeds)
         self.home = home
         self.landing = landing
@@ -74,6 +76,7 @@ class Deployment:
         self.notify = notify
         self.warehouse = Warehouse(home / "warehouse.duckdb", home / "marts.duckdb", lock_wait, notify)
         self.archive = Archive(home / "archive")
+        self.tombstones = Tombstones(home / "erasures", erase_key)
         self.releases = Releases(home / "releases")
         self.builds = Builds(home / "builds.sqlite", self.warehouse.marts)
 
@@ -114,7 +117,7 @@ class Deployment:
 
         wait: for what only has to be unchanged a moment longer, at most three seconds.
         """
-        return self._intake(feed).pending(wait=wait)
+        return self.intake(feed).pending(wait=wait)
 
     def ready(self, feed: Feed) -> Sequence[Arrival]:
         """Those of the pending files that have settled: the next ingest takes them in."""
@@ -128,7 +131,7 @@ class Deployment:
         holds.
         """
         restored = self._restore(feed)
-        outcome = self._intake(feed).ingest(most_files=most_files)
+        outcome = self.intake(feed).ingest(most_files=most_files)
         return Outcome([*restored, *outcome.receipts], outcome.unfinished)
 
     def replay(
@@ -139,7 +142,7 @@ class Deployment:
         Those that today's contract has judged already are left alone, unless `again`. Groups of deliveries are
         committed one by one; what is killed goes on where it stopped. Raises ReplayRefused where a copy is gone.
         """
-        return self._intake(feed).replay(chosen, again=again)
+        return self.intake(feed).replay(chosen, again=again)
 
     def status(self, feeds: Sequence[Feed] | None = None) -> list[FeedStatus]:
         """How the feeds stand, over all time."""
@@ -188,9 +191,10 @@ class Deployment:
         before it published that; or the copy is lost. Takes no lock; the next ingest of the feed publishes it."""
         return self.warehouse.published(feed).is_stale
 
-    def _intake(self, feed: Feed) -> Intake:
+    def intake(self, feed: Feed) -> Intake:
+        """What takes deliveries of the feed in."""
         source = source_of(feed.source, feed, self.landing)
-        return Intake(feed, source, self.archive, self.warehouse, self.clock, self.notify)
+        return Intake(feed, source, self.archive, self.warehouse, self.tombstones, self.clock, self.notify)
 
     def _restore(self, feed: Feed) -> list[Receipt]:
         """Bring back what the warehouse has lost of any feed, for none may wait for files of its own; what came back of
@@ -200,13 +204,11 @@ class Deployment:
             # What is looked up in the landing folder is what the ledger knows.
             unit.publish(feed)
             # Of another feed that is retyped, its own ingest says so.
-            lacking = [
-                each for each in self.feeds if not unit.tables(each).retyped() and self._intake(each).lacks(unit)
-            ]
+            lacking = [each for each in self.feeds if not unit.tables(each).retyped() and self.intake(each).lacks(unit)]
         receipts: list[Receipt] = []
         for each in lacking:
             try:
-                restored = self._intake(each).restore()
+                restored = self.intake(each).restore()
             except PlatformError as error:
                 if each == feed:
                     raise

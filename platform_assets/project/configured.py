@@ -46,6 +46,7 @@ def configured_deployment(notify: Callable[[str], None]) -> tuple[Settings, Depl
         landing=settings.landing,
         lock_wait=settings.lock_wait,
         notify=notify,
+        erase_key=settings.erase_key,
     )
     return settings, deployment
 

@@ -17,6 +17,8 @@ POINTS: Final = (
     "after-commit",
     "mid-release",
     "mid-tick",
+    "mid-erase",
+    "mid-let-go",
     "mid-audit-line",
     "audit-line",
 )

@@ -7,15 +7,18 @@ again together (replay.py).
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from platform_assets.engine.archive.archive import Archive
 from platform_assets.engine.archive.journal import Entry, Extent
 from platform_assets.engine.durable import failpoint
+from platform_assets.engine.erase.tombstones import Tombstones
 from platform_assets.engine.feed.feed import Feed, Retention
+from platform_assets.engine.load.cleaning import Cleaning
 from platform_assets.engine.load.offer import Known, Offer, Outcome
 from platform_assets.engine.load.replay import altered, components, from_archive, outdated
 from platform_assets.engine.load.transaction import Transaction
@@ -39,6 +42,7 @@ class Intake:
     source: Source[Any]
     archive: Archive
     store: Store
+    tombstones: Tombstones
     clock: Callable[[], datetime]
     notify: Callable[[str], None]
 
@@ -184,12 +188,36 @@ class Intake:
     ) -> Outcome:
         """Load `offers` and `again`, as `Transaction.run` does; commit, and note what is new in the journal."""
         unit.will_change(self.feed)
-        outcome = Transaction(unit, self.feed, self.archive, self.clock()).run(offers, again, anew=anew)
+        cleaning = Cleaning(self.feed, self.archive, self.tombstones, unit.ledger)
+        transaction = Transaction(unit, self.feed, self.archive, self.clock(), cleaning)
+        outcome = transaction.run(offers, again, anew=anew)
         failpoint.reached("before-commit")
         unit.commit()
         failpoint.reached("after-commit")
         self._note(unit, [receipt.delivery_id for receipt in outcome.receipts if receipt.replayed_at is None])
+        if cleaning.replaced:
+            self.let_go(unit, cleaning.replaced)
         return outcome
+
+    def let_go(self, unit: Unit, copies: Collection[Path]) -> list[str]:
+        """Have the journal tell where copies lie that were rewritten, then remove those of `copies` that no delivery
+        needs; which."""
+        receipts = [receipt for receipt in unit.ledger.receipts(self.feed.name) if receipt.fingerprint is not None]
+        journal = self.archive.journal(self.feed.name)
+        amended = {
+            (receipt.slot, receipt.fingerprint or "", receipt.generation): (receipt.archived, receipt.erased)
+            for receipt in receipts
+            if receipt.archived is not None
+        }
+        if any((e.archived, e.erased) != amended.get(e.name, (e.archived, e.erased)) for e in journal.entries()):
+            journal.mend((), amended)
+        failpoint.reached("mid-let-go")
+        needed = {receipt.archived for receipt in receipts}
+        names = {copy: copy.relative_to(self.archive.root).as_posix() for copy in copies}
+        gone = [copy for copy, name in names.items() if name not in needed]
+        for copy in gone:
+            copy.unlink(missing_ok=True)
+        return sorted(names[copy] for copy in gone)
 
     # ---- what arrives
 
@@ -295,15 +323,15 @@ class Intake:
             at = datetime.fromisoformat(entry.committed_at)
             known_as = Known(delivery_id, at, accepted_at=at, generation=entry.generation, came_with=came_with)
             claim = Claim(entry.fingerprint, copy, entry.position)
-            offers.append(Offer(arrival, claim, known_as=known_as, moved_from=entry.moved_from))
+            offers.append(Offer(arrival, claim, known_as=known_as, moved_from=entry.moved_from, erased=entry.erased))
         return offers
 
     def _verified(self, offer: Offer) -> Offer:
         """The offer, refused where the archive's copy is not what was delivered."""
         assert offer.claim is not None
-        if self.archive.holds(offer.claim.copy, offer.claim.fingerprint):
+        if self.archive.holds(offer.claim.copy):
             return offer
-        return replace(offer, refused=altered(offer.claim.copy, offer.claim.fingerprint), final=False)
+        return replace(offer, refused=altered(offer.claim.copy), final=False)
 
     def _note(self, unit: Unit, deliveries: Sequence[int]) -> None:
         """Note new deliveries in the journal, and before them what a kill kept out of it."""
@@ -336,6 +364,7 @@ class Intake:
                 traits=slot.traits if slot.delivery_id == receipt.delivery_id else None,
                 expects=receipt.expects,
                 moved_from=receipt.moved_from,
+                erased=receipt.erased,
             )
             for receipt in receipts
             for slot in (slots[receipt.slot],)

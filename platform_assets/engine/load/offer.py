@@ -29,7 +29,7 @@ class Offer:
 
     known_as: if it came before. moved_from: as in its receipt. final: whether its source, once it has a receipt, need
     not be asked for it again until its position changes. kept: a receipt that stays as it is; only its slot is filled
-    anew.
+    anew. erased: rows of erased persons, which the claim's copy holds no longer.
     """
 
     arrival: Arrival
@@ -39,6 +39,7 @@ class Offer:
     moved_from: tuple[str, ...] = ()
     final: bool = True
     kept: Receipt | None = None
+    erased: int = 0
 
     @property
     def slot(self) -> str:

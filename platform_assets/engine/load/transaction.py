@@ -5,7 +5,7 @@ Belongs here: what is stored, in which order. Elsewhere: what becomes of each de
 """
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime
 
@@ -25,7 +25,11 @@ from platform_assets.errors import DeliveryRefused
 class Transaction:
     """What is done to a feed within one unit of the store, of which it is the one user."""
 
-    def __init__(self, unit: Unit, feed: Feed, archive: Archive, now: datetime) -> None:
+    def __init__(
+        self, unit: Unit, feed: Feed, archive: Archive, now: datetime, cleaned: Callable[[Offer], Offer] = lambda o: o
+    ) -> None:
+        """cleaned: gives an offer without the rows of erased persons."""
+        self._cleaned = cleaned
         self.feed = feed
         self.archive = archive
         self.now = now
@@ -69,7 +73,8 @@ class Transaction:
         return Outcome(self.ledger.by_id(written), unfinished)
 
     def _rounds(self, offers: Sequence[Offer]) -> list[list[Offer]]:
-        """The offers by what is taken in at once."""
+        """The offers by what is taken in at once, without the rows of erased persons."""
+        offers = [self._cleaned(offer) for offer in offers]
         contents = {offer.fingerprint for offer in offers if offer.fingerprint is not None}
         return list(_rounds(offers, self.ledger.known(self.feed.name, {offer.slot for offer in offers}, contents)))
 

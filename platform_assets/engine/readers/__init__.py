@@ -106,10 +106,19 @@ def open_reader(
     scratch: where a plain copy of a packed file may lie for as long as the reader is used; beside `copy` if None.
     Raises DeliveryRefused (or its half-written kin, DeliveryUnfinished) where it cannot be read as a whole.
     """
-    if not packing(slot) and Path(slot).suffix.lower() not in (*FORMATS, ".zip"):
-        slot += "".join(copy.suffixes)
+    if copy.suffix == ".records":
+        from platform_assets.engine.readers.records import RecordsReader
+
+        return RecordsReader(copy)
+    slot = name_of(slot, copy)
     with _panics():
         return _Shielded(open_within(Room(copy, scratch or copy.parent, limits), copy, slot, source, wanted))
+
+
+def name_of(slot: str, copy: Path) -> str:
+    """The slot, ending so that it tells the format of its copy: as the copy does, where the slot says nothing."""
+    named = packing(slot) or Path(slot).suffix.lower() in (*FORMATS, ".zip")
+    return slot if named else slot + "".join(copy.suffixes)
 
 
 @contextlib.contextmanager

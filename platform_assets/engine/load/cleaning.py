@@ -1,0 +1,48 @@
+"""Offers without the rows of erased persons: before a delivery is read, its copy is written anew without them.
+
+Belongs here: what that changes of an offer. Elsewhere: who was erased, and how a copy is written anew (erase). So no
+delivery brings such a person back: not a new one, nor a replay, nor what comes back from the archive.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+from platform_assets.engine.archive.archive import Archive
+from platform_assets.engine.erase.copies import Copies
+from platform_assets.engine.erase.tombstones import Tombstones
+from platform_assets.engine.feed.feed import Feed
+from platform_assets.engine.load.offer import Offer
+from platform_assets.engine.store.ledger import Ledger
+
+
+class Cleaning:
+    """Cleans the offers of one transaction. replaced: copies in whose place others stand now; they still have to go.
+
+    A feed from which nobody was erased pays nothing for it.
+    """
+
+    def __init__(self, feed: Feed, archive: Archive, tombstones: Tombstones, ledger: Ledger) -> None:
+        erased = tombstones.erased(feed)
+        self._copies = None if erased is None else Copies(feed, archive, erased)
+        self._feed = feed.name
+        self._root = archive.root
+        self._ledger = ledger
+        self._made: dict[Path, tuple[Path, int]] = {}
+        self.replaced: set[Path] = set()
+
+    def __call__(self, offer: Offer) -> Offer:
+        """The offer without those rows, its receipt telling how many there were."""
+        if self._copies is None or offer.claim is None or offer.kept is not None or offer.refused is not None:
+            return offer
+        copy = offer.claim.copy
+        if copy not in self._made:
+            self._made[copy] = self._copies.without(copy, offer.slot)
+        made, rows = self._made[copy]
+        if not rows:
+            return offer
+        if offer.known_as is None and not self._ledger.has_copy(copy.relative_to(self._root).as_posix()):
+            # Nobody knows of it but this claim, which would make it again.
+            copy.unlink(missing_ok=True)
+        else:
+            self.replaced.add(copy)
+        return replace(offer, claim=replace(offer.claim, copy=made), erased=offer.erased + rows)
