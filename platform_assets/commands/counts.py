@@ -71,7 +71,7 @@ def added_up(receipts: Sequence[Receipt]) -> dict[str, int]:
     """How many deliveries, and what their rows came to."""
     return {
         "deliveries": len(receipts),
-        **{name: sum(getattr(receipt, name) for receipt in receipts) for name in ROWS},
+        **{name: sum(getattr(receipt, name) for receipt in receipts) for name in (*ROWS, "erased")},
     }
 
 

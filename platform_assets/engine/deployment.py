@@ -130,6 +130,9 @@ class Deployment:
         most_files: leave the rest for the next time. Raises ContractError where a column has another type than raw
         holds.
         """
+        for each in self.tombstones.of(feed.name):
+            if each.finished_at is None:
+                self.notify(f"{feed.name}: erasure {each.id} is unfinished; give its command again")
         restored = self._restore(feed)
         outcome = self.intake(feed).ingest(most_files=most_files)
         return Outcome([*restored, *outcome.receipts], outcome.unfinished)

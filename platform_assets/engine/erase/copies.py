@@ -6,10 +6,11 @@ number and its bytes. Of formats that cannot be written so, the records are kept
 """
 
 import codecs
+import contextlib
 import hashlib
 import re
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -24,12 +25,14 @@ from platform_assets.engine.erase.tombstones import Erased
 from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.readers import Batch, Reader, name_of, open_reader
 from platform_assets.engine.readers.limits import LIMITS
-from platform_assets.engine.readers.packing.unpack import Room, packing, unpacked
+from platform_assets.engine.readers.packing.unpack import Room, blocks_of, packing, unpacked
 from platform_assets.engine.readers.records import SUFFIX, Draining, packed_records
 from platform_assets.engine.readers.text import MARKS, Text, line_ends
 from platform_assets.errors import DeliveryRefused, DeliveryUnfinished, StorageError
 
 _LINE_END: Final = re.compile(rb"\r\n|\n|\r")
+_LONGEST_WORD: Final = 1_000  # characters
+_KEYED: Final = ("ndjson", "json", "xml")
 _BY_LINES: Final = ("csv", "ndjson")
 _TO_THE_END: Final = 1 << 62
 
@@ -79,22 +82,44 @@ class Copies:
         spans = tuple(zip(starts, nexts, strict=True))
         return Search(read, found, spans, reader.header, missing, reader.format, by_lines)
 
-    def without(self, copy: Path, slot: str) -> tuple[Path, int]:
-        """The copy without records of erased persons, safe on disk, and how many these were; `copy` itself where it
-        holds none, or cannot be read and so brings no row in.
-
-        The same copy and persons give the same bytes. What is at `copy` stays.
-        """
+    def found(self, copy: Path, slot: str) -> Search | None:
+        """As `search`; None where it cannot be read by the contract, at least not by the columns that name persons."""
         try:
             found = self.search(copy, slot)
         except (DeliveryRefused, DeliveryUnfinished):
-            return copy, 0
+            return None
         except OSError as error:
             if error.errno is None:
-                return copy, 0
+                return None
             raise StorageError(copy, f"cannot be read: {error.strerror}") from error
-        if not found.rows:
-            return copy, 0
+        # A key that JSON lacks is NULL; a column that a header lacks makes its delivery one that is quarantined whole.
+        return None if found.missing and not found.rows and found.format not in _KEYED else found
+
+    def names_one(self, copy: Path, slot: str) -> bool:
+        """Whether the copy cannot be read by the contract, and names an erased person."""
+        return self.found(copy, slot) is None and self._named_in(copy)
+
+    def _named_in(self, copy: Path) -> bool:
+        """Whether the text of a copy names an erased person, as a word of its own."""
+        rest = ""
+        with contextlib.suppress(DeliveryRefused, DeliveryUnfinished):
+            for block in blocks_of(copy, packing(copy.name)):
+                codec = "utf-16" if block.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8"
+                text = rest + block.decode(codec, errors="replace")
+                if self._erased.named_in(text):
+                    return True
+                rest = text[-_LONGEST_WORD:]
+        return False
+
+    def without(self, copy: Path, slot: str) -> tuple[Path | None, int]:
+        """The copy without records of erased persons, safe on disk, and how many these were; `copy` itself where it
+        holds none; None where it cannot be read by the contract, and names such a person.
+
+        The same copy and persons give the same bytes. What is at `copy` stays.
+        """
+        found = self.found(copy, slot)
+        if found is None or not found.rows:
+            return (None if found is None and self._named_in(copy) else copy), 0
         failpoint.reached("mid-erase")
         suffix = copy.name[len(copy.name.partition(".")[0]) :]
         made = self._in_its_format(copy, slot, found, suffix)
@@ -288,3 +313,22 @@ def _parquet_without(copy: Path, rows: list[int]) -> Iterator[bytes]:
                 writer.write_batch(batch.filter(kept.to_arrow()))
                 yield sink.drained()
         yield sink.drained()
+
+
+def holds_bytes(path: Path, values: Sequence[str]) -> bool:
+    """Whether any of the values stands in the file, in UTF-8, UTF-16 or Latin-1; what is packed is unpacked."""
+    wanted = {
+        value.encode(codec, "ignore") for value in values for codec in ("utf-8", "utf-16-le", "utf-16-be", "latin-1")
+    }
+    wanted.discard(b"")
+    found = re.compile(b"|".join(map(re.escape, sorted(wanted)))) if wanted else None
+    longest = max(map(len, wanted), default=0)
+    tail = b""
+    try:
+        for block in blocks_of(path, packing(path.name)):
+            if found is not None and found.search(tail + block):
+                return True
+            tail = block[-longest:]
+    except (DeliveryRefused, DeliveryUnfinished, FileNotFoundError):
+        return False  # damaged, or gone meanwhile
+    return False

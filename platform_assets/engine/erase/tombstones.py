@@ -23,7 +23,7 @@ from platform_assets.engine.feed.feed import Feed
 from platform_assets.errors import ConfigurationError, StorageError
 
 _SHORTEST_KEY: Final = 16
-_NAMES: Final = re.compile(r"[\s,;|:=\"'{}\[\]]+")
+_BETWEEN: Final = re.compile(r"[\s,;|:=\"'{}\[\]<>\0]+")
 
 
 class Key:
@@ -212,10 +212,11 @@ class Erased:
 
     def malformed(self, records: pl.Series) -> pl.Series:
         """Which records that could not be taken apart hold what names such a person, as a word of its own."""
-        return pl.Series([self._names_one(record or "") for record in records], dtype=pl.Boolean)
+        return pl.Series([self.named_in(record or "") for record in records], dtype=pl.Boolean)
 
-    def _names_one(self, record: str) -> bool:
-        words = {word for word in _NAMES.split(record) if word}
+    def named_in(self, text: str) -> bool:
+        """Whether a text holds what names such a person, as a word of its own."""
+        words = {word for word in _BETWEEN.split(text) if word}
         marked = {name: {self._key.mark(self._feed, name, word) for word in words} for name in self.columns}
         return any(marked.get(name, set()) & marks for name, marks in self._alone.items()) or any(
             all(marked.get(name, set()) & set(of) for name, of in together.items()) for together in self._together

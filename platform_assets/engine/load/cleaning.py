@@ -6,6 +6,7 @@ delivery brings such a person back: not a new one, nor a replay, nor what comes 
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 from platform_assets.engine.archive.archive import Archive
 from platform_assets.engine.erase.copies import Copies
@@ -13,10 +14,17 @@ from platform_assets.engine.erase.tombstones import Tombstones
 from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.load.offer import Offer
 from platform_assets.engine.store.ledger import Ledger
+from platform_assets.errors import DeliveryRefused
+
+_NAMES_ONE: Final = DeliveryRefused(
+    "it names a person who was erased, and cannot be read: no copy of it is kept",
+    remedy="Ask the producer to deliver it as the contract reads it; the person's rows are then left out.",
+)
 
 
 class Cleaning:
     """Cleans the offers of one transaction. replaced: copies in whose place others stand now; they still have to go.
+    unkept: copies, by their names in receipts, in whose place there is none.
 
     A feed from which nobody was erased pays nothing for it.
     """
@@ -27,8 +35,9 @@ class Cleaning:
         self._feed = feed.name
         self._root = archive.root
         self._ledger = ledger
-        self._made: dict[Path, tuple[Path, int]] = {}
+        self._made: dict[Path, tuple[Path | None, int]] = {}
         self.replaced: set[Path] = set()
+        self.unkept: set[str] = set()
 
     def __call__(self, offer: Offer) -> Offer:
         """The offer without those rows, its receipt telling how many there were."""
@@ -38,11 +47,14 @@ class Cleaning:
         if copy not in self._made:
             self._made[copy] = self._copies.without(copy, offer.slot)
         made, rows = self._made[copy]
-        if not rows:
+        if made == copy:
             return offer
         if offer.known_as is None and not self._ledger.has_copy(copy.relative_to(self._root).as_posix()):
             # Nobody knows of it but this claim, which would make it again.
             copy.unlink(missing_ok=True)
         else:
             self.replaced.add(copy)
+        if made is None:
+            self.unkept.add(copy.relative_to(self._root).as_posix())
+            return replace(offer, refused=_NAMES_ONE)
         return replace(offer, claim=replace(offer.claim, copy=made), erased=offer.erased + rows)

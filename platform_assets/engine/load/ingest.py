@@ -191,6 +191,9 @@ class Intake:
         cleaning = Cleaning(self.feed, self.archive, self.tombstones, unit.ledger)
         transaction = Transaction(unit, self.feed, self.archive, self.clock(), cleaning)
         outcome = transaction.run(offers, again, anew=anew)
+        if cleaning.unkept:
+            unit.ledger.forget_copies(self.feed.name, sorted(cleaning.unkept), transaction.revision)
+            outcome.receipts = unit.ledger.by_id(receipt.delivery_id for receipt in outcome.receipts)
         failpoint.reached("before-commit")
         unit.commit()
         failpoint.reached("after-commit")

@@ -28,6 +28,9 @@ from platform_assets.engine.store.tables import FeedTables, lines_with
 from platform_assets.engine.store.unit import Unit
 from platform_assets.errors import StorageError, WarehouseBusy, WarehouseUnreadable, listed
 
+MARTS_FORMAT: Final = "(STORAGE_VERSION 'v1.5.0')"
+"""The marts are what others open, so they are written in a format that older DuckDB reads."""
+
 _MEMORY_LIMIT: Final = "512MB"
 _READ_ONLY: Final = "BEGIN TRANSACTION READ ONLY"
 _LOCKED: Final = re.compile(r"Conflicting lock is held in (?P<program>.*?) ?\(PID (?P<pid>\d+)\)")
@@ -121,8 +124,7 @@ class Warehouse:
 
     def _create_files(self) -> None:
         """Create both files if they are missing, each in one step: a kill leaves no file or a whole one."""
-        # The marts are what others open, so they are written in a format that older DuckDB reads.
-        for path, options in ((self.path, ""), (self.marts, "(STORAGE_VERSION 'v1.5.0')")):
+        for path, options in ((self.path, ""), (self.marts, MARTS_FORMAT)):
             partial = path.with_name(f".creating-{os.getpid()}-{path.name}")
             try:
                 if path.exists():
@@ -146,7 +148,12 @@ class Warehouse:
         told = False
         while True:
             try:
-                return duckdb.connect(str(path))
+                before = _inode(path)
+                connection = duckdb.connect(str(path))
+                if before in (None, _inode(path)):
+                    return connection
+                connection.close()  # it was written anew meanwhile, and this is what nobody sees any more
+                continue
             except duckdb.IOException as error:
                 held = _LOCKED.search(str(error))
                 if held is None:
@@ -201,6 +208,14 @@ class _Unit:
     def publish(self, feed: Feed) -> None:
         self.commit()
         self._warehouse.published(feed).publish(self._connection)
+
+
+def _inode(path: Path) -> int | None:
+    """Which file is there, None where there is none."""
+    try:
+        return path.stat().st_ino
+    except FileNotFoundError:
+        return None
 
 
 def _process(pid: int) -> str:

@@ -7,52 +7,14 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from shop import SALES, Shop, sales
+from shop import KEY, SALES, Keyed, Shop, sales
 
 from platform_assets.engine.archive.archive import content_of
-from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.erase.tombstones import Person
 from platform_assets.engine.feed.feed import Files, seconds
 from platform_assets.errors import ConfigurationError
 
-KEY = "an-erase-key-of-the-tests"
 ANNA, BOB = "anna@example.org", "bob@example.org"
-
-
-class Keyed(Shop):
-    """A shop with a key to erase with."""
-
-    key: str | None = KEY
-
-    @property
-    def deployment(self) -> Deployment:
-        return Deployment(
-            [self.feed],
-            home=self.root / "home",
-            landing=self.landing,
-            lock_wait=self.lock_wait,
-            clock=self.clock,
-            notify=self.told.append,
-            erase_key=self.key,
-        )
-
-    def erase(self, **values: str) -> None:
-        """Note a tombstone."""
-        stones = self.deployment.tombstones
-        stones.keep(Person(self.feed, values).tombstone(stones.key, "2026-03-01T00:00:00+00:00", "os:test"))
-
-    def archived(self) -> bytes:
-        """All bytes below the archive, packed ones unpacked."""
-        return b"".join(
-            gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-            for path in sorted((self.root / "home/archive").rglob("*"))
-            if path.is_file()
-        )
-
-
-@pytest.fixture
-def keyed(shop: Shop) -> Keyed:
-    return Keyed(shop.root)
 
 
 LINES = sales(f"S1,1,1.00,,{ANNA}", f"S2,2,1.00,,{BOB}", f"S3,3,1.00,,{ANNA}", "S4,4,1.00,,carl@example.org")
@@ -93,7 +55,7 @@ QUOTED = (
 )
 def test_a_delivery_comes_in_without_rows_of_an_erased_person(keyed: Keyed, name: str, content: bytes) -> None:
     keyed.declare(source=Files("sales/**/*", settle=seconds(0)))
-    keyed.erase(email=ANNA)
+    keyed.bury(email=ANNA)
     receipt = keyed.load(name, content)
     assert (receipt.status, receipt.read, receipt.accepted, receipt.erased) == ("accepted", 4, 2, 2)
     assert keyed.skus() == ["S2", "S4"]
@@ -120,7 +82,7 @@ def test_a_delivery_comes_in_without_rows_of_an_erased_person(keyed: Keyed, name
 
 
 def test_of_a_text_file_every_other_line_keeps_its_bytes_and_its_number(keyed: Keyed) -> None:
-    keyed.erase(email=ANNA)
+    keyed.bury(email=ANNA)
     receipt = keyed.load("quoted.csv", QUOTED)
     copy = keyed.deployment.archive.root / str(receipt.archived)
     kept = QUOTED.replace('"S1",1,,,"anna@example.org"', "").replace('"S3",3,,,"anna@example.org"', "")
@@ -130,7 +92,7 @@ def test_of_a_text_file_every_other_line_keeps_its_bytes_and_its_number(keyed: K
 
 def test_a_record_over_several_lines_goes_whole(keyed: Keyed) -> None:
     keyed.declare(on_drift="add")
-    keyed.erase(email=ANNA)
+    keyed.bury(email=ANNA)
     text = f'sku,quantity,price,sold_at,email,note\nS1,1,,,{ANNA},"two\nlines"\nS2,2,,,{BOB},"one\nmore"\n'
     receipt = keyed.load("1.csv", text)
     assert (keyed.deployment.archive.root / str(receipt.archived)).read_text() == (
@@ -140,39 +102,49 @@ def test_a_record_over_several_lines_goes_whole(keyed: Keyed) -> None:
 
 
 def test_rejected_and_malformed_rows_of_an_erased_person_go_too(keyed: Keyed) -> None:
-    keyed.erase(email=ANNA)
+    keyed.bury(email=ANNA)
     receipt = keyed.load("1.csv", sales(f"S1,-1,1.00,,{ANNA}", f"S2,2,1.00,,{BOB}") + f"S3,1,2,3,4,5,{ANNA}\n")
     assert (receipt.read, receipt.accepted, receipt.rejected, receipt.erased) == (3, 1, 0, 2)
     assert keyed.rejected() == []
 
 
+def test_of_a_delivery_that_cannot_be_read_and_names_an_erased_person_no_copy_is_kept(keyed: Keyed) -> None:
+    keyed.bury(email=ANNA)
+    receipt = keyed.load("1.csv", sales("S1,1,", f"S2,2,{ANNA}", header="sku,quantity,mail"))
+    assert (receipt.status, receipt.archived) == ("quarantined", None)
+    assert ANNA.encode() not in keyed.archived()
+    assert keyed.ingest().receipts == []
+    # Without the person it is kept, as any other.
+    assert keyed.load("2.csv", sales("S1,1,", header="sku,quantity,mail")).archived is not None
+
+
 def test_a_delivery_of_none_but_erased_persons_is_taken_in_with_no_row(keyed: Keyed) -> None:
-    keyed.erase(email=ANNA)
+    keyed.bury(email=ANNA)
     receipt = keyed.load("1.csv", sales(f"S1,1,1.00,,{ANNA}"))
     assert (receipt.status, receipt.read, receipt.erased, keyed.skus()) == ("accepted", 1, 1, [])
 
 
 def test_a_person_of_several_columns_is_who_has_all_of_them(keyed: Keyed) -> None:
-    keyed.erase(email=ANNA, quantity="3")
+    keyed.bury(email=ANNA, quantity="3")
     keyed.load("1.csv", LINES)
     assert keyed.skus() == ["S1", "S2", "S4"]
 
 
 def test_a_value_is_known_as_it_is_written_and_as_the_contract_casts_it(keyed: Keyed) -> None:
-    keyed.erase(quantity="7")
+    keyed.bury(quantity="7")
     keyed.load("1.csv", sales("S1,007,1.00,,", "S2,7,1.00,,", "S3,8,1.00,,"))
     assert keyed.skus() == ["S3"]
 
 
 def test_no_value_stands_in_clear_in_a_tombstone(keyed: Keyed) -> None:
-    keyed.erase(email=ANNA)
+    keyed.bury(email=ANNA)
     (stored,) = (keyed.root / "home/erasures").iterdir()
     assert ANNA not in stored.read_text()
 
 
 @pytest.mark.parametrize("key", [None, "another-key-than-before", "short"])
 def test_without_the_key_nothing_is_taken_in(keyed: Keyed, key: str | None) -> None:
-    keyed.erase(email=ANNA)
+    keyed.bury(email=ANNA)
     keyed.key = key
     keyed.deliver("1.csv", LINES)
     with pytest.raises(ConfigurationError, match="PLATFORM_ERASE_KEY"):
