@@ -5,16 +5,16 @@ READY := .venv/.ready
 PEERS := .venv-bench/.ready
 BENCH ?= --write
 
-.PHONY: help setup run ui check test test-slow bench map docs lint clean
+.PHONY: help setup run ui check test test-slow bench map audit docs lint clean
 .DEFAULT_GOAL := help
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-$(READY): pyproject.toml uv.lock
+$(READY): pyproject.toml uv.lock .ci/uv.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 …"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.9'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r .ci/uv.txt
 	@VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv sync --active --locked --inexact --quiet --compile-bytecode
 	@$(BIN)/platform setup
 	@touch $(READY)
@@ -45,11 +45,14 @@ bench: $(READY) $(PEERS) ## Measure against bare DuckDB and the peers; writes do
 
 $(PEERS): benchmarks/requirements.txt | $(READY)
 	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-bench
-	@$(BIN)/uv pip install --quiet --python .venv-bench/bin/python -r benchmarks/requirements.txt
+	@$(BIN)/uv pip install --quiet --python .venv-bench/bin/python --require-hashes -r benchmarks/requirements.txt
 	@touch $(PEERS)
 
 map: $(READY) ## Draw the rooms of the code into docs/architecture.md
 	@$(BIN)/python tests/rooms.py --write
+
+audit: $(READY) ## Look every locked dependency up in the database of known weaknesses (osv.dev)
+	@.ci/audit
 
 docs: $(READY) ## Write the reference anew from the code, and build the site in docs/_site
 	@$(BIN)/python docs/site/generate.py

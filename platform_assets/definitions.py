@@ -14,6 +14,7 @@ from platform_assets.orchestration.watch.freshness import mart_freshness_checks
 from platform_assets.project.configured import declared_feeds, declared_marts
 from platform_assets.project.graph import RELEASE, project_of
 from platform_assets.project.manifest import current_manifest
+from platform_assets.settings import protect_process
 
 
 def build_definitions(deployment: OpensDeployment | None = None) -> dg.Definitions:
@@ -54,4 +55,5 @@ def build_definitions(deployment: OpensDeployment | None = None) -> dg.Definitio
 @dg.definitions
 def defs() -> dg.Definitions:
     """The code location; built when it is loaded, not when this module is imported."""
+    protect_process()
     return build_definitions()

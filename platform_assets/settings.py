@@ -5,29 +5,50 @@ Belongs here: every setting, its default and its check. Elsewhere: what a settin
 
 import os
 import pwd
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path, PurePosixPath
 
 from platform_assets.errors import ConfigurationError
+from platform_assets.secrets import ALERT, ALERT_HOSTS, Secret, secret, secrets
 
 PROJECT = Path(__file__).resolve().parent.parent
 _FEED_FILES_PREFIX = "PLATFORM_FEED_"
 _FEED_FILES_SUFFIX = "_FILES"
-_ALERT = "PLATFORM_ALERT"
-_ALERT_HOSTS = "PLATFORM_ALERT_HOSTS"
+RELEASES_GROUP = "PLATFORM_RELEASES_GROUP"
 _LOGIN = Path("/proc/self/loginuid")
 _NO_LOGIN = 2**32 - 1
+_PRIVATE = 0o077
+
+
+def import_nothing_from_here() -> None:
+    """Drop from the import path what a relative or empty part of PYTHONPATH put there: the working directory."""
+    if search := os.environ.get("PYTHONPATH"):
+        parts = [Path(part) for part in search.split(os.pathsep)]
+        relative = {str(part.absolute()) for part in parts} - {str(part) for part in parts if part.is_absolute()}
+        sys.path[:] = [path for path in sys.path if path not in relative]
+
+
+def protect_process() -> None:
+    """Let no other user of the machine read what this process and its children write, and let them import nothing from
+    the folder that they happen to be started in."""
+    os.umask(_PRIVATE)
+    import_nothing_from_here()
+    os.environ["PYTHONSAFEPATH"] = "1"
+    if (path := os.environ.pop("PYTHONPATH", None)) is not None:
+        absolute = [part for part in path.split(os.pathsep) if Path(part).is_absolute()]
+        os.environ["PYTHONPATH"] = os.pathsep.join(absolute)
 
 
 @dataclass(frozen=True)
 class AlertSettings:
     """Where alerts go. channels: variable -> comma-separated URLs, which are secret. hosts: who may be contacted."""
 
-    channels: Mapping[str, str] = field(default_factory=dict, repr=False)
+    channels: Mapping[str, Secret] = field(default_factory=dict)
     hosts: str = "hooks.slack.com"
-    heartbeat: str | None = field(default=None, repr=False)
+    heartbeat: Secret | None = None
 
 
 @dataclass(frozen=True)
@@ -39,6 +60,9 @@ class Settings:
     PLATFORM_LANDING: where deliveries arrive. Patterns of feeds are relative to it; only `platform simulate` writes
         there.
         Default: `landing` in the project. Example: `/srv/platform/landing`
+    PLATFORM_RELEASES_GROUP: a group of this machine whose members may read the releases. Other users can read nothing
+        in `PLATFORM_HOME`.
+        Default: none. Example: `analysts`
     PLATFORM_FEED_<NAME>_FILES: another pattern for one feed; its name in capitals.
         Default: the feed's declaration. Example: `by-day/*.csv`
     PLATFORM_LOCK_WAIT_S: how long to wait for another process to let go of the warehouse, in seconds.
@@ -54,6 +78,9 @@ class Settings:
         Default: none. Example: `https://hc-ping.example.org/…`
     PLATFORM_ERASE_KEY: the key by which erased persons are known, and their certificates signed. A secret.
         Default: none; nobody can be erased. Example: what `openssl rand -hex 32` gives
+    PLATFORM_AUDIT_KEY: what the audit log is signed with, so that who lacks it can change nothing unnoticed. Once set,
+        it has to stay. A secret.
+        Default: none: the log is chained by plain hashes. Example: `4f3c…` (`openssl rand -hex 32`)
     DAGSTER_HOME: Dagster's own storage.
         Default: `dagster` in `PLATFORM_HOME`. Example: `/srv/platform/dagster`
     PLATFORM_FAILPOINT: for tests: the point at which the process kills itself.
@@ -63,11 +90,13 @@ class Settings:
     home: Path
     landing: Path
     dagster_home: Path
+    releases_group: str | None = None
     feed_files: Mapping[str, str] = field(default_factory=dict)
     failpoint: str | None = None
     lock_wait: timedelta = timedelta(seconds=60)
     alerts: AlertSettings = field(default_factory=AlertSettings)
-    erase_key: str | None = field(default=None, repr=False)
+    erase_key: Secret | None = None
+    audit_key: Secret | None = None
 
     @classmethod
     def from_environment(cls) -> "Settings":
@@ -99,19 +128,17 @@ class Settings:
             home=home,
             landing=landing,
             dagster_home=dagster_home,
+            releases_group=env.get(RELEASES_GROUP) or None,
             feed_files=feed_files,
             failpoint=env.get("PLATFORM_FAILPOINT") or None,
             lock_wait=lock_wait,
-            erase_key=env.get("PLATFORM_ERASE_KEY") or None,
+            erase_key=secret(env, "PLATFORM_ERASE_KEY"),
             alerts=AlertSettings(
-                channels={
-                    key: value
-                    for key, value in env.items()
-                    if (key == _ALERT or key.startswith(f"{_ALERT}_")) and key != _ALERT_HOSTS and value
-                },
-                hosts=env.get(_ALERT_HOSTS) or AlertSettings.hosts,
-                heartbeat=env.get("PLATFORM_HEARTBEAT") or None,
+                channels={each.name: each for each in secrets(env, ALERT)},
+                hosts=env.get(ALERT_HOSTS) or AlertSettings.hosts,
+                heartbeat=secret(env, "PLATFORM_HEARTBEAT"),
             ),
+            audit_key=secret(env, "PLATFORM_AUDIT_KEY"),
         )
 
     def export(self) -> None:

@@ -1,8 +1,10 @@
 """Fixtures that several test folders share."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -33,6 +35,16 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     """Bytes are no name: they may be packed by another library on another machine, or hold a clock."""
     return argname if isinstance(val, bytes) else None
+
+
+@pytest.fixture(autouse=True)
+def _protected_no_longer() -> Iterator[None]:
+    """What a command or a code location sets for its process (settings.py) ends with the test that called it here."""
+    umask = os.umask(0o022)
+    os.umask(umask)
+    with mock.patch.dict(os.environ):
+        yield
+    os.umask(umask)
 
 
 @pytest.fixture(scope="session")

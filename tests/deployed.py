@@ -44,10 +44,11 @@ class Finished:
 
 @dataclass
 class Deployed:
-    """A deployment with its state and its landing folder under `root`."""
+    """A deployment with its state and its landing folder under `root`; its commands are called in `cwd`."""
 
     root: Path
     settings: Mapping[str, str] = field(default_factory=dict)
+    cwd: Path = PROJECT
 
     @property
     def home(self) -> Path:
@@ -82,7 +83,7 @@ class Deployed:
         """Start a command of the environment, at the head of a process group."""
         return subprocess.Popen(
             [BIN / command[0], *command[1:]],
-            cwd=PROJECT,
+            cwd=self.cwd,
             env=self.environment(env),
             stdout=out,
             stderr=err,

@@ -180,7 +180,7 @@ class Keyed(Shop):
             lock_wait=self.lock_wait,
             clock=self.clock,
             notify=self.told.append,
-            erase_key=self.key,
+            erase_key=lambda: self.key,
         )
 
     def bury(self, **values: str) -> None:

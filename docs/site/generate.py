@@ -233,7 +233,8 @@ def settings() -> str:
             raise SystemExit(f"Settings: {name} lacks a default or an example")
         rows.append((f"`{name}`", told[1], told[2], told[3]))
     head = (
-        "# Settings\n\nVariables of the environment. A wrong one ends a command with exit code 2 and names itself.\n\n"
+        "# Settings\n\nVariables of the environment. A wrong one ends a command with exit code 2 and names itself. "
+        "A secret may also come from a file or a command: [secrets](../how-to/secrets.md).\n\n"
     )
     return head + table(("variable", "is", "default", "example"), rows)
 

@@ -247,6 +247,11 @@ EXAMPLES: Final = (
     ),
     _feed("tolerate", "tolerate=Rejects(rows=1)", {"sales/a.csv": "sku,quantity\nA1,2\nB7,many\n"}),
     _feed("most_columns", "most_columns=2", {"sales/a.csv": "sku,quantity,shop\nA1,2,North\n"}),
+    _feed(
+        "most_undeclared",
+        'on_drift="add", most_undeclared=1',
+        {"sales/a.csv": "sku,quantity,shop,till\nA1,2,North,4\n"},
+    ),
     _feed("volume", "volume=Volume(least=0.8, most=2)", {"sales/a.csv": _TWO}),
     _feed("keep", "keep=Retention(archive=timedelta(days=365))", {"sales/a.csv": _TWO}),
     _feed("origin", 'origin="shop"', {"sales/a.csv": _TWO}),

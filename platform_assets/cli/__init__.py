@@ -4,12 +4,17 @@ Belongs here: the command tree and how errors end a command. Elsewhere: work (co
 are imported by the verbs that need it, so that the others answer at once.
 """
 
+from platform_assets.settings import import_nothing_from_here, protect_process
+
+import_nothing_from_here()  # before anything is imported that could be taken from there
+
 import sys
 from typing import Final
 
 import typer
 
 from platform_assets.cli.alerts import alerts_app
+from platform_assets.cli.audit import audit_app
 from platform_assets.cli.author import contract_app
 from platform_assets.cli.erase import erase_app
 from platform_assets.cli.promises import promises
@@ -34,6 +39,7 @@ app = typer.Typer(
 for verb in (run, check, why, promises, replay, trace, ci, simulate, ui, setup):
     app.command()(verb)
 app.add_typer(alerts_app, name="alerts")
+app.add_typer(audit_app, name="audit")
 app.add_typer(feed_app, name="feed")
 app.add_typer(erase_app, name="erase")
 app.add_typer(contract_app, name="contract")
@@ -44,6 +50,7 @@ app.add_typer(sample_app, name="sample")
 
 def main() -> None:
     """Run the command; exit code 1 where the work failed, 2 where it was asked for wrongly."""
+    protect_process()
     try:
         app()
     except PlatformError as error:

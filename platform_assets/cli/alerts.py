@@ -12,7 +12,7 @@ import typer
 from platform_assets.alerts.channels import DEFAULT, moment, variable_of
 from platform_assets.alerts.heartbeat import Heartbeat
 from platform_assets.alerts.incidents import Incident, Sent
-from platform_assets.cli.render import Json, Table, plain, render
+from platform_assets.cli.render import Json, Table, plain, render, say
 from platform_assets.errors import ConfigurationError
 from platform_assets.project.configured import configured_alerts
 
@@ -41,7 +41,7 @@ def alerts(
     """
     if context.invoked_subcommand is not None:
         return
-    known = configured_alerts()
+    known = configured_alerts(say)
     beating = known.heartbeat()
     if heartbeat:
         sentence = f"the platform {'lives' if beating.alive else 'does not run'}: {_beaten(beating)}"
@@ -84,7 +84,7 @@ def alerts_test(
 
     Example: platform alerts test --owner team:sales
     """
-    came = configured_alerts().test(owner)
+    came = configured_alerts(say).test(owner)
     if not came:
         variable = DEFAULT if owner is None else f"{variable_of(owner)}, or {DEFAULT}"
         raise ConfigurationError(variable, "no channel is set", "Set it to a channel's URL: see docs/how-to/alerts.md.")

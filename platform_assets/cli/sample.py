@@ -12,8 +12,9 @@ import typer
 
 from platform_assets.cli.render import Json, render, say
 from platform_assets.errors import ConfigurationError
+from platform_assets.project.configured import audit_log
 from platform_assets.project.sample import SAMPLES, remove_sample, sample_links
-from platform_assets.settings import PROJECT, Settings
+from platform_assets.settings import PROJECT, Settings, person
 
 _LONG_WORK_ROWS = 1_000_000
 
@@ -98,7 +99,10 @@ def sample_remove(
         if not sys.stdin.isatty():
             raise ConfigurationError("sample remove", "would remove these links", "Say --yes, or answer at a terminal.")
         typer.confirm("Remove these links?", abort=True, err=True)
-    remove_sample()
+    if links:
+        log = audit_log(Settings.from_environment().home)
+        with log.doing(person(), "sample remove", {"links": [str(path) for path in links]}):
+            remove_sample()
     kept = f"Its files stay in {SAMPLES.relative_to(PROJECT)}/, its rows in PLATFORM_HOME; to begin empty, delete both."
     then = "next: commit this, then `platform feed add FILE` declares a feed from a file of yours"
     sentences = [*(f"removed {path}" for path in links), kept, then] if links else ["the sample is taken out already"]

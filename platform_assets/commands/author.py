@@ -17,8 +17,9 @@ from platform_assets.engine.author.headers import HeaderSeen, headers
 from platform_assets.engine.author.proposal import Proposal, propose
 from platform_assets.engine.author.trial import Trial, feed_of, try_on
 from platform_assets.errors import ConfigurationError
-from platform_assets.project.configured import FEEDS_PACKAGE, configured_deployment, declared_feeds
+from platform_assets.project.configured import FEEDS_PACKAGE, audit_log, configured_deployment, declared_feeds
 from platform_assets.project.dbt_sources import drifted_sources, gained_columns, write_sources
+from platform_assets.settings import person
 
 
 @dataclass(frozen=True)
@@ -75,17 +76,21 @@ def add_feed(
     tried = try_on(feed, file)
     if not write:
         return Added(proposal, text, (), tried)
-    _create(target, text)
-    try:
-        importlib.invalidate_caches()
-        feeds = declared_feeds()
-        (there,) = (each for each in feeds if each.name == feed.name)
-        if there.columns != feed.columns or replace(there, contract=feed.contract) != feed:
-            raise ConfigurationError(target.name, "does not declare what was tried", "Declare the feed by hand.")
-    except BaseException:
-        target.unlink()
-        raise
-    return Added(proposal, text, (target, *write_sources(feeds, gained_columns(deployment))), tried)
+    about = {"feed": feed.name, "file": target.name}
+    with audit_log(deployment.home).doing(person(), "feed add", about) as came:
+        _create(target, text)
+        try:
+            importlib.invalidate_caches()
+            feeds = declared_feeds()
+            (there,) = (each for each in feeds if each.name == feed.name)
+            if there.columns != feed.columns or replace(there, contract=feed.contract) != feed:
+                raise ConfigurationError(target.name, "does not declare what was tried", "Declare the feed by hand.")
+        except BaseException:
+            target.unlink()
+            raise
+        written = (target, *write_sources(feeds, gained_columns(deployment)))
+        came["written"] = [path.name for path in written]
+    return Added(proposal, text, written, tried)
 
 
 def check_file(file: Path, feed: str | None, shown: int, tell: Callable[[str], None]) -> Trial:

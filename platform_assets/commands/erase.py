@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from platform_assets.engine.audit.log import AuditLog
 from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.erase.certificate import Verified, public_key, verified
 from platform_assets.engine.erase.tombstones import Key, Person
@@ -18,7 +17,7 @@ from platform_assets.engine.erasure import Erasure
 from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.store.erasure import Made
 from platform_assets.engine.store.marts import built_tables
-from platform_assets.project.configured import configured_deployment, declared_marts
+from platform_assets.project.configured import audit_log, configured_deployment, declared_marts
 from platform_assets.project.graph import project_of, raw_name
 from platform_assets.project.manifest import asset_name, current_manifest, is_asset
 from platform_assets.settings import Settings, person
@@ -57,7 +56,7 @@ def erased(feed: str, where: Mapping[str, str], tell: Tell) -> Erased:
     """Take the person out of everything."""
     deployment, erasure = _erasure(feed, where, tell)
     about = {"feed": feed, "columns": sorted(where), "erasure": erasure.id}
-    with AuditLog(deployment.home).doing(person(), "erase", about) as came:
+    with audit_log(deployment.home).doing(person(), "erase", about) as came:
         certificate, path, landing = erasure.run(person())
         came.update(about)
         came["left"] = sum(certificate["left"].values())
@@ -67,7 +66,7 @@ def erased(feed: str, where: Mapping[str, str], tell: Tell) -> Erased:
 def verified_certificate(certificate: Path, public: str | None) -> Verified:
     """Whether the certificate is sound, and by whom: compared with `public`, or with the key of this deployment."""
     secret = Settings.from_environment().erase_key
-    return verified(certificate, public or (None if secret is None else public_key(Key(secret))))
+    return verified(certificate, public or (None if secret is None else public_key(Key(secret.reveal()))))
 
 
 def _erasure(feed: str, where: Mapping[str, str], tell: Tell) -> tuple[Deployment, Erasure]:

@@ -15,7 +15,8 @@ from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.load.trace import Trace, trace
 from platform_assets.engine.store.quarantine import Explanation, RejectedRow
 from platform_assets.engine.store.receipts import Chosen, Receipt
-from platform_assets.project.configured import configured_deployment, prepared_deployment
+from platform_assets.project.configured import audit_log, configured_deployment, prepared_deployment
+from platform_assets.settings import person
 
 Tell = Callable[[str], None]
 
@@ -57,16 +58,22 @@ def explained(feed: str, examples: int, tell: Tell) -> Explanation:
 def exported(feed: str, to: Path, tell: Tell) -> int:
     """Write the feed's rejected rows to a CSV file; how many."""
     _, deployment = prepared_deployment(tell)
-    with deployment.warehouse.reading("export the quarantine") as unit:
-        return unit.quarantine(deployment.feed(feed)).export(to)
+    exporting = audit_log(deployment.home).doing(person(), "quarantine export", {"feed": deployment.feed(feed).name})
+    with exporting as came, deployment.warehouse.reading("export the quarantine") as unit:
+        rows = unit.quarantine(deployment.feed(feed)).export(to)
+        came["rows"] = rows
+        return rows
 
 
 def replay_quarantined(feed: str, tell: Tell) -> Replayed:
     """Replay what is quarantined and was judged by an earlier contract."""
     deployment = _prepared_but(feed, tell)
     with deployment.warehouse.reading("look at the quarantine") as unit:
-        outdated = set(unit.quarantine(deployment.feed(feed)).explain(examples=0).outdated)
-    return _replay(deployment, feed, lambda receipt: receipt.delivery_id in outdated, again=False)
+        chosen = deployment.feed(feed)
+        # A feed of which nothing came yet has no tables.
+        outdated = set(unit.quarantine(chosen).explain(examples=0).outdated if unit.tables(chosen).types() else ())
+    with audit_log(deployment.home).doing(person(), "quarantine replay", {"feed": feed}) as came:
+        return _replay(deployment, feed, lambda receipt: receipt.delivery_id in outdated, came, again=False)
 
 
 def replay_archived(
@@ -81,7 +88,11 @@ def replay_archived(
 ) -> Replayed:
     """Replay deliveries by id, path and arrival; `again`: also those that today's contract has judged."""
     chosen = Chosen(deliveries, file, since, until)
-    return _replay(_prepared_but(feed, tell), feed, chosen, again=again)
+    deployment = _prepared_but(feed, tell)
+    asked = {"feed": feed, "delivery": list(deliveries), "file": file, "since": since, "until": until, "again": again}
+    about = {name: value for name, value in asked.items() if value}
+    with audit_log(deployment.home).doing(person(), "replay", about) as came:
+        return _replay(deployment, feed, chosen, came, again=again)
 
 
 def traced(table: str, values: Mapping[str, str], limit: int, tell: Tell) -> list[Trace]:
@@ -98,6 +109,15 @@ def _prepared_but(feed: str, tell: Tell) -> Deployment:
     return deployment
 
 
-def _replay(deployment: Deployment, feed: str, chosen: Callable[[Receipt], bool], *, again: bool) -> Replayed:
+def _replay(
+    deployment: Deployment,
+    feed: str,
+    chosen: Callable[[Receipt], bool],
+    came: dict[str, object],
+    *,
+    again: bool,
+) -> Replayed:
     receipts = deployment.replay(deployment.feed(feed), chosen, again=again)
-    return Replayed(ok=True, feed=feed, **added_up(receipts), quarantined=quarantined(receipts))
+    done = Replayed(ok=True, feed=feed, **added_up(receipts), quarantined=quarantined(receipts))
+    came.update(deliveries=done.deliveries, accepted=done.accepted, rejected=done.rejected)
+    return done

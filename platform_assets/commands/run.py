@@ -12,10 +12,11 @@ from platform_assets.commands.counts import FeedTotals, Quarantined, feed_totals
 from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.store.release import Release
 from platform_assets.errors import listed
-from platform_assets.project.configured import NO_FEED, declared_marts, prepared_deployment
+from platform_assets.project.configured import NO_FEED, audit_log, declared_marts, prepared_deployment
 from platform_assets.project.graph import project_of, raw_name
 from platform_assets.project.manifest import current_manifest
 from platform_assets.project.state import State
+from platform_assets.settings import person
 
 if TYPE_CHECKING:
     from platform_assets.commands.execution import RunOutcome
@@ -64,7 +65,9 @@ def run_pending(tell: Callable[[str], None]) -> RunReport:
         # Imported where there is something to do: otherwise the answer is there before Dagster would be.
         from platform_assets.commands.execution import run_assets
 
-        outcome = run_assets(settings, tell, wanted)
+        with audit_log(deployment.home).doing(person(), "run", {"files": sum(pending.values())}) as came:
+            outcome = run_assets(settings, tell, wanted)
+            came.update(run=outcome.run_id, success=outcome.success)
     return _report(deployment, outcome, before, last, began)
 
 

@@ -31,6 +31,7 @@ def write_env_file() -> None:
     if not env_file.exists():
         home = PROJECT / ".platform" / "dagster"
         home.mkdir(parents=True, exist_ok=True)
+        env_file.touch(mode=0o600)
         env_file.write_text(f"DAGSTER_HOME=${{DAGSTER_HOME:-{home}}}\n")
 
 

@@ -66,9 +66,9 @@ class Deployment:
         lock_wait: timedelta = timedelta(seconds=60),
         clock: Callable[[], datetime] = _utc_now,
         notify: Callable[[str], None] = lambda _: None,
-        erase_key: str | None = None,
+        erase_key: Callable[[], str | None] = lambda: None,
     ) -> None:
-        """erase_key: the secret by which persons that were erased are known."""
+        """erase_key: gives the secret by which persons that were erased are known, or None; asked when it is needed."""
         self.feeds = tuple(feeds)
         self.home = home
         self.landing = landing

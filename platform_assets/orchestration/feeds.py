@@ -13,7 +13,7 @@ from pydantic import Field
 from platform_assets.engine.deployment import Deployment, FeedStatus
 from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.store.builds import CheckResult, Made
-from platform_assets.engine.store.receipts import Chosen
+from platform_assets.engine.store.receipts import Chosen, Receipt
 from platform_assets.errors import ConfigurationError, listed
 from platform_assets.orchestration.checks import check_specs, evaluated
 from platform_assets.orchestration.feed_metadata import FeedFigures
@@ -21,6 +21,7 @@ from platform_assets.orchestration.runs.automation import note_wanted
 from platform_assets.orchestration.runs.dagster_internals import DATA_VERSION_TAG
 from platform_assets.orchestration.runs.keys import (
     BY_ITSELF_TAG,
+    PERSON_TAG,
     WRITER_POOL,
     deliveries_key,
     feed_tag,
@@ -29,6 +30,7 @@ from platform_assets.orchestration.runs.keys import (
 )
 from platform_assets.orchestration.runs.resources import DeploymentResource
 from platform_assets.orchestration.watch.freshness_policy import newest_data_event, policy_of
+from platform_assets.project.configured import audit_log
 from platform_assets.project.graph import Project, raw_name
 from platform_assets.project.state import State
 
@@ -119,7 +121,7 @@ def feed_assets(feed: Feed, project: Project) -> dg.AssetsDefinition:
             context.instance.add_run_tags(context.run.run_id, {feed_tag(feed): "true"})
             # Checks alone may be asked for.
             if context.selected_asset_keys:
-                again = opened.replay(here, config.chosen(), again=config.again) if config.replay else []
+                again = _replayed(context, opened, here, config) if config.replay else []
                 outcome = opened.ingest(here, most_files=config.most_files)
                 for slot, why in outcome.unfinished.items():
                     opened.notify(f"{slot}: {why}; left alone and offered again")
@@ -132,6 +134,22 @@ def feed_assets(feed: Feed, project: Project) -> dg.AssetsDefinition:
             yield from results
 
     return ingest_feed
+
+
+def _replayed(context: dg.AssetExecutionContext, deployment: Deployment, feed: Feed, config: Intake) -> list[Receipt]:
+    """Replay what the launchpad says. The audit log has who asked for it: once, however often the step is tried."""
+    chosen, run_id = config.chosen(), context.run.run_id
+    log, who, what = audit_log(deployment.home), context.run.tags.get(PERSON_TAG, f"run:{run_id}"), "replay"
+    asked = None
+    if context.retry_number:
+        of_this = (each for each in log.entries() if (each.about.get("run"), each.what) == (run_id, what))
+        asked = next((each for each in of_this if each.about.get("feed") == feed.name), None)
+    if asked is None:
+        told = {"feed": feed.name, "run": run_id, **config.model_dump(exclude_defaults=True)}
+        asked = log.record(who, what, told, outcome="asked")
+    receipts = deployment.replay(feed, chosen, again=config.again)
+    log.ended(asked, {"run": run_id, "deliveries": len(receipts)})
+    return receipts
 
 
 def _note_audit(

@@ -5,20 +5,28 @@ command line answers at once.
 """
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
 from platform_assets.alerts.channels import Routes
 from platform_assets.alerts.incidents import Alerts
+from platform_assets.engine.audit.line import KEY_SETTING
+from platform_assets.engine.audit.log import AuditLog
 from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.durable import failpoint
+from platform_assets.engine.durable.private import Readers, close_file, is_ours, keep_private
 from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.feed.mart import Mart
+from platform_assets.errors import ConfigurationError
 from platform_assets.project.declared import load_feeds, load_marts, with_files
+from platform_assets.project.manifest import DBT_PROJECT
 from platform_assets.project.sample import check_sample_links
-from platform_assets.settings import Settings
+from platform_assets.secrets import Secret
+from platform_assets.settings import PROJECT, RELEASES_GROUP, Settings
 
 FEEDS_PACKAGE: Final = "platform_assets.feeds"
 MARTS_PACKAGE: Final = "platform_assets.marts"
+_SHORTEST_KEY: Final = 16
 NO_FEED: Final = "no feed is declared: `platform feed add FILE` declares one, from a file such as it will deliver"
 
 
@@ -33,11 +41,29 @@ def declared_marts() -> tuple[Mart, ...]:
     return load_marts(MARTS_PACKAGE)
 
 
+def opened_settings(notify: Callable[[str], None]) -> Settings:
+    """The settings, and the home that they name kept from other users of the machine; what was open is mended."""
+    settings = Settings.from_environment()
+    group = settings.releases_group
+    readers = None if group is None else Readers("releases", group, RELEASES_GROUP)
+    places = {settings.home: keep_private(settings.home, "PLATFORM_HOME", readers)}
+    if settings.home not in settings.dagster_home.parents:
+        places[settings.dagster_home] = keep_private(settings.dagster_home, "DAGSTER_HOME")
+    places[PROJECT / ".env"] = close_file(PROJECT / ".env")
+    for written in (DBT_PROJECT / "target", DBT_PROJECT / "logs"):
+        if is_ours(written):
+            places[written] = keep_private(written, "dbt_project")
+    if opened := [str(place) for place, mended in places.items() if mended]:
+        notify(f"other users could get at {', '.join(opened)}: now this user alone can")
+    return settings
+
+
 def configured_deployment(notify: Callable[[str], None]) -> tuple[Settings, Deployment]:
     """The settings and the deployment they name, its state untouched."""
-    settings = Settings.from_environment()
-    # A channel that cannot be used is refused at the start of anything, not when the first alert is due.
-    _routes(settings)
+    settings = opened_settings(notify)
+    # A channel that cannot be used is refused at the start of anything, not when the first alert is due; but one that
+    # a command would have to tell.
+    _routes(settings, lambda secret: secret.at_hand)
     settings.export()
     failpoint.arm(settings.failpoint)
     deployment = Deployment(
@@ -46,7 +72,7 @@ def configured_deployment(notify: Callable[[str], None]) -> tuple[Settings, Depl
         landing=settings.landing,
         lock_wait=settings.lock_wait,
         notify=notify,
-        erase_key=settings.erase_key,
+        erase_key=lambda: None if settings.erase_key is None else settings.erase_key.reveal(),
     )
     return settings, deployment
 
@@ -58,11 +84,30 @@ def prepared_deployment(notify: Callable[[str], None]) -> tuple[Settings, Deploy
     return settings, deployment
 
 
-def configured_alerts() -> Alerts:
+def configured_alerts(notify: Callable[[str], None]) -> Alerts:
     """The alerts of this deployment, sent where the environment says."""
-    settings = Settings.from_environment()
-    return Alerts(settings.home / "alerts.sqlite", _routes(settings))
+    settings = opened_settings(notify)
+    return Alerts(settings.home / "alerts.sqlite", _routes(settings, lambda _: True))
 
 
-def _routes(settings: Settings) -> Routes:
-    return Routes(settings.alerts.channels, settings.alerts.hosts, settings.alerts.heartbeat)
+def audit_log(home: Path) -> AuditLog:
+    """The audit log of the deployment at `home`, signed with the key that the environment names."""
+    secret = Settings.from_environment().audit_key
+
+    def key() -> str | None:
+        text = None if secret is None else secret.reveal()
+        if text is not None and len(text) < _SHORTEST_KEY:
+            raise ConfigurationError(
+                KEY_SETTING,
+                f"is shorter than {_SHORTEST_KEY} characters, and could be guessed from the log",
+                "Make one: openssl rand -hex 32",
+            )
+        return text
+
+    return AuditLog(home, key=key)
+
+
+def _routes(settings: Settings, wanted: Callable[[Secret], bool]) -> Routes:
+    declared = {name: secret.reveal() for name, secret in settings.alerts.channels.items() if wanted(secret)}
+    ping = settings.alerts.heartbeat
+    return Routes(declared, settings.alerts.hosts, ping.reveal() if ping is not None and wanted(ping) else None)

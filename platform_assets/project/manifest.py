@@ -153,9 +153,9 @@ def dbt_places(target: Path) -> list[str]:
 
 def run_dbt(arguments: Sequence[str], target: Path) -> str | None:
     """Run dbt's command line in a process of its own; what it said, if it failed."""
-    command = [sys.executable, "-m", "dbt.cli.main", "--quiet", *arguments, *dbt_places(target)]
+    command = [sys.executable, "-P", "-m", "dbt.cli.main", "--quiet", *arguments, *dbt_places(target)]
     environment = {**os.environ, "DBT_SEND_ANONYMOUS_USAGE_STATS": "false"}
-    ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)  # noqa: S603 - our own
+    ran = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=False)  # noqa: S603 - our own
     return (ran.stdout + ran.stderr).strip() if ran.returncode else None
 
 

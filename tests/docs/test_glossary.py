@@ -23,6 +23,8 @@ GLOSSARY: Final = PROJECT / "docs" / "reference" / "glossary.md"
 ALLOWED: Final[Mapping[str, str]] = {
     "Feed.key": "the columns that name a row, as every database calls them; not a file's place",
     "Feed.on_known_key": "the same key",
+    "PLATFORM_AUDIT_KEY": "a secret to sign with, as everybody calls it; not a file's place",
+    "PLATFORM_ERASE_KEY": "the same kind of secret",
     "quarantine export": "rejected rows as a CSV file for their producer; not a release",
 }
 # Of what has a word of its own.

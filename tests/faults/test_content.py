@@ -77,6 +77,65 @@ def test_five_thousand_columns_load_or_are_over_the_declared_cap(shop: Shop, mos
         assert shop.rows("sku, json_extract_string(_extra, '$.c4994')") == [("S1", "x")]
 
 
+def with_new_columns(names: list[str]) -> str:
+    """A delivery of one line, with these undeclared columns."""
+    return sales("S1,1" + "," * 3 + ",x" * len(names), header=",".join([HEADER, *names]))
+
+
+def test_undeclared_columns_add_up_over_all_deliveries_to_a_cap_and_take_little_memory(tmp_path: Path) -> None:
+    shop = Shop(tmp_path)
+    for file in range(6):
+        shop.deliver(f"{file}.csv", with_new_columns([f"c{file}_{n}" for n in range(1_990 if file < 2 else 90)]))
+    shop.deliver("z.csv", numbered(7, 3))
+    assert ended(child(_add_and_measure, tmp_path), within_s=60) == 0
+    assert [(receipt.slot[6:], receipt.status) for receipt in shop.receipts()] == [
+        ("0.csv", "quarantined"),
+        ("1.csv", "quarantined"),
+        ("2.csv", "accepted"),
+        ("3.csv", "accepted"),
+        ("4.csv", "quarantined"),
+        ("5.csv", "quarantined"),
+        ("z.csv", "accepted"),
+    ]
+    last = shop.receipts()[-2]
+    assert (
+        last.problem == "90 new undeclared columns beside the 180 that raw has, more than the 200 that the feed allows"
+    )
+    assert int((tmp_path / "peak_mb").read_text()) < MOST_RSS_MB
+    shop.declare(on_drift="add")
+    assert shop.load("known.csv", with_new_columns(["C2_1", "c3_2 "])).status == "accepted"  # nothing new
+    shop.declare(most_undeclared=400)
+    assert [receipt.status for receipt in shop.ingest().receipts] == ["quarantined"] * 2 + ["accepted"] * 2
+
+
+def _add_and_measure(root: Path) -> None:
+    ingest_in_child(root, None, [("on_drift", "add")])
+    (root / "peak_mb").write_text(str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10))
+
+
+def test_columns_of_a_delivery_that_turns_out_to_be_refused_do_not_count(shop: Shop) -> None:
+    shop.declare(on_drift="add", most_undeclared=100, source=Files("sales/*.csv", settle=seconds(0), sidecar=".done"))
+    for name, rows in (("a.csv", "5"), ("b.csv", "1")):
+        shop.deliver(name, with_new_columns([f"{name[0]}{n}" for n in range(90)]))
+        shop.deliver(f"{name}.done", rows)
+    assert [receipt.status for receipt in shop.ingest().receipts] == ["quarantined", "accepted"]
+
+
+@pytest.mark.parametrize("policy", ["add", "rescue"])
+def test_a_very_long_column_name_is_refused_for_what_it_is(shop: Shop, policy: str) -> None:
+    shop.declare(on_drift=policy)
+    receipt = shop.load("a.csv", with_new_columns(["\u00e9" * 128]))
+    assert receipt.problem == "an undeclared column whose name is 256 bytes long, more than 255"
+    assert shop.load("b.csv", with_new_columns(["\u00e9" * 127])).status == "accepted"
+
+
+@pytest.mark.parametrize("policy", ["add", "rescue"])
+def test_ten_thousand_columns_are_refused_for_their_number(shop: Shop, policy: str) -> None:
+    shop.declare(on_drift=policy)
+    receipt = shop.load("a.csv", with_new_columns([f"c{n}" for n in range(10_000)]))
+    assert receipt.problem == "10005 columns, more than the 2000 that the feed allows"
+
+
 class Anything(Contract):
     """Any text. Grain: line."""
 

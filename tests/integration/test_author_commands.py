@@ -90,6 +90,9 @@ def test_a_file_becomes_a_feed_and_its_deliveries_become_rows(copy: Copy) -> Non
     assert (copy.feeds / "shop.py").read_text() == added.answer["text"], "what is there is left as it is"
     assert second.answer["written"] == str(copy.feeds / "shop_stock.py")
     assert "- name: stock\n" in copy.sources
+    recorded = copy.platform("audit", "list", "--what", "feed add", "--json").answer["entries"]
+    assert [each["about"]["feed"] for each in recorded if "feed" in each["about"]] == ["stock", "orders"]
+    assert {each["outcome"] for each in recorded} == {"asked", "done"}
     feeds = copy.platform("feed", "list", "--json").answer["feeds"]
     assert [feed["feed"] for feed in feeds if feed["origin"] == "shop"] == ["orders", "stock"]
 

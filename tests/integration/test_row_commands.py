@@ -30,6 +30,11 @@ def test_from_a_rejected_row_to_its_file_and_back(tmp_path: Path) -> None:
         name: status[name] for name in ("read", "accepted", "rejected", "duplicate")
     }
 
+    recorded = world.verb("audit", "list", "--json").answer["entries"][::-1]
+    verbs = [each["what"] for each in recorded if each["outcome"] == "done"]
+    assert verbs == ["run", "quarantine export", "quarantine replay", "replay"]
+    assert recorded[-1]["about"] == {name: figures[name] for name in ("deliveries", "accepted", "rejected")}
+
     found = world.verb("trace", "raw.order_lines", "--where", "country=France", "--limit", "1", "--json").answer
     (row,) = found["rows"]
     line = (world.landing / row["file"]).read_text().splitlines()[row["line"] - 1]

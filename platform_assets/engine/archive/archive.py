@@ -52,7 +52,7 @@ class Archive:
             fingerprint = digest.hexdigest()
             target = self.path(feed, fingerprint, suffix)
             target.parent.mkdir(exist_ok=True)
-            Path(partial).chmod(0o444)
+            Path(partial).chmod(0o400)
             Path(partial).replace(target)
         except OSError as error:
             raise StorageError(folder, error.strerror or str(error)) from error

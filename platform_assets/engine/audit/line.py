@@ -67,7 +67,7 @@ class Head(NamedTuple):
             head, seal = cls(read["entries"], read["hash"]), read["seal"]
         except (KeyError, TypeError):
             raise ValueError("no head") from None
-        if not isinstance(head.entries, int) or not isinstance(head.hash, str) or not isinstance(seal, str | None):
+        if type(head.entries) is not int or not isinstance(head.hash, str) or not isinstance(seal, str | None):
             raise ValueError("no head")
         return head, seal
 

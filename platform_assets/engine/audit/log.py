@@ -7,6 +7,7 @@ line is (line.py), finding what was changed (verify.py), who is recorded for wha
 import contextlib
 import fcntl
 import hashlib
+import io
 import os
 import stat
 import time
@@ -27,10 +28,10 @@ from platform_assets.engine.audit.line import (
     unsealed,
     written,
 )
-from platform_assets.engine.audit.verify import Verdict, verified
+from platform_assets.engine.audit.verify import Noted, Verdict, verified
 from platform_assets.engine.durable.failpoint import reached
 from platform_assets.engine.durable.files import replacing, sync
-from platform_assets.errors import AuditBroken, StorageError
+from platform_assets.errors import AuditBroken, PlatformError, StorageError
 
 _PRIVATE: Final = 0o600
 _LOCK_S: Final = 20.0
@@ -98,7 +99,18 @@ class AuditLog:
             with contextlib.suppress(StorageError, AuditBroken):  # the error that is under way says more
                 self.record(who, what, {**came, "error": type(error).__name__}, outcome="failed", of=asked.n)
             raise
-        self.record(who, what, came, of=asked.n)
+        self.ended(asked, came)
+
+    def ended(self, asked: AuditEntry, came: Mapping[str, object]) -> None:
+        """Record that the work is done that an entry asked for; an error says that it is, all the same."""
+        try:
+            self.record(asked.who, asked.what, came, of=asked.n)
+        except (StorageError, AuditBroken) as error:
+            raise PlatformError(
+                f"{asked.what} is done, but this could not be recorded: {error.what}",
+                state=f"Its effect is there. Entry {asked.n} of the audit log says that it was asked for.",
+                remedy=error.remedy,
+            ) from error
 
     def entries(self) -> Iterator[AuditEntry]:
         """All entries, in the order in which they were written. Lines that are none are left to `verify`."""
@@ -110,31 +122,40 @@ class AuditLog:
 
     def head(self) -> Head | None:
         """Where the log ends, to be kept elsewhere and given to `verify`; None where nothing was recorded yet."""
-        read = self._read_head()
-        return None if read is None or not read[0].entries else read[0]
+        with contextlib.suppress(ValueError):  # for verify to say
+            read = self._read_head()
+            return None if read is None or not read[0].entries else read[0]
+        return None
 
     def verify(self, heads: Iterable[Head] = ()) -> Verdict:
         """Read the whole log and say what was changed. heads: where it once ended, as was kept elsewhere.
 
         Raises StorageError; ConfigurationError where the log has a key and none is set.
         """
-        with contextlib.ExitStack() as stack:
-            file = None
-            with contextlib.suppress(FileNotFoundError):
-                file = stack.enter_context(self.path.open("rb"))
-            size = 0
-            if file is not None:
+        try:
+            with self.path.open("rb") as file:
                 # What is written after this moment is not looked at, so that nobody waits for the reading.
                 with _lock(file, fcntl.LOCK_SH, self.path):
-                    noted, size = self._read_head(), os.fstat(file.fileno()).st_size
-            else:
-                noted = self._read_head()
-            return verified(file, size, noted, heads, self._key())
+                    noted, size = self._noted(), os.fstat(file.fileno()).st_size
+                return verified(file, size, noted, heads, self._key())
+        except FileNotFoundError:
+            return verified(io.BytesIO(), 0, self._noted(), heads, self._key())
+        except OSError as error:
+            raise StorageError(self.path, error.strerror or str(error)) from error
+
+    def _noted(self) -> Noted:
+        try:
+            return self._read_head()
+        except ValueError:
+            return "unreadable"
 
     def _end(self, file: BinaryIO, secret: str | None) -> tuple[AuditEntry | None, bytes]:
         """The last entry, where audit.head says the log ends, and what a kill left after the last entry."""
         last, cut_short = _last_entry(file, self.path)
-        noted = self._read_head()
+        try:
+            noted = self._read_head()
+        except ValueError:
+            raise AuditBroken(self.path, f"{self._head.name}, which notes where the log ends, cannot be read") from None
         if noted is None:
             if last is not None:
                 raise AuditBroken(self.path, f"{self._head.name} is gone, which notes where the log ends")
@@ -170,20 +191,19 @@ class AuditLog:
             partial.write_bytes(sealed(head, secret))
 
     def _read_head(self) -> tuple[Head, str | None] | None:
+        """What audit.head holds, None where it is not there; ValueError where it holds something else."""
         try:
             return Head.read(self._head.read_bytes())
         except FileNotFoundError:
             return None
         except OSError as error:
             raise StorageError(self._head, error.strerror or str(error)) from error
-        except ValueError:
-            raise AuditBroken(self.path, f"{self._head.name}, which notes where the log ends, cannot be read") from None
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[BinaryIO]:
         """The log, held against other writers, to read and to append to."""
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             while True:
                 descriptor = os.open(
                     self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, _PRIVATE

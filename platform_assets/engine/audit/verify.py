@@ -6,7 +6,7 @@ Belongs here: reading the whole log once, and saying what is wrong in which line
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, Literal
 
 from platform_assets.engine.audit.line import (
     BEGINNING,
@@ -21,6 +21,8 @@ from platform_assets.engine.audit.line import (
 )
 
 _LONGEST_LINE: Final = 1 << 20  # bytes; no entry comes near
+Noted = tuple[Head, str | None] | Literal["unreadable"] | None
+"""What audit.head holds, and its signature; None where it is not there."""
 _MOST: Final = 20  # findings; one change rarely makes more than three
 
 
@@ -103,7 +105,7 @@ class _Reading:
         self.keyed += entry.keyed
         self.last = entry
 
-    def end(self, noted: tuple[Head, str | None] | None) -> None:
+    def end(self, noted: Noted) -> None:
         """What can only be said when all lines are read."""
         if self.loose:  # whole lines; a killed process leaves none
             self._report_loose(self.line)
@@ -111,46 +113,47 @@ class _Reading:
         for n, each in sorted(self.wanted.items()):
             for _, says in each:
                 self.report(self.line + 1, f"entries {had + 1} to {n} are gone: {says} notes {n}")
+        problem = self._end_problem(noted)
+        if problem is not None:
+            self.report(max(self.line, 1), problem)
+
+    def _end_problem(self, noted: Noted) -> str | None:
+        """What is wrong with audit.head, or with an end that it vouches for."""
+        if noted == "unreadable":
+            return "audit.head, which notes where the log ends, cannot be read"
         if self.last is None:
-            return
+            return None
         if noted is None:
-            self.report(self.line, "audit.head is gone, which notes where the log ends")
+            return "audit.head is gone, which notes where the log ends"
         if self.secret is None:
-            return
+            return None
         if not self.last.keyed:
-            problem = f"the last entry is not signed with {KEY_SETTING}: the log was replaced, or the key was set later"
-            self.report(self.line, f"{problem}, and nothing was recorded since")
-        elif noted is not None and not unsealed(*noted, self.secret):
-            self.report(self.line, f"audit.head, which notes where the log ends, is not signed with {KEY_SETTING}")
+            return f"the last entry is not signed with {KEY_SETTING}: the log was replaced, or the key was set after it"
+        if not unsealed(*noted, self.secret):
+            return f"audit.head, which notes where the log ends, is not signed with {KEY_SETTING}"
+        return None
 
     def _report_loose(self, last: int) -> None:
         for line in range(last - len(self.loose) + 1, last + 1):
             self.report(line, "is not an entry: it was changed, or put there")
 
 
-def verified(
-    file: BinaryIO | None,
-    size: int,
-    noted: tuple[Head, str | None] | None,
-    heads: Iterable[Head],
-    secret: str | None,
-) -> Verdict:
-    """Read the first `size` bytes of the log. noted: what audit.head holds, and its signature."""
+def verified(file: BinaryIO, size: int, noted: Noted, heads: Iterable[Head], secret: str | None) -> Verdict:
+    """Read the first `size` bytes of the log. heads: where it once ended, as was kept elsewhere."""
     said = [*((head, "a head that was kept elsewhere") for head in heads)]
-    said += [(noted[0], "audit.head")] if noted is not None else []
+    said += [(noted[0], "audit.head")] if isinstance(noted, tuple) else []
     reading = _Reading(secret)
     for head, says in said:
         if head.entries:
             reading.wanted.setdefault(head.entries, []).append((head.hash, says))
     cut_short = 0
-    if file is not None:
-        file.seek(0)
-        while size and (text := file.readline(min(size, _LONGEST_LINE))):
-            size -= len(text)
-            if size or text.endswith(b"\n"):
-                reading.take(text)
-            else:
-                cut_short = len(text)
+    file.seek(0)
+    while size and (text := file.readline(min(size, _LONGEST_LINE))):
+        size -= len(text)
+        if size or text.endswith(b"\n"):
+            reading.take(text)
+        else:
+            cut_short = len(text)
     reading.end(noted)
     last = reading.last
     return Verdict(

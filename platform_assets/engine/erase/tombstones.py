@@ -7,7 +7,7 @@ A mark is an HMAC-SHA-256 of feed, column and value. A value is marked as it is 
 import hmac
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -121,22 +121,22 @@ class Person:
 
 
 class Tombstones:
-    """The tombstones of a deployment, a file per feed in `folder`. key: None where the environment has none."""
+    """The tombstones of a deployment, a file per feed in `folder`. key: gives the secret, None where there is none."""
 
-    def __init__(self, folder: Path, key: str | None) -> None:
+    def __init__(self, folder: Path, key: Callable[[], str | None]) -> None:
         self.folder = folder
         self._key = key
 
     @property
     def key(self) -> Key:
         """The key; raises ConfigurationError where there is none."""
-        if self._key is None:
+        if (secret := self._key()) is None:
             raise ConfigurationError(
                 "PLATFORM_ERASE_KEY",
                 "is not set, and erased persons are known by it alone",
                 "Set it to the key that they were erased with; for the first, make one: `openssl rand -hex 32`.",
             )
-        return Key(self._key)
+        return Key(secret)
 
     def of(self, feed: str) -> list[Tombstone]:
         """Those of a feed."""

@@ -276,6 +276,8 @@ class Feed:
         counts the others as duplicates, `latest` keeps the last, `allow` loads it.
     tolerate: how many rows of a delivery may be rejected before that holds the release.
     most_columns: a delivery with more columns is quarantined.
+    most_undeclared: with `on_drift="add"`, a delivery is quarantined that would give raw more undeclared columns than
+        this, counted over all deliveries.
     volume: how far a delivery's number of rows may be from the usual; None: any number is fine.
     keep: how long superseded copies and rejected rows are kept.
     origin: the source system; that of the declaring file's name, unless the feed says otherwise.
@@ -295,6 +297,7 @@ class Feed:
     on_known_key: Literal["reject", "latest", "allow"] = "allow"
     tolerate: Rejects = field(default_factory=Rejects)
     most_columns: int = 2_000
+    most_undeclared: int = 200
     volume: Volume | None = field(default_factory=Volume)
     keep: Retention = field(default_factory=Retention)
     origin: str = ""
@@ -334,8 +337,8 @@ class Feed:
         """Changes whenever the same delivery might come to another result."""
         policies = (self.on_restatement, self.on_drift, self.on_duplicate, self.on_empty, self.key, self.on_known_key)
         quarantining = self.tolerate if self.tolerate.beyond == "quarantine" else None
-        decided_by = (version_of(self.contract), self.source.format, *policies, quarantining, self.most_columns)
-        return digest(decided_by)
+        caps = (self.most_columns, self.most_undeclared)
+        return digest((version_of(self.contract), self.source.format, *policies, quarantining, *caps))
 
     @property
     def columns(self) -> tuple[Column, ...]:

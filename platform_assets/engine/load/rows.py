@@ -6,7 +6,7 @@ Rows are read and validated by a thread without connection (`Validation`), while
 """
 
 from collections import Counter
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from typing import Final, TypeVar
 import polars as pl
 
 from platform_assets.engine.contract.cast import as_text
-from platform_assets.engine.contract.model import Header, folded, headers_of, match_header
+from platform_assets.engine.contract.model import LINEAGE, Header, folded, headers_of, match_header
 from platform_assets.engine.contract.validate import validate
 from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.readers import Batch, open_reader
@@ -28,6 +28,8 @@ from platform_assets.engine.store.tables import FeedTables
 from platform_assets.errors import DeliveryRefused
 
 _FLUSH_ROWS: Final = 245_760  # two of DuckDB's row groups
+_FLUSH_BYTES: Final = 256 << 20  # of wide rows
+_LONGEST_NAME: Final = 255  # bytes of a column's name, as most databases take it
 _T = TypeVar("_T")
 
 
@@ -65,11 +67,15 @@ class Validation:
         self._feed = feed
         self._types = dict(types)
         self._spelled = {folded(name): name for name in types}
+        declared = {folded(column.name) for column in feed.columns} | set(LINEAGE)
+        self._undeclared: Set[str] = self._spelled.keys() - declared
+        self._new: frozenset[str] = frozenset()
         self._delivered: dict[int, Mapping[str, str]] = {}
         self._unknown: dict[int, list[str]] = {}
         self._arrived: dict[int, date] = {}
         self._buffer: list[pl.DataFrame] = []
         self._buffered = 0
+        self._bytes = 0
         self._spanning: int | None = None
 
     def begin(self, delivery_id: int, header: Header, arrived: date) -> Mapping[str, str]:
@@ -77,6 +83,7 @@ class Validation:
 
         Raises DeliveryRefused where raw cannot take its unknown columns.
         """
+        self._hold_to_caps(header.unknown)
         adds = self._feed.on_drift == "add"
         unknown = {self._column(name) if adds else name: name for name in header.unknown}
         self._delivered[delivery_id] = {**header.columns, **unknown}
@@ -104,7 +111,8 @@ class Validation:
             yield from self._flush()
         self._buffer.append(frame)
         self._buffered += frame.height
-        if self._buffered >= _FLUSH_ROWS:
+        self._bytes += int(frame.estimated_size())
+        if self._buffered >= _FLUSH_ROWS or self._bytes >= _FLUSH_BYTES:
             self._spanning = delivery_id
             yield from self._flush()
 
@@ -123,6 +131,10 @@ class Validation:
         self._buffered = sum(frame.height for frame in self._buffer)
         if self._spanning == delivery_id:
             self._spanning = None
+        else:  # raw has not heard of its columns
+            self._undeclared -= self._new
+            for name in self._new:
+                self._types.pop(self._spelled.pop(name, ""), None)
         yield Validated(gone=delivery_id)
 
     def finish(self) -> Iterator[Validated]:
@@ -140,6 +152,32 @@ class Validation:
             yield from self.add(receipt.delivery_id, Batch(theirs, batch.malformed.clear()))
         yield from self.finish()
 
+    def _hold_to_caps(self, unknown: Sequence[str]) -> None:
+        """Raise DeliveryRefused where an undeclared column's name is too long, or raw would get more of them than the
+        feed allows: a file of some kilobytes can name thousands, and each costs memory in every load from then on."""
+        self._new = frozenset()
+        for name in unknown:
+            if (size := len(name.strip().encode())) > _LONGEST_NAME:
+                raise DeliveryRefused(
+                    f"an undeclared column whose name is {size} bytes long, more than {_LONGEST_NAME}",
+                    remedy="Ask the producer for a shorter name, or declare the column in "
+                    f"{self._feed.contract.__name__}.",
+                    line=1,
+                )
+        if self._feed.on_drift != "add":
+            return
+        new = frozenset(map(folded, unknown)) - self._undeclared
+        if new and len(self._undeclared) + len(new) > self._feed.most_undeclared:
+            raise DeliveryRefused(
+                f"{len(new)} new undeclared columns beside the {len(self._undeclared)} that raw has, more than the "
+                f"{self._feed.most_undeclared} that the feed allows",
+                remedy=f"Declare the columns that are wanted in {self._feed.contract.__name__}; or declare "
+                'on_drift="rescue", or a higher most_undeclared, if the feed should grow so.',
+                line=1,
+            )
+        self._new = new
+        self._undeclared |= new
+
     def _column(self, name: str) -> str:
         """The text column of raw that takes the unknown column `name`."""
         column = self._spelled.setdefault(folded(name), name.strip())
@@ -156,7 +194,7 @@ class Validation:
         if not self._buffer:
             return
         frame = pl.concat(self._buffer)
-        self._buffer, self._buffered = [], 0
+        self._buffer, self._buffered, self._bytes = [], 0, 0
         copies = spanning = None
         if self._feed.on_duplicate == "reject":
             frame, copies, hashes = _split(frame)
@@ -205,7 +243,7 @@ class Rows:
 
     def store(self, validated: Validated) -> None:
         """Store what was validated."""
-        if validated.accepted is not None:
+        if validated.accepted is not None and validated.accepted.height:
             for name in validated.accepted.columns:
                 if name not in self.types:
                     self._tables.add_column(name, "VARCHAR")

@@ -8,6 +8,7 @@ copy and its manifest are; whatever stops us in between leaves what readers have
 import json
 import re
 import shutil
+import stat
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
@@ -140,9 +141,11 @@ class Releases:
     def _place(self, release: Release, marts: Path, target: Path) -> None:
         """Put both files where they belong, the manifest first: without its copy it counts for nothing."""
         manifest = target.with_suffix(".json")
-        with replacing(manifest, manifest.with_name(f"{PARTIAL}{manifest.name}"), mode=0o444) as partial:
+        # Whom the folder lets read it, they may read what is in it.
+        mode = stat.S_IRUSR | (self.folder.stat().st_mode & stat.S_IRGRP)
+        with replacing(manifest, manifest.with_name(f"{PARTIAL}{manifest.name}"), mode=mode) as partial:
             partial.write_text(json.dumps(asdict(release)))
-        with replacing(target, target.with_name(f"{PARTIAL}{target.name}"), mode=0o444) as partial:
+        with replacing(target, target.with_name(f"{PARTIAL}{target.name}"), mode=mode) as partial:
             shutil.copyfile(marts, partial)
             failpoint.reached("mid-release")
 

@@ -33,6 +33,7 @@ MARTS_FORMAT: Final = "(STORAGE_VERSION 'v1.5.0')"
 
 _MEMORY_LIMIT: Final = "512MB"
 _READ_ONLY: Final = "BEGIN TRANSACTION READ ONLY"
+_PROGRAM: Final = 15  # characters that the kernel keeps of a program's name
 _LOCKED: Final = re.compile(r"Conflicting lock is held in (?P<program>.*?) ?\(PID (?P<pid>\d+)\)")
 
 
@@ -219,8 +220,10 @@ def _inode(path: Path) -> int | None:
 
 
 def _process(pid: int) -> str:
+    """Its number and the name of its program. Never its command line: that may hold another user's secrets."""
     try:
-        command = " ".join(psutil.Process(pid).cmdline())[:120]
+        # psutil makes a name that the kernel cut short longer, by the command line.
+        name = psutil.Process(pid).name()[:_PROGRAM]
     except psutil.Error:
-        command = "a process that has ended"
-    return f"process {pid} ({command})"
+        name = "has ended"
+    return f"process {pid} ({''.join(each if each.isprintable() else '?' for each in name)})"

@@ -43,7 +43,7 @@ from platform_assets.orchestration.runs.process import (
 )
 from platform_assets.orchestration.runs.warm import GO, LARGEST_MESSAGE
 from platform_assets.project.manifest import dbt_files
-from platform_assets.settings import PROJECT
+from platform_assets.settings import PROJECT, protect_process
 
 _LOG: Final = logging.getLogger("dagster.platform.launcher")
 _CODE: Final = "platform_assets.definitions"
@@ -79,7 +79,7 @@ class Warm:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             process = subprocess.Popen(  # noqa: S603 - our own
-                [sys.executable, "-m", "platform_assets.orchestration.runs.warm", str(theirs.fileno())],
+                [sys.executable, "-P", "-m", "platform_assets.orchestration.runs.warm", str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 env={**os.environ, **_NO_THREADS},
@@ -319,6 +319,7 @@ class WarmRunQueue(dg.QueuedRunCoordinator):
         """Dagster's hook for what takes up its work on an instance."""
         super().register_instance(instance)
         if is_the_daemon():
+            protect_process()  # `platform ui` has; plain `dagster dev` has not
             reconcile(instance)
             if isinstance(launcher := instance.run_launcher, WarmRunLauncher):
                 launcher.get_ready()

@@ -13,7 +13,7 @@ import dagster as dg
 
 from platform_assets.engine.deployment import Deployment
 from platform_assets.errors import PlatformError
-from platform_assets.orchestration.runs.process import PROCESS_TAG, process_name
+from platform_assets.orchestration.runs.process import PROCESS_TAG, call_process, process_name
 from platform_assets.project.configured import configured_deployment
 
 _RETRIES: Final = 4
@@ -64,6 +64,7 @@ class OpensDeployment:
     ) -> Deployment:
         # A run that dies with its machine stays STARTED and keeps its pool slot; this tells who to look for.
         context.instance.add_run_tags(context.run.run_id, {PROCESS_TAG: process_name(os.getpid())})
+        call_process(f"run {context.run.run_id[:8]}")  # said to those who wait for the warehouse
 
         def notify(text: str) -> None:
             context.log.info(text)

@@ -17,7 +17,7 @@ from shop import child, ended
 from platform_assets.engine.audit.line import Head
 from platform_assets.engine.audit.log import AuditLog
 from platform_assets.engine.durable import failpoint
-from platform_assets.errors import AuditBroken, ConfigurationError, StorageError
+from platform_assets.errors import AuditBroken, ConfigurationError, PlatformError, StorageError
 from platform_assets.settings import person
 
 LOG: Final = "audit.jsonl"
@@ -107,6 +107,16 @@ def test_work_that_failed_is_recorded_as_failed_by_the_kind_of_its_error_alone(t
         raise ValueError("could not read anna@example.org")
     asked, failed = log.entries()
     assert (failed.outcome, failed.of, failed.about) == ("failed", asked.n, {"error": "ValueError"})
+
+
+def test_work_whose_end_cannot_be_recorded_is_told_as_done(tmp_path: Path) -> None:
+    log = recorded(tmp_path, 1)
+    with (
+        pytest.raises(PlatformError, match=r"replay is done, but this could not be recorded: .* was changed") as told,
+        log.doing("os:anna", "replay", {}),
+    ):
+        put(tmp_path, lines(tmp_path)[:1])
+    assert "Its effect is there. Entry 2" in told.value.state
 
 
 def test_what_cannot_be_recorded_is_not_begun(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """A feed's sensor: one bounded run at a time, what is below with the last of them, and again what died."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -10,8 +10,11 @@ import pytest
 from modelled import MODEL, Modelled, modelled
 from shop import FILES, SALES, Shop, sales
 
+from platform_assets.engine.audit.log import AuditLog
+from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.feed.feed import seconds
-from platform_assets.orchestration.runs.keys import feed_tag, quarantine_key, raw_key
+from platform_assets.errors import StorageError
+from platform_assets.orchestration.runs.keys import PERSON_TAG, feed_tag, quarantine_key, raw_key
 from platform_assets.orchestration.runs.process import DIED_TAG
 
 
@@ -180,8 +183,9 @@ def test_a_lost_cursor_costs_a_run_at_most(watched: Modelled, cursor: str | None
 # ---- replay through the UI
 
 
-def replayed(watched: Modelled, **config: Any) -> dg.ExecuteInProcessResult:
+def replayed(watched: Modelled, tags: Mapping[str, str] | None = None, **config: Any) -> dg.ExecuteInProcessResult:
     request = dg.RunRequest(
+        tags=dict(tags or {}),
         asset_selection=[raw_key(watched.feed), quarantine_key(watched.feed)],
         run_config={"ops": {"ingest_sales": {"config": {"replay": True, **config}}}},
     )
@@ -208,6 +212,30 @@ def test_a_replay_that_changes_nothing_sets_nothing_going(watched: Modelled) -> 
         if event.asset_key == raw_key(watched.feed)
     ]
     assert versions == ["1", "1"]
+
+
+def test_who_asked_for_a_replay_is_recorded_once_however_often_it_is_tried(
+    watched: Modelled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watched.shop.load("a.csv", sales("S1,1"))
+    replay, tries = Deployment.replay, 0
+
+    def fails_first(self: Deployment, *arguments: Any, **options: Any) -> Any:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            raise StorageError(self.home, "no space left on device")
+        return replay(self, *arguments, **options)
+
+    monkeypatch.setattr(Deployment, "replay", fails_first)
+    monkeypatch.setattr("platform_assets.orchestration.runs.resources._FIRST_WAIT_S", 0)
+    result = replayed(watched, again=True, tags={PERSON_TAG: "ui:anna"})
+    assert (result.success, tries) == (True, 2)
+    asked, done = AuditLog(watched.shop.root / "home").entries()
+    assert (asked.who, asked.what, asked.outcome) == ("ui:anna", "replay", "asked")
+    assert asked.about == {"feed": "sales", "run": result.run_id, "replay": True, "again": True}
+    assert (done.who, done.outcome, done.of) == ("ui:anna", "done", asked.n)
+    assert done.about == {"run": result.run_id, "deliveries": 1}
 
 
 def test_a_time_that_is_none_is_refused_before_anything_is_touched(watched: Modelled) -> None:
