@@ -182,7 +182,7 @@ class Erasure:
         """Bring the deliveries in again without the person, from copies that are written anew."""
         deployment, feed = self._deployment, self._feed
         intake = deployment.intake(feed)
-        wanted = {each.delivery for each in account.deliveries}
+        wanted = {each.delivery for each in found.deliveries}
         lost = {r.delivery_id: r for r in found.unreadable if r.status == "accepted" and not self._copy(r).exists()}
         without = remove_without_copies(deployment.warehouse, feed, self._traces(found), list(lost))
         if found.deliveries:

@@ -162,7 +162,7 @@ class Copies:
         return {
             name: delivered[header]
             for name, column in self._erased.columns.items()
-            for header in list(map(folded, column.headers))[::-1]
+            for header in [folded(name), *map(folded, column.headers if column else ())][::-1]
             if header in delivered
         }
 

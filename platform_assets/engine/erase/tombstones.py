@@ -4,6 +4,7 @@ Belongs here: the key, keeping tombstones, finding rows of those persons. Elsewh
 A mark is an HMAC-SHA-256 of feed, column and value. A value is marked as it is written and as the contract casts it.
 """
 
+import fcntl
 import hmac
 import json
 import re
@@ -160,9 +161,13 @@ class Tombstones:
 
     def keep(self, tombstone: Tombstone) -> None:
         """Keep a tombstone, safe on disk when this returns, in the place of the one with its id."""
-        others = [each for each in self.of(tombstone.feed) if each.id != tombstone.id]
-        with replacing(self.folder / f"{tombstone.feed}.json", mode=0o600) as partial:
-            partial.write_text(json.dumps([asdict(each) for each in (*others, tombstone)]))
+        path = self.folder / f"{tombstone.feed}.json"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / ".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # two persons may be erased at once
+            others = [each for each in self.of(tombstone.feed) if each.id != tombstone.id]
+            with replacing(path, mode=0o600) as partial:
+                partial.write_text(json.dumps([asdict(each) for each in (*others, tombstone)]))
 
     def finish(self, tombstone: Tombstone, at: str) -> None:
         """Note that nothing is left to be done."""
@@ -175,9 +180,9 @@ class Erased:
     def __init__(self, feed: Feed, key: Key, tombstones: Sequence[Tombstone]) -> None:
         self._feed = feed.name
         self._key = key
-        named = {name for each in tombstones for name in each.marks}
-        # A column that today's contract no longer has cannot be looked for.
-        self.columns = {column.name: column for column in columns_of(feed.contract) if column.name in named}
+        declared = {column.name: column for column in columns_of(feed.contract)}
+        # A column that today's contract no longer has may still be delivered, and is looked for by its name.
+        self.columns = {name: declared.get(name) for each in tombstones for name in each.marks}
         self._alone: dict[str, set[str]] = {}
         self._together: list[Mapping[str, Sequence[str]]] = []
         for each in tombstones:
@@ -242,10 +247,12 @@ def _having(forms: Sequence[pl.Series], hits: Mapping[str, str], marks: Sequence
     return found
 
 
-def _forms(arrived: pl.Series, column: Column) -> list[pl.Series]:
+def _forms(arrived: pl.Series, column: Column | None) -> list[pl.Series]:
     """The values as text: as they were written, and as the contract casts them, where that differs."""
     arrived = arrived.alias("v")
     written = pl.DataFrame(arrived).select(as_text("v", arrived.dtype)).to_series().str.strip_chars()
+    if column is None:
+        return [written]
     values = cast(arrived, column, lambda rows: pl.repeat(None, len(rows), dtype=pl.Date, eager=True)).values
     meant = pl.DataFrame(values.alias("v")).select(as_text("v", values.dtype)).to_series()
     return [written] if meant.equals(written) else [written, meant]

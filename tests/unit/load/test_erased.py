@@ -10,6 +10,7 @@ import pytest
 from shop import KEY, SALES, Keyed, Shop, sales
 
 from platform_assets.engine.archive.archive import content_of
+from platform_assets.engine.contract.model import Contract, Field
 from platform_assets.engine.erase.tombstones import Person
 from platform_assets.engine.feed.feed import Files, seconds
 from platform_assets.errors import ConfigurationError
@@ -116,6 +117,22 @@ def test_of_a_delivery_that_cannot_be_read_and_names_an_erased_person_no_copy_is
     assert keyed.ingest().receipts == []
     # Without the person it is kept, as any other.
     assert keyed.load("2.csv", sales("S1,1,", header="sku,quantity,mail")).archived is not None
+
+
+def test_a_person_is_known_though_the_contract_no_longer_has_the_column(keyed: Keyed) -> None:
+    class Nameless(Contract):
+        """Sales without their buyers. Grain: line."""
+
+        sku: str = Field()
+        quantity: int = Field()
+
+    keyed.bury(email=ANNA)
+    keyed.declare(contract=Nameless, on_drift="rescue", event_time=None)
+    keyed.load("1.csv", LINES)
+    assert keyed.skus() == ["S2", "S4"]
+    # Where no column has that name either, a delivery that names the person is not taken in, and not kept.
+    receipt = keyed.load("2.csv", sales(f"S5,5,{ANNA}", header="sku,quantity,buyer"))
+    assert (receipt.status, receipt.archived, keyed.skus()) == ("quarantined", None, ["S2", "S4"])
 
 
 def test_a_delivery_of_none_but_erased_persons_is_taken_in_with_no_row(keyed: Keyed) -> None:
