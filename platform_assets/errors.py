@@ -138,6 +138,30 @@ class AuditBroken(PlatformError):
         )
 
 
+class DiskLow(PlatformError):
+    """A file system has less free room than its floor, or would have after what was to be claimed.
+
+    needed: bytes of what was to be claimed, where there would be room without it.
+    """
+
+    may_pass = True
+
+    def __init__(self, folder: Path, free: int, floor: int, needed: int = 0) -> None:
+        what = f"{_megabytes(free)} MB are free for {folder}"
+        wanted = f"needs {_megabytes(needed)} MB beside the floor of" if needed else "less than the floor of"
+        super().__init__(
+            f"{what}, {wanted} {_megabytes(floor)} MB",
+            state="Nothing new is claimed: files wait where they lie. What is loaded is built, released and read.",
+            remedy="Free space: they are then taken in by themselves. PLATFORM_DISK_FLOOR says how much is kept free.",
+        )
+        self.folder = folder
+        self.needed = needed
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1000**2:,.0f}"
+
+
 class AlertsUnreadable(PlatformError):
     """The file of incidents and messages cannot be read as a database."""
 

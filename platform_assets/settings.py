@@ -3,6 +3,7 @@
 Belongs here: every setting, its default and its check. Elsewhere: what a setting is used for.
 """
 
+import ipaddress
 import os
 import pwd
 import sys
@@ -18,6 +19,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 _FEED_FILES_PREFIX = "PLATFORM_FEED_"
 _FEED_FILES_SUFFIX = "_FILES"
 RELEASES_GROUP = "PLATFORM_RELEASES_GROUP"
+DISK_FLOOR = "PLATFORM_DISK_FLOOR"
 _LOGIN = Path("/proc/self/loginuid")
 _NO_LOGIN = 2**32 - 1
 _PRIVATE = 0o077
@@ -52,6 +54,46 @@ class AlertSettings:
 
 
 @dataclass(frozen=True)
+class UiSettings:
+    """Who may open the UI, and how. hosts: names it is known by, beside this machine's own. proxies: addresses of
+    proxies whose header `proxy_header` says who somebody is."""
+
+    hosts: tuple[str, ...] = ()
+    token: Secret | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+    proxies: tuple[str, ...] = ()
+    proxy_header: str | None = None
+
+    @classmethod
+    def read(cls, env: Mapping[str, str]) -> "UiSettings":
+        """Read and check them; a wrong one raises ConfigurationError naming its key."""
+        certificate, key = env.get("PLATFORM_UI_CERTIFICATE") or None, env.get("PLATFORM_UI_KEY") or None
+        if bool(certificate) != bool(key):
+            raise ConfigurationError(
+                "PLATFORM_UI_KEY" if certificate else "PLATFORM_UI_CERTIFICATE",
+                "is not set, and the other of the two is",
+                "TLS needs both: the certificate and its key, as PEM files.",
+            )
+        proxies = _listed(env.get("PLATFORM_UI_PROXY"))
+        for each in proxies:
+            try:
+                ipaddress.ip_address(each)
+            except ValueError:
+                raise ConfigurationError(
+                    "PLATFORM_UI_PROXY", f"{each!r} is no IP address", "Give the proxy's address, such as 10.0.0.5."
+                ) from None
+        return cls(
+            hosts=_listed(env.get("PLATFORM_UI_HOSTS")),
+            token=secret(env, "PLATFORM_UI_TOKEN"),
+            certificate=Path(certificate).expanduser().absolute() if certificate else None,
+            key=Path(key).expanduser().absolute() if key else None,
+            proxies=proxies,
+            proxy_header=(env.get("PLATFORM_UI_PROXY_HEADER") or "").lower() or None,
+        )
+
+
+@dataclass(frozen=True)
 class Settings:
     """What the environment says of this deployment: each variable, what it is without one, and an example.
 
@@ -67,6 +109,9 @@ class Settings:
         Default: the feed's declaration. Example: `by-day/*.csv`
     PLATFORM_LOCK_WAIT_S: how long to wait for another process to let go of the warehouse, in seconds.
         Default: `60`. Example: `300`
+    PLATFORM_DISK_FLOOR: how much of the disk of `PLATFORM_HOME` is kept free, as a size or a share: with less nothing
+        new is claimed, and files wait.
+        Default: 1 GB, or 5 % of the disk where that is less. Example: `20GB`
     PLATFORM_ALERT: where alerts go: URLs of channels, with commas between them. A secret.
         Default: nowhere. Example: `slack+https://hooks.slack.com/services/…`
     PLATFORM_ALERT_<OWNER>: where alerts of one owner go instead: `team:sales` is `PLATFORM_ALERT_TEAM_SALES`. A secret.
@@ -78,6 +123,19 @@ class Settings:
         Default: none. Example: `https://hc-ping.example.org/…`
     PLATFORM_ERASE_KEY: the key by which erased persons are known, and their certificates signed. A secret.
         Default: none; nobody can be erased. Example: what `openssl rand -hex 32` gives
+    PLATFORM_UI_HOSTS: names by which the UI may be opened beside 127.0.0.1 and localhost, with commas between them.
+        Default: none. Example: `data.example.org,data.example.org:8443`
+    PLATFORM_UI_TOKEN: what a program sends instead of a login, as `Authorization: Bearer …`. A secret.
+        Default: none; no program gets in. Example: `b7wZ…`
+    PLATFORM_UI_CERTIFICATE: the certificate with which the UI speaks TLS, with its chain; a PEM file.
+        Default: none; plain HTTP. Example: `/etc/platform/ui.pem`
+    PLATFORM_UI_KEY: the certificate's key; a PEM file.
+        Default: none. Example: `/etc/platform/ui.key`
+    PLATFORM_UI_PROXY: IP addresses of the proxies before `platform ui --share`, with commas between them. One on this
+        machine has to send the token, too.
+        Default: none. Example: `10.0.0.5`
+    PLATFORM_UI_PROXY_HEADER: the header in which the proxy says who somebody is. From anybody else it is refused.
+        Default: none; users have passwords. Example: `X-Forwarded-User`
     PLATFORM_AUDIT_KEY: what the audit log is signed with, so that who lacks it can change nothing unnoticed. Once set,
         it has to stay. A secret.
         Default: none: the log is chained by plain hashes. Example: `4f3c…` (`openssl rand -hex 32`)
@@ -94,8 +152,10 @@ class Settings:
     feed_files: Mapping[str, str] = field(default_factory=dict)
     failpoint: str | None = None
     lock_wait: timedelta = timedelta(seconds=60)
+    disk_floor: str | None = None
     alerts: AlertSettings = field(default_factory=AlertSettings)
     erase_key: Secret | None = None
+    ui: UiSettings = field(default_factory=UiSettings)
     audit_key: Secret | None = None
 
     @classmethod
@@ -133,11 +193,13 @@ class Settings:
             failpoint=env.get("PLATFORM_FAILPOINT") or None,
             lock_wait=lock_wait,
             erase_key=secret(env, "PLATFORM_ERASE_KEY"),
+            disk_floor=env.get(DISK_FLOOR) or None,
             alerts=AlertSettings(
                 channels={each.name: each for each in secrets(env, ALERT)},
                 hosts=env.get(ALERT_HOSTS) or AlertSettings.hosts,
                 heartbeat=secret(env, "PLATFORM_HEARTBEAT"),
             ),
+            ui=UiSettings.read(env),
             audit_key=secret(env, "PLATFORM_AUDIT_KEY"),
         )
 
@@ -164,3 +226,7 @@ def person() -> str:
         return f"os:{pwd.getpwuid(uid).pw_name}"
     except KeyError:
         return f"os:{uid}"
+
+
+def _listed(value: str | None) -> tuple[str, ...]:
+    return tuple(each.strip() for each in (value or "").split(",") if each.strip())

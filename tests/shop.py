@@ -16,6 +16,7 @@ from typing import Any, Final
 from platform_assets.engine.contract.model import Contract, Field
 from platform_assets.engine.deployment import Deployment, FeedStatus
 from platform_assets.engine.durable import failpoint
+from platform_assets.engine.durable.disk import Floor
 from platform_assets.engine.erase.tombstones import Person
 from platform_assets.engine.erasure import Erasure
 from platform_assets.engine.feed.feed import Cadence, Feed, Files, hours, seconds
@@ -79,6 +80,7 @@ class Shop:
     feed: Feed = SALES
     clock: Clock = field(default_factory=Clock)
     lock_wait: timedelta = timedelta(seconds=20)
+    floor: Floor = field(default_factory=Floor)
     told: list[str] = field(default_factory=list)
 
     @property
@@ -92,6 +94,7 @@ class Shop:
             home=self.root / "home",
             landing=self.landing,
             lock_wait=self.lock_wait,
+            floor=self.floor,
             clock=self.clock,
             notify=self.told.append,
         )

@@ -74,6 +74,10 @@ def _due(cadence: Cadence) -> str:
     return f"after 24 December noon: due {tick:%d %B %H:%M} UTC, late after {tick + cadence.within:%H:%M}"
 
 
+def _reads(files: Files) -> str:
+    return f"a file may take {files.longest} to be read, and a second more for each 4 MB"
+
+
 def _rests(files: Files) -> str:
     return f"a file is taken in once nobody has touched it for {files.settle.total_seconds():.0f} seconds"
 
@@ -136,6 +140,12 @@ EXAMPLES: Final = (
     _value("Files", "settle", 'Files("sales/*", settle=seconds(30))', _rests),
     _value("Files", "patience", 'Files("sales/*", patience=hours(2))', _waits),
     _files("format", 'Files("sales/*.txt", format=Csv(delimiter="|"))', {"sales/a.txt": "sku|quantity\nA1|2\n"}),
+    _files(
+        "largest",
+        'Files("sales/*.csv", largest=gigabytes(0.000_000_02))',
+        {"sales/a.csv": _TWO, "sales/b.csv": "sku,quantity\nA1,2\n"},
+    ),
+    _value("Files", "longest", 'Files("sales/*.csv", longest=minutes(20))', _reads),
     _files(
         "sidecar",
         'Files("sales/*.csv", sidecar=".done")',

@@ -7,7 +7,7 @@ message is due (outbox.py), the network (network.py). Errors name variable and h
 import ipaddress
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
@@ -124,11 +124,15 @@ class Routes:
 
     declared: variable -> comma-separated URLs; `PLATFORM_ALERT` for all owners, `PLATFORM_ALERT_<OWNER>` instead of it
     for one. hosts: comma-separated hosts, with or without port, that may be contacted; no other ever is.
+    unasked: variables that are set, but whose URLs nobody asked for, because nothing is to be sent.
     Raises ConfigurationError, naming variable, host and remedy, where a channel cannot be used.
     """
 
-    def __init__(self, declared: Mapping[str, str], hosts: str, heartbeat: str | None = None) -> None:
+    def __init__(
+        self, declared: Mapping[str, str], hosts: str, heartbeat: str | None = None, unasked: Collection[str] = ()
+    ) -> None:
         allowed = _Allowed(hosts)
+        self._unasked = frozenset(unasked)
         self._channels = {
             variable: tuple(
                 _channel(f"{variable}#{number}", variable, url, allowed)
@@ -148,6 +152,15 @@ class Routes:
     def all(self) -> dict[str, Channel]:
         """Every channel by its name."""
         return {channel.name: channel for channels in self._channels.values() for channel in channels}
+
+    def configured(self, channel: str) -> bool:
+        """Whether there is, or may be, a channel of that name."""
+        return channel in self.all() or channel.partition("#")[0] in self._unasked
+
+    @property
+    def pings(self) -> bool:
+        """Whether a service expects the heartbeat."""
+        return self.heartbeat is not None or HEARTBEAT in self._unasked
 
 
 def variable_of(owner: str) -> str:

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
+from platform_assets.alerts.channels import Routes
 from platform_assets.alerts.network import Endpoint, Undelivered, request
 from platform_assets.alerts.outbox import Outbox, written
 from platform_assets.engine.durable.files import replacing
@@ -33,11 +34,11 @@ class Heartbeat:
 
 
 class Heart:
-    """The file at `path`, and the service at `watcher` that is pinged; `outbox` knows when anybody last did."""
+    """The file at `path`, and the service that is pinged by `routes`; `outbox` knows when anybody last did."""
 
-    def __init__(self, path: Path, watcher: Endpoint | None, outbox: Outbox, clock: Callable[[], datetime]) -> None:
+    def __init__(self, path: Path, routes: Routes, outbox: Outbox, clock: Callable[[], datetime]) -> None:
         self._path = path
-        self._watcher = watcher
+        self._routes = routes
         self._outbox = outbox
         self._clock = clock
 
@@ -46,8 +47,9 @@ class Heart:
         now = self._clock()
         with replacing(self._path) as partial:
             partial.write_text(f"{written(now)}\n")
-        if self._watcher is not None and self._may_ping(now):
-            pinging = threading.Thread(target=self._ping, args=(self._watcher,), daemon=True)
+        watcher = self._routes.heartbeat
+        if watcher is not None and self._may_ping(now):
+            pinging = threading.Thread(target=self._ping, args=(watcher,), daemon=True)
             pinging.start()
             pinging.join(_WAIT_S)
 
@@ -59,7 +61,7 @@ class Heart:
         except (OSError, ValueError, TypeError):
             at, alive = None, False
         error = None
-        if self._watcher is not None and self._outbox.exists:
+        if self._routes.pings and self._outbox.exists:
             with self._outbox.transaction() as connection:
                 row = connection.execute("SELECT error FROM heartbeat").fetchone()
                 error = row and row["error"]

@@ -30,6 +30,7 @@ Runbook = Literal[
     "mart-broken",
     "model-failed",
     "run-failed",
+    "disk-low",
     "unreleased",
     "sensor-failed",
     "budget",
@@ -74,11 +75,9 @@ class Problem:
 
 @dataclass(frozen=True)
 class Sent:
-    """What one channel has taken of the messages about an incident.
+    """What one channel has taken of the messages about an incident. last, last_at: the newest that it has taken.
 
-    last, last_at: the newest that it has taken. waiting: messages that it has not; failures, error, next_try: of the
-    attempts at the first of those.
-    """
+    waiting: messages that it has not; failures, error, next_try: of the attempts at the first of those."""
 
     channel: str
     last: Kind | None
@@ -126,7 +125,7 @@ class Alerts:
         self._routes = routes
         self._clock = clock
         self._outbox = Outbox(path, routes, clock)
-        self._heart = Heart(path.with_name("heartbeat"), routes.heartbeat, self._outbox, clock)
+        self._heart = Heart(path.with_name("heartbeat"), routes, self._outbox, clock)
 
     def sync(self, problems: Sequence[Problem], *, unknown: Sequence[str] = ()) -> Changes:
         """Make incidents and outbox agree with what is wrong now, in one transaction; repeating it changes nothing.
@@ -243,7 +242,6 @@ class Alerts:
             "FROM messages m LEFT JOIN channels c ON c.name = m.channel WHERE incident = ? ORDER BY m.id",
             [incident],
         ).fetchall()
-        configured = self._routes.all()
         found = []
         for channel in dict.fromkeys(row["channel"] for row in rows):
             mine = [row for row in rows if row["channel"] == channel]
@@ -256,7 +254,7 @@ class Alerts:
                 failures = max(first["attempts"], first["failures"] or 0 if not first["error"] else 0)
                 tries = [at for at in (first["next_at"], first["channel_next_at"]) if at]
                 next_try = _time(max(tries, default=None))
-                if channel not in configured:
+                if not self._routes.configured(channel):
                     error, next_try = "it is no longer configured", None
             found.append(
                 Sent(

@@ -20,9 +20,10 @@ from platform_assets.cli.erase import erase_app
 from platform_assets.cli.promises import promises
 from platform_assets.cli.render import render, say
 from platform_assets.cli.rows import quarantine_app, replay, trace
-from platform_assets.cli.run import check, ci, run, setup, ui
+from platform_assets.cli.run import check, ci, run, setup
 from platform_assets.cli.sample import sample_app, simulate
 from platform_assets.cli.show import feed_app, release_app, why
+from platform_assets.cli.ui import ui_app
 from platform_assets.errors import ConfigurationError, PlatformError
 
 FAILED: Final = 1
@@ -36,7 +37,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Drop a file, get a trusted table.\n\nExample: platform simulate --days 30 && platform run",
 )
-for verb in (run, check, why, promises, replay, trace, ci, simulate, ui, setup):
+for verb in (run, check, why, promises, replay, trace, ci, simulate, setup):
     app.command()(verb)
 app.add_typer(alerts_app, name="alerts")
 app.add_typer(audit_app, name="audit")
@@ -46,6 +47,7 @@ app.add_typer(contract_app, name="contract")
 app.add_typer(quarantine_app, name="quarantine")
 app.add_typer(release_app, name="release")
 app.add_typer(sample_app, name="sample")
+app.add_typer(ui_app, name="ui")
 
 
 def main() -> None:

@@ -41,7 +41,7 @@ def alerts(
     """
     if context.invoked_subcommand is not None:
         return
-    known = configured_alerts(say)
+    known = configured_alerts(say, to_send=False)
     beating = known.heartbeat()
     if heartbeat:
         sentence = f"the platform {'lives' if beating.alive else 'does not run'}: {_beaten(beating)}"
@@ -84,7 +84,7 @@ def alerts_test(
 
     Example: platform alerts test --owner team:sales
     """
-    came = configured_alerts(say).test(owner)
+    came = configured_alerts(say, to_send=True).test(owner)
     if not came:
         variable = DEFAULT if owner is None else f"{variable_of(owner)}, or {DEFAULT}"
         raise ConfigurationError(variable, "no channel is set", "Set it to a channel's URL: see docs/how-to/alerts.md.")

@@ -1,4 +1,4 @@
-"""Verbs that do something: run, check, ci, setup, ui.
+"""Verbs that do something: run, check, ci, setup.
 
 Belongs here: their options and how their answers look. Elsewhere: the work (commands).
 """
@@ -18,7 +18,8 @@ from platform_assets.errors import ConfigurationError
 def run(as_json: Json = False) -> None:
     """Take in what is pending, build the marts, check them, release them.
 
-    Exit code 1 when a blocking check or a step fails; what is made from it is then not released.
+    Exit code 1 when a blocking check or a step fails; what is made from it is then not released. Also when files wait
+    because the disk is too full.
 
     Example: platform run --json
     """
@@ -28,6 +29,8 @@ def run(as_json: Json = False) -> None:
 
 def _report(done: RunReport) -> Iterator[Table | str]:
     title = "This run" if done.made else "Nothing new: every delivery is in, and the release is up to date"
+    if done.no_room:
+        title = f"{'This run' if done.made else 'Nothing was made'}; nothing new is claimed: {done.no_room}"
     yield Table(title, done.feeds, ("feed", *COUNTED, "newest data", "freshness"))
     reasons = [(feed.feed, reason) for feed in done.feeds for reason in feed.reasons]
     yield Table(
@@ -111,15 +114,3 @@ def setup() -> None:
     settings = prepare_checkout(say)
     write_env_file()
     say(f"ready; state lies in {settings.home}, deliveries arrive in {settings.landing}")
-
-
-def ui(
-    port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 3000,
-) -> None:
-    """Open the Dagster UI on 127.0.0.1, with sensors and automation on.
-
-    Example: platform ui --port 3001
-    """
-    from platform_assets.commands.setup import open_ui
-
-    open_ui(port, say)

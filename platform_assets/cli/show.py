@@ -52,9 +52,13 @@ def feed_status(as_json: Json = False) -> None:
     _, deployment = prepared_deployment(say)
     feeds = [feed_totals(status) for status in deployment.status()]
     columns = ("feed", *COUNTED, ("rows now", "rows"), "waiting", "newest data", "freshness")
+    low = deployment.disk.low()
     render(
-        {"feeds": feeds, "unclaimed": deployment.look().unclaimed},
-        [Table("Feeds, over all time", feeds, columns, empty="no feed is declared")],
+        {"feeds": feeds, "unclaimed": deployment.look().unclaimed, "no_room": None if low is None else low.what},
+        [
+            Table("Feeds, over all time", feeds, columns, empty="no feed is declared"),
+            *([f"nothing new is claimed: {low.what}", f"  {low.remedy}"] if low is not None else []),
+        ],
         as_json=as_json,
     )
 

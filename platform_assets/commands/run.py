@@ -30,7 +30,8 @@ class RunReport:
     """What a run did. made: whether there was anything to do. feeds: with the deliveries of this run alone.
 
     failed_checks: the blocking ones, as asset:check. errors: of steps that failed. left_alone: files that are not
-    ready. unclaimed: files that no feed asks for. notes: the same in sentences.
+    ready. unclaimed: files that no feed asks for. notes: the same in sentences. no_room: why nothing new is claimed,
+    where the disk is too full and files wait; the run is then not `ok`.
     """
 
     ok: bool
@@ -43,6 +44,7 @@ class RunReport:
     left_alone: list[str]
     unclaimed: list[str]
     notes: list[str]
+    no_room: str | None
     took_s: float
 
 
@@ -54,6 +56,9 @@ def run_pending(tell: Callable[[str], None]) -> RunReport:
         tell(NO_FEED)
     arrivals = deployment.look().arrivals
     pending = {name: sum(each.waits_for is None for each in found) for name, found in arrivals.items()}
+    if (low := deployment.disk.low()) is not None and any(pending.values()):
+        tell(str(low))
+        pending = dict.fromkeys(pending, 0)
     state = State.of(project_of(deployment.feeds, declared_marts(), current_manifest()), deployment)
     wanted = state.to_run([raw_name(feed) for feed in deployment.feeds if pending[feed.name]])
     outcome = None
@@ -94,6 +99,7 @@ def _report(
     landing = deployment.look()
     left_alone = [file for found in landing.arrivals.values() for file in found]
     waiting = [f"{file.slot} {deployment.why_waiting(file)}" for file in left_alone[:_SHOWN]]
+    low = deployment.disk.low() if left_alone else None
     notes = [
         *(f"left alone for now: {each}" for each in waiting),
         *(f"no feed asks for {slot}" for slot in landing.unclaimed[:_SHOWN]),
@@ -101,7 +107,7 @@ def _report(
         *([f"release {release.id}: {release.path}"] if release is not None else []),
     ]
     return RunReport(
-        ok=outcome is None or outcome.success,
+        ok=(outcome is None or outcome.success) and low is None,
         made=outcome is not None,
         feeds=[feed_totals(each, [r for r in receipts if r.feed == each.feed.name]) for each in deployment.status()],
         release=release,
@@ -111,6 +117,7 @@ def _report(
         left_alone=[file.slot for file in left_alone],
         unclaimed=list(landing.unclaimed),
         notes=notes,
+        no_room=None if low is None else low.what,
         took_s=round(time.monotonic() - began, 2),
     )
 

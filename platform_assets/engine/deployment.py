@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from platform_assets.engine.archive.archive import Archive
+from platform_assets.engine.durable.disk import Disk, Floor
 from platform_assets.engine.erase.tombstones import Tombstones
 from platform_assets.engine.feed.feed import Feed, feed_named
 from platform_assets.engine.load.ingest import Intake
@@ -64,6 +65,7 @@ class Deployment:
         home: Path,
         landing: Path,
         lock_wait: timedelta = timedelta(seconds=60),
+        floor: Floor = Floor(),  # noqa: B008 - an immutable value
         clock: Callable[[], datetime] = _utc_now,
         notify: Callable[[str], None] = lambda _: None,
         erase_key: Callable[[], str | None] = lambda: None,
@@ -75,7 +77,8 @@ class Deployment:
         self.clock = clock
         self.notify = notify
         self.warehouse = Warehouse(home / "warehouse.duckdb", home / "marts.duckdb", lock_wait, notify)
-        self.archive = Archive(home / "archive")
+        self.disk = Disk((home / "archive", home), floor)
+        self.archive = Archive(home / "archive", self.disk)
         self.tombstones = Tombstones(home / "erasures", erase_key)
         self.releases = Releases(home / "releases")
         self.builds = Builds(home / "builds.sqlite", self.warehouse.marts)
@@ -174,7 +177,8 @@ class Deployment:
     def why_waiting(self, arrival: Arrival) -> str:
         """Why what may be new is not in the warehouse."""
         if arrival.settled(self.clock()):
-            return "was not taken in; it is offered again"
+            low = self.disk.low(arrival.size)
+            return "was not taken in; it is offered again" if low is None else f"waits: {low.what}"
         return arrival.unfinished
 
     def freshness(self, feed: Feed, receipts: Sequence[Receipt]) -> Freshness:

@@ -20,6 +20,7 @@ from platform_assets.engine.durable.sqlite import vacuum
 from platform_assets.engine.erase.certificate import Account, Delivery, signed
 from platform_assets.engine.erase.copies import Copies, holds_bytes
 from platform_assets.engine.erase.tombstones import Erased, Person, Tombstone
+from platform_assets.engine.load.cleaning import let_go
 from platform_assets.engine.store.erasure import (
     DISTINCTIVE,
     Made,
@@ -191,7 +192,7 @@ class Erasure:
         with deployment.warehouse.transaction("let go of copies") as unit:
             unit.will_change(feed)
             unit.publish(feed)
-            gone = intake.let_go(unit, [*(deployment.archive.root / feed.name).glob("??/*")])
+            gone = let_go(feed, deployment.archive, unit, [*(deployment.archive.root / feed.name).glob("??/*")])
             after = {receipt.delivery_id: receipt for receipt in unit.ledger.receipts(feed.name)}
         deployment.archive.sweep()
         known = {each.before for each in account.deliveries}

@@ -7,6 +7,7 @@ beyond the documented API is pinned by tests/upstream.
 
 import contextlib
 import io
+import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -47,6 +48,12 @@ from platform_assets.project.state import State
 _LEDGER_SOURCE: Final = "platform"
 _LEFTOVERS: Final = ("__dbt_tmp", "__dbt_backup")
 _CheckEvent: TypeAlias = dg.AssetCheckResult | dg.AssetCheckEvaluation
+_LOCKED: Final = re.compile(r"disabled by configuration|through configuration|has been locked|requires the extension")
+_WHAT_IS_OPEN: Final = (
+    "(dbt's connection is locked. It reaches the warehouse, the marts, and the folders that dbt_project/profiles.yml "
+    "names under `directories`; it loads no extension and changes no setting. Data from elsewhere comes in by a feed: "
+    "`platform feed add FILE`.)"
+)
 _RESULTS: Final = ("LogModelResult", "LogSnapshotResult", "LogTestResult")
 
 
@@ -253,7 +260,7 @@ def _failed_models(result: Any, manifest: Mapping[str, Any], translator: Dagster
     """What dbt said of each model that failed, by asset. A test that failed is a check, and no failure of its model."""
     return {
         translator.get_asset_key(manifest["nodes"][each.node.unique_id]).to_user_string(): " ".join(
-            each.message.split()
+            _explained(each.message).split()
         )
         for each in getattr(result.result, "results", ())
         if each.status == "error" and each.node.resource_type in ("model", "snapshot", "seed")
@@ -264,7 +271,12 @@ def _what_failed(result: Any, messages: Sequence[Mapping[str, Any]]) -> str:  # 
     if result.exception is not None:
         return f"dbt: {result.exception}"
     errors = [message["info"]["msg"] for message in messages if message["info"]["level"] == "error"]
-    return "dbt build failed; readers keep the last release.\n" + "\n".join(errors[:20])
+    return _explained("dbt build failed; readers keep the last release.\n" + "\n".join(errors[:20]))
+
+
+def _explained(said: str) -> str:
+    """What dbt said; where it was refused by the lock of its connection, with what is open to it."""
+    return f"{said}\n{_WHAT_IS_OPEN}" if _LOCKED.search(said) else said
 
 
 def _figures(

@@ -21,7 +21,6 @@ from platform_assets.orchestration.runs.automation import note_wanted
 from platform_assets.orchestration.runs.dagster_internals import DATA_VERSION_TAG
 from platform_assets.orchestration.runs.keys import (
     BY_ITSELF_TAG,
-    PERSON_TAG,
     WRITER_POOL,
     deliveries_key,
     feed_tag,
@@ -137,9 +136,12 @@ def feed_assets(feed: Feed, project: Project) -> dg.AssetsDefinition:
 
 
 def _replayed(context: dg.AssetExecutionContext, deployment: Deployment, feed: Feed, config: Intake) -> list[Receipt]:
-    """Replay what the launchpad says. The audit log has who asked for it: once, however often the step is tried."""
+    """Replay what the launchpad says. The audit log has it once, however often the step is tried.
+
+    By the run, not by a tag of it that names a person: whoever launches a run can write any tag.
+    """
     chosen, run_id = config.chosen(), context.run.run_id
-    log, who, what = audit_log(deployment.home), context.run.tags.get(PERSON_TAG, f"run:{run_id}"), "replay"
+    log, who, what = audit_log(deployment.home), f"run:{run_id}", "replay"
     asked = None
     if context.retry_number:
         of_this = (each for each in log.entries() if (each.about.get("run"), each.what) == (run_id, what))

@@ -55,13 +55,16 @@ def feed_sensor(
         here = opened.feed(feed.name)
         unseen = opened.pending(here, wait=True)
         now = opened.clock()
-        ready = [arrival for arrival in unseen if arrival.settled(now)]
+        low = opened.disk.low()
+        ready = [arrival for arrival in unseen if low is None and arrival.settled(now)]
         last = _last_run(context.instance, feed)
         if last is not None and last.status in UNDER_WAY:
             return dg.SkipReason(f"{len(ready)} new files; run {last.run_id} is under way")
         state = State.of(project, opened)
         unaudited = state.outdated(raw)
         if not ready and unaudited is None:
+            if unseen and low is not None:
+                return dg.SkipReason(f"{len(unseen)} new files wait: {low.what}")
             return dg.SkipReason(_left_alone(unseen) if unseen else "no new file")
         if not ready and (why := barred(state, opened, context.instance, [raw]).get(raw)) is not None:
             return dg.SkipReason(f"{raw}: {unaudited}; {why.what}")

@@ -15,6 +15,7 @@ Kind = Literal[
     "dbt error",
     "delivery missing",
     "delivery quarantined",
+    "disk low",
     "file not settled",
     "held back",
     "new file",

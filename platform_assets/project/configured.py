@@ -8,12 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from platform_assets.alerts.channels import Routes
+from platform_assets.alerts.channels import HEARTBEAT, Routes
 from platform_assets.alerts.incidents import Alerts
 from platform_assets.engine.audit.line import KEY_SETTING
 from platform_assets.engine.audit.log import AuditLog
 from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.durable import failpoint
+from platform_assets.engine.durable.disk import Floor
 from platform_assets.engine.durable.private import Readers, close_file, is_ours, keep_private
 from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.feed.mart import Mart
@@ -21,12 +22,13 @@ from platform_assets.errors import ConfigurationError
 from platform_assets.project.declared import load_feeds, load_marts, with_files
 from platform_assets.project.manifest import DBT_PROJECT
 from platform_assets.project.sample import check_sample_links
-from platform_assets.secrets import Secret
-from platform_assets.settings import PROJECT, RELEASES_GROUP, Settings
+from platform_assets.settings import DISK_FLOOR, PROJECT, RELEASES_GROUP, Settings
 
 FEEDS_PACKAGE: Final = "platform_assets.feeds"
 MARTS_PACKAGE: Final = "platform_assets.marts"
 _SHORTEST_KEY: Final = 16
+_IN_A_HOME: Final = ("warehouse.duckdb", "archive/*/journal.jsonl", "audit.jsonl", "dagster/dagster.yaml")
+_OF_DAGSTER: Final = ("dagster.yaml", "history/runs.db")
 NO_FEED: Final = "no feed is declared: `platform feed add FILE` declares one, from a file such as it will deliver"
 
 
@@ -46,9 +48,9 @@ def opened_settings(notify: Callable[[str], None]) -> Settings:
     settings = Settings.from_environment()
     group = settings.releases_group
     readers = None if group is None else Readers("releases", group, RELEASES_GROUP)
-    places = {settings.home: keep_private(settings.home, "PLATFORM_HOME", readers)}
+    places = {settings.home: keep_private(settings.home, "PLATFORM_HOME", readers, known_by=_IN_A_HOME)}
     if settings.home not in settings.dagster_home.parents:
-        places[settings.dagster_home] = keep_private(settings.dagster_home, "DAGSTER_HOME")
+        places[settings.dagster_home] = keep_private(settings.dagster_home, "DAGSTER_HOME", known_by=_OF_DAGSTER)
     places[PROJECT / ".env"] = close_file(PROJECT / ".env")
     for written in (DBT_PROJECT / "target", DBT_PROJECT / "logs"):
         if is_ours(written):
@@ -63,7 +65,7 @@ def configured_deployment(notify: Callable[[str], None]) -> tuple[Settings, Depl
     settings = opened_settings(notify)
     # A channel that cannot be used is refused at the start of anything, not when the first alert is due; but one that
     # a command would have to tell.
-    _routes(settings, lambda secret: secret.at_hand)
+    _routes(settings, to_send=False)
     settings.export()
     failpoint.arm(settings.failpoint)
     deployment = Deployment(
@@ -71,6 +73,7 @@ def configured_deployment(notify: Callable[[str], None]) -> tuple[Settings, Depl
         home=settings.home,
         landing=settings.landing,
         lock_wait=settings.lock_wait,
+        floor=Floor() if settings.disk_floor is None else Floor.read(settings.disk_floor, DISK_FLOOR),
         notify=notify,
         erase_key=lambda: None if settings.erase_key is None else settings.erase_key.reveal(),
     )
@@ -84,10 +87,10 @@ def prepared_deployment(notify: Callable[[str], None]) -> tuple[Settings, Deploy
     return settings, deployment
 
 
-def configured_alerts(notify: Callable[[str], None]) -> Alerts:
-    """The alerts of this deployment, sent where the environment says."""
+def configured_alerts(notify: Callable[[str], None], *, to_send: bool) -> Alerts:
+    """The alerts of this deployment, sent where the environment says. to_send: else no command is asked for a URL."""
     settings = opened_settings(notify)
-    return Alerts(settings.home / "alerts.sqlite", _routes(settings, lambda _: True))
+    return Alerts(settings.home / "alerts.sqlite", _routes(settings, to_send=to_send))
 
 
 def audit_log(home: Path) -> AuditLog:
@@ -107,7 +110,11 @@ def audit_log(home: Path) -> AuditLog:
     return AuditLog(home, key=key)
 
 
-def _routes(settings: Settings, wanted: Callable[[Secret], bool]) -> Routes:
-    declared = {name: secret.reveal() for name, secret in settings.alerts.channels.items() if wanted(secret)}
-    ping = settings.alerts.heartbeat
-    return Routes(declared, settings.alerts.hosts, ping.reveal() if ping is not None and wanted(ping) else None)
+def _routes(settings: Settings, *, to_send: bool) -> Routes:
+    given = dict(settings.alerts.channels)
+    if settings.alerts.heartbeat is not None:
+        given[HEARTBEAT] = settings.alerts.heartbeat
+    urls = {name: secret.reveal() for name, secret in given.items() if to_send or secret.at_hand}
+    unasked = set(given) - set(urls)
+    heartbeat = urls.pop(HEARTBEAT, None)
+    return Routes(urls, settings.alerts.hosts, heartbeat, unasked=unasked)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+import typer
 from machine import PROJECT
 from test_tutorial import blocks
 from typer.testing import CliRunner
@@ -40,14 +41,17 @@ ELSEWHERE: Final = {"https://semver.org"}
 _LOCAL: Final = re.compile(r"(?<![\w.…])/(work|home|root|Users|tmp|var|mnt)/")
 
 
-def _verbs() -> Iterator[str]:
-    yield from (each.callback.__name__ for each in app.registered_commands if each.callback)
-    for group in app.registered_groups:
+def _verbs(typed: typer.Typer, before: str = "") -> Iterator[str]:
+    for each in typed.registered_commands:
+        assert each.callback is not None
+        yield f"{before}{each.name or each.callback.__name__}"
+    for group in typed.registered_groups:
         assert group.typer_instance is not None
-        yield from (f"{group.name} {each.name}" for each in group.typer_instance.registered_commands)
+        yield from _verbs(group.typer_instance, f"{before}{group.name} ")
 
 
-VERBS: Final = tuple(_verbs())
+VERBS: Final = tuple(_verbs(app))
+GROUPS: Final = {verb.rpartition(" ")[0] for verb in VERBS} - {""}
 
 
 def code(page: Path) -> Iterator[str]:
@@ -69,10 +73,10 @@ def commands(page: Path) -> set[tuple[str, ...]]:
 
 @pytest.mark.parametrize("page", PAGES, ids=_NAMES)
 def test_verbs_and_options_exist(page: Path) -> None:
-    groups = {group.name for group in app.registered_groups}
     for words in commands(page):
-        # A group that does something itself takes options.
-        verb = words[: 2 if words[0] in groups and words[1:] and words[1][0] not in "-…" else 1]
+        verb: tuple[str, ...] = words[:1]
+        while " ".join(verb) in GROUPS and len(verb) < len(words) and not words[len(verb)].startswith("--"):
+            verb = words[: len(verb) + 1]
         said = help_of(*verb)
         assert said is not None, f"platform {' '.join(verb)} does not exist"
         for option in (word for word in words if word.startswith("--")):

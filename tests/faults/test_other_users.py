@@ -40,8 +40,11 @@ def world() -> Iterator[Deployed]:
 
 
 def test_a_home_that_was_open_is_mended_at_start_and_that_is_said_in_one_line(world: Deployed) -> None:
+    assert world.verb("feed", "list").code == 0
     (world.home / "archive" / "sales").mkdir(parents=True)
     (world.home / "archive" / "sales" / "copy.csv").write_text("ada@example.com")
+    for path in (world.home, *world.home.rglob("*")):
+        path.chmod(0o777 if path.is_dir() else 0o666)
     done = world.verb("feed", "list")
     assert done.code == 0, done.err
     assert done.err.count(f"other users could get at {world.home}: now this user alone can") == 1
@@ -62,6 +65,20 @@ def test_a_home_that_another_user_made_is_not_used(world: Deployed, setting: str
     assert f"{setting}: {theirs} belongs to nobody, and this process runs as root" in done.err
     assert "chown" in done.err
     assert [path.name for path in theirs.iterdir()] == ["dagster.yaml"]
+
+
+def test_a_folder_that_holds_other_things_is_not_closed(world: Deployed) -> None:
+    """As PLATFORM_HOME=~ would do to somebody's home, and PLATFORM_HOME=/srv to a machine's."""
+    (world.home / "archive").mkdir(parents=True)
+    (world.home / "archive" / "holiday.jpg").write_text("")
+    before = open_to_others(world.home)
+    done = world.verb("feed", "list")
+    assert done.code == 2
+    assert f"PLATFORM_HOME: {world.home} holds other things than state of the platform" in done.err
+    assert open_to_others(world.home) == before
+    world.home.chmod(0o700)
+    assert world.verb("feed", "list").code == 2
+    assert open_to_others(world.home) == before[1:]
 
 
 def test_a_home_that_is_a_link_is_not_used(world: Deployed) -> None:

@@ -3,12 +3,13 @@
 import shlex
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 import pytest
 from deployed import Deployed, Finished
-from receivers import Webhook, here, webhook
+from receivers import PROBLEM, Desk, Webhook, answers, here, webhook
 
 CANARY: Final = "CANARY-9b2e"
 SENSOR: Final = """
@@ -66,8 +67,16 @@ def shown(*finished: Finished) -> bool:
 
 
 def test_a_command_is_run_by_no_verb_that_needs_no_secret(world: Deployed) -> None:
-    for verb in (("--help",), ("feed", "list"), ("feed", "status"), ("release", "list"), ("audit", "list")):
+    for verb in (
+        ("--help",),
+        ("feed", "list"),
+        ("feed", "status"),
+        ("release", "list"),
+        ("alerts",),
+        ("audit", "list"),
+    ):
         assert world.verb(*verb).code == 0, verb
+    assert world.verb("alerts", "--heartbeat").code == 1
     assert ran(world) == 0
 
 
@@ -84,6 +93,19 @@ def test_a_command_that_fails_is_told_where_it_is_needed(world: Deployed) -> Non
     failed = world.verb("alerts", "test", "--json")
     assert (failed.code, "PLATFORM_ALERT_COMMAND" in failed.answer["error"]["what"]) == (2, True)
     assert not shown(failed)
+
+
+def test_channels_that_a_command_names_are_known_without_asking_it(world: Deployed, hook: Webhook) -> None:
+    hook.does(answers(404))
+    told = Desk(world.home, {"PLATFORM_ALERT": hook.url(), "PLATFORM_ALERT_TEAM_OPS": hook.url()}, here(hook))
+    told.tick(PROBLEM, replace(PROBLEM, key="else", owner="team:ops"))
+    incidents = world.verb("alerts", "--json").answer["incidents"]
+    errors = {sent["channel"]: sent["error"] for each in incidents for sent in each["sent"]}
+    assert errors == {
+        "PLATFORM_ALERT#1": "it answered 404",
+        "PLATFORM_ALERT_TEAM_OPS#1": "it is no longer configured",
+    }
+    assert ran(world) == 0
 
 
 def test_secrets_of_three_ways_are_used_and_shown_and_kept_nowhere(world: Deployed, hook: Webhook) -> None:

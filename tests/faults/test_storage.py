@@ -16,6 +16,7 @@ from machine import missing
 from shop import FILES, Shop, child, ended, ingest_in_child, numbered, sales
 
 from platform_assets.engine.archive.archive import Archive
+from platform_assets.engine.durable.disk import Floor
 from platform_assets.engine.sources.files import FileSource
 from platform_assets.errors import DeliveryUnfinished, StorageError, WarehouseBusy, WarehouseUnreadable
 
@@ -88,7 +89,7 @@ def _ingest_with_small_files(root: Path, limit: int) -> None:
 
 
 def _ingest_or_say_why(root: Path) -> None:
-    shop = Shop(root)
+    shop = Shop(root, floor=Floor(0))  # that the disk is nearly full is only found out in the midst
     try:
         shop.deployment.prepare()
         shop.ingest()

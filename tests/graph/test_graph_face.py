@@ -26,7 +26,7 @@ from decimal import Decimal
 
 from platform_assets import (
     Cadence, Contract, Csv, Excel, Feed, Field, Files, Json, Mart, Parquet, Rejects, Retention, Since, Volume, Xml,
-    hours, minutes, seconds,
+    gigabytes, hours, minutes, seconds,
 )
 
 FORMATS = (Csv(delimiter=";"), Json(records="data"), Xml(records="a/b"), Excel(sheet="Sheet1"), Parquet())
@@ -42,7 +42,14 @@ class Readings(Contract):
 
 READINGS = Feed(
     name="readings",
-    source=Files("weather/*.csv", settle=seconds(5), patience=minutes(10), format=FORMATS[0], sidecar=".done"),
+    source=Files(
+        "weather/*.csv",
+        settle=seconds(5),
+        patience=minutes(10),
+        format=FORMATS[0],
+        sidecar=".done",
+        largest=gigabytes(1),
+    ),
     contract=Readings,
     event_time="measured_at",
     on_drift="add",

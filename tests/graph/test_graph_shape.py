@@ -43,7 +43,7 @@ BANNED: Final = {
 WITHIN_DAGSTER_DBT: Final = {
     f"dagster_dbt.{module.name}" for module in pkgutil.iter_modules(dagster_dbt.__path__) if module.name != "compat"
 }
-ROOMS: Final = 30
+ROOMS: Final = 31
 ARROWS: Final = 137
 
 

@@ -6,7 +6,6 @@ One UI serves all tests of this file, in their order; it runs on a free port, wi
 import http.client
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -20,15 +19,16 @@ from typing import Any, Final
 import dagster as dg
 import psutil
 import pytest
+from browser import chromium
 from deployed import Deployed
 from machine import CHROMEDRIVER
 from receivers import Webhook, here, webhook
-from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 CHAIN_S: Final = 150
 CANARY: Final = "T0KEN-canary-8c1f"
+TOKEN: Final = "a-program's-token-5d2e"
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
 
 
@@ -48,7 +48,9 @@ class Ui:
     def ask(self, query: str) -> Any:
         """The answer to a GraphQL query."""
         request = urllib.request.Request(
-            f"{self.url}/graphql", json.dumps({"query": query}).encode(), {"content-type": "application/json"}
+            f"{self.url}/graphql",
+            json.dumps({"query": query}).encode(),
+            {"content-type": "application/json", "authorization": f"Bearer {TOKEN}"},
         )
         with urllib.request.urlopen(request, timeout=30) as response:
             return json.load(response)["data"]
@@ -106,7 +108,7 @@ def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
     root = tmp_path_factory.mktemp("ui")
     with webhook() as told:
         channel = {"PLATFORM_ALERT": told.url(f"/{CANARY}"), "PLATFORM_ALERT_HOSTS": here(told)}
-        yield from _started(Deployed(root, channel), told)
+        yield from _started(Deployed(root, {**channel, "PLATFORM_UI_TOKEN": TOKEN}), told)
 
 
 def _started(world: Deployed, told: Webhook) -> Iterator[Ui]:
@@ -125,7 +127,7 @@ def _started(world: Deployed, told: Webhook) -> Iterator[Ui]:
         finally:
             family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
             os.killpg(process.pid, signal.SIGINT)
-            _, alive = psutil.wait_procs(family, timeout=40)
+            _, alive = psutil.wait_procs(family, timeout=80)
             for left in alive:
                 left.kill()
     assert [left for left in alive if left.is_running()] == [], "processes outlived the UI"
@@ -248,15 +250,8 @@ def test_a_sensor_that_is_switched_off_is_why(ui: Ui, chained: float) -> None:
 
 @pytest.mark.needs(CHROMEDRIVER)
 def test_the_asset_graph_shows_the_assets_in_a_browser(ui: Ui, chained: float, tmp_path: Path) -> None:
-    options = webdriver.ChromeOptions()
-    options.binary_location = shutil.which("chromium") or ""
-    for flag in (
-        *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
-        *("--disable-background-networking", "--disable-component-update", "--window-size=1800,1100"),
-        f"--user-data-dir={tmp_path / 'profile'}",
-    ):
-        options.add_argument(flag)
-    with webdriver.Chrome(options=options, service=webdriver.ChromeService(str(CHROMEDRIVER))) as browser:
+    with chromium(tmp_path / "profile") as browser:
+        browser.get(ui.world.platform("ui", "--login").out.strip())
 
         def shows(page: str, *names: str) -> None:
             browser.get(f"{ui.url}/{page}")

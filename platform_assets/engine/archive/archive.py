@@ -11,24 +11,31 @@ import os
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import IO, Final
 
 from platform_assets.engine.archive.journal import Journal
 from platform_assets.engine.durable import failpoint
+from platform_assets.engine.durable.disk import ANY, Disk
 from platform_assets.engine.durable.files import sync_all
 from platform_assets.errors import StorageError
+
+_BLOCK: Final = 1 << 16
 
 
 class Archive:
     """Copies under `root/<feed>/<first two digits>/<fingerprint><suffixes>`."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, disk: Disk = ANY) -> None:
+        """disk: on which something is to be left free."""
         self.root = root
+        self.disk = disk
 
     def keep(self, feed: str, content: Iterable[bytes], suffix: str) -> tuple[str, Path]:
         """Keep what was delivered: copy its bytes while hashing them. Gives the SHA-256 of the bytes, and the copy.
 
-        suffix: how the copy's name ends. Raises StorageError where the archive cannot be written. What `content` raises
-        leaves no copy; it must not be an OSError, which would be taken for the archive's.
+        suffix: how the copy's name ends. Raises DiskLow where less is left than the floor, StorageError where the
+        archive cannot be written. What `content` raises leaves no copy; it must not be an OSError, which would be taken
+        for the archive's.
         """
         with self._lock(fcntl.LOCK_SH):
             return self._keep(feed, content, suffix)
@@ -45,10 +52,11 @@ class Archive:
             with os.fdopen(descriptor, "wb") as copy:
                 digest = hashlib.sha256()
                 for chunk in content:
+                    self.disk.require()
                     digest.update(chunk)
-                    copy.write(chunk)
+                    _write(copy, chunk)
                     failpoint.reached("mid-archive")
-                copy.flush()
+                copy.truncate()  # where it ends in a hole, nothing has been written there
             fingerprint = digest.hexdigest()
             target = self.path(feed, fingerprint, suffix)
             target.parent.mkdir(exist_ok=True)
@@ -117,3 +125,16 @@ class Archive:
 def content_of(copy: Path) -> str:
     """The SHA-256 of a copy's bytes, by its name."""
     return copy.name.partition(".")[0]
+
+
+def _write(copy: IO[bytes], chunk: bytes) -> None:
+    """Write a chunk; blocks of nothing but NUL become holes, which take no room on the disk."""
+    if 0 not in chunk[::_BLOCK]:  # as in all but very few files
+        copy.write(chunk)
+        return
+    for at in range(0, len(chunk), _BLOCK):
+        block = chunk[at : at + _BLOCK]
+        if block.count(0) < len(block):
+            copy.write(block)
+        else:
+            copy.seek(len(block), os.SEEK_CUR)

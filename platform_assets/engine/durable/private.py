@@ -9,7 +9,7 @@ import grp
 import os
 import pwd
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -19,6 +19,7 @@ from platform_assets.errors import ConfigurationError, StorageError
 _OWNERS: Final = 0o700
 _OTHERS: Final = 0o077
 _ROOT: Final = 0
+_OF_A_DISK: Final = "lost+found"
 
 
 @dataclass(frozen=True)
@@ -53,15 +54,21 @@ class _Access:
 _ALONE: Final = _Access()
 
 
-def keep_private(folder: Path, setting: str, readers: Readers | None = None) -> int:
+def keep_private(
+    folder: Path, setting: str, readers: Readers | None = None, *, known_by: Sequence[str] | None = None
+) -> int:
     """Make the folder if it is not there, and close it and all beneath to others; how many files and folders were open.
 
-    setting: what names the folder. readers: who may read one folder in it, and list nothing else. Raises
-    ConfigurationError where the folder is a link, or it or something in it is another user's.
+    setting: what names the folder. readers: who may read one folder in it, and list nothing else. known_by: patterns
+    of files of which such a folder has one, unless it is empty; any other folder is not touched where it is open, for
+    it may be somebody's home or the machine's. Raises ConfigurationError where it is that, or a link, or where it or
+    something in it is another user's.
     """
     try:
         _require_ours(folder, setting)
         passing, reading = _accesses(readers)
+        if known_by is not None:
+            _require_known(folder, setting, known_by)
         mended = 0
         if not passing.is_given(found := folder.stat()):
             mended += _give(folder, found, _ALONE)  # nobody gets in from here on, whatever is still open beneath
@@ -127,6 +134,19 @@ def _require_ours(folder: Path, setting: str) -> None:
         raise ConfigurationError(setting, f"{folder} is no folder", "Name a folder, or one that is to be made.")
     if found.st_uid != os.geteuid():
         raise _anothers(folder, found, setting)
+
+
+def _require_known(folder: Path, setting: str, known_by: Sequence[str]) -> None:
+    """Refuse to close a folder that holds things of others."""
+    held = [path for path in folder.iterdir() if path.name != _OF_A_DISK]
+    if not held or all(_ALONE.is_given(path.lstat()) for path in (folder, *held) if not path.is_symlink()):
+        return
+    if not any(path.exists() for pattern in known_by for path in folder.glob(pattern)):
+        raise ConfigurationError(
+            setting,
+            f"{folder} holds other things than state of the platform, and other users may read them",
+            f"Name a folder that is to be made, or an empty one; or close it yourself: chmod -R go= {folder}",
+        )
 
 
 def _keep(path: Path, setting: str, access: _Access) -> int:

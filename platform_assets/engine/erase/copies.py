@@ -64,22 +64,26 @@ class Copies:
         reader = self._open(copy, slot)
         columns = self._named(reader)
         read, found = 0, 0
-        starts: list[int] = []  # of the records found, and of each the line where the next record begins
-        nexts: list[int] = []
+        after: dict[int, int] = {}  # the line of each record found -> the one where the next record begins
+        last: list[int] = []  # those after which no sound record came yet
+        malformed = pl.Series(dtype=pl.Int64)  # malformed ones come with the first of several parts of a batch
         for batch in reader.batches(columns) if reader.header else ():
-            mask, at = self._those(batch)
-            if len(nexts) < len(starts) and len(at):
-                nexts.append(int(at[0]))
-            read += len(at)
-            hits = mask.arg_true().to_list()
-            found += len(hits)
-            starts += [int(at[hit]) for hit in hits]
-            nexts += [int(at[hit + 1]) for hit in hits if hit + 1 < len(at)]
-        if len(nexts) < len(starts):
-            nexts.append(getattr(reader, "last_line", _TO_THE_END) + 1)
+            mask, lines = self._those(batch)
+            malformed = pl.concat([malformed, batch.malformed["_line"].cast(pl.Int64)])
+            hits = lines.filter(mask).to_list()
+            read, found = read + len(lines), found + len(hits)
+            known = pl.concat([batch.frame["_line"].cast(pl.Int64), malformed]).sort()
+            end = batch.frame["_line"].max() if batch.frame.height else 0
+            for hit in [*last, *hits]:
+                at = known.search_sorted(hit, side="right")
+                if at < len(known):
+                    after[hit] = min(after.get(hit, _TO_THE_END), int(known[at]))
+                after.setdefault(hit, _TO_THE_END)
+            last = [hit for hit in [*last, *hits] if hit >= end]
+        end = getattr(reader, "last_line", _TO_THE_END - 1) + 1
+        spans = tuple((hit, min(line, end)) for hit, line in sorted(after.items()))
         missing = tuple(name for name in self._erased.columns if name not in columns)
         by_lines = reader.format in _BY_LINES and not reader.parts and reader.dialect.get("line") != "row"
-        spans = tuple(zip(starts, nexts, strict=True))
         return Search(read, found, spans, reader.header, missing, reader.format, by_lines)
 
     def found(self, copy: Path, slot: str) -> Search | None:

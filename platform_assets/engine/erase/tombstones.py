@@ -5,6 +5,7 @@ A mark is an HMAC-SHA-256 of feed, column and value. A value is marked as it is 
 """
 
 import fcntl
+import functools
 import hmac
 import json
 import re
@@ -128,6 +129,10 @@ class Tombstones:
         self.folder = folder
         self._key = key
 
+    def __getstate__(self) -> dict[str, object]:
+        """For another process, which is told the key as it is now."""
+        return {"folder": self.folder, "_key": functools.partial(str, key) if (key := self._key()) else _no_key}
+
     @property
     def key(self) -> Key:
         """The key; raises ConfigurationError where there is none."""
@@ -236,6 +241,10 @@ class Erased:
             for value in series.unique().drop_nulls().to_list()
             if (marked := mark(feed, column, value)) in wanted
         }
+
+
+def _no_key() -> None:
+    """Where there is none."""
 
 
 def _having(forms: Sequence[pl.Series], hits: Mapping[str, str], marks: Sequence[str] | set[str]) -> pl.Series:

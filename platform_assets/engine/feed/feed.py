@@ -38,6 +38,11 @@ def seconds(n: float) -> timedelta:
     return timedelta(seconds=n)
 
 
+def gigabytes(n: float) -> int:
+    """`n` gigabytes in bytes, such as `gigabytes(10)`; a gigabyte has 10⁹."""
+    return round(n * 1000**3)
+
+
 class SourceDeclaration(Protocol):
     """What every declaration of a source has, whatever it is; what else it has is read by its source alone."""
 
@@ -49,10 +54,18 @@ class SourceDeclaration(Protocol):
     def places(self) -> tuple[str, ...]:
         """Where its deliveries come from, for people: patterns of files, names of tables."""
 
+    @property
+    def largest(self) -> int:
+        """Bytes of the largest delivery that is taken."""
+
+    @property
+    def longest(self) -> timedelta:
+        """How long a delivery may take to be read; a large one may take longer."""
+
 
 @dataclass(frozen=True, init=False)
 class Files:
-    """Files under the landing folder, such as `Files("shop/orders/*.csv", settle=minutes(1))`.
+    """Files under the landing folder, such as `Files("shop/orders/*.csv", largest=gigabytes(2))`.
 
     patterns: where they lie, relative to the landing folder (`*` within a name, `**` across folders).
     settle: how long a file must be untouched before it is claimed.
@@ -62,6 +75,8 @@ class Files:
         in a .zip); a file with another name is quarantined.
     sidecar: the end of the name of a small file that says that a file is complete: with ".done", `a.csv` is
         complete once `a.csv.done` is there. A file without its sidecar is not claimed.
+    largest: bytes of the largest file, as it is delivered; a larger one is quarantined without being copied.
+    longest: how long a file may take to be read, and a second more for each 4 MB; one that takes longer is quarantined.
     """
 
     patterns: tuple[str, ...]
@@ -69,6 +84,8 @@ class Files:
     patience: timedelta
     format: Format | None
     sidecar: str | None
+    largest: int
+    longest: timedelta
 
     def __init__(
         self,
@@ -77,6 +94,8 @@ class Files:
         patience: timedelta = minutes(15),  # noqa: B008 - an immutable value
         format: Format | None = None,
         sidecar: str | None = None,
+        largest: int = gigabytes(10),
+        longest: timedelta = minutes(5),  # noqa: B008 - an immutable value
     ) -> None:
         for pattern in patterns:
             path = PurePosixPath(pattern)
@@ -90,11 +109,17 @@ class Files:
             raise ConfigurationError("Files", "no pattern", 'Give one, such as Files("shop/orders/*.csv").')
         if sidecar is not None and (not sidecar or "/" in sidecar):
             raise ConfigurationError("Files.sidecar", f"{sidecar!r}", 'Give the end of its name, such as ".done".')
+        if largest <= 0:
+            raise ConfigurationError("Files.largest", f"{largest} bytes", "Give a size, such as gigabytes(10).")
+        if longest <= timedelta():
+            raise ConfigurationError("Files.longest", f"{longest}", "Give a time, such as minutes(5).")
         object.__setattr__(self, "patterns", patterns)
         object.__setattr__(self, "settle", settle)
         object.__setattr__(self, "patience", patience)
         object.__setattr__(self, "format", format)
         object.__setattr__(self, "sidecar", sidecar)
+        object.__setattr__(self, "largest", largest)
+        object.__setattr__(self, "longest", longest)
 
     @property
     def places(self) -> tuple[str, ...]:
@@ -109,6 +134,8 @@ class Files:
             patience=self.patience if patience is None else patience,
             format=self.format,
             sidecar=self.sidecar,
+            largest=self.largest,
+            longest=self.longest,
         )
 
 
@@ -337,7 +364,7 @@ class Feed:
         """Changes whenever the same delivery might come to another result."""
         policies = (self.on_restatement, self.on_drift, self.on_duplicate, self.on_empty, self.key, self.on_known_key)
         quarantining = self.tolerate if self.tolerate.beyond == "quarantine" else None
-        caps = (self.most_columns, self.most_undeclared)
+        caps = (self.most_columns, self.most_undeclared, self.source.largest, self.source.longest)
         return digest((version_of(self.contract), self.source.format, *policies, quarantining, *caps))
 
     @property

@@ -19,7 +19,9 @@ from platform_assets.engine.load.offer import Offer
 from platform_assets.engine.load.remedies import advised
 from platform_assets.engine.load.rows import Validated, Validation
 from platform_assets.engine.load.slot_changes import SlotChanges
+from platform_assets.engine.load.under_way import UnderWay
 from platform_assets.engine.readers import Batch, Reader, open_reader
+from platform_assets.engine.readers.limits import LIMITS
 from platform_assets.engine.sources.source import Claim
 from platform_assets.engine.store.receipts import Receipt
 from platform_assets.errors import DeliveryRefused, DeliveryUnfinished, StorageError, listed
@@ -54,8 +56,17 @@ class Load:
     that stay as they are; unfinished: what is left alone, and why.
     """
 
-    def __init__(self, feed: Feed, archive: Archive, now: datetime, offers: Sequence[Offer], known: Knowledge) -> None:
+    def __init__(
+        self,
+        feed: Feed,
+        archive: Archive,
+        now: datetime,
+        offers: Sequence[Offer],
+        known: Knowledge,
+        under_way: UnderWay,
+    ) -> None:
         self._feed = feed
+        self._under_way = under_way
         self._archive = archive
         self._now = now
         self._offers = offers
@@ -90,6 +101,8 @@ class Load:
         try:
             offer.arrival.expects.check(fingerprint=offer.claim.fingerprint, read=same.read if same else None)
             self._hold_to_restatements(offer.slot, offer.claim.fingerprint)
+            if same is None:
+                self._under_way.begin(offer.claim.fingerprint)
         except DeliveryRefused as problem:
             self._quarantine(offer, problem)
             return
@@ -198,7 +211,8 @@ class Load:
         try:
             wanted = headers_of(feed.contract)
             scratch = self._archive.root / feed.name
-            reader = open_reader(claim.copy, slot, feed.source, wanted, scratch=scratch)
+            limits = replace(LIMITS, disk=self._archive.disk)
+            reader = open_reader(claim.copy, slot, feed.source, wanted, scratch=scratch, limits=limits)
         except DeliveryUnfinished as error:
             if young:
                 raise

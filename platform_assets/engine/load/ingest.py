@@ -6,37 +6,44 @@ again together (replay.py).
 """
 
 import contextlib
+import itertools
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from platform_assets.engine.archive.archive import Archive
 from platform_assets.engine.archive.journal import Entry, Extent
 from platform_assets.engine.durable import failpoint
 from platform_assets.engine.erase.tombstones import Tombstones
 from platform_assets.engine.feed.feed import Feed, Retention
-from platform_assets.engine.load.cleaning import Cleaning
-from platform_assets.engine.load.offer import Known, Offer, Outcome
+from platform_assets.engine.load.alone import rest_of
+from platform_assets.engine.load.cleaning import Cleaning, let_go
+from platform_assets.engine.load.offer import MOST_FILES, Known, Offer, Outcome, grouped
 from platform_assets.engine.load.replay import altered, components, from_archive, outdated
 from platform_assets.engine.load.transaction import Transaction
+from platform_assets.engine.load.under_way import UnderWay
 from platform_assets.engine.sources.source import Arrival, Claim, Source
 from platform_assets.engine.store.ledger import Ledger
 from platform_assets.engine.store.receipts import Receipt
 from platform_assets.engine.store.slots import Slot
+from platform_assets.engine.store.sql import lacks_memory
 from platform_assets.engine.store.unit import Store, Unit
-from platform_assets.errors import DeliveryRefused, DeliveryUnfinished, DeliveryUnreadable, ReplayRefused
+from platform_assets.errors import (
+    DeliveryRefused,
+    DeliveryUnfinished,
+    DeliveryUnreadable,
+    DiskLow,
+    ReplayRefused,
+)
 
 _A_MOMENT: Final = timedelta(seconds=3)
-_GROUP_FILES: Final = 100
-_GROUP_BYTES: Final = 1 << 30
 
 
 @dataclass(frozen=True)
 class Intake:
-    """Takes deliveries of a feed into the store."""
+    """Takes deliveries of a feed into the store. excused: contents that are read though two processes died of them."""
 
     feed: Feed
     source: Source[Any]
@@ -45,6 +52,7 @@ class Intake:
     tombstones: Tombstones
     clock: Callable[[], datetime]
     notify: Callable[[str], None]
+    excused: frozenset[str] = frozenset()
 
     def pending(self, *, wait: bool = False) -> Sequence[Arrival]:
         """What may be new, by what was published of the ledger; takes no lock.
@@ -83,16 +91,30 @@ class Intake:
         """Claim and load `arrivals`, group by group; `outcome` gains what came of it."""
         self.archive.sweep()
         done = 0
-        for group in self._groups(arrivals, most_files):
+        groups = list(self._groups(arrivals, most_files))
+        for at, group in enumerate(groups):
+            if (low := self.archive.disk.low()) is not None:
+                waiting = itertools.chain.from_iterable(groups[at:])
+                outcome.unfinished |= {each.slot: f"waits: {low.what}" for each in waiting}
+                self.notify(f"{self.feed.name}: {low}")
+                return
             offers = list(self._offers(group, outcome.unfinished))
             self.archive.secure(offer.claim.copy for offer in offers if offer.claim is not None)
-            with self.store.transaction(f"load {self.feed.name}") as unit:
-                loaded = self._load(unit, self._moved(unit, offers))
+            loaded = self.take(rest_of(self, offers, outcome))
             outcome.receipts += loaded.receipts
             outcome.unfinished |= loaded.unfinished
             done += len(group)
-            if len(arrivals) > _GROUP_FILES:
+            if len(arrivals) > MOST_FILES:
                 self.notify(f"{self.feed.name}: {done} of {len(arrivals)} deliveries")
+
+    def take(self, offers: Sequence[Offer]) -> Outcome:
+        """Load `offers` in one transaction, by themselves."""
+        with self.store.transaction(f"load {self.feed.name}") as unit:
+            return self._load(unit, self._moved(unit, offers))
+
+    def under_way(self) -> UnderWay:
+        """What is being read of the feed, or was when a process died."""
+        return UnderWay(self.archive.root / self.feed.name / "under-way.txt", self.excused)
 
     def replay(self, chosen: Callable[[Receipt], bool], *, again: bool) -> list[Receipt]:
         """Bring archived deliveries that `chosen` names through today's contract, with all that hang on them."""
@@ -102,8 +124,10 @@ class Intake:
                 unit.publish(self.feed)
                 anew = bool(unit.tables(self.feed).retyped())
                 groups = self._due(unit.ledger, chosen, again=again, anew=anew)
+                contents = frozenset(receipt.fingerprint or "" for group in groups for receipt in group)
+                within = replace(self, excused=contents) if again else self  # a person asks for it
                 for group in groups:
-                    receipts += self._load(unit, [], again=group, anew=anew).receipts
+                    receipts += within._load(unit, [], again=group, anew=anew).receipts
                     self.notify(f"{self.feed.name}: {len(receipts)} of {sum(map(len, groups))} deliveries replayed")
                 unit.publish(self.feed)
         except ReplayRefused:
@@ -188,39 +212,26 @@ class Intake:
     ) -> Outcome:
         """Load `offers` and `again`, as `Transaction.run` does; commit, and note what is new in the journal."""
         unit.will_change(self.feed)
-        cleaning = Cleaning(self.feed, self.archive, self.tombstones, unit.ledger)
-        transaction = Transaction(unit, self.feed, self.archive, self.clock(), cleaning)
-        outcome = transaction.run(offers, again, anew=anew)
-        if cleaning.unkept:
-            unit.ledger.forget_copies(self.feed.name, sorted(cleaning.unkept), transaction.revision)
-            outcome.receipts = unit.ledger.by_id(receipt.delivery_id for receipt in outcome.receipts)
-        failpoint.reached("before-commit")
-        unit.commit()
+        under_way = self.under_way()
+        cleaning = Cleaning(self.feed, self.archive, self.tombstones, unit.ledger, under_way)
+        try:
+            transaction = Transaction(unit, self.feed, self.archive, self.clock(), under_way, cleaning)
+            outcome = transaction.run(offers, again, anew=anew)
+            if cleaning.unkept:
+                unit.ledger.forget_copies(self.feed.name, sorted(cleaning.unkept), transaction.revision)
+                outcome.receipts = unit.ledger.by_id(receipt.delivery_id for receipt in outcome.receipts)
+            failpoint.reached("before-commit")
+            unit.commit()
+        except BaseException as error:
+            if not lacks_memory(error):  # which is as good as a death: so is it next time
+                under_way.settle()
+            raise
+        under_way.settle()
         failpoint.reached("after-commit")
         self._note(unit, [receipt.delivery_id for receipt in outcome.receipts if receipt.replayed_at is None])
         if cleaning.replaced:
-            self.let_go(unit, cleaning.replaced)
+            let_go(self.feed, self.archive, unit, cleaning.replaced)
         return outcome
-
-    def let_go(self, unit: Unit, copies: Collection[Path]) -> list[str]:
-        """Have the journal tell where copies lie that were rewritten, then remove those of `copies` that no delivery
-        needs; which."""
-        receipts = [receipt for receipt in unit.ledger.receipts(self.feed.name) if receipt.fingerprint is not None]
-        journal = self.archive.journal(self.feed.name)
-        amended = {
-            (receipt.slot, receipt.fingerprint or "", receipt.generation): (receipt.archived, receipt.erased)
-            for receipt in receipts
-            if receipt.archived is not None
-        }
-        if any((e.archived, e.erased) != amended.get(e.name, (e.archived, e.erased)) for e in journal.entries()):
-            journal.mend((), amended)
-        failpoint.reached("mid-let-go")
-        needed = {receipt.archived for receipt in receipts}
-        names = {copy: copy.relative_to(self.archive.root).as_posix() for copy in copies}
-        gone = [copy for copy, name in names.items() if name not in needed]
-        for copy in gone:
-            copy.unlink(missing_ok=True)
-        return sorted(names[copy] for copy in gone)
 
     # ---- what arrives
 
@@ -273,6 +284,8 @@ class Intake:
                 yield Offer(arrival, None, error, final=not isinstance(error, DeliveryUnreadable))
             except DeliveryUnfinished as error:
                 unfinished[arrival.slot] = error.what
+            except DiskLow as error:
+                unfinished[arrival.slot] = f"waits: {error.what}"
 
     def _moved(self, unit: Unit, offers: Sequence[Offer]) -> list[Offer]:
         """The offers, each with the slots whose files had its content before and have it no longer."""
@@ -372,23 +385,6 @@ class Intake:
             for receipt in receipts
             for slot in (slots[receipt.slot],)
         ]
-
-
-_Sized = TypeVar("_Sized")
-
-
-def grouped(items: Iterable[_Sized], size: Callable[[_Sized], int]) -> Iterator[list[_Sized]]:
-    """What goes into one transaction: enough to be fast, little enough to lose and to wait for."""
-    group: list[_Sized] = []
-    total = 0
-    for item in items:
-        if group and (len(group) == _GROUP_FILES or total + size(item) > _GROUP_BYTES):
-            yield group
-            group, total = [], 0
-        group.append(item)
-        total += size(item)
-    if group:
-        yield group
 
 
 def _alike(slot: Slot, offer: Offer) -> bool:

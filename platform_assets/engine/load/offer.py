@@ -4,13 +4,17 @@ Belongs here: what is known of one before it is read. Elsewhere: where it comes 
 becomes of it (delivery.py).
 """
 
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 from platform_assets.engine.sources.source import Arrival, Claim
 from platform_assets.engine.store.receipts import Receipt
 from platform_assets.errors import DeliveryRefused
+
+MOST_FILES: Final = 100
+_MOST_BYTES: Final = 1 << 30
 
 
 class Known(NamedTuple):
@@ -58,3 +62,20 @@ class Outcome:
 
     receipts: list[Receipt] = field(default_factory=list)
     unfinished: dict[str, str] = field(default_factory=dict)
+
+
+_Sized = TypeVar("_Sized")
+
+
+def grouped(items: Iterable[_Sized], size: Callable[[_Sized], int]) -> Iterator[list[_Sized]]:
+    """What goes into one transaction: enough to be fast, little enough to lose and to wait for."""
+    group: list[_Sized] = []
+    total = 0
+    for item in items:
+        if group and (len(group) == MOST_FILES or total + size(item) > _MOST_BYTES):
+            yield group
+            group, total = [], 0
+        group.append(item)
+        total += size(item)
+    if group:
+        yield group

@@ -21,6 +21,7 @@ from platform_assets.engine.contract.model import LINEAGE, Header, folded, heade
 from platform_assets.engine.contract.validate import validate
 from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.readers import Batch, open_reader
+from platform_assets.engine.readers.budget import width
 from platform_assets.engine.store.copies import repeated
 from platform_assets.engine.store.ledger import Ledger
 from platform_assets.engine.store.receipts import Receipt
@@ -28,7 +29,8 @@ from platform_assets.engine.store.tables import FeedTables
 from platform_assets.errors import DeliveryRefused
 
 _FLUSH_ROWS: Final = 245_760  # two of DuckDB's row groups
-_FLUSH_BYTES: Final = 256 << 20  # of wide rows
+_FLUSH_BYTES: Final = 64 << 20
+_NULL: Final = 8  # bytes of a field of JSON beside its name, where it holds nothing
 _LONGEST_NAME: Final = 255  # bytes of a column's name, as most databases take it
 _T = TypeVar("_T")
 
@@ -95,9 +97,15 @@ class Validation:
         """Take some more rows of a delivery."""
         if batch.malformed.height:
             yield Validated(rejected=_malformed(delivery_id, batch.malformed))
-        frame = batch.frame
-        if not frame.height:
-            return
+        for part in self._bounded(batch.frame, self._unknown[delivery_id]):
+            yield from self._add(delivery_id, part)
+
+    def _bounded(self, frame: pl.DataFrame, unknown: Sequence[str]) -> Iterator[pl.DataFrame]:
+        """The rows, so many at a time that the names of their unknown columns, repeated for each, do not weigh much."""
+        names = sum(len(name.encode()) + _NULL for name in unknown) if self._feed.on_drift == "rescue" else 0
+        yield from frame.iter_slices(max(1, _FLUSH_BYTES // (names or 1)))
+
+    def _add(self, delivery_id: int, frame: pl.DataFrame) -> Iterator[Validated]:
         unknown = self._unknown[delivery_id]
         if unknown and self._feed.on_drift == "add":
             frame = frame.with_columns(as_text(name, frame.schema[name]) for name in unknown)
@@ -111,7 +119,7 @@ class Validation:
             yield from self._flush()
         self._buffer.append(frame)
         self._buffered += frame.height
-        self._bytes += int(frame.estimated_size())
+        self._bytes += width(frame)
         if self._buffered >= _FLUSH_ROWS or self._bytes >= _FLUSH_BYTES:
             self._spanning = delivery_id
             yield from self._flush()
@@ -128,7 +136,7 @@ class Validation:
         """The delivery is refused: none of its rows counts."""
         kept = [frame.filter(pl.col("_delivery_id") != delivery_id) for frame in self._buffer]
         self._buffer = [frame for frame in kept if frame.height]
-        self._buffered = sum(frame.height for frame in self._buffer)
+        self._buffered, self._bytes = sum(frame.height for frame in kept), sum(map(width, kept))
         if self._spanning == delivery_id:
             self._spanning = None
         else:  # raw has not heard of its columns

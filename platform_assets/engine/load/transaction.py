@@ -16,6 +16,7 @@ from platform_assets.engine.load.offer import Offer, Outcome
 from platform_assets.engine.load.replay import linked, offered_again, outdated
 from platform_assets.engine.load.rows import Rows, Validation, ahead
 from platform_assets.engine.load.slot_changes import SlotChanges
+from platform_assets.engine.load.under_way import UnderWay
 from platform_assets.engine.store.receipts import Receipt
 from platform_assets.engine.store.slots import Slot
 from platform_assets.engine.store.unit import Unit
@@ -26,11 +27,18 @@ class Transaction:
     """What is done to a feed within one unit of the store, of which it is the one user."""
 
     def __init__(
-        self, unit: Unit, feed: Feed, archive: Archive, now: datetime, cleaned: Callable[[Offer], Offer] = lambda o: o
+        self,
+        unit: Unit,
+        feed: Feed,
+        archive: Archive,
+        now: datetime,
+        under_way: UnderWay,
+        cleaned: Callable[[Offer], Offer],
     ) -> None:
         """cleaned: gives an offer without the rows of erased persons."""
         self._cleaned = cleaned
         self.feed = feed
+        self.under_way = under_way
         self.archive = archive
         self.now = now
         self.ledger = unit.ledger
@@ -149,7 +157,7 @@ class Round:
             next_id=self._ledger.next_ids()[0],
             revision=self._revision,
         )
-        self._load = Load(feed, within.archive, within.now, offers, known)
+        self._load = Load(feed, within.archive, within.now, offers, known, within.under_way)
         self.unfinished: Mapping[str, str] = self._load.unfinished
         self.removed: set[int] = set()
         self.reordered: set[int] = set()

@@ -5,7 +5,7 @@ Belongs here: choosing the reader; what every reader offers. Other rooms: what b
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
 
@@ -13,6 +13,7 @@ import polars as pl
 
 from platform_assets.engine.feed.feed import SourceDeclaration
 from platform_assets.engine.feed.formats import Csv, Excel, Format, Json, Parquet, Xml
+from platform_assets.engine.readers.budget import Budget, pieces
 from platform_assets.engine.readers.limits import LIMITS, Limits
 from platform_assets.engine.readers.packing.unpack import Room, packing, unpacked
 from platform_assets.errors import DeliveryRefused
@@ -104,15 +105,19 @@ def open_reader(
     Where the name of the slot means no format, as a table's does not, the copy's does.
     wanted: the headers that the contract asks for; where records are nested they say which paths are columns.
     scratch: where a plain copy of a packed file may lie for as long as the reader is used; beside `copy` if None.
-    Raises DeliveryRefused (or its half-written kin, DeliveryUnfinished) where it cannot be read as a whole.
+    Raises DeliveryRefused (or its half-written kin, DeliveryUnfinished) where it cannot be read as a whole, or not
+    within the time and memory that it may take.
     """
     if copy.suffix == ".records":
         from platform_assets.engine.readers.records import RecordsReader
 
         return RecordsReader(copy)
     slot = name_of(slot, copy)
-    with _panics():
-        return _Shielded(open_within(Room(copy, scratch or copy.parent, limits), copy, slot, source, wanted))
+    budget = Budget(copy.stat().st_size, source.longest)
+    limits = replace(limits, budget=budget)
+    with _panics(), budget.spending():
+        reader = open_within(Room(copy, scratch or copy.parent, limits), copy, slot, source, wanted)
+    return _Shielded(reader, limits)
 
 
 def name_of(slot: str, copy: Path) -> str:
@@ -133,23 +138,32 @@ def _panics() -> Iterator[None]:
 
 
 class _Shielded:
-    """A reader whose parser may panic; see `Reader`."""
+    """A reader whose parser may panic, held to its budget; see `Reader`."""
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, limits: Limits) -> None:
         self._reader = reader
+        self._limits = limits
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - the reader's
         return getattr(self._reader, name)
 
     def batches(self, columns: Mapping[str, str]) -> Iterator[Batch]:
         """See `Reader`."""
+        budget, most = self._limits.budget, self._limits.batch
         batches = self._reader.batches(columns)
+        budget.begin()
         while True:
-            with _panics():
+            with _panics(), budget.spending():
                 batch = next(batches, None)
-            if batch is None:
-                return
-            yield batch
+                if batch is None:
+                    return
+                budget.check()
+                budget.take(batch.frame)
+                budget.take(batch.malformed)
+            malformed = batch.malformed
+            for piece in pieces(batch.frame, most):
+                yield Batch(piece, malformed)
+                malformed = malformed.clear()
 
 
 def open_within(room: Room, copy: Path, slot: str, source: SourceDeclaration, wanted: Sequence[str]) -> Reader:

@@ -180,12 +180,17 @@ def run(script: Path, arguments: Sequence[str], *, seconds: int, memory: int, ou
     return written
 
 
-def _confined(parent: int, seconds: int, memory: int) -> None:
-    """Put this process under its caps."""
+def end_with(parent: int) -> None:
+    """Do not outlive `parent`, which has started this process."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it died before we asked for the signal
         os._exit(1)
+
+
+def _confined(parent: int, seconds: int, memory: int) -> None:
+    """Put this process under its caps."""
+    end_with(parent)
     for what, cap in (
         (resource.RLIMIT_AS, memory * _RESERVED),
         (resource.RLIMIT_FSIZE, _BLOCK),  # of what it writes to stderr

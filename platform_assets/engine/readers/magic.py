@@ -21,6 +21,7 @@ class Kind(NamedTuple):
 
 
 _MARKS: Final = (
+    (bytes(64), Kind("full of NUL bytes from its beginning: it was made so large, but never written", None)),
     (b"PAR1", Kind("a Parquet file", ".parquet")),
     (b"PARE", Kind("an encrypted Parquet file", None)),
     (b"\xd0\xcf\x11\xe0", Kind("an Excel workbook", ".xls")),

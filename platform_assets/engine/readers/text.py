@@ -58,6 +58,7 @@ class Text:
             end = self._line_end(file, at, size)
             file.seek(at)
             chunk = _exactly(file, end - at)
+            self._limits.budget.check()
             if not self._checked:
                 self._check(chunk, at)
             yield chunk
@@ -78,6 +79,7 @@ class Text:
         first = True
         while True:
             block = file.read(self._limits.at_once)
+            self._limits.budget.check()
             held = len(decoder.getstate()[0])  # of a character that straddles two blocks
             try:
                 text = decoder.decode(block, final=not block)

@@ -6,6 +6,7 @@ or a link cannot hurt us. Elsewhere: finding files (landing.py), files as a sour
 
 import errno
 import json
+import math
 import os
 import stat
 from collections.abc import Generator
@@ -15,12 +16,14 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from platform_assets.engine.archive.position import Position
+from platform_assets.engine.durable.disk import Disk
 from platform_assets.engine.feed.feed import Files
 from platform_assets.engine.sources.sidecar import read_sidecar
 from platform_assets.engine.sources.source import Arrival
 from platform_assets.errors import DeliveryRefused, DeliveryUnfinished, DeliveryUnreadable
 
 _CHUNK: Final = 1 << 20
+_BLOCK: Final = 512  # bytes, in which a file's room on the disk is counted
 _MENDED_BY_A_PERSON: Final = (errno.EACCES, errno.EPERM, errno.ELOOP)
 _LINK: Final = "a link; links are never followed"
 _NAMES: Final = "a file of several names (hard links); it may be somebody else's, so it is never opened"
@@ -152,9 +155,11 @@ def refused(slot: str, path: Path, state: FileState, why: str) -> FileArrival:
     )
 
 
-def chunks(arrival: FileArrival) -> Generator[bytes, None, None]:
-    """The file's bytes. Raises DeliveryRefused where it cannot be read, DeliveryUnfinished unless it is from beginning
-    to end in the state that was listed; it may not even be a file any more."""
+def chunks(arrival: FileArrival, largest: int, disk: Disk) -> Generator[bytes, None, None]:
+    """The file's bytes, to be copied to `disk`. Raises DeliveryRefused where it cannot be read or has more than
+    `largest` bytes, DiskLow where there is no room for it, DeliveryUnfinished unless it is from beginning to end in the
+    state that was listed; it may not even be a file any more. No more is read than was listed, however fast it grows.
+    """
     try:
         descriptor = os.open(arrival.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError as error:
@@ -163,16 +168,21 @@ def chunks(arrival: FileArrival) -> Generator[bytes, None, None]:
         raise _cannot_be_read(arrival, error) from error
     try:
         _check_unchanged(arrival, descriptor)
-        while chunk := _some(arrival, descriptor):
+        if arrival.size > largest:
+            raise _too_large(arrival.size, largest)
+        disk.require(min(arrival.size, os.fstat(descriptor).st_blocks * _BLOCK))  # holes take no room
+        left = arrival.size
+        while left and (chunk := _some(arrival, descriptor, min(left, _CHUNK))):
+            left -= len(chunk)
             yield chunk
         _check_unchanged(arrival, descriptor)
     finally:
         os.close(descriptor)
 
 
-def _some(arrival: FileArrival, descriptor: int) -> bytes:
+def _some(arrival: FileArrival, descriptor: int, most: int) -> bytes:
     try:
-        return os.read(descriptor, _CHUNK)
+        return os.read(descriptor, most)
     except OSError as error:
         raise _cannot_be_read(arrival, error) from error
 
@@ -184,6 +194,14 @@ def _check_unchanged(arrival: FileArrival, descriptor: int) -> None:
         raise _cannot_be_read(arrival, error) from error
     if not arrival.unchanged(status):
         raise DeliveryUnfinished("changed while it was being claimed")
+
+
+def _too_large(size: int, largest: int) -> DeliveryRefused:
+    return DeliveryRefused(
+        f"has {size:,} bytes, more than the {largest:,} that the feed takes",
+        remedy=f"If this is real, declare Files(…, largest=gigabytes({math.ceil(size / 1000**3)})); it is then offered "
+        "again. Or ask the producer for several files.",
+    )
 
 
 def _cannot_be_read(arrival: FileArrival, error: OSError) -> DeliveryRefused:

@@ -32,7 +32,7 @@ class FileSource(Source[FileArrival]):
     def claim(self, arrival: FileArrival, archive: Archive) -> Claim:
         """Copy the file into the archive, unless it changes meanwhile."""
         suffix = "".join(Path(arrival.slot).suffixes[-2:])[-24:]
-        with contextlib.closing(chunks(arrival)) as content:
+        with contextlib.closing(chunks(arrival, self._files.largest, archive.disk)) as content:
             fingerprint, copy = archive.keep(self._feed, content, suffix)
         return Claim(fingerprint, copy, arrival.position)
 

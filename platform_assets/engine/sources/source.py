@@ -97,7 +97,7 @@ class Source(ABC, Generic[AnArrival]):
         """Put what arrived into the archive, as it came.
 
         Raises DeliveryRefused where it cannot be read, DeliveryUnfinished where it has changed since it was listed,
-        StorageError where the archive cannot be written.
+        DiskLow where there is no room for it, StorageError where the archive cannot be written.
         """
 
     def again(self, arrival: AnArrival) -> AnArrival | None:

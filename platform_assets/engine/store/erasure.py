@@ -19,6 +19,7 @@ import polars as pl
 from platform_assets.engine.durable import failpoint
 from platform_assets.engine.durable.files import replacing, sync
 from platform_assets.engine.feed.feed import Feed
+from platform_assets.engine.store.connection import connect
 from platform_assets.engine.store.ledger import Ledger
 from platform_assets.engine.store.release import PARTIAL, Release, Releases
 from platform_assets.engine.store.sql import attach, execute_over, quote
@@ -139,23 +140,23 @@ def remove_from_made(warehouse: Warehouse, feed: Feed, traces: Traces) -> dict[s
 
 def write_anew(warehouse: Warehouse) -> list[str]:
     """Write both files anew, with what is in them and nothing else; a kill leaves the old one or the new one."""
-    with warehouse.open("write the files anew") as connection:
+    partials = [_partial(path) for path in (warehouse.marts, warehouse.path)]
+    with warehouse.open("write the files anew", *partials) as connection:
         attach(connection, warehouse.marts, "marts")
         connection.execute("CHECKPOINT")
         connection.execute("CHECKPOINT marts")
-        # Else closing would remove the log of whoever has opened the new file by then.
-        connection.execute("PRAGMA disable_checkpoint_on_shutdown")
         # The warehouse last: with it goes the lock.
         for path in (warehouse.marts, warehouse.path):
             partial = _partial(path)
+            _unlink(partial)
             _copied(connection, path.stem, partial, "" if path == warehouse.path else MARTS_FORMAT)
             failpoint.reached("mid-rewrite")
             if path == warehouse.marts:
                 connection.execute("DETACH marts")
             try:
                 sync(partial)
+                path.with_name(f"{path.name}.wal").unlink(missing_ok=True)  # it was empty, and is not the new file's
                 partial.replace(path)
-                path.with_name(f"{path.name}.wal").unlink(missing_ok=True)
                 sync(path.parent)
             except OSError as error:
                 raise StorageError(path, error.strerror or str(error)) from error
@@ -185,7 +186,7 @@ def found_in_releases(releases: Releases, traces: Traces) -> dict[str, dict[str,
     """Rows of the person by release and mart."""
     found = {}
     for release in releases.all():
-        with contextlib.suppress(duckdb.Error), duckdb.connect() as connection:
+        with contextlib.suppress(duckdb.Error), connect(None, Path(release.path)) as connection:
             attach(connection, Path(release.path), "released", "(READ_ONLY)")
             found[release.id] = _counted(connection, "released", traces, _asked)
     return found
@@ -195,7 +196,8 @@ def held(warehouse: Warehouse, releases: Releases, traces: Traces) -> dict[str, 
     """Rows in which the person can still be found, by table: in both files, and in releases. Also those that only
     mention a value which no text has by chance."""
     found: dict[str, int] = {}
-    with warehouse.open("look whether a person is left") as connection:
+    files = [Path(release.path) for release in releases.all()]
+    with warehouse.open("look whether a person is left", *files) as connection:
         attach(connection, warehouse.marts, "marts", "(READ_ONLY)")
         for database in (warehouse.path.stem, "marts"):
             found |= _counted(connection, database, traces, _held)
@@ -238,7 +240,7 @@ def _erase_from(release: Release, traces: Traces, mark: Mapping[str, str]) -> No
     path = Path(release.path)
     with replacing(path, path.with_name(f"{PARTIAL}{path.name}"), mode=path.stat().st_mode & 0o777) as partial:
         partial.unlink(missing_ok=True)
-        with duckdb.connect() as connection:
+        with connect(None, path, partial) as connection:
             attach(connection, path, "released", "(READ_ONLY)")
             attach(connection, partial, _FRESH, MARTS_FORMAT)
             connection.execute(f"COPY FROM DATABASE released TO {_FRESH} (SCHEMA)")
@@ -282,7 +284,7 @@ def _snapshots(connection: duckdb.DuckDBPyConnection, traces: Traces, begin: str
             sql = f"{begin} {quote(schema)}.{quote(table)} WHERE {' OR '.join(conditions)}"
             if begin.startswith("DELETE"):
                 sql += " RETURNING 1"
-            rows[f"{schema}.{table}"] = len(execute_over(connection, lines, sql, values).fetchall())
+            rows[f"{schema}.{table}"] = len(execute_over(connection, lines, sql, values))
     return rows
 
 
@@ -301,10 +303,13 @@ def _tables(connection: duckdb.DuckDBPyConnection, database: str | None) -> Iter
 
 
 def _partial(path: Path) -> Path:
-    partial = path.with_name(f".rewriting-{path.name}")
+    return path.with_name(f".rewriting-{path.name}")
+
+
+def _unlink(partial: Path) -> None:
+    """Remove what a kill has left."""
     for leftover in (partial, partial.with_name(f"{partial.name}.wal")):
         leftover.unlink(missing_ok=True)
-    return partial
 
 
 def _copied(connection: duckdb.DuckDBPyConnection, database: str, to: Path, options: str) -> None:

@@ -108,7 +108,7 @@ class Ledger:
             "SELECT slot FROM ledger.deliveries WHERE feed = $1 AND slot IN (SELECT value FROM arrived) UNION "
             "SELECT fingerprint FROM ledger.deliveries WHERE feed = $1 AND fingerprint IN (SELECT value FROM arrived)",
             [feed],
-        ).fetchall()
+        )
         return {value for (value,) in rows}
 
     def in_force(self, feed: str, fingerprints: Sequence[str]) -> dict[str, Receipt]:
@@ -296,7 +296,7 @@ class Ledger:
 
     def has_copy(self, archived: str) -> bool:
         """Whether a delivery has this copy in the archive."""
-        return bool(self._connection.execute("FROM ledger.deliveries WHERE archived = ?", [archived]).fetchone())
+        return bool(self._connection.execute("FROM ledger.deliveries WHERE archived = ?", [archived]).fetchall())
 
     def forget_copies(self, feed: str, copies: Sequence[str], changed: int) -> None:
         """Receipts say that the archive has these copies no longer."""
@@ -390,7 +390,7 @@ class Ledger:
             f"SELECT {', '.join(RECEIPT_COLUMNS)} FROM ledger.deliveries "
             f"WHERE {column} IN (SELECT value FROM arrived) AND {where}",
             more,
-        ).fetchall()
+        )
         return [receipt_of(dict(zip(RECEIPT_COLUMNS, row, strict=True))) for row in rows]
 
     def _many(self, where: str, values: list[object]) -> list[Receipt]:

@@ -19,6 +19,7 @@ import duckdb
 
 from platform_assets.engine.durable import failpoint
 from platform_assets.engine.durable.files import remembered, replacing, sync
+from platform_assets.engine.store.connection import connect
 from platform_assets.engine.store.sql import attach, quote
 from platform_assets.engine.store.warehouse import Warehouse
 from platform_assets.errors import ReleaseRefused, StorageError
@@ -53,7 +54,7 @@ class Release:
 
     def first_rows(self, mart: str, columns: Sequence[str], most: int) -> list[tuple[Any, ...]]:
         """The first rows of a mart by its first column, read as any reader would."""
-        with duckdb.connect(self.path, read_only=True) as connection:
+        with connect(Path(self.path), read_only=True) as connection:
             chosen = ", ".join(map(quote, columns))
             return connection.execute(f"SELECT {chosen} FROM {quote(mart)} ORDER BY 1 LIMIT {int(most)}").fetchall()
 

@@ -84,7 +84,7 @@ class Slots:
             wanted,
             "SELECT traits, slot FROM ledger.slots SEMI JOIN arrived USING (traits) WHERE feed = ?",
             [self._feed],
-        ).fetchall():
+        ):
             found.setdefault(each, set()).add(slot)
         return found
 
@@ -121,7 +121,7 @@ class Slots:
             pl.DataFrame({"value": values}, schema={"value": kind}),
             f"SELECT {_COLUMNS} FROM ledger.slots s WHERE s.feed = ? AND {where} ORDER BY slot",
             [self._feed],
-        ).fetchall()
+        )
         return [Slot(*row) for row in rows]
 
 

@@ -1,15 +1,19 @@
 """SQL as DuckDB takes it: identifiers, frames as tables, attached files.
 
-Belongs here: what every module of this room needs to speak SQL. Elsewhere: opening and locking (warehouse.py).
+Belongs here: what every module of this room needs to speak SQL. Elsewhere: connections (connection.py), waiting for the
+file (warehouse.py).
 """
 
 import contextlib
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import polars as pl
+
+from platform_assets.engine.store.connection import connect
 
 
 def quote(identifier: str) -> str:
@@ -17,16 +21,42 @@ def quote(identifier: str) -> str:
     return '"' + identifier.replace('"', '""') + '"'
 
 
+@contextlib.contextmanager
+def arrived(connection: duckdb.DuckDBPyConnection, rows: pl.DataFrame) -> Iterator[None]:
+    """Within this, the table `arrived` stands for `rows`.
+
+    What is registered is kept until the transaction ends, however often it is dropped: so that is a mere holder, which
+    lets go of the rows.
+    """
+    holder = _Holder(rows.to_arrow())
+    connection.register("arrived", holder)
+    try:
+        yield
+    finally:
+        holder.rows = None
+
+
+class _Holder:
+    """Rows, as DuckDB takes them from any library."""
+
+    def __init__(self, rows: Any) -> None:  # noqa: ANN401 - a table of Arrow, which need not be imported for this
+        self.rows = rows
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        return self.rows.__arrow_c_stream__(requested_schema)
+
+
 def execute_over(
     connection: duckdb.DuckDBPyConnection, rows: pl.DataFrame, sql: str, values: Sequence[object] = ()
-) -> duckdb.DuckDBPyConnection:
-    """Run `sql`, in which the table `arrived` stands for `rows`.
+) -> list[tuple[Any, ...]]:
+    """Run `sql`, in which the table `arrived` stands for `rows`; what it gives."""
+    with arrived(connection, rows):
+        return connection.execute(sql, list(values)).fetchall()
 
-    DuckDB finds the variable by its name. A registered view would keep the rows in memory until the transaction
-    ends, however often it is dropped.
-    """
-    arrived = rows.to_arrow()  # noqa: F841 - see above
-    return connection.execute(sql, list(values))
+
+def lacks_memory(error: BaseException) -> bool:
+    """Whether memory did not suffice."""
+    return isinstance(error, MemoryError | duckdb.OutOfMemoryException)
 
 
 def attach(connection: duckdb.DuckDBPyConnection, path: Path, name: str, options: str = "") -> None:
@@ -59,7 +89,7 @@ def lacking(connection: duckdb.DuckDBPyConnection, schema: str, tables: str) -> 
 
 @functools.cache
 def _columns_made_by(tables: str, schema: str) -> Mapping[str, set[str]]:
-    with contextlib.closing(duckdb.connect()) as empty:
+    with contextlib.closing(connect()) as empty:
         empty.execute(tables)
         return _columns(empty, schema)
 

@@ -16,7 +16,7 @@ import polars as pl
 from platform_assets.engine.contract.model import LINEAGE, columns_of, folded
 from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.store.copies import Copies
-from platform_assets.engine.store.sql import column_types, execute_over, quote
+from platform_assets.engine.store.sql import arrived, column_types, execute_over, quote
 from platform_assets.errors import ConfigurationError, ContractError
 
 _QUARANTINE: Final = """
@@ -207,7 +207,7 @@ class FeedTables:
                 lines,
                 f"DELETE FROM {table} t USING arrived a WHERE t._delivery_id = a._delivery_id AND t._line = a._line "
                 "RETURNING t._delivery_id",
-            ).fetchall()
+            )
             left.append(dict(Counter(delivery for (delivery,) in rows)))
         return left[0], left[1]
 
@@ -218,7 +218,7 @@ class FeedTables:
         held = []
         for table in (self.raw, self.quarantine):
             sql = f"SELECT count(*) FROM {table} SEMI JOIN arrived USING (_delivery_id, _line)"
-            ((count,),) = execute_over(self._connection, rows, sql).fetchall()
+            ((count,),) = execute_over(self._connection, rows, sql)
             held.append(int(count))
         return held[0], held[1]
 
@@ -237,20 +237,20 @@ class FeedTables:
         )
         rows = execute_over(
             self._connection, taken_in, _BOUNDS.format(event=event, raw=self.raw), [min(deliveries), max(deliveries)]
-        ).fetchall()
+        )
         return {delivery: Bounds(*times) for delivery, *times in rows}
 
     def stored(self, delivery: int, lines: pl.DataFrame) -> list[pl.DataFrame]:
         """The rows of the delivery at these `lines` (`hash`, `_line`), with their hashes: those in raw, and in
         quarantine."""
-        arrived = lines.to_arrow()  # noqa: F841 - DuckDB finds it by its name
         found = []
         for table in (self.raw, self.quarantine):
             sql = (
                 f"SELECT arrived.hash, stored.* FROM {table} stored JOIN arrived USING (_line) "
                 "WHERE stored._delivery_id = ? ORDER BY _line"
             )
-            rows: pl.DataFrame = self._connection.sql(sql, params=[delivery]).pl()
+            with arrived(self._connection, lines):
+                rows: pl.DataFrame = self._connection.sql(sql, params=[delivery]).pl()
             found.append(rows)
         return found
 

@@ -12,12 +12,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import duckdb
 import psutil
 
 from platform_assets.engine.feed.feed import Feed
+from platform_assets.engine.store.connection import connect
 from platform_assets.engine.store.ledger import Ledger
 from platform_assets.engine.store.profiles import Profiles
 from platform_assets.engine.store.published import Published
@@ -31,7 +32,6 @@ from platform_assets.errors import StorageError, WarehouseBusy, WarehouseUnreada
 MARTS_FORMAT: Final = "(STORAGE_VERSION 'v1.5.0')"
 """The marts are what others open, so they are written in a format that older DuckDB reads."""
 
-_MEMORY_LIMIT: Final = "512MB"
 _READ_ONLY: Final = "BEGIN TRANSACTION READ ONLY"
 _PROGRAM: Final = 15  # characters that the kernel keeps of a program's name
 _LOCKED: Final = re.compile(r"Conflicting lock is held in (?P<program>.*?) ?\(PID (?P<pid>\d+)\)")
@@ -52,6 +52,10 @@ class Warehouse:
         self.marts = marts
         self._wait = wait
         self._notify = notify
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For another process, in which nobody is told."""
+        return {**self.__dict__, "_notify": _unheard}
 
     def prepare(self, feeds: Iterable[Feed], *, after: Callable[[], int]) -> None:
         """Create files, tables, and columns that contracts have gained; revisions go on `after()` that one."""
@@ -91,17 +95,14 @@ class Warehouse:
         return Published(self.path.parent / "seen" / f"{feed.name}.sqlite", feed.name)
 
     @contextlib.contextmanager
-    def open(self, purpose: str) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A bare connection, for this room alone; closed at the end so that others can have the file.
+    def open(self, purpose: str, *also: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A bare connection, for this room alone; closed at the end so that others can have the file. also: files that
+        will be attached beside the marts.
 
         Waits with backoff while another process holds the file, then raises WarehouseBusy naming it.
         """
-        connection = self._connect(purpose)
+        connection = self._connect(purpose, *also)
         try:
-            # Instants are stored; showing them must not depend on the machine's zone.
-            connection.execute("SET TimeZone = 'UTC'")
-            # What does not fit goes to disk beside the file, so that no delivery is too large for the machine.
-            connection.execute(f"SET memory_limit = '{_MEMORY_LIMIT}'")
             yield connection
         except duckdb.IOException as error:
             raise StorageError(self.path, str(error).splitlines()[0]) from error
@@ -117,7 +118,7 @@ class Warehouse:
         """The process that holds the file now; None if it is free, or not there."""
         try:
             if self.path.exists():
-                duckdb.connect(str(self.path)).close()
+                connect(self.path, self.marts).close()
         except duckdb.Error as error:
             held = _LOCKED.search(str(error))
             return None if held is None else _process(int(held["pid"]))
@@ -132,7 +133,7 @@ class Warehouse:
                     continue
                 path.parent.mkdir(parents=True, exist_ok=True)
                 partial.unlink(missing_ok=True)
-                with duckdb.connect() as connection:
+                with connect(None, partial) as connection:
                     attach(connection, partial, "made", options)
                 with contextlib.suppress(FileExistsError):  # another process was first
                     path.hardlink_to(partial)
@@ -142,7 +143,7 @@ class Warehouse:
                 with contextlib.suppress(OSError):
                     partial.unlink()
 
-    def _connect(self, purpose: str) -> duckdb.DuckDBPyConnection:
+    def _connect(self, purpose: str, *also: Path) -> duckdb.DuckDBPyConnection:
         path = self.path
         start = time.monotonic()
         delay = 0.02
@@ -150,7 +151,7 @@ class Warehouse:
         while True:
             try:
                 before = _inode(path)
-                connection = duckdb.connect(str(path))
+                connection = connect(path, self.marts, *also)
                 if before in (None, _inode(path)):
                     return connection
                 connection.close()  # it was written anew meanwhile, and this is what nobody sees any more
@@ -219,11 +220,15 @@ def _inode(path: Path) -> int | None:
         return None
 
 
+def _unheard(told: str) -> None:
+    """Tell nobody."""
+
+
 def _process(pid: int) -> str:
     """Its number and the name of its program. Never its command line: that may hold another user's secrets."""
     try:
         # psutil makes a name that the kernel cut short longer, by the command line.
         name = psutil.Process(pid).name()[:_PROGRAM]
     except psutil.Error:
-        name = "has ended"
+        name = "gone, or hidden from this user"
     return f"process {pid} ({''.join(each if each.isprintable() else '?' for each in name)})"

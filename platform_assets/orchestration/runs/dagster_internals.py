@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from dagster._cli.api import _execute_run_command_body as execute_run
+from dagster._cli.proxy_server_manager import ProxyServerManager
 from dagster._cli.utils import get_instance_for_cli
 from dagster._core.code_pointer import ModuleCodePointer
 from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
@@ -25,14 +26,18 @@ from dagster._core.storage.asset_check_execution_record import (
 )
 from dagster._core.storage.event_log.base import AssetRecord
 from dagster._core.storage.tags import GRPC_INFO_TAG, RUN_FAILURE_REASON_TAG
+from dagster._core.workspace.context import WorkspaceProcessContext
+from dagster._core.workspace.load_target import WorkspaceFileTarget
 from dagster._daemon.controller import get_daemon_statuses
 from dagster._serdes import ConfigurableClassData
 from dagster._utils.interrupts import capture_interrupts
+from dagster._utils.log import configure_loggers
 from dagster._utils.schedules import is_valid_cron_string
 from dagster_shared.error import SerializableErrorInfo
 
 __all__ = [
     "COMPLETED_ASSET_CHECK_EXECUTION_RECORD_STATUSES",
+    "DAEMON",
     "DATA_VERSION_TAG",
     "GRPC_INFO_TAG",
     "NEEDED_BY_A_RUN",
@@ -48,11 +53,15 @@ __all__ = [
     "InstigatorType",
     "LaunchRunContext",
     "ModuleCodePointer",
+    "ProxyServerManager",
     "RunFailureReason",
     "SerializableErrorInfo",
     "TickStatus",
     "WorkerStatus",
+    "WorkspaceFileTarget",
+    "WorkspaceProcessContext",
     "capture_interrupts",
+    "configure_loggers",
     "execute_run",
     "get_daemon_statuses",
     "get_instance_for_cli",
@@ -72,7 +81,8 @@ NEEDED_BY_A_RUN: Final = (
     "dagster._core.storage.sqlite_storage",
     "dagster._core.system_config.composite_descent",
 )
-_DAEMON: Final = {"dagster._daemon", "dagster-daemon"}
+DAEMON: Final = "dagster._daemon"
+_DAEMON: Final = {DAEMON, "dagster-daemon"}
 
 
 def is_the_daemon() -> bool:

@@ -34,11 +34,12 @@ def prepare_dagster_home(settings: Settings) -> None:
     settings.export()
 
 
-def open_instance(settings: Settings) -> dg.DagsterInstance:
-    """The instance that the UI and the command line share, rid of runs whose process is dead."""
+def open_instance(settings: Settings, *, settle: bool = True) -> dg.DagsterInstance:
+    """The instance that the UI and the command line share; if `settle`, rid of runs whose process is dead."""
     prepare_dagster_home(settings)
     instance = dg.DagsterInstance.get()
-    reconcile(instance)
+    if settle:
+        reconcile(instance)
     return instance
 
 

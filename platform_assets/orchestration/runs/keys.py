@@ -13,8 +13,6 @@ from platform_assets.project.graph import raw_name
 WRITER_POOL: Final = "duckdb_writer"
 # On runs that sensors and automation ask for: what they find to be done already, or not yet possible, is no failure.
 BY_ITSELF_TAG: Final = "platform/by_itself"
-# Who asked for the run, where that is known, as the audit log has it: `ui:anna`.
-PERSON_TAG: Final = "platform/person"
 RELEASE_KEY: Final = dg.AssetKey("release")
 
 

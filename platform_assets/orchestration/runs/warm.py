@@ -105,7 +105,10 @@ def _serve(launcher: socket.socket) -> Order | None:
         _reap(children)
         if not asked:
             continue
-        message, lines, _, _ = socket.recv_fds(launcher, LARGEST_MESSAGE, 1)
+        try:
+            message, lines, _, _ = socket.recv_fds(launcher, LARGEST_MESSAGE, 1)
+        except ConnectionResetError:  # the launcher has gone without having read that we are ready
+            message, lines = b"", []
         if not message:
             listening = False
             launcher.close()

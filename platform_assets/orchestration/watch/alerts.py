@@ -36,7 +36,7 @@ def alerts_sensor(project: Project) -> dg.SensorDefinition:
         deployment = OpensDeployment().look()
         assert context.repository_def is not None
         seen = DagsterState(context.instance, context.repository_def.asset_graph, deployment.clock())
-        known = configured_alerts(context.log.info)
+        known = configured_alerts(context.log.info, to_send=True)
         stored = DeploymentState(deployment, declared_marts(), project)
         found, unknown = everything(seen, stored)
         for beginning, error in unknown.items():

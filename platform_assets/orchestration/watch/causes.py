@@ -14,6 +14,7 @@ from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.promises.due import Deliveries
 from platform_assets.orchestration.runs.keys import deliveries_key, sensor_name
 from platform_assets.orchestration.watch.dagster_state import DagsterState
+from platform_assets.orchestration.watch.deployment_state import DeploymentState
 from platform_assets.orchestration.watch.failures import FailedStep
 from platform_assets.project.causes import Cause, check_failed
 from platform_assets.project.state import State
@@ -42,6 +43,22 @@ def failed_sensors(seen: DagsterState, feeds: Iterable[Feed]) -> Iterator[Cause]
             key=f"sensor:{name}",
             owner=PLATFORM_TEAM if feed is None else feed.owner,
             waiting=() if feed is None else seen.below([deliveries_key(feed)]),
+        )
+
+
+def disk_low(seen: DagsterState, stored: DeploymentState) -> Iterator[Cause]:
+    """That less disk is free than its floor."""
+    if (low := stored.deployment.disk.low()) is not None:
+        yield Cause(
+            kind="disk low",
+            asset="",
+            what=low.what,
+            effect="nothing new is claimed",
+            evidence=low.state,
+            remedy=low.remedy,
+            key="disk:low",
+            owner=PLATFORM_TEAM,
+            waiting=seen.below([deliveries_key(feed) for feed in stored.feeds]),
         )
 
 

@@ -16,6 +16,7 @@ from platform_assets.orchestration.runs.automation import barred
 from platform_assets.orchestration.runs.keys import sensor_name
 from platform_assets.orchestration.watch.causes import (
     PLATFORM_TEAM,
+    disk_low,
     failed_checks,
     failed_sensors,
     missing_delivery,
@@ -53,6 +54,10 @@ def _problems(seen: DagsterState, causes: Iterable[Cause]) -> list[Problem]:
         )
         found[cause.key] = replace(problem, assets=tuple(dict.fromkeys((*problem.assets, *cause.waiting))))
     return list(found.values())
+
+
+def _of_disk(seen: DagsterState, stored: DeploymentState) -> list[Problem]:
+    return _problems(seen, disk_low(seen, stored))
 
 
 def _of_sensors(seen: DagsterState, stored: DeploymentState) -> list[Problem]:
@@ -135,6 +140,7 @@ def everything(seen: DagsterState, stored: DeploymentState) -> tuple[list[Proble
 
 
 SECTIONS: Final[Mapping[str, Section]] = {
+    "disk:": _of_disk,
     "sensor:": _of_sensors,
     "run:": _of_runs,
     "model:": _of_models,

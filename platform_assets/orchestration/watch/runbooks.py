@@ -26,6 +26,7 @@ _OF_CHECKS: Final[Mapping[str, Runbook]] = {
 }
 
 _OF_KINDS: Final[Mapping[Kind, Runbook]] = {
+    "disk low": "disk-low",
     "sensor failed": "sensor-failed",
     "run failed": "run-failed",
     "dbt error": "model-failed",

@@ -105,15 +105,17 @@ class _Asking:
             yield Cause("file not settled", name, what, remedy=remedy, since=each.arrived_at)
         if ready:
             waiting = f"{len(ready)} new file{'s' * (len(ready) > 1)}, the first {ready[0].slot}"
-            yield self._not_taken(feed, waiting)
+            yield self._not_taken(feed, waiting, max(each.size for each in ready))
         theirs = self._stored.deliveries[feed.name]
         yield from islice(quarantined_deliveries(theirs), _FILES)
         if (missing := missing_delivery(self._seen, theirs)) is not None:
             yield missing
 
-    def _not_taken(self, feed: Feed, waiting: str) -> Cause:
-        """Why settled files of the feed have not been taken in."""
+    def _not_taken(self, feed: Feed, waiting: str, needed: int) -> Cause:
+        """Why settled files of the feed, the largest of which needs so many bytes, have not been taken in."""
         name = deliveries_key(feed).to_user_string()
+        if (low := self._stored.deployment.disk.low(needed)) is not None:
+            return Cause("disk low", name, f"{waiting}; {low.what}", remedy=low.remedy)
         if (run := self._seen.run_of(raw_key(feed))) is not None:
             return self._of_run(name, run, waiting)
         if (busy := self._held(name, waiting)) is not None:

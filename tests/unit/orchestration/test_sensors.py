@@ -1,7 +1,7 @@
 """A feed's sensor: one bounded run at a time, what is below with the last of them, and again what died."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +14,7 @@ from platform_assets.engine.audit.log import AuditLog
 from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.feed.feed import seconds
 from platform_assets.errors import StorageError
-from platform_assets.orchestration.runs.keys import PERSON_TAG, feed_tag, quarantine_key, raw_key
+from platform_assets.orchestration.runs.keys import feed_tag, quarantine_key, raw_key
 from platform_assets.orchestration.runs.process import DIED_TAG
 
 
@@ -183,9 +183,8 @@ def test_a_lost_cursor_costs_a_run_at_most(watched: Modelled, cursor: str | None
 # ---- replay through the UI
 
 
-def replayed(watched: Modelled, tags: Mapping[str, str] | None = None, **config: Any) -> dg.ExecuteInProcessResult:
+def replayed(watched: Modelled, **config: Any) -> dg.ExecuteInProcessResult:
     request = dg.RunRequest(
-        tags=dict(tags or {}),
         asset_selection=[raw_key(watched.feed), quarantine_key(watched.feed)],
         run_config={"ops": {"ingest_sales": {"config": {"replay": True, **config}}}},
     )
@@ -214,7 +213,7 @@ def test_a_replay_that_changes_nothing_sets_nothing_going(watched: Modelled) -> 
     assert versions == ["1", "1"]
 
 
-def test_who_asked_for_a_replay_is_recorded_once_however_often_it_is_tried(
+def test_a_replay_by_run_config_is_recorded_once_however_often_it_is_tried(
     watched: Modelled, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     watched.shop.load("a.csv", sales("S1,1"))
@@ -229,12 +228,12 @@ def test_who_asked_for_a_replay_is_recorded_once_however_often_it_is_tried(
 
     monkeypatch.setattr(Deployment, "replay", fails_first)
     monkeypatch.setattr("platform_assets.orchestration.runs.resources._FIRST_WAIT_S", 0)
-    result = replayed(watched, again=True, tags={PERSON_TAG: "ui:anna"})
+    result = replayed(watched, again=True)
     assert (result.success, tries) == (True, 2)
     asked, done = AuditLog(watched.shop.root / "home").entries()
-    assert (asked.who, asked.what, asked.outcome) == ("ui:anna", "replay", "asked")
+    assert (asked.who, asked.what, asked.outcome) == (f"run:{result.run_id}", "replay", "asked")
     assert asked.about == {"feed": "sales", "run": result.run_id, "replay": True, "again": True}
-    assert (done.who, done.outcome, done.of) == ("ui:anna", "done", asked.n)
+    assert (done.who, done.outcome, done.of) == (asked.who, "done", asked.n)
     assert done.about == {"run": result.run_id, "deliveries": 1}
 
 

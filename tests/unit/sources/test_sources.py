@@ -35,6 +35,8 @@ class Windows:
     rows: list[tuple[int, str]] = field(default_factory=list)
     closed: list[int] = field(default_factory=lambda: [0])
     format: Format | None = None
+    largest: int = 1000
+    longest: timedelta = timedelta(minutes=1)
 
     @property
     def places(self) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from pyarrow import csv as arrow
 from platform_assets.engine.feed.formats import Csv
 from platform_assets.engine.readers import MALFORMED_SCHEMA
 from platform_assets.engine.readers.csv.grammar import STRAY, UNKNOWN_ESCAPE, Fields, Grammar
+from platform_assets.engine.readers.limits import Limits
 
 _NUL: Final = "NUL byte"
 _BOM: Final = "\ufeff"
@@ -55,10 +56,10 @@ class _Exact:
 class Splitter:
     """Takes blocks of whole lines apart, for one way of writing and one header."""
 
-    def __init__(self, form: Csv, header: Sequence[str], fields: Sequence[int], over_lines: int) -> None:
-        """form: with its delimiter known. fields: the positions of those that are asked for. over_lines: the most bytes
-        of a record that spans lines."""
-        self._over_lines = over_lines
+    def __init__(self, form: Csv, header: Sequence[str], fields: Sequence[int], limits: Limits) -> None:
+        """form: with its delimiter known. fields: the positions of those that are asked for."""
+        self._over_lines = limits.over_lines
+        self._budget = limits.budget
         self._grammar = Grammar(form)
         self._header = list(header)
         self._fields = sorted(set(fields)) or [0]
@@ -215,12 +216,14 @@ class Splitter:
         todo = odd.arg_true().to_list()
         free = 0
         while True:
+            following = bisect_left(todo, free)
             at = min(
-                next(iter(todo[bisect_left(todo, free) :][:1]), len(ends)),
+                todo[following] if following < len(todo) else len(ends),
                 self._next_quote(block, ends, free) if done.doubt else len(ends),
             )
             if at >= len(ends):
                 return done
+            self._budget.check()
             found = self._at(block, ends, at, final=final)
             if found is None:
                 return replace(done, stop=at)  # it may go on in the next block

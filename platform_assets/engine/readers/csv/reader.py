@@ -92,7 +92,7 @@ class CsvReader:
     def batches(self, columns: Mapping[str, str]) -> Iterator[Batch]:
         """See `Reader`. Empty fields are NULL, as are those that the form names."""
         at = {name: self.header.index(header) for name, header in columns.items()}
-        splitter = Splitter(self._form, self.header, list(at.values()), self._limits.over_lines)
+        splitter = Splitter(self._form, self.header, list(at.values()), self._limits)
         chosen = ["_line", *(pl.col(f"{position}").alias(name) for name, position in at.items())]
         line = self._first_line
         carry = b""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Final
 
+from platform_assets.engine.readers.budget import Budget
 from platform_assets.errors import DeliveryRefused
 
 LAST: Final = 1 << 30
@@ -81,11 +82,20 @@ def beyond_double(number: bytes | str) -> bool:
     return written not in (Decimal(repr(double)), Decimal(f"{double:.17g}"))
 
 
-def read_part(archive: zipfile.ZipFile, name: str) -> Iterator[bytes]:
-    """A part in chunks; no more of it than the directory announces, as zipfile sees to."""
-    with archive.open(name) as stream:
-        while chunk := stream.read(_CHUNK):
-            yield chunk
+class Workbook:
+    """The parts of a workbook that is a zip, read within the budget of its delivery."""
+
+    def __init__(self, archive: zipfile.ZipFile, budget: Budget) -> None:
+        self._archive = archive
+        self._budget = budget
+        self.names = archive.namelist()
+
+    def read(self, name: str) -> Iterator[bytes]:
+        """A part in chunks; no more of it than the directory announces, as zipfile sees to."""
+        with self._archive.open(name) as stream:
+            while chunk := stream.read(_CHUNK):
+                self._budget.check()
+                yield chunk
 
 
 def no_document_type(*_: object) -> None:

@@ -5,22 +5,23 @@ formats.
 """
 
 import re
-import zipfile
 from typing import Final
 from xml.parsers import expat
 
 from platform_assets.engine.readers.excel.grid import (
     SecondLook,
     Window,
+    Workbook,
     beyond_double,
     cell_name,
     no_document_type,
-    read_part,
 )
+from platform_assets.errors import DeliveryRefused
 
 _BLANKS: Final = " \t\r\n\x0b\x0c"
 _LENGTH: Final = re.compile(r"(-?)PT([0-9]+)H([0-9]+)M([0-9]+)(\.[0-9]+)?S")
 _HOURS: Final = 24
+_MOST_NOTED: Final = 1_000_000
 
 
 class _Ods:
@@ -67,6 +68,11 @@ class _Ods:
             exact = f"{length[1]}{length[2]:0>2}:{length[3]:0>2}:{length[4]:0>2}{(length[5] or '').rstrip('.0')}"
         if not wrong and not exact:
             return
+        if len(self.seen.exact) + len(self.seen.broken) + self._rows * (last - first + 1) > _MOST_NOTED:
+            raise DeliveryRefused(
+                f"more than {_MOST_NOTED} cells are errors, or numbers that a spreadsheet does not keep",
+                remedy="Deliver it as CSV.",
+            )
         for row in range(self._row + 1, self._row + 1 + self._rows):
             if wrong:
                 self.seen.broken.setdefault(row, f"cell {cell_name(row, first)} {wrong}")
@@ -99,7 +105,7 @@ class _Ods:
             self._inside = False
 
 
-def look_at_ods(archive: zipfile.ZipFile, sheet: str, window: Window) -> SecondLook:
+def look_at_ods(book: Workbook, sheet: str, window: Window) -> SecondLook:
     """What is seen of `sheet`."""
     handlers = _Ods(sheet, window)
     parser = expat.ParserCreate()
@@ -108,7 +114,7 @@ def look_at_ods(archive: zipfile.ZipFile, sheet: str, window: Window) -> SecondL
     parser.StartElementHandler = handlers.start
     parser.EndElementHandler = handlers.end
     parser.CharacterDataHandler = handlers.text
-    for chunk in read_part(archive, "content.xml"):
+    for chunk in book.read("content.xml"):
         parser.Parse(chunk)
     parser.Parse(b"", True)
     return handlers.seen

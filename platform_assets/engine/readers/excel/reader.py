@@ -45,7 +45,7 @@ class ExcelReader:
             self._found = json.loads(stream.schema.metadata[b"found"])
         if refused := self._found.get("refused"):
             raise DeliveryRefused(refused["problem"], remedy=refused["remedy"], line=refused["line"])
-        second = look_again(copy, kind, self._found["sheet"], window)
+        second = look_again(copy, kind, self._found["sheet"], window, limits)
         self._counted = second is not None
         self._look = second or SecondLook()
         for line, rule in self._look.broken.items() if not self._found["header"] else ():
@@ -170,11 +170,12 @@ def _parsed(copy: Path, sheet: str | None, window: Window, limits: Limits) -> IO
         return isolated.run(
             _PARSER,
             [str(copy.absolute()), sheet or "", cells],
-            seconds=limits.parser_s,
+            seconds=limits.budget.seconds,
             memory=limits.parser_memory,
             output=limits.parser_output,
         )
     except isolated.Stopped as stopped:
+        limits.budget.check()
         raise DeliveryRefused(
             f"the workbook cannot be parsed: its parser {stopped}",
             remedy="Open the workbook, save it anew and deliver it again, or deliver it as CSV.",

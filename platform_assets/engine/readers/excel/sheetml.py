@@ -5,7 +5,6 @@ in the zip a sheet is (sheets.py).
 """
 
 import re
-import zipfile
 from collections.abc import Iterator
 from typing import Final
 from xml.parsers import expat
@@ -16,11 +15,11 @@ from platform_assets.engine.readers.excel.grid import (
     SAVE_ANEW,
     SecondLook,
     Window,
+    Workbook,
     beyond_double,
     cell_name,
     column_number,
     no_document_type,
-    read_part,
 )
 from platform_assets.errors import DeliveryRefused
 
@@ -46,12 +45,12 @@ _ODD: Final = re.compile(
 _LONGEST_MARK: Final = 256
 
 
-def look_at_xlsx(archive: zipfile.ZipFile, part: str, strings: str | None, window: Window) -> SecondLook:
+def look_at_xlsx(book: Workbook, part: str, strings: str | None, window: Window) -> SecondLook:
     """What is seen of the sheet in `part`. strings: the part with the texts that its cells refer to."""
-    blank = _blank_strings(archive, strings) if strings else frozenset()
+    blank = _blank_strings(book, strings) if strings else frozenset()
     seen = SecondLook()
     number, buffer, inside = 0, b"", True
-    for chunk in _plain(archive, part):
+    for chunk in _plain(book, part):
         buffer += chunk
         if inside:
             end = buffer.find(_ROWS_END)
@@ -109,12 +108,14 @@ def _character(escape: re.Match[str]) -> str:
     return escape[0] if "\ud800" <= character <= "\udfff" else character
 
 
-def _blank_strings(archive: zipfile.ZipFile, strings: str) -> frozenset[int]:
+def _blank_strings(book: Workbook, strings: str) -> frozenset[int]:
     """The shared strings that show nothing, by number."""
     blank = []
     at, buffer = 0, b""
-    for chunk in _plain(archive, strings):
+    for chunk in _plain(book, strings):
         *whole, buffer = (buffer + chunk).replace(b"<si/>", b"<si></si>").split(b"</si>")
+        if len(buffer) > _LONGEST_ROW:
+            raise DeliveryRefused(f"a text is longer than {_LONGEST_ROW >> 20} MB", remedy=SAVE_ANEW)
         for one in whole:
             if _SHOWS.search(one) is None:
                 blank.append(at)
@@ -122,14 +123,14 @@ def _blank_strings(archive: zipfile.ZipFile, strings: str) -> frozenset[int]:
     return frozenset(blank)
 
 
-def _plain(archive: zipfile.ZipFile, part: str) -> Iterator[bytes]:
+def _plain(book: Workbook, part: str) -> Iterator[bytes]:
     """A part's XML in the one way that the patterns know, whichever of XML's ways it is written in."""
     before = b""
-    for chunk in read_part(archive, part):
+    for chunk in book.read(part):
         if _ODD.search(before + chunk):
-            return _rewritten(read_part(archive, part))
+            return _rewritten(book.read(part))
         before = chunk[-_LONGEST_MARK:]
-    return read_part(archive, part)
+    return book.read(part)
 
 
 def _quoted(value: str) -> str:

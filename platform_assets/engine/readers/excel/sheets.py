@@ -11,18 +11,16 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import Final
 from xml.parsers import expat
 
+from platform_assets.engine.readers.budget import RATIO_CAP
 from platform_assets.engine.readers.excel import compound
-from platform_assets.engine.readers.excel.grid import SAVE_ANEW, SecondLook, Window, no_document_type, read_part
+from platform_assets.engine.readers.excel.grid import SAVE_ANEW, SecondLook, Window, Workbook, no_document_type
 from platform_assets.engine.readers.excel.opendocument import look_at_ods
 from platform_assets.engine.readers.excel.sheetml import look_at_xlsx
 from platform_assets.engine.readers.limits import Limits
 from platform_assets.engine.readers.magic import ENOUGH, kind_of
 from platform_assets.errors import DeliveryRefused, DeliveryUnfinished
-
-_RATIO_CAP: Final = 300
 
 
 def survey(copy: Path, limits: Limits) -> str:
@@ -45,16 +43,17 @@ def survey(copy: Path, limits: Limits) -> str:
     return "xlsb" if any(name.endswith("workbook.bin") for name in names) else "xlsx"
 
 
-def look_again(copy: Path, kind: str, sheet: str, window: Window) -> SecondLook | None:
+def look_again(copy: Path, kind: str, sheet: str, window: Window, limits: Limits) -> SecondLook | None:
     """Count the rows of `sheet` that show something in `window`, and find what is merged. None of a binary workbook
     (.xls, .xlsb), of which only fastexcel knows the rows."""
     if kind in ("xls", "xlsb"):
         return None
     with _damage_explained(), zipfile.ZipFile(copy) as archive:
+        book = Workbook(archive, limits.budget)
         if kind == "ods":
-            return look_at_ods(archive, sheet, window)
-        part, strings = _parts(archive, sheet)
-        return look_at_xlsx(archive, part, strings, window)
+            return look_at_ods(book, sheet, window)
+        part, strings = _parts(book, sheet)
+        return look_at_xlsx(book, part, strings, window)
 
 
 @contextlib.contextmanager
@@ -77,7 +76,7 @@ def _members(copy: Path, limits: Limits) -> list[str]:
     except zipfile.BadZipFile as error:
         raise DeliveryUnfinished("the workbook ends before its contents list does") from error
     unpacked = sum(member.file_size for member in members)
-    if unpacked > limits.unpacked and unpacked > copy.stat().st_size * _RATIO_CAP:
+    if unpacked > limits.unpacked and unpacked > copy.stat().st_size * RATIO_CAP:
         raise _bomb()
     names = [member.filename for member in members]
     if len(set(names)) < len(names):
@@ -89,7 +88,7 @@ def _members(copy: Path, limits: Limits) -> list[str]:
 
 def _bomb() -> DeliveryRefused:
     return DeliveryRefused(
-        f"unpacks to more than {_RATIO_CAP} times its size",
+        f"unpacks to more than {RATIO_CAP} times its size",
         remedy="If this is real, deliver it as CSV; it looks like a decompression bomb.",
     )
 
@@ -109,20 +108,19 @@ def _elements(chunks: Iterator[bytes]) -> Iterator[tuple[str, dict[str, str]]]:
     parser.Parse(b"", True)
 
 
-def _parts(archive: zipfile.ZipFile, sheet: str) -> tuple[str, str | None]:
+def _parts(book: Workbook, sheet: str) -> tuple[str, str | None]:
     """The parts that hold a sheet and the strings that its cells refer to."""
-    names = archive.namelist()
-    book = PurePosixPath(next(name for name in names if re.search(r"(^|/)workbook\d*\.xml$", name)))
+    main = PurePosixPath(next(name for name in book.names if re.search(r"(^|/)workbook\d*\.xml$", name)))
 
     def part(target: str) -> str:
-        return posixpath.normpath(book.parent / target).lstrip("/")
+        return posixpath.normpath(main.parent / target).lstrip("/")
 
     related = {
         given["Id"]: (given.get("Type", ""), given.get("Target", ""))
-        for tag, given in _elements(read_part(archive, part(f"_rels/{book.name}.rels")))
+        for tag, given in _elements(book.read(part(f"_rels/{main.name}.rels")))
         if tag == "Relationship"
     }
-    found = (given for tag, given in _elements(read_part(archive, str(book))) if tag == "sheet")
+    found = (given for tag, given in _elements(book.read(str(main))) if tag == "sheet")
     sheets = {given["name"]: given["id"] for given in found}
     strings = next((part(target) for kind, target in related.values() if kind.endswith("/sharedStrings")), None)
-    return part(related[sheets[sheet]][1]), strings if strings in names else None
+    return part(related[sheets[sheet]][1]), strings if strings in book.names else None

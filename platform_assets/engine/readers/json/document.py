@@ -73,7 +73,7 @@ class JsonReader(StoredJson):
     one line, that would not name them, and it is the record's number."""
 
     def __init__(self, copy: Path, *, form: Json, wanted: Sequence[str], limits: Limits) -> None:
-        super().__init__(form, wanted)
+        super().__init__(form, wanted, limits)
         source = Text(copy, form.encoding, limits)
         self.dialect["encoding"] = source.encoding
         document = _Document(source.blocks(), limits.record)

@@ -129,7 +129,8 @@ class RecordParser:
             columns = {name: [row.get(name) for row in rows] for name in names}
             schema = {"_line": pl.Int64, **dict.fromkeys(names, pl.String)}
             parts.append(pl.DataFrame({"_line": lines, **columns}, schema=schema))
-        return done, list(learned.values())
+        # Of very many patterns only the last are kept; to try each on what follows would take for ever.
+        return done, [pattern for pattern in learned.values() if pattern in self._patterns]
 
     def record(self, text: str) -> tuple[dict[str, str | None], list[Leaf] | None]:
         """The fields of a record by path, and its pattern if there is an expression for it. Raises Broken."""

@@ -32,7 +32,7 @@ class StoredJson:
     format = "json"
     looks_cut_off = False
 
-    def __init__(self, form: Json, wanted: Sequence[str]) -> None:
+    def __init__(self, form: Json, wanted: Sequence[str], limits: Limits) -> None:
         self._form = form
         self._wanted = tuple(wanted)
         self._counted = 0
@@ -45,7 +45,7 @@ class StoredJson:
             self._elements = RecordParser(wanted, prefix=f"{form.unnest}.", bare=form.unnest)
             self.dialect["line"] = "row"
         # Parsing JSON costs far more than storing what it holds: it is done once.
-        self._stored = StoredFrames()
+        self._stored = StoredFrames(limits)
 
     @property
     def parts(self) -> Sequence[Part]:
@@ -154,7 +154,7 @@ class NdjsonReader(StoredJson):
     format = "ndjson"
 
     def __init__(self, copy: Path, *, form: Json, wanted: Sequence[str], limits: Limits) -> None:
-        super().__init__(form, wanted)
+        super().__init__(form, wanted, limits)
         source = Text(copy, form.encoding, limits)
         self.dialect["encoding"] = source.encoding
         line = 1

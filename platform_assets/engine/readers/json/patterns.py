@@ -58,7 +58,7 @@ class KeyPattern:
         self.hits = 0
         self._leaves = leaves
         self._decode = decode
-        self._make()
+        self._expression = ""  # made when it is used: of many patterns most never are
 
     def widen(self, leaves: list[Leaf]) -> bool:
         """Admit the kinds of values of a record with the same keys; False if they were admitted already."""
@@ -67,7 +67,7 @@ class KeyPattern:
             wider |= not other.kinds <= mine.kinds
             mine.kinds |= other.kinds
         if wider:
-            self._make()
+            self._expression = ""
         return wider
 
     def parse(self, block: pl.DataFrame, parts: list[pl.DataFrame], *, escapes: bool) -> pl.DataFrame:
@@ -75,6 +75,8 @@ class KeyPattern:
 
         escapes: whether there may be any in the block.
         """
+        if not self._expression:
+            self._make()
         groups = block["text"].str.extract_groups(self._expression).struct.unnest()
         fits = groups["1"].is_not_null()
         if escapes:

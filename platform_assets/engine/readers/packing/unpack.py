@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Final, TypeVar, cast
 
+from platform_assets.engine.readers.budget import RATIO_CAP
 from platform_assets.engine.readers.limits import Limits
 from platform_assets.errors import DeliveryRefused, DeliveryUnfinished, StorageError
 
 _BLOCK: Final = 1 << 20
-_RATIO_CAP: Final = 300
 _MOST_BYTES: Final = 256 << 30
 _AGAIN: Final = "Ask the producer to deliver the file again."
 
@@ -32,8 +32,9 @@ class Room:
         self.limits = limits
         self._delivered = delivered
         self._folder = folder
-        self._most = min(max(limits.unpacked, delivered.stat().st_size * _RATIO_CAP), _MOST_BYTES)
+        self._most = min(max(limits.unpacked, delivered.stat().st_size * RATIO_CAP), _MOST_BYTES)
         self._used = 0
+        self._had_room = limits.disk.low() is None
 
     def anew(self) -> "Room":
         """The same room with nothing in it, to unpack the delivery once more."""
@@ -45,6 +46,7 @@ class Room:
         try:
             with copy.path.open("wb", buffering=0) as file:
                 for block in blocks:
+                    self.limits.budget.check()
                     self._take(len(block))
                     _write(file, block)
         except OSError as error:
@@ -58,10 +60,16 @@ class Room:
     def _take(self, size: int) -> None:
         self._used += size
         if self._used > self._most:
-            what = f"{_RATIO_CAP} times its size" if self._most < _MOST_BYTES else f"{_MOST_BYTES >> 30} GB"
+            what = f"{RATIO_CAP} times its size" if self._most < _MOST_BYTES else f"{_MOST_BYTES >> 30} GB"
             raise DeliveryRefused(
                 f"unpacks to more than {what}",
                 remedy="If this is real, deliver it unpacked; it looks like a decompression bomb.",
+            )
+        # Where there was too little before, this delivery is not to blame.
+        if self._had_room and (low := self.limits.disk.low()) is not None:
+            raise DeliveryRefused(
+                f"unpacks to more than there is room for: after {self._used >> 20} MB, {low.what}",
+                remedy="Free space and replay it, or ask the producer for several deliveries.",
             )
 
 

@@ -21,7 +21,7 @@ from platform_assets.engine.readers.packing.unpack import Room
 from platform_assets.errors import DeliveryRefused, DeliveryUnfinished
 
 _BLOCK: Final = 1 << 20
-_MOST_MEMBERS: Final = 10_000
+_MOST_MEMBERS: Final = 2_000
 _MOST_DIRECTORY: Final = 16 << 20
 _KEPT_OPEN: Final = 8
 _AGAIN: Final = "Ask the producer to deliver the file again."

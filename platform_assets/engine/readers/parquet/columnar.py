@@ -27,8 +27,9 @@ _REPEATED: Final = 6
 _MOST_COLUMNS: Final = 10_000
 _LONGEST_ROW: Final = 64 << 20
 _VALUE: Final = 4
+_SIGNS: Final = 4  # of JSON beside a name or value: quotes, colon, comma
 _RATIO_CAP: Final = 300
-_RATIO_FREE: Final = 2 << 30
+_RATIO_FREE: Final = 1 << 30
 _MOST_DIGITS: Final = 38
 _LAST_MS: Final = 1 << 50
 _AGAIN: Final = "Ask the producer to deliver the file again."
@@ -164,7 +165,9 @@ def _surveyed(path: str, most_bytes: int, wanted: list[str]) -> _File:
             stored = [group.column(at) for group in groups]
             values = sum(part.num_values for part in stored)
             unpacked = sum(part.total_uncompressed_size for part in stored)
-            size += max(unpacked, values * _VALUE)
+            # Values within others become JSON, in which each has its name beside it.
+            names_of_it = 0 if column.path in names else len(column.path)
+            size += max(unpacked, values * (_VALUE + names_of_it))
             if column.path in flat and unpacked <= _REPEATED * values and all(p.has_dictionary_page for p in stored):
                 repeated.append(column.path)
             if column.physical_type == "INT96":
@@ -277,11 +280,25 @@ def _bounded(batch: pa.RecordBatch, most_bytes: int) -> Iterator[pa.RecordBatch]
 
 
 def _weight(column: pa.Array) -> int:
-    """Bytes that a column takes, each value for itself."""
-    if not types.is_dictionary(column.type):
-        return int(column.nbytes)
-    lengths = pc.binary_length(column.dictionary).take(column.indices)
-    return int(column.indices.nbytes + (pc.sum(lengths).as_py() or 0))
+    """Bytes that a column takes, each value for itself; of nested values, as the JSON that they become."""
+    if types.is_dictionary(column.type):
+        lengths = pc.binary_length(column.dictionary).take(column.indices)
+        return int(column.indices.nbytes + (pc.sum(lengths).as_py() or 0))
+    return _json_weight(column) if types.is_nested(column.type) else int(column.nbytes)
+
+
+def _json_weight(values: pa.Array) -> int:
+    kind, count = values.type, len(values)
+    if types.is_struct(kind):
+        names = sum(len(field.name.encode()) + _SIGNS for field in kind)
+        return count * (names + 2) + sum(map(_json_weight, values.flatten()))
+    if types.is_map(kind):
+        first, last = (int(values.offsets[at].as_py()) for at in (0, -1))
+        inner = _json_weight(values.keys[first:last]) + _json_weight(values.items[first:last])
+        return 2 * count + len('{"key":,"value":},') * (last - first) + inner
+    if types.is_list(kind) or types.is_large_list(kind):
+        return 2 * count + _json_weight(values.flatten())
+    return count * _SIGNS + int(values.nbytes)
 
 
 def _within(batch: pa.RecordBatch, path: list[str]) -> pa.Array:

@@ -24,7 +24,6 @@ from platform_assets.engine.readers.magic import ENOUGH, kind_of
 from platform_assets.errors import DeliveryRefused, DeliveryUnfinished
 
 _PARSER: Final = Path(__file__).with_name("columnar.py")
-_BYTES_A_SECOND: Final = 1 << 20
 _MAGIC: Final = b"PAR1"
 _NO_VALUE: Final = "__HIVE_DEFAULT_PARTITION__"
 _AGAIN: Final = "Ask the producer to deliver the file again."
@@ -46,7 +45,7 @@ class ParquetReader:
         if copy.stat().st_size == 0:
             return
         _refuse_other(copy)
-        with _refusing():
+        with self._refusing():
             self._surveyed.append(self._parser())
         for key in self._folders:
             if key.casefold() in {header.casefold() for header, _ in self._found["header"]}:
@@ -78,7 +77,7 @@ class ParquetReader:
         asked = list(dict.fromkeys(header for header in columns.values() if header in own))
         places = {header: f"{at}" for at, header in enumerate(asked)}
         before = 0
-        with _refusing(), contextlib.closing(self._surveyed.pop() if self._surveyed else self._parser()) as parser:
+        with self._refusing(), contextlib.closing(self._surveyed.pop() if self._surveyed else self._parser()) as parser:
             parser.ask(json.dumps(asked).encode())
             with pa.PythonFile(parser, mode="r") as output, pa.ipc.open_stream(output) as stream:
                 for arrow in _heard(stream):
@@ -104,13 +103,29 @@ class ParquetReader:
 
     def _parser(self) -> Parser:
         """A parser that has surveyed the file; what it found is noted."""
-        seconds = self._limits.parser_s + self._copy.stat().st_size // _BYTES_A_SECOND
+        seconds = self._limits.budget.seconds
         arguments = [str(self._copy.absolute()), str(self._limits.batch), self._asked]
         parser = Parser(_PARSER, arguments, seconds=seconds, memory=self._limits.parser_memory)
         self._found = json.loads(parser.line())
         if refused := self._found.get("refused"):
             raise _refused(refused)
         return parser
+
+    @contextlib.contextmanager
+    def _refusing(self) -> Iterator[None]:
+        """What the parser did instead of ending, and what it wrote that cannot be, in words for people."""
+        try:
+            yield
+        except Stopped as stopped:
+            if b"crypt" in stopped.stderr:
+                raise _encrypted() from stopped
+            self._limits.budget.check()
+            raise DeliveryRefused(
+                f"the Parquet file cannot be parsed: its parser {stopped}",
+                remedy="Ask the producer to write it anew with usual settings (smaller row groups), or as CSV.",
+            ) from stopped
+        except (pa.ArrowException, pl.exceptions.PolarsError) as error:
+            raise DeliveryRefused(f"cannot be read: {str(error).splitlines()[0]}", remedy=_AGAIN) from error
 
 
 def _folder(slot: str, key: str) -> str | None:
@@ -148,22 +163,6 @@ def _refuse_other(copy: Path) -> None:
 
 def _encrypted() -> DeliveryRefused:
     return DeliveryRefused("the Parquet file is encrypted", remedy="Ask the producer to write it without encryption.")
-
-
-@contextlib.contextmanager
-def _refusing() -> Iterator[None]:
-    """What the parser did instead of ending, and what it wrote that cannot be, in words for people."""
-    try:
-        yield
-    except Stopped as stopped:
-        if b"crypt" in stopped.stderr:
-            raise _encrypted() from stopped
-        raise DeliveryRefused(
-            f"the Parquet file cannot be parsed: its parser {stopped}",
-            remedy="Ask the producer to write it anew with usual settings (smaller row groups), or deliver it as CSV.",
-        ) from stopped
-    except (pa.ArrowException, pl.exceptions.PolarsError) as error:
-        raise DeliveryRefused(f"cannot be read: {str(error).splitlines()[0]}", remedy=_AGAIN) from error
 
 
 def _heard(stream: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:

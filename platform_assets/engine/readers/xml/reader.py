@@ -38,7 +38,7 @@ class XmlReader:
         # A path is taken apart as far as the contract asks; "a/b/c" takes a and a/b apart.
         inner = [header.strip().casefold().split("/") for header in wanted]
         self._open = {"/".join(path[:at]) for path in inner for at in range(1, len(path))}
-        self._stored = StoredFrames()
+        self._stored = StoredFrames(limits)
         self._leads: dict[str, bool] = {}
         self._columns: dict[str, None] = {}
         self._encoding = "utf-8"

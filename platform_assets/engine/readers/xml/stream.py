@@ -154,6 +154,7 @@ def _parsed(parser: expat.XMLParserType, copy: Path, limits: Limits) -> Iterator
             while chunk := file.read(limits.markup_at_once):
                 parser.Parse(chunk)
                 fed += len(chunk)
+                limits.budget.check()
                 if fed - parser.CurrentByteIndex > limits.record:
                     raise _too_long("a tag, comment or the like", parser.CurrentLineNumber, limits)
                 yield fed
@@ -257,6 +258,7 @@ def start_tags(copy: Path, name: str, encoding: str, limits: Limits) -> int:
     count, until, buffer = 0, b"", b""
     with copy.open("rb") as file:
         while chunk := file.read(limits.markup_at_once):
+            limits.budget.check()
             buffer += decoder.decode(chunk).encode() if decoder else chunk
             at = 0
             while True:

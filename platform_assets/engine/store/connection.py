@@ -1,0 +1,69 @@
+"""DuckDB connections, locked: SQL that runs in one reaches our database files and nothing else.
+
+Belongs here: making a connection, and locking one that dbt has made. Elsewhere: waiting for the file (warehouse.py).
+No extension is installed or loaded, no other file is read or written, no setting changes, whoever wrote the SQL.
+"""
+
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+import duckdb
+
+_OFF: Final = (
+    "autoinstall_known_extensions",
+    "autoload_known_extensions",
+    "allow_community_extensions",
+    "allow_persistent_secrets",
+    "enable_external_access",
+)
+# What does not fit goes to disk beside the file, so that no delivery is too large for the machine.
+_MEMORY_LIMIT: Final = "512MB"
+_BESIDE: Final = ("", ".wal", ".wal.checkpoint", ".wal.recovery")  # what DuckDB writes beside a database's file
+_ONE_AT_A_TIME: Final = threading.Lock()
+_FREE: Final = ("threads",)  # feed tables are written by one (tables.py)
+
+
+def connect(path: Path | None = None, *also: Path, read_only: bool = False) -> duckdb.DuckDBPyConnection:
+    """A locked connection to the database at `path`, or to an empty one in memory. also: others to be attached.
+
+    Raises duckdb.Error, as duckdb.connect does.
+    """
+    connection = duckdb.connect(":memory:" if path is None else str(path), read_only=read_only)
+    try:
+        lock(connection, [str(each) for each in (path, *also) if each is not None], memory_limit=_MEMORY_LIMIT)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def lock(
+    connection: duckdb.DuckDBPyConnection,
+    files: Iterable[str],
+    directories: Iterable[str] = (),
+    settings: Iterable[str] = (),
+    *,
+    memory_limit: str | None = None,
+) -> None:
+    """Lock a connection, for as long as any to its database is open.
+
+    files: of databases, which alone can be read, written and attached. directories: to be read and written as well.
+    settings: those that can still be changed.
+    """
+    paths = [path + end for path in files for end in _BESIDE]
+    # Instants are stored; showing them must not depend on the machine's zone.
+    settle = ["GLOBAL TimeZone = 'UTC'"]
+    if memory_limit is not None:
+        settle.append(f"memory_limit = '{memory_limit}'")
+    settle += [f"allowed_paths = {_listed(paths)}", f"allowed_directories = {_listed(directories)}"]
+    settle += [f"allowed_configs = {_listed([*_FREE, *settings])}", *(f"{name} = false" for name in _OFF)]
+    with _ONE_AT_A_TIME:
+        # Another connection of this process to the same file may have locked it for all.
+        if connection.execute("SELECT current_setting('lock_configuration')").fetchall() == [(False,)]:
+            connection.execute(f"{''.join(f'SET {each};' for each in settle)} SET lock_configuration = true")
+
+
+def _listed(texts: Iterable[str]) -> str:
+    return "[" + ", ".join("'" + text.replace("'", "''") + "'" for text in texts) + "]"

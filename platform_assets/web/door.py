@@ -1,0 +1,193 @@
+"""The door: the address a UI listens at, by which names it is known, and that a home has one UI only.
+
+Belongs here: what is found out before anything starts: port, lock, TLS. Elsewhere: who may come in (guard.py).
+Light: a taken port is told before Dagster is imported.
+"""
+
+import contextlib
+import errno
+import fcntl
+import ipaddress
+import json
+import os
+import socket
+import ssl
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from platform_assets.errors import ConfigurationError
+from platform_assets.settings import UiSettings
+
+_LOOPBACK_NAMES: Final = {"127.0.0.1", "localhost"}
+_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+_PRIVATE: Final = 0o700
+_SHORTEST_TOKEN: Final = 16
+_HIGHEST_PORT: Final = 65535
+
+
+@dataclass(frozen=True)
+class Door:
+    """Where a UI listens and what it is called there. shared: everything is read-only, and people have names."""
+
+    host: str
+    port: int
+    shared: bool
+    settings: UiSettings
+    token: str | None = field(repr=False)
+    listening: socket.socket = field(repr=False, compare=False)
+
+    @property
+    def scheme(self) -> str:
+        return "https" if self.settings.certificate else "http"
+
+    @property
+    def url(self) -> str:
+        """What a person opens: a declared name where others come in, else this machine's own."""
+        host = "127.0.0.1" if self._everywhere else self.host
+        if self.settings.hosts and not is_loopback(self.address):
+            host = self.settings.hosts[0]
+        named = f"[{host}]" if host.count(":") > 1 and not host.startswith("[") else host
+        return f"{self.scheme}://{named if _has_port(named) else f'{named}:{self.port}'}"
+
+    @property
+    def address(self) -> str:
+        return str(self.listening.getsockname()[0])
+
+    def hosts(self) -> frozenset[str]:
+        """What a request may call this server: `Host` in lower case."""
+        names = {self.host.lower()} if not self._everywhere else set()
+        if self._everywhere or is_loopback(self.address):
+            names |= _LOOPBACK_NAMES if ":" not in self.address else {*_LOOPBACK_NAMES, "::1"}
+        named = {f"[{name}]" if ":" in name else name for name in names}
+        declared = {name.lower() for name in self.settings.hosts}
+        found = declared | {f"{name}:{self.port}" for name in named | {d for d in declared if not _has_port(d)}}
+        return frozenset(found | (named if self.port == _DEFAULT_PORTS[self.scheme] else set()))
+
+    @property
+    def _everywhere(self) -> bool:
+        return ipaddress.ip_address(self.address).is_unspecified
+
+
+def opened(host: str, port: int, settings: UiSettings, *, shared: bool) -> Door:
+    """Listen at once, so that a port that cannot be had is told before anything starts; raises ConfigurationError."""
+    if not 0 <= port <= _HIGHEST_PORT:
+        raise ConfigurationError("--port", f"{port} is no port", "Give one from 1024 to 65535, such as 3000.")
+    token = _checked(settings)
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except (OSError, UnicodeError) as error:
+        raise ConfigurationError("--share", f"{host!r} is no address: {error}", "Give one of this machine.") from None
+    listening = socket.socket(family, kind)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind(address)
+        listening.listen(128)
+    except OSError as error:
+        listening.close()
+        why = "is taken" if error.errno == errno.EADDRINUSE else f"cannot be had: {error.strerror}"
+        raise ConfigurationError(f"port {port}", why, "Give another: platform ui --port 3001") from None
+    door = Door(host, listening.getsockname()[1], shared, settings, token, listening)
+    if not (is_loopback(door.address) or settings.certificate or settings.proxies):
+        listening.close()
+        raise ConfigurationError(
+            "--share",
+            f"{host} can be reached from other machines, and passwords would travel in the clear",
+            "Set PLATFORM_UI_CERTIFICATE and PLATFORM_UI_KEY, or PLATFORM_UI_PROXY where a proxy does TLS.",
+        )
+    return door
+
+
+def _checked(settings: UiSettings) -> str | None:
+    """The token. Raises ConfigurationError where a setting is of no use."""
+    token = settings.token.reveal() if settings.token is not None else None
+    if token is not None and len(token) < _SHORTEST_TOKEN:
+        raise ConfigurationError(
+            "PLATFORM_UI_TOKEN",
+            f"it is shorter than {_SHORTEST_TOKEN} characters, and could be guessed",
+            "Make one: python3 -c 'import secrets; print(secrets.token_urlsafe())'",
+        )
+    if settings.proxy_header and not token and any(map(is_loopback, settings.proxies)):
+        raise ConfigurationError(
+            "PLATFORM_UI_TOKEN",
+            "is not set, and a proxy on this machine could be anybody here",
+            "Set it, and let the proxy send it as `Authorization: Bearer …`.",
+        )
+    if settings.proxy_header and not settings.proxies:
+        raise ConfigurationError(
+            "PLATFORM_UI_PROXY", "is not set, and nobody's header would be believed", "Give the proxy's IP address."
+        )
+    if not settings.certificate:
+        return token
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(settings.certificate, settings.key)
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        raise ConfigurationError(
+            "PLATFORM_UI_CERTIFICATE",
+            f"{settings.certificate} and its key cannot be used: {getattr(error, 'reason', None) or error}",
+            "Give a PEM file with the certificate and its chain, and PLATFORM_UI_KEY with the key, without a password.",
+        ) from None
+    return token
+
+
+def is_loopback(address: str) -> bool:
+    """Whether only this machine can have that address."""
+    with contextlib.suppress(ValueError):
+        found = ipaddress.ip_address(address)
+        mapped = getattr(found, "ipv4_mapped", None)
+        return (mapped or found).is_loopback
+    return False
+
+
+def _has_port(name: str) -> bool:
+    return ":" in name and name.rpartition(":")[2].isdecimal()
+
+
+@contextlib.contextmanager
+def alone(folder: Path, door: Door) -> Iterator[None]:
+    """Hold a home's one place for a UI; ConfigurationError at once where another has it."""
+    path = _lock(folder)
+    with path.open("r+" if path.exists() else "w+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            where = running(folder) or "elsewhere"
+            raise ConfigurationError(
+                str(folder.parent.parent), f"a UI runs on it already: {where}", "Open that one, or end it first."
+            ) from None
+        file.truncate()
+        file.write(json.dumps({"url": door.url, "pid": os.getpid()}))
+        file.flush()
+        yield
+        file.seek(0)
+        file.truncate()
+
+
+def running(folder: Path) -> str | None:
+    """The URL of the UI that holds that place; None if nobody does."""
+    path = _lock(folder)
+    with path.open("r+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return None
+        except BlockingIOError:
+            with contextlib.suppress(ValueError, KeyError):
+                return str(json.loads(file.read())["url"])
+            return "its address is not known yet"
+
+
+def _lock(folder: Path) -> Path:
+    private(folder.parent)
+    path = private(folder) / "lock"
+    path.touch(mode=0o600)
+    return path
+
+
+def private(folder: Path) -> Path:
+    """The folder, made if need be, which nobody but its owner can enter."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if stat.S_IMODE(folder.stat().st_mode) != _PRIVATE:
+        folder.chmod(_PRIVATE)
+    return folder
