@@ -1,34 +1,155 @@
 """The error tree. Each error says what happened, what state remains and what to do next.
 
-Belongs here: every error a user can meet, and how names are listed in one. Elsewhere: what a caller does about it.
+Belongs here: every error a user can meet, and how text from outside stands in a message. Elsewhere: what a caller does
+about it; what of a feed's text may be shown (engine/contract/shown.py).
 """
 
-from collections.abc import Sequence
+import functools
+import re
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import ClassVar, Final
 
 LONGEST_SHOWN: Final = 80  # characters of a name
+HIDDEN: Final = "(not shown)"
+"""Stands for a name that may be personal data."""
+
+# Around what came with the data, within a message: characters for private use.
+_OPENS, _BETWEEN, _CLOSES, _FOREIGN = "\ue000", "\ue001", "\ue002", "\ue003"
+_MARKS: Final = re.compile(f"[{_OPENS}-{_FOREIGN}]")
+_QUOTED: Final = re.compile(f"{_OPENS}([^{_CLOSES}]*){_CLOSES}")
+
+# What GitHub and Azure take for a command, where a line of a log begins with it or has it.
+_COMMAND: Final = re.compile(r"^\s*::|##\[", re.MULTILINE)
+_STYLE: Final = re.compile(r"\x1b\[[0-9;]*m")
+_TOKEN: Final = re.compile(r"(?P<place>\bline \d+)|[\w@](?:[\w@.+/-]*[\w@])?", re.IGNORECASE)
+_PART: Final = re.compile(r"[^\W_]+")
+_HIDDEN_RUN: Final = re.compile(r"…(?:[^\w\n]{0,4}…)+")
+# Words in which DuckDB, dbt, Polars, Arrow and Python tell of an error; none of them is anybody's name.
+_USUAL: Final = """
+a about access actual adapter add against aggregate alias all allocate allowed ambiguous an and another any append
+argument arguments array arrow as assert at attach attribute attributeerror available be because been before begin
+bigint binary bind binder binderexception block boolean both bound bounds but by byte bytes call called can
+candidate candidates cannot case cast casting casts catalog catalogexception cause change check chunk class clause
+close closed code column columns command commit compilation compile compiled compute computeerror concat
+configuration conflict conflicting connection constraint constraintexception contain contains contract conversion
+conversionexception convert converted could count create cte current data database dataframe datatype date decimal
+decimal256 default defined delete dependencies dependency depends detach dictionary did different directories
+disabled division do does double drop dtype due duplicate each element empty encoding encountered end entry error
+errors escape exceeded exceeds exception exceptions exist existing exists expected expects explicit expression
+extension external extra fail failed failure false field fields file filenotfounderror first float float32 float64
+for foreign format found frame from function given got group had has have having height held hint horizontal hugeint
+if implemented implicit import in incremental index indexerror input insert installed instead int int128 int16
+int256 int32 int64 int8 integer internal into invalid invalidinputexception invalidoperationerror io ioexception is
+it its join json key keyerror keys keyword lambda last lazyframe length lengths limit list literal load lock locked
+macro many map match matching maximum mean memory memoryerror message might minimum mismatched missing mode model
+models module modulo more must name named names near need negative nested no node non none not null nullable number
+object of offset on one only open opened operand operation operator optional or order oserror out
+outofrangeexception overflow panic parameter parquet parse parser parserexception path per permission
+permissionerror pid please polars positive possible precision primary process query quotes range rank read record
+recursionerror recursive reference referenced references referring relation required requires result results return
+returned row rows runtime runtimeerror scalar scale schema schemaerror select sequence series set setting settings
+shape should size smallint snapshot sorry source sql statement storage strict string struct subquery such supported
+sure syntax system table tables target temporary test than that the their then there this through time timestamp
+timestamptz tinyint to too transaction true try trying type typeerror types uint16 uint32 uint64 uint8 unable
+undefined unexpected unicode union unique unit unknown unsupported unterminated update use used using utf utf8 valid
+value valueerror values varchar variable version vertical view violated violates violation was were when where which
+while width will window with within without workbook write wrong yet you zero zerodivisionerror
+"""
+
+
+def printable(text: str, most: int | None = None) -> str:
+    """Text from outside on one line, without what could steer a terminal, a log or a page, or turn the order of its
+    letters round: each such character is a dot. most: characters; the rest is cut off."""
+    cut = text if most is None or len(text) <= most else f"{text[:most]}…"
+    return cut if cut.isprintable() else "".join(c if c.isprintable() else "·" for c in cut)
+
+
+def lines(text: str, longest: int = 2_000) -> str:
+    """Text from outside that may go over several lines, each at most so `longest`, none of which is a command to
+    whatever reads the log of a build."""
+    shown = "\n".join(printable(line, longest) for line in _STYLE.sub("", text).split("\n"))
+    return _COMMAND.sub(lambda found: f"·{found[0]}", shown) if "::" in shown or "##[" in shown else shown
 
 
 def listed(names: Sequence[str], most: int = 10) -> str:
-    """Some of the names, for a message that stays readable whatever a file brings."""
-    shown = ", ".join(name if len(name) <= LONGEST_SHOWN else f"{name[:LONGEST_SHOWN]}…" for name in names[:most])
-    return shown + (f" and {len(names) - most} more" if len(names) > most else "")
+    """Some of the names, for a message that stays readable whatever a file brings; HIDDEN ones are counted."""
+    known = [name for name in names if name != HIDDEN]
+    shown = ", ".join(printable(name, LONGEST_SHOWN) for name in known[:most])
+    shown += f" and {len(known) - most} more" if len(known) > most else ""
+    if not (hidden := len(names) - len(known)):
+        return shown
+    why = "not shown: the contract has personal data"
+    if shown:
+        return f"{shown} (and {hidden} more, {why})"
+    return f"({hidden}, {why})" if hidden > 1 else f"({why})"
+
+
+def quoted(*names: str) -> str:
+    """Names or values that came with the data, to stand in an error's message: whoever knows the contract decides
+    what of them is shown."""
+    return f"{_OPENS}{_BETWEEN.join(_MARKS.sub('', name) for name in names)}{_CLOSES}"
+
+
+def foreign(error: object) -> str:
+    """What another program says of the data, likewise."""
+    return f"{_OPENS}{_FOREIGN}{_MARKS.sub('', str(error))}{_CLOSES}"
+
+
+def told(message: str, shown: Callable[[Iterable[str]], Sequence[str]] | None = None) -> str:
+    """The message as people read it. shown: of names that are quoted, those that may be shown, others HIDDEN; where
+    everything may be shown, None."""
+
+    def tell(found: re.Match[str]) -> str:
+        if found[1].startswith(_FOREIGN):
+            text = found[1].removeprefix(_FOREIGN)
+            return printable(text) if shown is None else redacted(text)
+        names = found[1].split(_BETWEEN)
+        return listed(names if shown is None else shown(names))
+
+    return _QUOTED.sub(tell, message)
+
+
+def words_of(texts: Iterable[str]) -> frozenset[str]:
+    """The words that occur in texts, without case."""
+    return frozenset(part.casefold() for each in texts for part in _PART.findall(each))
+
+
+@functools.cache
+def _usual() -> frozenset[str]:
+    return words_of([_USUAL])
+
+
+def redacted(text: str, known: Iterable[str] = ()) -> str:
+    """Text of another program without whatever may be personal data in it: of its words, those that are usual in
+    errors or occur in `known` (code, declared names), and numbers of lines; `…` stands for the others."""
+    words = _usual() | words_of(known)
+
+    def shown(found: re.Match[str]) -> str:
+        parts = _PART.findall(found[0])
+        return found[0] if found["place"] or (parts and all(part.casefold() in words for part in parts)) else "…"
+
+    return _HIDDEN_RUN.sub("…", lines(_TOKEN.sub(shown, text)))
 
 
 class PlatformError(Exception):
     """Base of all errors a user meets; `str()` gives the three sentences on three lines.
 
-    may_pass: whether the same may succeed a while later, with nothing changed by a person.
+    may_pass: whether the same may succeed a while later, with nothing changed by a person. said: what happened and what
+    to do, in which what came with the data is `quoted`.
     """
 
     may_pass: ClassVar[bool] = False
 
     def __init__(self, what: str, *, state: str, remedy: str) -> None:
-        super().__init__(what)
-        self.what = what
+        self.said = what, remedy
         self.state = state
-        self.remedy = remedy
+        self.tell()
+
+    def tell(self, shown: Callable[[Iterable[str]], Sequence[str]] | None = None) -> None:
+        """Say no more of what is quoted than may be shown; see `told`."""
+        self.what, self.remedy = (told(each, shown) for each in self.said)
+        self.args = (self.what,)
 
     def __str__(self) -> str:
         return f"{self.what}\n  state:  {self.state}\n  remedy: {self.remedy}"
@@ -178,3 +299,14 @@ class ReleaseRefused(PlatformError):
 
     def __init__(self, what: str, remedy: str) -> None:
         super().__init__(what, state="Readers keep the last release.", remedy=remedy)
+
+
+class ForeignError(PlatformError):
+    """Another program or library failed on personal data; its own text is told without it."""
+
+    def __init__(self, error: BaseException, known: Iterable[str] = ()) -> None:
+        super().__init__(
+            redacted(f"{type(error).__name__}: {error}", known),
+            state="Everything is as the last commit left it.",
+            remedy="… stands for what may be personal data. On made-up data, in a home of its own, all is told.",
+        )

@@ -17,7 +17,7 @@ from platform_assets.alerts.channels import Kind, Message, Routes
 from platform_assets.alerts.heartbeat import Heart, Heartbeat
 from platform_assets.alerts.network import Undelivered
 from platform_assets.alerts.outbox import Delivered, Outbox, written
-from platform_assets.errors import ConfigurationError
+from platform_assets.errors import ConfigurationError, lines, printable
 
 Runbook = Literal[
     "missing-delivery",
@@ -288,19 +288,13 @@ def _tidy(problem: Problem) -> Problem:
     """The problem as it can be stored, sent and read: of bounded length, without control characters."""
     return replace(
         problem,
-        key=_text(problem.key),
-        owner=_text(problem.owner),
-        assets=tuple(map(_text, problem.assets)),
-        title=_text(problem.title)[:_TITLE_CHARS],
-        detail=_text(problem.detail)[:_DETAIL_CHARS],
-        command=_text(problem.command),
+        key=printable(problem.key),
+        owner=printable(problem.owner),
+        assets=tuple(map(printable, problem.assets)),
+        title=printable(" ".join(problem.title.split()))[:_TITLE_CHARS],
+        detail=lines(problem.detail)[:_DETAIL_CHARS],
+        command=printable(problem.command),
     )
-
-
-def _text(data: str) -> str:
-    # Names of files may hold anything, halves of characters too.
-    safe = data.encode("utf-8", "replace").decode()
-    return "".join(each if each.isprintable() or each == "\n" else "\N{REPLACEMENT CHARACTER}" for each in safe)
 
 
 def _open(connection: sqlite3.Connection, problem: Problem, now: datetime) -> None:

@@ -9,7 +9,8 @@ from platform_assets.settings import import_nothing_from_here, protect_process
 import_nothing_from_here()  # before anything is imported that could be taken from there
 
 import sys
-from typing import Final
+import traceback
+from typing import Final, NoReturn
 
 import typer
 
@@ -24,7 +25,7 @@ from platform_assets.cli.run import check, ci, run, setup
 from platform_assets.cli.sample import sample_app, simulate
 from platform_assets.cli.show import feed_app, release_app, why
 from platform_assets.cli.ui import ui_app
-from platform_assets.errors import ConfigurationError, PlatformError
+from platform_assets.errors import ConfigurationError, ForeignError, PlatformError
 
 FAILED: Final = 1
 MISUSED: Final = 2
@@ -56,7 +57,19 @@ def main() -> None:
     try:
         app()
     except PlatformError as error:
-        say(f"error: {error}")
-        answer = {"ok": False, "error": {"what": error.what, "state": error.state, "remedy": error.remedy}}
-        render(answer, (), as_json="--json" in sys.argv)
-        sys.exit(MISUSED if isinstance(error, ConfigurationError) else FAILED)
+        _tell(error)
+    except Exception as error:
+        from platform_assets.project.configured import has_personal_data
+
+        if not has_personal_data():
+            raise
+        # A library's text may hold data, and so may what Python prints with it; where it happened does not.
+        sys.stderr.writelines(traceback.format_tb(error.__traceback__))
+        _tell(ForeignError(error))
+
+
+def _tell(error: PlatformError) -> NoReturn:
+    say(f"error: {error}")
+    answer = {"ok": False, "error": {"what": error.what, "state": error.state, "remedy": error.remedy}}
+    render(answer, (), as_json="--json" in sys.argv)
+    sys.exit(MISUSED if isinstance(error, ConfigurationError) else FAILED)

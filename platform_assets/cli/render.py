@@ -17,10 +17,13 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from platform_assets.errors import lines, printable
+
 Json = Annotated[bool, typer.Option("--json", help="Print one line of JSON instead of tables.")]
 Column = str | tuple[str, str | Callable[[Any], object]]
 
 _WIDTH_OF_PIPES: Final = 160
+_LONGEST: Final = 1_000  # characters of a cell
 _out = Console(width=None if sys.stdout.isatty() else _WIDTH_OF_PIPES)
 _err = Console(stderr=True)
 
@@ -74,18 +77,20 @@ def plain(value: object) -> Any:  # noqa: ANN401 - whatever JSON holds
 
 def say(message: str) -> None:
     """Progress and remarks: standard error, so that standard output stays the answer. Text, never markup."""
-    _err.print(Text(message), soft_wrap=True)
+    _err.print(Text(lines(message)), soft_wrap=True)
 
 
 def _print(part: Table | str) -> None:
     if isinstance(part, str):
-        _out.print(Text(part), soft_wrap=True)
+        _out.print(Text(lines(part)), soft_wrap=True)
         return
     if not part.rows:
         if part.empty is not None:
             _print(part.empty)
         return
-    table = RichTable(title=part.title, title_justify="left", title_style="bold", header_style="bold")
+    table = RichTable(
+        title=printable(part.title, _LONGEST), title_justify="left", title_style="bold", header_style="bold"
+    )
     cells = [[_cell(row, column) for column in part.columns] for row in part.rows]
     for at, column in enumerate(part.columns):
         numbers = all(isinstance(row[at], int | Decimal | None) for row in cells)
@@ -114,4 +119,5 @@ def _shown(cell: object) -> str:
         return f"{cell:,}"
     if isinstance(cell, datetime):
         return f"{cell:%Y-%m-%d %H:%M}"
-    return "\n".join(map(str, cell)) if isinstance(cell, list | tuple) else str(cell)
+    shown = map(str, cell) if isinstance(cell, list | tuple) else str(cell).split("\n")
+    return "\n".join(printable(line, _LONGEST) for line in shown)

@@ -18,6 +18,7 @@ import dagster as dg
 
 from platform_assets.commands.execution import run_assets
 from platform_assets.definitions import build_definitions
+from platform_assets.errors import lines
 from platform_assets.project.configured import declared_feeds, declared_marts
 from platform_assets.project.dbt_marts import mart_disagreements
 from platform_assets.project.dbt_sources import drifted_sources
@@ -78,7 +79,8 @@ def write_junit(cases: Sequence[Case], path: Path) -> None:
             suite, "testcase", classname=case.group, name=case.name, time=f"{case.took_s:.3f}"
         )
         if case.problem is not None:
-            ElementTree.SubElement(element, "failure", message=case.problem.splitlines()[0]).text = case.problem
+            said = lines(case.problem)
+            ElementTree.SubElement(element, "failure", message=said.partition("\n")[0]).text = said
     path.parent.mkdir(parents=True, exist_ok=True)
     ElementTree.ElementTree(suite).write(path, encoding="utf-8", xml_declaration=True)
 

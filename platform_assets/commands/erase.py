@@ -20,6 +20,7 @@ from platform_assets.engine.store.marts import built_tables
 from platform_assets.project.configured import audit_log, configured_deployment, declared_marts
 from platform_assets.project.graph import project_of, raw_name
 from platform_assets.project.manifest import asset_name, current_manifest, is_asset
+from platform_assets.project.personal import Personal
 from platform_assets.settings import Settings, person
 
 Tell = Callable[[str], None]
@@ -116,7 +117,8 @@ def _traced(deployment: Deployment, dbt: Mapping[str, Any]) -> dict[str, dict[st
 
     if not (deployment.home / "dbt").is_dir():
         return {}
-    columns = Columns(built_tables(deployment.warehouse), dbt, Translator(), deployment.home / "dbt")
+    target, personal = deployment.home / "dbt", Personal(dbt, deployment.feeds, declared_marts())
+    columns = Columns(built_tables(deployment.warehouse), dbt, Translator(), target, personal)
     return {
         unique_id: {
             column: [(dep.asset_key.to_user_string(), dep.column_name) for dep in deps]

@@ -6,15 +6,24 @@ Belongs here: the whole of it, decided without Dagster; where something is to be
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from platform_assets.commands.counts import FeedTotals, Quarantined, feed_totals, quarantined
+from platform_assets.engine.contract.shown import MASK
 from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.store.release import Release
-from platform_assets.errors import listed
-from platform_assets.project.configured import NO_FEED, audit_log, declared_marts, prepared_deployment
+from platform_assets.errors import listed, printable
+from platform_assets.project.configured import (
+    NO_FEED,
+    audit_log,
+    declared_feeds,
+    declared_marts,
+    prepared_deployment,
+)
 from platform_assets.project.graph import project_of, raw_name
 from platform_assets.project.manifest import current_manifest
+from platform_assets.project.personal import personal_columns
 from platform_assets.project.state import State
 from platform_assets.settings import person
 
@@ -77,11 +86,17 @@ def run_pending(tell: Callable[[str], None]) -> RunReport:
 
 
 def headlines(release: Release | None) -> Iterator[tuple[str, tuple[str, ...], list[dict[str, Any]]]]:
-    """The headline marts of the release, read as any reader would: each with its columns and first rows."""
-    for mart in declared_marts():
-        if release is not None and mart.headline and mart.name in release.tables:
-            rows = release.first_rows(mart.name, mart.headline, _PREVIEW_ROWS)
-            yield mart.name, mart.headline, [dict(zip(mart.headline, row, strict=True)) for row in rows]
+    """The headline marts of the release, read as any reader would: each with its columns and first rows, in which
+    personal data is masked."""
+    marts = [mart for mart in declared_marts() if release and mart.headline and mart.name in release.tables]
+    if release is None or not marts:
+        return
+    secret = personal_columns(marts, declared_feeds(), Path(release.path).parents[1])
+    for mart in marts:
+        rows = release.first_rows(mart.name, mart.headline, _PREVIEW_ROWS)
+        masked = [name in secret[mart.name] for name in mart.headline]
+        shown = ([MASK if hide else cell for cell, hide in zip(row, masked, strict=True)] for row in rows)
+        yield mart.name, mart.headline, [dict(zip(mart.headline, row, strict=True)) for row in shown]
 
 
 def _newest_delivery(deployment: Deployment) -> int:
@@ -98,7 +113,7 @@ def _report(
     release = deployment.releases.current()
     landing = deployment.look()
     left_alone = [file for found in landing.arrivals.values() for file in found]
-    waiting = [f"{file.slot} {deployment.why_waiting(file)}" for file in left_alone[:_SHOWN]]
+    waiting = [f"{printable(file.slot)} {deployment.why_waiting(file)}" for file in left_alone[:_SHOWN]]
     low = deployment.disk.low() if left_alone else None
     notes = [
         *(f"left alone for now: {each}" for each in waiting),

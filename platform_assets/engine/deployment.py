@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from platform_assets.engine.archive.archive import Archive
+from platform_assets.engine.contract.shown import guarding
 from platform_assets.engine.durable.disk import Disk, Floor
 from platform_assets.engine.erase.tombstones import Tombstones
 from platform_assets.engine.feed.feed import Feed, feed_named
@@ -120,7 +121,7 @@ class Deployment:
 
         wait: for what only has to be unchanged a moment longer, at most three seconds.
         """
-        return self.intake(feed).pending(wait=wait)
+        return self._intake(feed).pending(wait=wait)
 
     def ready(self, feed: Feed) -> Sequence[Arrival]:
         """Those of the pending files that have settled: the next ingest takes them in."""
@@ -136,8 +137,9 @@ class Deployment:
         for each in self.tombstones.of(feed.name):
             if each.finished_at is None:
                 self.notify(f"{feed.name}: erasure {each.id} is unfinished; give its command again")
-        restored = self._restore(feed)
-        outcome = self.intake(feed).ingest(most_files=most_files)
+        with guarding([feed.contract]):
+            restored = self._restore(feed)
+            outcome = self._intake(feed).ingest(most_files=most_files)
         return Outcome([*restored, *outcome.receipts], outcome.unfinished)
 
     def replay(
@@ -148,7 +150,8 @@ class Deployment:
         Those that today's contract has judged already are left alone, unless `again`. Groups of deliveries are
         committed one by one; what is killed goes on where it stopped. Raises ReplayRefused where a copy is gone.
         """
-        return self.intake(feed).replay(chosen, again=again)
+        with guarding([feed.contract]):
+            return self._intake(feed).replay(chosen, again=again)
 
     def status(self, feeds: Sequence[Feed] | None = None) -> list[FeedStatus]:
         """How the feeds stand, over all time."""
@@ -198,7 +201,7 @@ class Deployment:
         before it published that; or the copy is lost. Takes no lock; the next ingest of the feed publishes it."""
         return self.warehouse.published(feed).is_stale
 
-    def intake(self, feed: Feed) -> Intake:
+    def _intake(self, feed: Feed) -> Intake:
         """What takes deliveries of the feed in."""
         source = source_of(feed.source, feed, self.landing)
         return Intake(feed, source, self.archive, self.warehouse, self.tombstones, self.clock, self.notify)
@@ -211,11 +214,13 @@ class Deployment:
             # What is looked up in the landing folder is what the ledger knows.
             unit.publish(feed)
             # Of another feed that is retyped, its own ingest says so.
-            lacking = [each for each in self.feeds if not unit.tables(each).retyped() and self.intake(each).lacks(unit)]
+            lacking = [
+                each for each in self.feeds if not unit.tables(each).retyped() and self._intake(each).lacks(unit)
+            ]
         receipts: list[Receipt] = []
         for each in lacking:
             try:
-                restored = self.intake(each).restore()
+                restored = self._intake(each).restore()
             except PlatformError as error:
                 if each == feed:
                     raise

@@ -35,8 +35,8 @@ from platform_assets.engine.store.erasure import (
 )
 from platform_assets.engine.store.receipts import Receipt
 
-# What dbt compiled is SQL, and from it is told which columns are made of which.
-_WITHOUT_VALUES: Final = ("compiled", "lineage.json")
+# What dbt compiled is SQL; from it is told which columns are made of which, and which are personal.
+_WITHOUT_VALUES: Final = ("compiled", "lineage.json", "personal.json")
 _SQLITE: Final = ("seen/*.sqlite", "builds.sqlite", "alerts.sqlite")
 
 
@@ -182,13 +182,12 @@ class Erasure:
     def _replayed(self, account: Account, found: Found) -> Account:
         """Bring the deliveries in again without the person, from copies that are written anew."""
         deployment, feed = self._deployment, self._feed
-        intake = deployment.intake(feed)
         wanted = {each.delivery for each in found.deliveries}
         lost = {r.delivery_id: r for r in found.unreadable if r.status == "accepted" and not self._copy(r).exists()}
         without = remove_without_copies(deployment.warehouse, feed, self._traces(found), list(lost))
         if found.deliveries:
             self._notify(f"{feed.name}: {len(found.deliveries)} deliveries come in again without the person")
-            intake.replay(lambda receipt: receipt.delivery_id in wanted, again=True)
+            deployment.replay(feed, lambda receipt: receipt.delivery_id in wanted, again=True)
         with deployment.warehouse.transaction("let go of copies") as unit:
             unit.will_change(feed)
             unit.publish(feed)

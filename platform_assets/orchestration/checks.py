@@ -83,7 +83,7 @@ def evaluated(deployment: Deployment, feed: Feed, wanted: AbstractSet[str]) -> I
         "no_drift": [receipt for receipt in in_force[:_SHOWN] if receipt.unknown_columns],
         "no_delivery_quarantined": waiting,
     }
-    summaries = {"volume_as_usual": str(usual)}
+    summaries = {"volume_as_usual": code(str(usual)) if usual.unusual else str(usual)}
     samples_of = {"rejects_within_tolerance": _rows_table(samples), "no_delivery_quarantined": _problems_table(waiting)}
     as_usual = check_values(feed, receipts, figures)
     for name, result in zip(("nulls_as_usual", "values_as_usual"), as_usual, strict=True):
@@ -110,7 +110,7 @@ def _summary(failing: Sequence[Receipt], deliveries: int, *, drift: bool) -> str
         return f"0 failed; {deliveries} deliveries in force"
     newest = failing[0]
     trouble = f"unknown columns {listed(newest.unknown_columns)}" if drift else newest.trouble
-    return f"{len(failing)} failed, the newest: {newest.slot}: {trouble}"
+    return f"{len(failing)} failed, the newest: {code(newest.slot)}: {code(trouble)}"
 
 
 def _failing_metadata(failing: Sequence[Receipt], samples: str, check: str) -> Mapping[str, Any]:

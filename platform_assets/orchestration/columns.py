@@ -17,18 +17,21 @@ from dagster_dbt import DagsterDbtTranslator
 from platform_assets.engine.durable.files import replacing
 from platform_assets.engine.store.marts import BuiltTable
 from platform_assets.orchestration.runs.dbt_internals import EventHistoryMetadata, traced_columns
+from platform_assets.project.personal import Personal
 
 _KEPT: Final = "lineage.json"
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Columns of the nodes of a manifest as they are in `tables`. target: where dbt has put what it compiled."""
+    """Columns of the nodes of a manifest as they are in `tables`, but those whose names may be personal data.
+    target: where dbt has put what it compiled."""
 
     tables: Mapping[tuple[str, str], BuiltTable]
     manifest: Mapping[str, Any]
     translator: DagsterDbtTranslator
     target: Path
+    personal: Personal
 
     def metadata(self) -> dict[str, dict[str, Any]]:
         """By node: its table's name and columns, and the columns above that each is made from."""
@@ -55,7 +58,9 @@ class Columns:
     def _of(self, node: Mapping[str, Any]) -> Mapping[str, str]:
         name = node.get("alias") or node.get("identifier") or node["name"]
         table = self.tables.get((node["schema"], name))
-        return {} if table is None else table.columns
+        if table is None:
+            return {}
+        return {each: kind for each, kind in table.columns.items() if self.personal.may_name(node["unique_id"], each)}
 
     def _above(self, unique_id: str) -> dict[str, Mapping[str, Any]]:
         """The tables that a node reads, by node. Ephemeral models are none: what they read, it reads."""

@@ -43,6 +43,7 @@ from platform_assets.project.manifest import (
     parsed_manifest,
     reached,
 )
+from platform_assets.project.personal import Lineage, Personal
 from platform_assets.project.state import State
 
 _LEDGER_SOURCE: Final = "platform"
@@ -184,7 +185,10 @@ def _build(context: dg.AssetExecutionContext, deployment: Deployment, manifest_p
     )
     target = deployment.home / "dbt"
     target.mkdir(parents=True, exist_ok=True)
-    arguments = ["--log-level", "none", "--no-use-colors", "--no-write-json"]
+    personal = Personal(chosen.manifest, deployment.feeds, declared_marts())
+    # What dbt writes down by itself has the values that its SQL failed on.
+    arguments = ["--log-level", "none", *(["--log-level-file", "none"] if personal else [])]
+    arguments += ["--no-use-colors", "--no-write-json"]
     arguments += ["build", "--exclude-resource-type", "unit_test"]
     arguments += dbt_places(target)
     # Just the models and tests that the step has selected: dbt's own rules would leave out, or add, tests of several.
@@ -195,9 +199,9 @@ def _build(context: dg.AssetExecutionContext, deployment: Deployment, manifest_p
         event = msg_to_dict(message)
         messages.append(event)
         if event["info"]["level"] in ("warn", "error"):
-            context.log.warning(event["info"]["msg"])
+            context.log.warning(personal.told(event["info"]["msg"], _node_of(event)))
         elif event["info"]["name"] in _RESULTS:
-            context.log.info(event["info"]["msg"])
+            context.log.info(personal.told(event["info"]["msg"], _node_of(event)))
 
     manifest = Manifest.from_msgpack(parsed_manifest(manifest_path).read_bytes())
     try:
@@ -209,7 +213,9 @@ def _build(context: dg.AssetExecutionContext, deployment: Deployment, manifest_p
         sum(message["info"]["name"] in names for message in messages) for names in (_RESULTS[:2], _RESULTS[2:])
     )
     deployment.notify(f"dbt: {built} models built, {tested} tests run")
-    figures = _figures(deployment, chosen.manifest, chosen.dagster_dbt_translator, target)
+    figures = _figures(deployment, chosen.manifest, chosen.dagster_dbt_translator, target, personal)
+    if personal:
+        personal.note(_lineage(figures), target)
     events: list[Any] = []
     open_checks: set[dg.AssetCheckKey] = set()
     for event in messages:
@@ -231,11 +237,24 @@ def _build(context: dg.AssetExecutionContext, deployment: Deployment, manifest_p
                 open_checks.add(_check_of(dagster_event))
     if result.success:
         return _Done(events, open_checks, None)
-    failed = _failed_models(result, chosen.manifest, chosen.dagster_dbt_translator)
-    what = _what_failed(result, messages)
+    failed = _failed_models(result, chosen.manifest, chosen.dagster_dbt_translator, personal)
+    what = _what_failed(result, messages, personal)
     return _Done(
         events, open_checks, dg.Failure(what, metadata={"models": dg.MetadataValue.json(failed)}, allow_retries=False)
     )
+
+
+def _lineage(figures: Mapping[str, Mapping[str, Any]]) -> Lineage:
+    """What the columns of each node are made from, as Dagster is told of it."""
+    found = {node: of.get("dagster/column_lineage") for node, of in figures.items()}
+    return {
+        node: {
+            column: [(dep.asset_key.to_user_string(), dep.column_name) for dep in deps]
+            for column, deps in lineage.deps_by_column.items()
+        }
+        for node, lineage in found.items()
+        if lineage is not None
+    }
 
 
 def _is_unanswered(event: Mapping[str, Any]) -> bool:
@@ -256,21 +275,36 @@ def _selected(context: dg.AssetExecutionContext, chosen: Any) -> list[str]:  # n
     ]
 
 
-def _failed_models(result: Any, manifest: Mapping[str, Any], translator: DagsterDbtTranslator) -> dict[str, str]:  # noqa: ANN401 - dbtRunnerResult
+def _node_of(event: Mapping[str, Any]) -> str | None:
+    """The node that an event of dbt is about."""
+    found: str | None = (event["data"].get("node_info") or {}).get("unique_id")
+    return found
+
+
+def _failed_models(
+    result: Any,  # noqa: ANN401 - dbtRunnerResult
+    manifest: Mapping[str, Any],
+    translator: DagsterDbtTranslator,
+    personal: Personal,
+) -> dict[str, str]:
     """What dbt said of each model that failed, by asset. A test that failed is a check, and no failure of its model."""
     return {
         translator.get_asset_key(manifest["nodes"][each.node.unique_id]).to_user_string(): " ".join(
-            _explained(each.message).split()
+            _explained(personal.told(each.message, each.node.unique_id)).split()
         )
         for each in getattr(result.result, "results", ())
         if each.status == "error" and each.node.resource_type in ("model", "snapshot", "seed")
     }
 
 
-def _what_failed(result: Any, messages: Sequence[Mapping[str, Any]]) -> str:  # noqa: ANN401 - dbtRunnerResult
+def _what_failed(result: Any, messages: Sequence[Mapping[str, Any]], personal: Personal) -> str:  # noqa: ANN401 - dbtRunnerResult
     if result.exception is not None:
-        return f"dbt: {result.exception}"
-    errors = [message["info"]["msg"] for message in messages if message["info"]["level"] == "error"]
+        return f"dbt: {personal.told(str(result.exception), None)}"
+    errors = [
+        personal.told(message["info"]["msg"], _node_of(message))
+        for message in messages
+        if message["info"]["level"] == "error"
+    ]
     return _explained("dbt build failed; readers keep the last release.\n" + "\n".join(errors[:20]))
 
 
@@ -280,7 +314,7 @@ def _explained(said: str) -> str:
 
 
 def _figures(
-    deployment: Deployment, manifest: Mapping[str, Any], keys: DagsterDbtTranslator, target: Path
+    deployment: Deployment, manifest: Mapping[str, Any], keys: DagsterDbtTranslator, target: Path, personal: Personal
 ) -> dict[str, dict[str, Any]]:
     """Rows and columns of each node's table, and up to when its data goes by the stalest feed it is made from."""
     tables = built_tables(deployment.warehouse)
@@ -288,7 +322,7 @@ def _figures(
     newest = {raw_key(feed): (stored.newest_data(feed.name), feed.name) for feed in deployment.feeds}
     translator = DagsterDbtTranslator()
     raw = {node: translator.get_asset_key(source) for node, source in manifest["sources"].items()}
-    found = Columns(tables, manifest, keys, target).metadata()
+    found = Columns(tables, manifest, keys, target, personal).metadata()
     for unique_id, node in manifest["nodes"].items():
         figures = found.setdefault(unique_id, {})
         table = tables.get((node["schema"], node["alias"]))

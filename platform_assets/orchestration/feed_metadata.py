@@ -13,6 +13,7 @@ import dagster as dg
 from platform_assets.engine.deployment import Deployment, FeedStatus
 from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.store.receipts import Receipt
+from platform_assets.errors import LONGEST_SHOWN, printable
 from platform_assets.orchestration.markdown import code, table
 from platform_assets.orchestration.runs.keys import quarantine_key
 
@@ -80,7 +81,9 @@ class FeedFigures:
         """Rows that this run rejected by rule, none too: Dagster draws figures that every materialization has."""
         mine = {receipt.delivery_id for receipt in self.receipts}
         return {
-            f"rejected: {column or ''} {rule}": sum(rows for delivery, rows in counts.items() if delivery in mine)
+            printable(f"rejected: {column or ''} {rule}", LONGEST_SHOWN): sum(
+                rows for delivery, rows in counts.items() if delivery in mine
+            )
             for (column, rule), counts in self.by_rule.items()
         }
 

@@ -14,7 +14,7 @@ from platform_assets.engine.deployment import Deployment, FeedStatus
 from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.store.builds import CheckResult, Made
 from platform_assets.engine.store.receipts import Chosen, Receipt
-from platform_assets.errors import ConfigurationError, listed
+from platform_assets.errors import ConfigurationError, listed, printable
 from platform_assets.orchestration.checks import check_specs, evaluated
 from platform_assets.orchestration.feed_metadata import FeedFigures
 from platform_assets.orchestration.runs.automation import note_wanted
@@ -114,8 +114,7 @@ def feed_assets(feed: Feed, project: Project) -> dg.AssetsDefinition:
     def ingest_feed(
         context: dg.AssetExecutionContext, deployment: DeploymentResource, config: Intake
     ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
-        replayed = feed.name if config.replay else None
-        with deployment.opened(context, replaying=replayed) as opened:
+        with deployment.opened(context, feed=feed.name, replaying=config.replay) as opened:
             here = opened.feed(feed.name)
             context.instance.add_run_tags(context.run.run_id, {feed_tag(feed): "true"})
             # Checks alone may be asked for.
@@ -123,7 +122,7 @@ def feed_assets(feed: Feed, project: Project) -> dg.AssetsDefinition:
                 again = _replayed(context, opened, here, config) if config.replay else []
                 outcome = opened.ingest(here, most_files=config.most_files)
                 for slot, why in outcome.unfinished.items():
-                    opened.notify(f"{slot}: {why}; left alone and offered again")
+                    opened.notify(f"{printable(slot)}: {why}; left alone and offered again")
                 figures = FeedFigures.of(opened, here, [*again, *outcome.receipts])
                 yield from _results(context, figures, State.of(project, opened))
             wanted = {check.name for check in context.selected_asset_check_keys}

@@ -4,6 +4,11 @@ Belongs here: how cells and tables are written. Elsewhere: what stands in them.
 """
 
 from collections.abc import Iterable, Sequence
+from typing import Final
+
+from platform_assets.errors import printable
+
+LONGEST: Final = 1_000  # characters of what stands in a cell
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str = "") -> str:
@@ -14,5 +19,5 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str =
 
 def code(text: str | None) -> str:
     """Text from outside as Markdown's code, which is shown and nothing else, on one line."""
-    cleaned = "".join(c if c.isprintable() else "·" for c in text or "").replace("`", "'").replace("|", "¦")
+    cleaned = printable(text or "", LONGEST).replace("`", "'").replace("|", "¦")
     return f"`{cleaned}`" if cleaned else ""

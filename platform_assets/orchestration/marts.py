@@ -11,9 +11,11 @@ import dagster as dg
 from platform_assets.engine.feed.mart import Mart
 from platform_assets.engine.store.builds import CheckResult
 from platform_assets.engine.store.marts import MartReport, check_marts
+from platform_assets.orchestration.markdown import code
 from platform_assets.orchestration.runs.keys import WRITER_POOL, mart_key
 from platform_assets.orchestration.runs.resources import DeploymentResource
 from platform_assets.orchestration.watch.runbooks import of_check, shown
+from platform_assets.project.personal import personal_columns
 
 CONTRACT: Final = "contract"
 
@@ -38,7 +40,8 @@ def mart_checks(marts: Sequence[Mart]) -> dg.AssetChecksDefinition:
     ) -> Iterator[dg.AssetCheckResult]:
         wanted = {key.asset_key for key in context.selected_asset_check_keys}
         with deployment.opened(context) as opened:
-            reports = check_marts([mart for mart in marts if mart_key(mart.name) in wanted], opened.warehouse)
+            secret = personal_columns(marts, opened.feeds, opened.home)
+            reports = check_marts([mart for mart in marts if mart_key(mart.name) in wanted], opened.warehouse, secret)
             results = [_result(mart_key(mart.name), report) for mart, report in reports.items()]
             versions = {name: made.version for name, made in opened.builds.read().made.items()}
             opened.builds.note(
@@ -67,6 +70,6 @@ def _result(key: dg.AssetKey, report: MartReport) -> dg.AssetCheckResult:
         asset_key=key,
         check_name=CONTRACT,
         passed=passed,
-        description=report.problem or f"{report.broken} of {report.rows} rows break the contract",
+        description=code(report.problem) or f"{report.broken} of {report.rows} rows break the contract",
         metadata=metadata if passed else metadata | shown(of_check(CONTRACT)),
     )

@@ -10,9 +10,11 @@ from typing import Any, Final
 
 import dagster as dg
 
+from platform_assets.engine.contract.shown import guarding
 from platform_assets.engine.durable import failpoint
 from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.sources.source import Arrival
+from platform_assets.errors import printable
 from platform_assets.orchestration.runs.automation import UNDER_WAY, asked_for, barred, keys_of
 from platform_assets.orchestration.runs.keys import BY_ITSELF_TAG, feed_tag, quarantine_key, raw_key, sensor_name
 from platform_assets.orchestration.runs.process import DIED_TAG
@@ -51,6 +53,10 @@ def feed_sensor(
         description=f"New files under {', '.join(feed.source.places)}.",
     )
     def files_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        with guarding([feed.contract]):
+            return evaluated(context)
+
+    def evaluated(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         opened = deployment.look()
         here = opened.feed(feed.name)
         unseen = opened.pending(here, wait=True)
@@ -122,7 +128,7 @@ def _last_run(instance: dg.DagsterInstance, feed: Feed) -> dg.DagsterRun | None:
 
 
 def _left_alone(unseen: Sequence[Arrival]) -> str:
-    first = "; ".join(f"{arrival.slot} {arrival.unfinished}" for arrival in unseen[:3])
+    first = "; ".join(f"{printable(arrival.slot)} {arrival.unfinished}" for arrival in unseen[:3])
     return f"{len(unseen)} files are not ready: {first}" + (" …" if len(unseen) > 3 else "")
 
 

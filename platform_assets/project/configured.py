@@ -4,6 +4,7 @@ Belongs here: where declarations are found, and the way from settings to a deplo
 command line answers at once.
 """
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -12,6 +13,7 @@ from platform_assets.alerts.channels import HEARTBEAT, Routes
 from platform_assets.alerts.incidents import Alerts
 from platform_assets.engine.audit.line import KEY_SETTING
 from platform_assets.engine.audit.log import AuditLog
+from platform_assets.engine.contract.shown import shown_of
 from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.durable import failpoint
 from platform_assets.engine.durable.disk import Floor
@@ -41,6 +43,15 @@ def declared_feeds() -> tuple[Feed, ...]:
 def declared_marts() -> tuple[Mart, ...]:
     """The marts that promise something."""
     return load_marts(MARTS_PACKAGE)
+
+
+def has_personal_data() -> bool:
+    """Whether any feed or mart has columns with personal data; not where the declarations cannot be read, for then no
+    data was."""
+    with contextlib.suppress(Exception):
+        contracts = [feed.contract for feed in declared_feeds()] + [mart.contract for mart in declared_marts()]
+        return any(shown_of(contract).personal for contract in contracts)
+    return False
 
 
 def opened_settings(notify: Callable[[str], None]) -> Settings:

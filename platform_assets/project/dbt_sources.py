@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import yaml
 
+from platform_assets.engine.contract.shown import shown_of
 from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.feed.feed import Feed
 from platform_assets.project.manifest import model_folders
@@ -98,6 +99,7 @@ def gained_columns(deployment: Deployment) -> Gained:
                     "config": {"meta": {_MARK: True}},
                 }
                 for name, sql_type in types.items()
+                if shown_of(feed.contract).may_name(name)  # the file is committed
             ]
     return gained
 

@@ -155,6 +155,21 @@ def test_nothing_brings_an_erased_person_back(world: Keyed) -> None:
     assert [(receipt.slot, receipt.archived) for receipt in waiting] == [("sales/broken.csv", None)]
 
 
+def test_an_old_backup_of_the_archive_does_not_bring_the_person_back(world: Keyed) -> None:
+    archive, backup = world.root / "home/archive", world.root / "backup"
+    shutil.copytree(archive, backup)
+    world.erase(email=CANARY)
+    shutil.rmtree(archive)
+    shutil.move(backup, archive)
+    for lost in ("warehouse.duckdb", "warehouse.duckdb.wal"):
+        (world.root / "home" / lost).unlink(missing_ok=True)
+    world.deployment.prepare()
+    world.ingest()
+    assert sorted(world.skus()) == ["S10", "S4", "S6"]
+    assert world.reconciles()
+    assert where(world, CANARY) == []
+
+
 def test_rows_go_though_the_copy_of_their_delivery_is_lost(world: Keyed) -> None:
     (lost,) = [receipt for receipt in world.receipts() if receipt.slot.endswith("lines.ndjson")]
     (world.root / "home/archive" / str(lost.archived)).unlink()

@@ -177,3 +177,22 @@ def test_a_command_line_of_another_process_is_never_shown(tmp_path: Path, run: s
     assert said.count(f"process {holder.pid} ({name}") >= 3, "in the error, while waiting, and in held_by"
     assert "tell-nobody" not in said
     assert "\x1b" not in said
+
+
+_BY_HAND: Final = """
+import os
+import platform_assets, platform_assets.definitions
+assert os.umask(0o022) == 0o022, "to import it changes nothing"
+platform_assets.definitions.defs()
+print(oct(os.umask(0)), os.environ["PYTHONSAFEPATH"])
+"""
+
+
+@pytest.mark.slow
+def test_a_code_location_protects_itself_where_plain_dagster_loads_it(tmp_path: Path) -> None:
+    os.umask(0o022)
+    world = Deployed(tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", _BY_HAND], cwd=PROJECT, env=world.environment(), capture_output=True, text=True
+    )
+    assert done.stdout.splitlines()[-1:] == ["0o77 1"], done.stderr

@@ -54,7 +54,7 @@ def test_what_was_read_in_two_deaths_is_quarantined_and_its_neighbours_load(tmp_
     assert statuses(shop) == {"a.csv": "accepted", "b.csv": "quarantined", "c.csv": "accepted"}
     (guilty,) = [receipt for receipt in shop.receipts() if receipt.status == "quarantined"]
     assert guilty.problem == f"was being read in two deaths of the process (likely out of memory: {how})"
-    assert "platform replay sales --delivery ID --again" in (guilty.remedy or "")
+    assert "platform replay sales --file sales/b.csv --again" in (guilty.remedy or "")
     assert shop.reconciles()
     shop.deployment.prepare()
     assert shop.ingest().receipts == []  # told once

@@ -16,6 +16,7 @@ from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.store.profiles import Figure, Profile
 from platform_assets.engine.store.receipts import Receipt
 from platform_assets.engine.store.unit import Unit
+from platform_assets.errors import printable
 
 _FEW_ROWS: Final = 30  # say little of what is usual
 _SPREADS: Final = 5.0
@@ -45,10 +46,12 @@ class Odd:
 
     def __str__(self) -> str:
         if self.value is None or self.usual is None:
-            return f"{self.receipt.slot}: {self.column}: the values are not as usual (personal data, not shown)"
+            return (
+                f"{printable(self.receipt.slot)}: {self.column}: the values are not as usual (personal data, not shown)"
+            )
         said = _SAID[self.figure].format(_shown(self.figure, self.value))
         what = f" ({self.example})" if self.example else ""
-        return f"{self.receipt.slot}: {self.column}: {said}{what}, usually {_shown(self.figure, self.usual)}"
+        return f"{printable(self.receipt.slot)}: {self.column}: {said}{what}, usually {_shown(self.figure, self.usual)}"
 
 
 @dataclass(frozen=True)

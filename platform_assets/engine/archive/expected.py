@@ -3,10 +3,13 @@
 Belongs here: the announcement, as receipts and journal keep it. Elsewhere: reading one (sources/sidecar.py).
 """
 
+import re
 from dataclasses import dataclass
 from typing import Final
 
-from platform_assets.errors import DeliveryRefused
+from platform_assets.errors import DeliveryRefused, quoted
+
+_SAYS: Final = re.compile(r"(?<= says ).*(?=, which is not understood$)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -20,11 +23,16 @@ class Expected:
     fingerprint: str | None = None
     problem: str | None = None
 
+    @property
+    def quoted_problem(self) -> str:
+        """The problem, what the announcement says quoted."""
+        return _SAYS.sub(lambda found: quoted(found[0]), self.problem or "")
+
     def check(self, *, fingerprint: str | None = None, read: int | None = None) -> None:
         """Raise DeliveryRefused where the delivery is not what was expected, by what is known of it so far."""
         if self.problem is not None:
             raise DeliveryRefused(
-                self.problem,
+                self.quoted_problem,
                 remedy="Let it hold nothing, a record count (`123`, `rows=123`) or `sha256=…`, each on a line.",
             )
         if None not in (fingerprint, self.fingerprint) and fingerprint != self.fingerprint:

@@ -17,11 +17,12 @@ from platform_assets.engine.author.draft import field_line
 from platform_assets.engine.author.headers import HeaderSeen, SeenIn, changes, headers, matched, opened, waiting
 from platform_assets.engine.author.infer import InferredColumn, infer_column
 from platform_assets.engine.contract.model import LINEAGE, Column
+from platform_assets.engine.contract.shown import shown_of
 from platform_assets.engine.contract.timestamps import days, instants
 from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.store.tables import FeedTables
 from platform_assets.engine.store.unit import Unit
-from platform_assets.errors import listed
+from platform_assets.errors import HIDDEN, listed
 
 SAMPLE: Final = 100_000  # rows of raw whose values are looked at
 _OPENED: Final = 3  # copies of deliveries in force that are opened, the newest
@@ -135,7 +136,9 @@ def compare(unit: Unit, feed: Feed, archive: Path) -> Drift:
         ]
     findings += _unused_formats(unit, feed, archive)
     unknown = tuple(_unknown(unit, feed, archive, there, seen_headers))
-    findings += [Finding(each.header, f"unknown column since {each.since}: {each.went}", True) for each in unknown]
+    findings += [
+        Finding(listed([each.header]), f"unknown column since {each.since}: {each.went}", True) for each in unknown
+    ]
     findings += _of_waiting(seen_headers)
     findings += _beyond_tolerance(unit, feed)
     return Drift(
@@ -271,7 +274,7 @@ def _unknown(
     seen: Sequence[HeaderSeen],
 ) -> Iterator[Unknown]:
     """Columns that came and are not declared, with what their values look like."""
-    tables = unit.tables(feed)
+    tables, personal = unit.tables(feed), shown_of(feed.contract).personal
     found: dict[str, tuple[SeenIn, int, int]] = {}
     for each in seen:
         for name in each.unknown:
@@ -279,7 +282,12 @@ def _unknown(
             count = each.deliveries
             found[name] = (first, loaded + count * (not each.waiting), waits + count * each.waiting)
     for header, (first, loaded, waits) in found.items():
-        if header.lower() in there:
+        values = pl.Series([], dtype=pl.String)
+        if header == HIDDEN:
+            if not waits and all(shown_of(feed.contract).may_name(name) for name in tables.undeclared()):
+                continue  # declared since: its delivery was noted without its name
+            went = "raw or the archive"
+        elif header.lower() in there:
             values, went = tables.sample([header], SAMPLE).to_series(), f"column {header} of raw, as text"
         elif "_extra" in there and loaded:
             values, went = tables.rescued(header, SAMPLE), "_extra of raw, as JSON"
@@ -287,7 +295,8 @@ def _unknown(
             values, went = _waited(unit, feed, archive, header), "nowhere: it is in the archive only"
         if waits:
             went += f"; {waits} deliveries wait in quarantine"
-        inferred = _named_otherwise(infer_column(header, values), feed)
+        # Beside personal data nobody knows what an undeclared column holds: its values are not looked at.
+        inferred = _named_otherwise(infer_column(header, values.clear() if personal else values), feed)
         yield Unknown(
             header=header,
             since=first.file,

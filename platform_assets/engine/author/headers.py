@@ -15,11 +15,12 @@ from typing import Final, NamedTuple
 
 from platform_assets.engine.author.infer import name_for
 from platform_assets.engine.contract.model import headers_of
+from platform_assets.engine.contract.shown import shown_of
 from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.readers import Reader, open_reader
 from platform_assets.engine.store.receipts import Receipt
 from platform_assets.engine.store.unit import Unit
-from platform_assets.errors import PlatformError, listed
+from platform_assets.errors import HIDDEN, PlatformError, listed
 
 _HEADERS: Final = 1_000  # different ones, the newest
 _WAITING: Final = 20  # deliveries in quarantine whose copies are opened, the newest
@@ -89,11 +90,14 @@ def headers(unit: Unit, feed: Feed, archive: Path) -> list[HeaderSeen]:
     """Every header that deliveries of the feed had, in the order they first came; `archive` holds their copies."""
     groups: dict[tuple[tuple[str, ...], bool], list[SeenIn]] = {}
     counts: dict[tuple[tuple[str, ...], bool], int] = {}
+    shown = shown_of(feed.contract)
     for each in unit.ledger.headers(feed.name, _HEADERS):
-        groups[each.header, False] = [SeenIn(*each.first), SeenIn(*each.last)]
-        counts[each.header, False] = each.deliveries
+        header = shown.names(each.header)  # it was noted by the contract of its day
+        sights = [*groups.get((header, False), ()), SeenIn(*each.first), SeenIn(*each.last)]
+        groups[header, False] = [pick(sights, key=lambda sight: sight.delivery) for pick in (min, max)]
+        counts[header, False] = counts.get((header, False), 0) + each.deliveries
     for receipt, reader in waiting(unit, feed, archive):
-        sight, key = _seen_in(receipt), (tuple(reader.header), True)
+        sight, key = _seen_in(receipt), (shown.names(reader.header), True)
         groups[key] = [groups.get(key, [sight])[0], sight]
         counts[key] = counts.get(key, 0) + 1
     seen: list[HeaderSeen] = []
@@ -134,10 +138,11 @@ def matched(feed: Feed, header: Sequence[str]) -> dict[str, str]:
 def changes(before: Sequence[str], now: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...], tuple[Renamed, ...]]:
     """What was added, what is gone, and which pairs of these look like one renamed column."""
     added = [name for name in now if name not in before]
-    gone = [name for name in before if name not in now]
+    gone = [name for name in before if name not in now and name != HIDDEN]
     renamed: list[Renamed] = []
     for old in gone:
-        alike = {new: _likeness(old, new) for new in added if new not in [pair[1] for pair in renamed]}
+        left = [new for new in added if new != HIDDEN and new not in [pair[1] for pair in renamed]]
+        alike = {new: _likeness(old, new) for new in left}
         best = max(alike, key=lambda new: alike[new], default=None)
         if best is not None and (alike[best] >= _ALIKE or (before.index(old) == now.index(best) and len(gone) == 1)):
             renamed.append(Renamed(old, best))

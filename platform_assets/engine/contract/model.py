@@ -7,6 +7,7 @@ validating rows (validate.py).
 import difflib
 import functools
 import inspect
+import itertools
 import re
 import typing
 from collections.abc import Mapping, Sequence
@@ -30,7 +31,7 @@ from platform_assets.engine.contract.column import (
 )
 from platform_assets.engine.contract.timestamps import ISO
 from platform_assets.engine.contract.version import digest
-from platform_assets.errors import LONGEST_SHOWN, ContractError, DeliveryRefused, listed
+from platform_assets.errors import LONGEST_SHOWN, ContractError, DeliveryRefused, listed, quoted
 
 __all__ = [
     "ISO",
@@ -137,7 +138,7 @@ def match_header(contract: type[Contract], header: Sequence[str]) -> Header:
         delivered = [left.pop(name) for name in dict.fromkeys(map(folded, column.headers)) if name in left]
         if len(delivered) > 1:
             raise DeliveryRefused(
-                f"columns {listed([repr(name) for name in delivered])} are both declared to be {column.name}",
+                f"columns {quoted(*map(repr, delivered))} are both declared to be {column.name}",
                 remedy=f"Ask the producer for one of them, or declare one as a column of its own in "
                 f"{contract.__name__}.",
                 line=1,
@@ -154,7 +155,7 @@ def match_header(contract: type[Contract], header: Sequence[str]) -> Header:
     for name in unknown:
         if folded(name) in taken:
             raise DeliveryRefused(
-                f"unknown column {name!r} has the name of a column of raw",
+                f"unknown column {quoted(repr(name))} has the name of a column of raw",
                 remedy=f"Declare it in {contract.__name__} under another name.",
                 line=1,
                 column=name,
@@ -191,7 +192,17 @@ def _columns(contract: type[Contract]) -> tuple[Column, ...]:
                     f"{owner}.{name}", f"header {header!r} is that of {other} too", "Name a header for one column only."
                 )
         columns.append(column)
-    return tuple(columns)
+    return tuple(replace(column, pii=column.pii or _pii_within(column, columns)) for column in columns)
+
+
+def _pii_within(column: Column, columns: Sequence[Column]) -> str | None:
+    """The mark of a column of which this one is a part, or that is a part of this one, by their paths."""
+    for other in columns:
+        for one, two in itertools.product(column.headers, other.headers) if other.pii else ():
+            longer, shorter = sorted((folded(one), folded(two)), key=len, reverse=True)
+            if longer.startswith((f"{shorter}.", f"{shorter}/")):
+                return other.pii
+    return None
 
 
 def _refuse_missing(contract: type[Contract], missing: Sequence[Column], unknown: Sequence[str]) -> typing.NoReturn:
@@ -202,11 +213,11 @@ def _refuse_missing(contract: type[Contract], missing: Sequence[Column], unknown
     remedy = (
         "Ask the producer for the column, or, if it was renamed, add its new name to "
         f"{contract.__name__}.{first.name}: source=({first.headers[0]!r}, "
-        f"{repr(spelled[alike[0]][:LONGEST_SHOWN]) if alike else '…'})."
+        f"{quoted(repr(spelled[alike[0]][:LONGEST_SHOWN])) if alike else '…'})."
     )
     raise DeliveryRefused(
         f"missing column{'s' * (len(missing) > 1)} {listed([column.headers[0] for column in missing])}"
-        + (f"; unknown instead: {listed(unknown)}" if unknown else ""),
+        + (f"; unknown instead: {quoted(*unknown)}" if unknown else ""),
         remedy=remedy,
         line=1,
         column=first.headers[0],
@@ -235,7 +246,7 @@ def _refuse_repeated(header: Sequence[str]) -> None:
             )
         if folded(name) in seen:
             raise DeliveryRefused(
-                f"columns {seen[folded(name)]!r} and {name!r} cannot be told apart",
+                f"columns {quoted(repr(seen[folded(name)]))} and {quoted(repr(name))} cannot be told apart",
                 remedy="Ask the producer for a header that names every column once.",
                 line=1,
                 column=name,

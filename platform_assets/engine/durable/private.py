@@ -78,6 +78,12 @@ def keep_private(
             mended += _keep(path, setting, reading if readers is not None and path.name == readers.name else _ALONE)
         if readers is not None:
             _give(folder, folder.stat(), passing)
+        if not passing.is_given(folder.stat()):
+            raise ConfigurationError(
+                setting,
+                f"{folder} stays open to other users: its file system keeps no rights of users",
+                f"Name a folder on a disk that does: {setting}=/srv/platform",
+            )
     except OSError as error:
         raise StorageError(Path(error.filename or folder), error.strerror or str(error)) from error
     return mended

@@ -54,7 +54,7 @@ class Cleaning:
         copy = offer.claim.copy
         if copy not in self._made:
             try:
-                self._under_way.begin(offer.claim.fingerprint)
+                self._under_way.begin(offer.claim.fingerprint, offer.slot)
             except DeliveryRefused as problem:
                 return replace(offer, refused=problem)
             self._made[copy] = self._copies.without(copy, offer.slot)

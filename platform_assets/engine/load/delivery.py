@@ -12,19 +12,22 @@ from pathlib import Path
 from typing import Any
 
 from platform_assets.engine.archive.archive import Archive, content_of
+from platform_assets.engine.archive.expected import Expected
 from platform_assets.engine.contract.model import Header, headers_of, match_header
+from platform_assets.engine.contract.shown import Shown, shown_of
 from platform_assets.engine.durable import failpoint
 from platform_assets.engine.feed.feed import Feed
+from platform_assets.engine.feed.formats import Excel
 from platform_assets.engine.load.offer import Offer
 from platform_assets.engine.load.remedies import advised
 from platform_assets.engine.load.rows import Validated, Validation
 from platform_assets.engine.load.slot_changes import SlotChanges
 from platform_assets.engine.load.under_way import UnderWay
-from platform_assets.engine.readers import Batch, Reader, open_reader
+from platform_assets.engine.readers import Batch, Part, Reader, open_reader
 from platform_assets.engine.readers.limits import LIMITS
 from platform_assets.engine.sources.source import Claim
 from platform_assets.engine.store.receipts import Receipt
-from platform_assets.errors import DeliveryRefused, DeliveryUnfinished, StorageError, listed
+from platform_assets.errors import HIDDEN, DeliveryRefused, DeliveryUnfinished, StorageError, quoted
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,7 @@ class Load:
         self._known = known
         self._next_id = known.next_id
         self._version = feed.version()
+        self._shown = shown_of(feed.contract)
         self._validation = Validation(feed, known.types)
         self.fresh: dict[str, Delivery] = {}
         self.deliveries: dict[int, Delivery] = {}
@@ -85,7 +89,7 @@ class Load:
             try:
                 yield from self._take(offer)
             except DeliveryUnfinished as error:
-                self.unfinished[offer.slot] = error.what
+                self.unfinished[offer.slot] = self._shown.message(error.said[0])
         yield from self._validation.finish()
 
     def _take(self, offer: Offer) -> Generator[Validated, None, None]:
@@ -102,7 +106,7 @@ class Load:
             offer.arrival.expects.check(fingerprint=offer.claim.fingerprint, read=same.read if same else None)
             self._hold_to_restatements(offer.slot, offer.claim.fingerprint)
             if same is None:
-                self._under_way.begin(offer.claim.fingerprint)
+                self._under_way.begin(offer.claim.fingerprint, offer.slot)
         except DeliveryRefused as problem:
             self._quarantine(offer, problem)
             return
@@ -132,10 +136,10 @@ class Load:
             offer,
             status="accepted",
             format=reader.format,
-            dialect=dict(reader.dialect),
-            parts=tuple(reader.parts),
-            header=reader.header,
-            unknown_columns=header.unknown,
+            dialect=self._dialect(reader),
+            parts=self._parts(reader),
+            header=self._shown.names(reader.header),
+            unknown_columns=self._shown.names(header.unknown),
         )
         delivery = self.deliveries[receipt.delivery_id] = Delivery(offer, receipt)
         read = 0
@@ -153,30 +157,35 @@ class Load:
                 raise _empty("a header and no row")
         except DeliveryRefused as problem:
             yield from self._validation.drop(receipt.delivery_id)
-            delivery.receipt = refused(receipt, problem)
+            delivery.receipt = refused(receipt, problem, self._shown)
             return
         except DeliveryUnfinished as error:
             yield from self._validation.drop(receipt.delivery_id)
             if self._may_grow(offer):
                 del self.deliveries[receipt.delivery_id]
                 raise
-            delivery.receipt = refused(receipt, _cut_off(error))
+            delivery.receipt = refused(receipt, _cut_off(error), self._shown)
             return
         yield from self._validation.end(receipt.delivery_id)
-        delivery.receipt = replace(receipt, read=read, parts=tuple(reader.parts))
+        delivery.receipt = replace(receipt, read=read, parts=self._parts(reader))
         self.fresh[claim.fingerprint] = delivery
 
     def _refuse(self, offer: Offer, problem: DeliveryRefused) -> None:
         """Quarantine what has no copy; a file that still cannot be read gets no second receipt."""
         last = self._known.last.get(self._known.slots.before[offer.slot].delivery_id or 0)
-        if not offer.final and last is not None and last.fingerprint is None and last.problem == problem.what:
+        if (
+            not offer.final
+            and last is not None
+            and last.fingerprint is None
+            and last.problem == self._shown.message(problem.said[0])
+        ):
             self.unfinished[offer.slot] = problem.what
         else:
             self._quarantine(offer, problem)
 
     def _quarantine(self, offer: Offer, problem: DeliveryRefused) -> None:
         """Write the receipt of a delivery that is not trusted as a whole. What it might replace stays."""
-        receipt = refused(self._receipt(offer, status="quarantined"), problem)
+        receipt = refused(self._receipt(offer, status="quarantined"), problem, self._shown)
         self.deliveries[receipt.delivery_id] = Delivery(offer, receipt)
 
     def _same_content(self, slot: str, fingerprint: str) -> Receipt | None:
@@ -234,12 +243,31 @@ class Load:
         header = match_header(feed.contract, reader.header)
         if header.unknown and feed.on_drift == "fail":
             raise DeliveryRefused(
-                f"unknown column{'s' * (len(header.unknown) > 1)} {listed(header.unknown)}",
+                f"unknown column{'s' * (len(header.unknown) > 1)} {quoted(*header.unknown)}",
                 remedy=f'Declare it in {feed.contract.__name__}, or declare on_drift="add" or "rescue".',
                 line=1,
                 column=header.unknown[0],
             )
         return reader, header
+
+    def _parts(self, reader: Reader) -> tuple[Part, ...]:
+        """The files within, which are called by their number where their names may be personal data."""
+        if not self._shown.personal:
+            return tuple(reader.parts)
+        return tuple(replace(part, name=f"member {at}") for at, part in enumerate(reader.parts, start=1))
+
+    def _dialect(self, reader: Reader) -> dict[str, str]:
+        """How it is written; a sheet's name only as it is declared."""
+        dialect = dict(reader.dialect)
+        declared = isinstance(self._feed.source.format, Excel) and self._feed.source.format.sheet is not None
+        if self._shown.personal and "sheet" in dialect and not declared:
+            dialect["sheet"] = HIDDEN
+        return dialect
+
+    def _expected(self, expects: Expected) -> Expected:
+        if expects.problem is None:
+            return expects
+        return replace(expects, problem=self._shown.message(expects.quoted_problem))
 
     def _receipt(self, offer: Offer, **outcome: Any) -> Receipt:  # noqa: ANN401 - of Receipt
         arrival, claim = offer.arrival, offer.claim
@@ -262,7 +290,7 @@ class Load:
             committed_at=self._now if known is None else known.committed_at,
             accepted_at=(accepted_at or self._now) if outcome["status"] == "accepted" else None,
             replayed_at=None if known is None else self._now,
-            expects=arrival.expects,
+            expects=self._expected(arrival.expects),
             generation=self._known.slots.before[arrival.slot].generation + 1 if known is None else known.generation,
             came_with=0 if known is None else known.came_with,
             moved_from=offer.moved_from,
@@ -272,8 +300,9 @@ class Load:
         )
 
 
-def refused(receipt: Receipt, problem: DeliveryRefused) -> Receipt:
+def refused(receipt: Receipt, problem: DeliveryRefused, shown: Shown) -> Receipt:
     """The receipt of a delivery that is quarantined as a whole after all."""
+    what, remedy = map(shown.message, problem.said)
     return replace(
         receipt,
         status="quarantined",
@@ -287,10 +316,10 @@ def refused(receipt: Receipt, problem: DeliveryRefused) -> Receipt:
         parts=(),
         header=(),
         unknown_columns=(),
-        problem=problem.what,
+        problem=what,
         problem_line=problem.line,
-        problem_column=problem.column,
-        remedy=problem.remedy,
+        problem_column=shown.name(problem.column),
+        remedy=remedy,
     )
 
 
@@ -308,7 +337,7 @@ def _unreadable(copy: Path, error: OSError) -> Exception:
 
 
 def _cut_off(error: DeliveryUnfinished) -> DeliveryRefused:
-    return DeliveryRefused(error.what, remedy="Ask the producer to deliver the whole file again.")
+    return DeliveryRefused(error.said[0], remedy="Ask the producer to deliver the whole file again.")
 
 
 def _empty(what: str) -> DeliveryRefused:

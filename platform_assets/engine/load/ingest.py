@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from platform_assets.engine.archive.archive import Archive
 from platform_assets.engine.archive.journal import Entry, Extent
+from platform_assets.engine.contract.shown import shown_of
 from platform_assets.engine.durable import failpoint
 from platform_assets.engine.erase.tombstones import Tombstones
 from platform_assets.engine.feed.feed import Feed, Retention
@@ -36,6 +37,7 @@ from platform_assets.errors import (
     DeliveryUnreadable,
     DiskLow,
     ReplayRefused,
+    printable,
 )
 
 _A_MOMENT: Final = timedelta(seconds=3)
@@ -179,7 +181,7 @@ class Intake:
                 receipts += self._load(unit, [self._verified(offer) for offer in group]).receipts
             for receipt in receipts:
                 if receipt.status == "quarantined":
-                    self.notify(f"{receipt.slot}: {receipt.problem}")
+                    self.notify(f"{printable(receipt.slot)}: {receipt.problem}")
             if self.lacks(unit):
                 journal.mend(expired)
             unit.publish(self.feed)
@@ -283,7 +285,7 @@ class Intake:
             except DeliveryRefused as error:
                 yield Offer(arrival, None, error, final=not isinstance(error, DeliveryUnreadable))
             except DeliveryUnfinished as error:
-                unfinished[arrival.slot] = error.what
+                unfinished[arrival.slot] = shown_of(self.feed.contract).message(error.said[0])
             except DiskLow as error:
                 unfinished[arrival.slot] = f"waits: {error.what}"
 

@@ -106,7 +106,7 @@ class _Advice:
 
     def _with(self, *, remedy: str, what: str | None = None) -> DeliveryRefused:
         problem = self._problem
-        return DeliveryRefused(what or problem.what, remedy=remedy, line=problem.line, column=problem.column)
+        return DeliveryRefused(what or problem.said[0], remedy=remedy, line=problem.line, column=problem.column)
 
     def _best(self, ways: Sequence[_Way]) -> list[_Way]:
         scored = [(score, way) for way in ways[:_MOST_TRIED] if (score := self._tried(way)) is not None]

@@ -17,7 +17,7 @@ from platform_assets.engine.load.offer import Known, Offer
 from platform_assets.engine.sources.source import Arrival, Claim
 from platform_assets.engine.store.ledger import Ledger
 from platform_assets.engine.store.receipts import Receipt
-from platform_assets.errors import DeliveryRefused, ReplayRefused
+from platform_assets.errors import DeliveryRefused, ReplayRefused, printable
 
 
 def linked(ledger: Ledger, feed: str, deliveries: Collection[int]) -> list[Receipt]:
@@ -97,7 +97,7 @@ def offered_again(receipt: Receipt, archive: Archive) -> Offer:
         if receipt.status == "quarantined":
             return Offer(arrival, claim, altered(copy), known_as, receipt.moved_from, erased=receipt.erased)
         raise ReplayRefused(
-            f"delivery {receipt.delivery_id} ({receipt.slot}): its copy {copy} is missing or damaged",
+            f"delivery {receipt.delivery_id} ({printable(receipt.slot)}): its copy {copy} is missing or damaged",
             remedy=f"Put the file with SHA-256 {content_of(copy)} back there, or deliver it anew.",
         )
     return Offer(arrival, claim, known_as=known_as, moved_from=receipt.moved_from, erased=receipt.erased)

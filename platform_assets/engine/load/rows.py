@@ -18,6 +18,7 @@ import polars as pl
 
 from platform_assets.engine.contract.cast import as_text
 from platform_assets.engine.contract.model import LINEAGE, Header, folded, headers_of, match_header
+from platform_assets.engine.contract.shown import shown_of
 from platform_assets.engine.contract.validate import validate
 from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.readers import Batch, open_reader
@@ -26,7 +27,7 @@ from platform_assets.engine.store.copies import repeated
 from platform_assets.engine.store.ledger import Ledger
 from platform_assets.engine.store.receipts import Receipt
 from platform_assets.engine.store.tables import FeedTables
-from platform_assets.errors import DeliveryRefused
+from platform_assets.errors import DeliveryRefused, quoted
 
 _FLUSH_ROWS: Final = 245_760  # two of DuckDB's row groups
 _FLUSH_BYTES: Final = 64 << 20
@@ -67,6 +68,7 @@ class Validation:
     def __init__(self, feed: Feed, types: Mapping[str, str]) -> None:
         """types: the columns that raw has now."""
         self._feed = feed
+        self._shown = shown_of(feed.contract)
         self._types = dict(types)
         self._spelled = {folded(name): name for name in types}
         declared = {folded(column.name) for column in feed.columns} | set(LINEAGE)
@@ -96,7 +98,7 @@ class Validation:
     def add(self, delivery_id: int, batch: Batch) -> Iterator[Validated]:
         """Take some more rows of a delivery."""
         if batch.malformed.height:
-            yield Validated(rejected=_malformed(delivery_id, batch.malformed))
+            yield Validated(rejected=self._malformed(delivery_id, batch.malformed))
         for part in self._bounded(batch.frame, self._unknown[delivery_id]):
             yield from self._add(delivery_id, part)
 
@@ -191,7 +193,7 @@ class Validation:
         column = self._spelled.setdefault(folded(name), name.strip())
         if (there := self._types.setdefault(column, "VARCHAR")) != "VARCHAR":
             raise DeliveryRefused(
-                f"unknown column {name!r} is {there} in raw, from an earlier contract",
+                f"unknown column {quoted(repr(name))} is {there} in raw, from an earlier contract",
                 remedy=f"Declare it in {self._feed.contract.__name__} again, or drop it from raw.",
                 line=1,
                 column=name,
@@ -212,6 +214,19 @@ class Validation:
         split = validate(frame, self._feed.contract, self._arrived)
         rejected = self._rejected(split.rejected, split.reasons) if split.rejected.height else None
         yield Validated(split.accepted, rejected, copies, spanning)
+
+    def _malformed(self, delivery_id: int, malformed: pl.DataFrame) -> pl.DataFrame:
+        header = self._delivered[delivery_id].values()
+        rules = {rule: self._shown.rule(rule, header) for rule in malformed["rule"].unique()}
+        nothing, rule = pl.lit(None, pl.String), pl.col("rule").replace_strict(rules, return_dtype=pl.String)
+        reason = pl.struct(nothing.alias("column"), rule.alias("rule"), nothing.alias("value"))
+        # The record becomes a JSON string: what stands between {"r": and the closing brace.
+        return malformed.select(
+            pl.lit(delivery_id, pl.Int64).alias("_delivery_id"),
+            "_line",
+            pl.concat_list(reason).alias("reasons"),
+            pl.struct(pl.col("record").alias("r")).struct.json_encode().str.slice(5).str.head(-1).alias("record"),
+        )
 
     def _rejected(self, rejected: pl.DataFrame, reasons: pl.Series) -> pl.DataFrame:
         """Rejected rows as quarantine takes them, those of deliveries with the same header made together."""
@@ -318,15 +333,3 @@ def _split(frame: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame, pl.Series]:
 
 def _of(rows: pl.DataFrame) -> dict[int, int]:
     return dict(rows.group_by("_delivery_id").len().iter_rows())
-
-
-def _malformed(delivery_id: int, malformed: pl.DataFrame) -> pl.DataFrame:
-    nothing = pl.lit(None, pl.String)
-    reason = pl.struct(nothing.alias("column"), pl.col("rule"), nothing.alias("value"))
-    # The record becomes a JSON string: what stands between {"r": and the closing brace.
-    return malformed.select(
-        pl.lit(delivery_id, pl.Int64).alias("_delivery_id"),
-        "_line",
-        pl.concat_list(reason).alias("reasons"),
-        pl.struct(pl.col("record").alias("r")).struct.json_encode().str.slice(5).str.head(-1).alias("record"),
-    )

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from platform_assets.engine.archive.archive import Archive
 from platform_assets.engine.contract.model import headers_of
+from platform_assets.engine.contract.shown import Record, guarding, shown_of
 from platform_assets.engine.feed.feed import Feed, feed_named
 from platform_assets.engine.readers import open_reader
-from platform_assets.engine.store.quarantine import Record, masking
 from platform_assets.engine.store.receipts import Receipt
 from platform_assets.engine.store.unit import Unit
 
@@ -44,19 +44,20 @@ def trace(
 
     Raises ConfigurationError where there is no such table or column, or its rows do not know where they came from.
     """
-    by_delivery: dict[int, list[int]] = {}
-    for delivery_id, line in unit.lines(table, values, most):
-        by_delivery.setdefault(delivery_id, []).append(line)
-    found = []
-    for delivery_id, lines in by_delivery.items():
-        receipt = unit.ledger.receipt(delivery_id)
-        records = _records(receipt, feed_named(receipt.feed, feeds), archive, lines)
-        copy = archive.root / (receipt.archived or "")
-        found += [
-            Trace(receipt.feed, delivery_id, *receipt.place(line), receipt.arrived_at, copy, records.get(line))
-            for line in lines
-        ]
-    return found
+    with guarding(feed.contract for feed in feeds):
+        by_delivery: dict[int, list[int]] = {}
+        for delivery_id, line in unit.lines(table, values, most):
+            by_delivery.setdefault(delivery_id, []).append(line)
+        found = []
+        for delivery_id, lines in by_delivery.items():
+            receipt = unit.ledger.receipt(delivery_id)
+            records = _records(receipt, feed_named(receipt.feed, feeds), archive, lines)
+            copy = archive.root / (receipt.archived or "")
+            found += [
+                Trace(receipt.feed, delivery_id, *receipt.place(line), receipt.arrived_at, copy, records.get(line))
+                for line in lines
+            ]
+        return found
 
 
 def _records(receipt: Receipt, feed: Feed, archive: Archive, lines: Sequence[int]) -> dict[int, Record]:
@@ -64,7 +65,7 @@ def _records(receipt: Receipt, feed: Feed, archive: Archive, lines: Sequence[int
     copy = archive.root / (receipt.archived or "")
     if receipt.archived is None or not copy.exists():
         return {}
-    masked = masking(feed.contract)
+    shown = shown_of(feed.contract)
     reader = open_reader(copy, receipt.slot, feed.source, headers_of(feed.contract))
     left, records = set(lines), {}
     names = {f"c{at}": header for at, header in enumerate(reader.header)}
@@ -74,7 +75,7 @@ def _records(receipt: Receipt, feed: Feed, archive: Archive, lines: Sequence[int
             record = {
                 name: None if field is None else str(field) for name, field in zip(reader.header, fields, strict=True)
             }
-            records[line] = masked(record)
+            records[line] = shown.record(record)
             left.discard(line)
         if not left:
             break

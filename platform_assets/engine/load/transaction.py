@@ -10,6 +10,7 @@ from dataclasses import asdict, replace
 from datetime import datetime
 
 from platform_assets.engine.archive.archive import Archive
+from platform_assets.engine.contract.shown import shown_of
 from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.load.delivery import Knowledge, Load, refused
 from platform_assets.engine.load.offer import Offer, Outcome
@@ -205,7 +206,7 @@ class Round:
                     f"{rejected} of {receipt.read} rows break the contract, more than the feed tolerates",
                     remedy="Look at them with `platform feed check`; mend contract or file, or tolerate more.",
                 )
-                delivery.receipt = replace(refused(receipt, problem), duplicate_of=None)
+                delivery.receipt = replace(refused(receipt, problem, shown_of(self._feed.contract)), duplicate_of=None)
                 delivery.copy_of = None
 
     def _remove_refused(self) -> None:

@@ -6,6 +6,7 @@ The note is not brought to the disk: a machine that loses power accuses nothing.
 
 import contextlib
 import re
+import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
@@ -46,7 +47,7 @@ class UnderWay:
             noted[each[1]] = each[2] or noted.get(each[1], "")
         return noted
 
-    def begin(self, content: str) -> None:
+    def begin(self, content: str, slot: str) -> None:
         """It is being read from now on. Raises DeliveryRefused where it is convicted, and not excused."""
         if self._convicted is None:
             self._convicted = {each: how for each, how in self.noted().items() if how}
@@ -55,7 +56,7 @@ class UnderWay:
             raise DeliveryRefused(
                 f"was being read in two deaths of the process ({how})",
                 remedy="Ask the producer for smaller files, or give the platform more memory. Then bring it in with "
-                f"`platform replay {self._path.parent.name} --delivery ID --again`, or touch the file.",
+                f"`platform replay {self._path.parent.name} --file {shlex.quote(slot)} --again`, or touch the file.",
             )
         self._mine.add(content)
         with contextlib.suppress(OSError):  # where nothing can be noted, a death accuses nothing

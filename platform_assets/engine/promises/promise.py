@@ -13,6 +13,7 @@ from typing import Final, Literal
 from platform_assets.engine.feed.feed import Cadence
 from platform_assets.engine.promises.due import Deliveries, Due
 from platform_assets.engine.store.receipts import Receipt
+from platform_assets.errors import printable
 
 Kind = Literal["on time", "sound", "fresh"]
 
@@ -37,7 +38,7 @@ class Break:
     more: int = 0
 
     def __str__(self) -> str:
-        known = f"delivery {self.receipt.delivery_id} ({self.receipt.slot})" if self.receipt else ""
+        known = f"delivery {self.receipt.delivery_id} ({printable(self.receipt.slot)})" if self.receipt else ""
         if self.due is not None and self.due.met_at is not None:
             if self.due.kept:
                 return f"{self.due.name} came in time and was released late"

@@ -16,7 +16,7 @@ from platform_assets.engine.feed.formats import Csv, Excel, Format, Json, Parque
 from platform_assets.engine.readers.budget import Budget, pieces
 from platform_assets.engine.readers.limits import LIMITS, Limits
 from platform_assets.engine.readers.packing.unpack import Room, packing, unpacked
-from platform_assets.errors import DeliveryRefused
+from platform_assets.errors import DeliveryRefused, foreign
 
 FORMATS: Final[Mapping[str, type[Format]]] = {
     **dict.fromkeys((".csv", ".tsv", ".txt"), Csv),
@@ -133,7 +133,8 @@ def _panics() -> Iterator[None]:
         yield
     except pl.exceptions.PanicException as panic:
         raise DeliveryRefused(
-            f"cannot be read: {panic}", remedy="Ask the producer for usual types of columns, or deliver it as CSV."
+            f"cannot be read: {foreign(panic)}",
+            remedy="Ask the producer for usual types of columns, or deliver it as CSV.",
         ) from panic
 
 

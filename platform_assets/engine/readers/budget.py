@@ -13,7 +13,7 @@ from typing import Final
 
 import polars as pl
 
-from platform_assets.errors import DeliveryRefused
+from platform_assets.errors import DeliveryRefused, quoted
 
 RATIO_CAP: Final = 300
 """How many times its size a delivery may unpack or decode to, where that is more than what is free."""
@@ -67,7 +67,7 @@ class Budget:
             widest = max(frame.columns, key=lambda name: width(frame.select(name)), default=None)
             limit = f"{RATIO_CAP} times its size" if self._bytes > _FREE else f"{_FREE >> 20} MB"
             raise DeliveryRefused(
-                f"decodes to more than {limit}; column {widest} is the widest",
+                f"decodes to more than {limit}; column {quoted(str(widest))} is the widest",
                 remedy="If this is real, ask the producer for several deliveries; it looks like a decompression bomb.",
                 column=widest,
             )

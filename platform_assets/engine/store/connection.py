@@ -60,9 +60,12 @@ def lock(
     settle += [f"allowed_paths = {_listed(paths)}", f"allowed_directories = {_listed(directories)}"]
     settle += [f"allowed_configs = {_listed([*_FREE, *settings])}", *(f"{name} = false" for name in _OFF)]
     with _ONE_AT_A_TIME:
-        # Another connection of this process to the same file may have locked it for all.
-        if connection.execute("SELECT current_setting('lock_configuration')").fetchall() == [(False,)]:
+        try:
             connection.execute(f"{''.join(f'SET {each};' for each in settle)} SET lock_configuration = true")
+        except duckdb.InvalidInputException as error:
+            # Another connection of this process to the same file has locked it for all.
+            if "has been locked" not in str(error):
+                raise
 
 
 def _listed(texts: Iterable[str]) -> str:

@@ -3,7 +3,7 @@
 Belongs here: reading the file of the marts. Elsewhere: how dbt builds it (dbt_project), releasing it (release.py).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,6 +11,7 @@ import duckdb
 import polars as pl
 
 from platform_assets.engine.contract.model import LINEAGE, columns_of, match_header
+from platform_assets.engine.contract.shown import MASK, guarding, shown_of
 from platform_assets.engine.contract.validate import validate
 from platform_assets.engine.feed.mart import Mart
 from platform_assets.engine.store.sql import attach, quote
@@ -31,11 +32,14 @@ class MartReport:
     samples: tuple[dict[str, str | None], ...]
 
 
-def check_marts(marts: Sequence[Mart], warehouse: Warehouse) -> dict[Mart, MartReport]:
-    """Check every row of the built marts by their contracts, in bounded batches."""
-    with warehouse.open("check the marts") as connection:
+def check_marts(
+    marts: Sequence[Mart], warehouse: Warehouse, secret: Mapping[str, Collection[str]]
+) -> dict[Mart, MartReport]:
+    """Check every row of the built marts by their contracts, in bounded batches. secret: of each mart, the columns
+    whose values no sample shows."""
+    with guarding(mart.contract for mart in marts), warehouse.open("check the marts") as connection:
         attach(connection, warehouse.marts, "marts", "(READ_ONLY)")
-        return {mart: _check(mart, connection) for mart in marts}
+        return {mart: _check(mart, connection, secret.get(mart.name, ())) for mart in marts}
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,7 @@ def drop_leftovers(warehouse: Warehouse, endings: Sequence[str]) -> None:
         connection.execute("DETACH marts")
 
 
-def _check(mart: Mart, connection: duckdb.DuckDBPyConnection) -> MartReport:
+def _check(mart: Mart, connection: duckdb.DuckDBPyConnection, secret: Collection[str]) -> MartReport:
     rows = broken = 0
     samples: list[dict[str, str | None]] = []
     try:
@@ -93,12 +97,18 @@ def _check(mart: Mart, connection: duckdb.DuckDBPyConnection) -> MartReport:
             rows += frame.height
             broken += split.rejected.height
             for reasons in split.reasons.head(_SAMPLES - len(samples)).to_list():
-                samples.extend(reasons)
+                samples.extend(_masked(reason, secret) for reason in reasons)
     except DeliveryRefused as error:
-        return MartReport(rows, broken, error.what, ())
+        return MartReport(rows, broken, shown_of(mart.contract).message(error.said[0]), ())
     except duckdb.CatalogException:
         return MartReport(0, 0, "the mart has not been built", ())
     return MartReport(rows, broken, None, tuple(samples[:_SAMPLES]))
+
+
+def _masked(reason: dict[str, str | None], secret: Collection[str]) -> dict[str, str | None]:
+    """The reason; of a rule across columns the value is the whole row."""
+    hidden = bool(secret) if reason["column"] is None else reason["column"] in secret
+    return {**reason, "value": MASK} if hidden and reason["value"] is not None else reason
 
 
 def _batches(connection: duckdb.DuckDBPyConnection, name: str) -> Iterator[pl.DataFrame]:

@@ -7,24 +7,21 @@ out (tables.py), bringing them in again (load/replay.py).
 import contextlib
 import csv
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import duckdb
 
-from platform_assets.engine.contract.model import Contract, columns_of
+from platform_assets.engine.contract.shown import Record, shown_of
 from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.store.ledger import Ledger
 from platform_assets.engine.store.receipts import Receipt
 from platform_assets.engine.store.sql import quote
-from platform_assets.errors import ConfigurationError, StorageError
+from platform_assets.errors import HIDDEN, ConfigurationError, StorageError
 
-MASK: Final = "***"
 _BATCH: Final = 10_000
-
-Record = Mapping[str, str | None] | str
 
 
 @dataclass(frozen=True)
@@ -68,6 +65,7 @@ class Quarantine:
         self._connection = connection
         self._ledger = Ledger(connection)
         self._feed = feed
+        self._shown = shown_of(feed.contract)
         self._table = f"quarantine.{quote(feed.name)}"
 
     def explain(self, *, examples: int = 3) -> Explanation:
@@ -126,12 +124,15 @@ class Quarantine:
             f"(SELECT unnest(list_distinct(reasons)) AS reason FROM {self._table}) GROUP BY ALL ORDER BY 3 DESC, 2",
             [most],
         ).fetchall()
-        return [(column, rule, count, list(dict.fromkeys(values or ()))) for column, rule, count, values in rows]
+        return [
+            (column, rule, count, [str(self._shown.value(column, value)) for value in dict.fromkeys(values or ())])
+            for column, rule, count, values in rows
+        ]
 
     def rows(self, where: str = "TRUE", values: Sequence[object] = ()) -> Iterator[RejectedRow]:
         """Rejected rows, newest delivery first; `where` may speak of the table as `q`."""
         receipts: dict[int, Receipt] = {}
-        masked = masking(self._feed.contract)
+        shown = self._shown
         # A cursor of its own: other questions are asked while its rows are fetched.
         with contextlib.closing(self._connection.cursor()) as cursor:
             cursor.execute(
@@ -144,7 +145,7 @@ class Quarantine:
                     if delivery_id not in receipts:
                         receipts[delivery_id] = self._ledger.receipt(delivery_id)
                     file, there = receipts[delivery_id].place(line)
-                    yield RejectedRow(delivery_id, file, there, reasons, masked(json.loads(record)))
+                    yield RejectedRow(delivery_id, file, there, self._told(reasons), shown.record(json.loads(record)))
 
     def first_rows(self, deliveries: Sequence[int], most: int) -> Iterator[RejectedRow]:
         """The first rejected rows of these deliveries, the newest delivery first."""
@@ -160,7 +161,7 @@ class Quarantine:
         found = self._connection.execute(
             f"SELECT DISTINCT unnest(json_keys(record)) FROM {self._table} WHERE json_type(record) = 'OBJECT'"
         ).fetchall()
-        headers = sorted(header for (header,) in found)
+        headers = sorted(name for name in self._shown.names(header for (header,) in found) if name != HIDDEN)
         rows = 0
         try:
             with to.open("w", newline="", encoding="utf-8") as file:
@@ -180,6 +181,10 @@ class Quarantine:
             raise StorageError(to, error.strerror or str(error)) from error
         return rows
 
+    def _told(self, reasons: Sequence[Mapping[str, str | None]]) -> list[dict[str, str | None]]:
+        """The reasons; values were masked by the contract of their day, which may have had less to mask."""
+        return [{**reason, "value": self._shown.value(reason["column"], reason["value"])} for reason in reasons]
+
     def _breaking(self, column: str | None, rule: str, most: int) -> Iterator[RejectedRow]:
         broken = "len(list_filter(reasons, lambda r: r['rule'] = $1 AND r['column'] IS NOT DISTINCT FROM $2)) > 0"
         return self._first(broken, [rule, column], most)
@@ -190,26 +195,6 @@ class Quarantine:
             f"WHERE {where} ORDER BY _delivery_id DESC, _line LIMIT {int(most)})"
         )
         return self.rows(lines, values)
-
-
-def masking(contract: type[Contract]) -> Callable[[Any], Record]:
-    """What shows a record without personal data: by delivered header, and whole where it could not be taken apart."""
-    secret = {
-        name.strip().casefold()
-        for column in columns_of(contract)
-        if column.pii
-        for name in (*column.headers, column.name)
-    }
-
-    def masked(record: Any) -> Record:  # noqa: ANN401 - what JSON holds
-        if not isinstance(record, dict):
-            return MASK if secret else str(record)
-        return {
-            name: MASK if value is not None and name.strip().casefold() in secret else value
-            for name, value in record.items()
-        }
-
-    return masked
 
 
 def inert(cell: str) -> str:

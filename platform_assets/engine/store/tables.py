@@ -17,7 +17,7 @@ from platform_assets.engine.contract.model import LINEAGE, columns_of, folded
 from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.store.copies import Copies
 from platform_assets.engine.store.sql import arrived, column_types, execute_over, quote
-from platform_assets.errors import ConfigurationError, ContractError
+from platform_assets.errors import ConfigurationError, ContractError, quoted
 
 _QUARANTINE: Final = """
 CREATE TABLE IF NOT EXISTS {table} (
@@ -376,7 +376,7 @@ def lines_with(
     for column in values:
         if column not in columns:
             raise ConfigurationError(
-                f"column {column!r}", f"is not in {table}", f"Its columns are: {', '.join(columns)}."
+                f"column {column!r}", f"is not in {table}", f"Its columns are: {quoted(*columns)}."
             )
     wanted = " AND ".join(f"CAST({quote(column)} AS VARCHAR) = ?" for column in values) or "TRUE"
     return connection.execute(

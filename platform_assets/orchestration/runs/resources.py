@@ -11,8 +11,9 @@ from typing import Final
 
 import dagster as dg
 
+from platform_assets.engine.contract.shown import guarding
 from platform_assets.engine.deployment import Deployment
-from platform_assets.errors import PlatformError
+from platform_assets.errors import PlatformError, lines
 from platform_assets.orchestration.runs.process import PROCESS_TAG, call_process, process_name
 from platform_assets.project.configured import configured_deployment
 
@@ -44,15 +45,23 @@ class OpensDeployment:
 
     @contextlib.contextmanager
     def opened(
-        self, context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext, *, replaying: str | None = None
+        self,
+        context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext,
+        *,
+        feed: str | None = None,
+        replaying: bool = False,
     ) -> Iterator[Deployment]:
-        """The deployment with its tables prepared, for a step of a run; but those of a feed that it is `replaying`.
+        """The deployment with its tables prepared, for a step of a run that is about one `feed` or all; but those of a
+        feed that it is `replaying`.
 
         What may pass (a lock, a full disk) is tried again by Dagster, ever later; nothing else is. A person who
-        waits at a command line is told at once.
+        waits at a command line is told at once. What Dagster keeps of an error has no personal data.
         """
         try:
-            yield self._open(context, replaying)
+            opened = self._open(context, feed if replaying else None)
+            about = [each.contract for each in opened.feeds if feed in (None, each.name)]
+            with guarding(about, but=(dg.Failure, dg.RetryRequested)):
+                yield opened
         except PlatformError as error:
             if not error.may_pass or self._tell is not None:
                 raise dg.Failure(str(error), allow_retries=False) from error
@@ -67,7 +76,7 @@ class OpensDeployment:
         call_process(f"run {context.run.run_id[:8]}")  # said to those who wait for the warehouse
 
         def notify(text: str) -> None:
-            context.log.info(text)
+            context.log.info(lines(text))
             if self._tell is not None:
                 self._tell(text)
 

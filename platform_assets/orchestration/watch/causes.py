@@ -12,6 +12,7 @@ import dagster as dg
 
 from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.promises.due import Deliveries
+from platform_assets.errors import printable
 from platform_assets.orchestration.runs.keys import deliveries_key, sensor_name
 from platform_assets.orchestration.watch.dagster_state import DagsterState
 from platform_assets.orchestration.watch.deployment_state import DeploymentState
@@ -155,7 +156,7 @@ def quarantined_deliveries(theirs: Deliveries) -> Iterator[Cause]:
             yield Cause(
                 kind="delivery quarantined",
                 asset=deliveries_key(feed).to_user_string(),
-                what=f"delivery {receipt.delivery_id} ({receipt.slot}) is quarantined",
+                what=f"delivery {receipt.delivery_id} ({printable(receipt.slot)}) is quarantined",
                 evidence=receipt.trouble,
                 remedy=f"{receipt.remedy} {then}" if receipt.remedy else then,
                 since=receipt.committed_at,

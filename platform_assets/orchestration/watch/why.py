@@ -13,7 +13,7 @@ from typing import Final
 import dagster as dg
 
 from platform_assets.engine.feed.feed import Feed
-from platform_assets.errors import ConfigurationError
+from platform_assets.errors import ConfigurationError, printable
 from platform_assets.orchestration.runs.automation import barred
 from platform_assets.orchestration.runs.keys import deliveries_key, quarantine_key, raw_key, sensor_name
 from platform_assets.orchestration.runs.process import PROCESS_TAG
@@ -101,10 +101,10 @@ class _Asking:
                     "If nobody writes it any more, look at the machine's clock."
                 )
             )
-            what = f"{each.slot} {each.unfinished}"
+            what = f"{printable(each.slot)} {each.unfinished}"
             yield Cause("file not settled", name, what, remedy=remedy, since=each.arrived_at)
         if ready:
-            waiting = f"{len(ready)} new file{'s' * (len(ready) > 1)}, the first {ready[0].slot}"
+            waiting = f"{len(ready)} new file{'s' * (len(ready) > 1)}, the first {printable(ready[0].slot)}"
             yield self._not_taken(feed, waiting, max(each.size for each in ready))
         theirs = self._stored.deliveries[feed.name]
         yield from islice(quarantined_deliveries(theirs), _FILES)

@@ -248,6 +248,17 @@ def test_a_log_that_was_replaced_with_its_head_is_found_by_a_head_kept_elsewhere
     assert forger.verify([Head.parse(str(kept))]).broken[0].line == 3
 
 
+def test_an_earlier_copy_of_log_and_head_is_found_by_a_head_kept_elsewhere(tmp_path: Path, key: str | None) -> None:
+    log = recorded(tmp_path, 2, key)
+    earlier = {name: (tmp_path / name).read_bytes() for name in (LOG, HEAD)}
+    kept = recorded(tmp_path, 1, key).head()
+    assert kept is not None
+    for name, content in earlier.items():
+        (tmp_path / name).write_bytes(content)
+    assert log.verify().ok
+    assert [each.line for each in log.verify([kept]).broken] == [3]
+
+
 def test_who_lacks_the_key_can_replace_nothing(tmp_path: Path) -> None:
     log = recorded(tmp_path, 3, "a key")
     for name in (LOG, HEAD):

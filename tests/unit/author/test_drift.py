@@ -7,7 +7,7 @@ from typing import Final
 
 import pytest
 import yaml
-from shop import SALES, Sales, Shop, sales
+from shop import SALES, OpenSales, Sales, Shop, sales
 
 from platform_assets.engine.author.drift import ColumnSeen, Drift, compare
 from platform_assets.engine.author.headers import HeaderSeen, headers
@@ -43,7 +43,7 @@ def says(report: Drift, name: str | None, *, drift: bool = False) -> str:
 
 
 def test_every_header_is_told_once_with_its_first_and_last_delivery(shop: Shop) -> None:
-    shop.declare(on_drift="add")
+    shop.declare(contract=OpenSales, on_drift="add")
     shop.load("1.csv", sales("A1,1"))
     shop.load("2.csv", sales("A2,1"))
     shop.load("3.csv", sales("A3,1,,,,web", header=WIDER))
@@ -79,7 +79,7 @@ def test_another_order_is_another_header_and_no_drift(shop: Shop) -> None:
 
 
 def test_a_column_that_raw_gained_is_told_with_a_line_to_paste(shop: Shop) -> None:
-    shop.declare(on_drift="add")
+    shop.declare(contract=OpenSales, on_drift="add")
     shop.load("1.csv", sales("A1,1"))
     shop.load("2.csv", sales("A2,1,,,,01.03.2026", "A3,1,,,,24.12.2026", header=WIDER))
     report = drift(shop)
@@ -96,13 +96,14 @@ def test_a_column_that_raw_gained_is_told_with_a_line_to_paste(shop: Shop) -> No
 
 
 def test_a_column_that_was_rescued_is_read_from_extra(shop: Shop) -> None:
-    shop.declare(on_drift="rescue")
+    shop.declare(contract=OpenSales, on_drift="rescue")
     shop.load("1.csv", sales("A2,1,,,,7", header="sku,quantity,price,sold_at,email,a/b~c"))
     (unknown,) = drift(shop).unknown
     assert (unknown.header, unknown.kind, unknown.went) == ("a/b~c", "integer", "_extra of raw, as JSON")
 
 
 def test_a_column_that_quarantined_its_delivery_is_read_from_the_archive(shop: Shop) -> None:
+    shop.declare(contract=OpenSales)
     shop.load("1.csv", sales("A2,1,,,,web", header=WIDER))
     report = drift(shop)
     (unknown,) = report.unknown
@@ -231,8 +232,8 @@ def test_an_empty_warehouse_tells_the_contract_and_no_drift(shop: Shop) -> None:
 
 
 def test_sources_mark_what_raw_gained_and_the_check_ignores_it(shop: Shop, tmp_path: Path) -> None:
-    feeds = [replace(shop.feed, origin="shop", on_drift="add")]
-    shop.declare(on_drift="add", origin="shop")
+    feeds = [replace(shop.feed, contract=OpenSales, origin="shop", on_drift="add")]
+    shop.declare(contract=OpenSales, on_drift="add", origin="shop")
     shop.load("1.csv", sales("A1,1"))
     file = sources_file("shop", [tmp_path])
     assert write_sources(feeds, gained_columns(shop.deployment), [tmp_path]) == [file]

@@ -34,6 +34,18 @@ def test_cells_and_sentences_are_shown_as_they_are(capsys: pytest.CaptureFixture
     assert shown.count(ODD) == 2
 
 
+def test_nothing_of_data_steers_a_terminal_or_a_build(capsys: pytest.CaptureFixture[str]) -> None:
+    data = "\x1b]8;;https://evil.example\x07a\x1b[2J\u202eb\x9bc\r" + "long" * 1_000
+    say(f"::error::{data}")
+    render({}, [Table(data, [Row(data, 1)], ("file",)), f"::set-output name=x::{data}"], as_json=False)
+    shown = "".join(capsys.readouterr())
+    assert all(character.isprintable() or character == "\n" for character in shown)
+    assert not any(line.startswith("::") for line in shown.splitlines())
+    assert shown.count("long") < 1_800
+    render({"file": data}, (), as_json=True)
+    assert capsys.readouterr().out.strip().isprintable()
+
+
 def test_the_same_rows_make_the_table_and_the_json(capsys: pytest.CaptureFixture[str]) -> None:
     rows = [Row("a.csv", 1_234, datetime(2026, 3, 16, 9, tzinfo=UTC)), Row("b.csv", 5, late=True)]
     table = Table("Files", rows, ("file", ("rows now", "rows"), "newest data", "late", ("half", lambda r: r.rows // 2)))

@@ -85,6 +85,13 @@ def test_a_home_that_is_a_link_is_refused(home: Path) -> None:
         keep_private(home.parent / "link", "PLATFORM_HOME")
 
 
+def test_a_disk_that_keeps_no_rights_is_refused(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As FAT and what Windows shares: everything there is everybody's, and to change that does nothing."""
+    monkeypatch.setattr(Path, "chmod", lambda *_: None)
+    with pytest.raises(ConfigurationError, match="stays open to other users"):
+        keep_private(home, "PLATFORM_HOME")
+
+
 def test_a_home_that_is_a_file_is_refused(home: Path) -> None:
     with pytest.raises(ConfigurationError, match="is no folder"):
         keep_private(home / "warehouse.duckdb", "PLATFORM_HOME")

@@ -9,7 +9,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from shop import HEADER, SALES, Clock, Sales, Shop, numbered, sales
+from shop import HEADER, SALES, Clock, OpenSales, Sales, Shop, numbered, sales
 
 from platform_assets.engine.contract.model import Contract, Field
 from platform_assets.engine.feed.feed import Cadence, Files, Rejects, hours, seconds
@@ -201,6 +201,7 @@ def test_a_copy_of_a_corrected_delivery_does_not_revive_it(shop: Shop) -> None:
 
 
 def test_an_unknown_column_fails_adds_or_is_rescued_as_declared(shop: Shop) -> None:
+    shop.declare(contract=OpenSales)
     wider = f"{HEADER},note"
     refused = shop.load("a.csv", sales("S1,1,,,,hi", header=wider))
     assert (refused.problem, refused.problem_line, refused.problem_column) == ("unknown column note", 1, "note")
@@ -235,6 +236,7 @@ def test_rejected_rows_keep_unknown_columns_of_any_name(shop: Shop) -> None:
 
 
 def test_a_missing_column_quarantines_with_the_difference(shop: Shop) -> None:
+    shop.declare(contract=OpenSales)
     receipt = shop.load("a.csv", "sku,qty,price,sold_at,email\nS1,1,,,\n")
     assert receipt.problem == "missing column quantity; unknown instead: qty"
     assert "quantity: source=('quantity', 'qty')" in str(receipt.remedy)

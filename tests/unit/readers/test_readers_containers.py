@@ -22,7 +22,7 @@ import pytest
 import zstandard
 from hypothesis import example, given
 from hypothesis import strategies as st
-from shop import Shop, sales
+from shop import OpenSales, Shop, sales
 
 from platform_assets.engine.archive.archive import Archive
 from platform_assets.engine.feed.feed import Files, seconds
@@ -347,7 +347,7 @@ def test_every_encoding_arrives_as_the_same_text(tmp_path: Path, content: str, s
 
 
 def test_members_are_read_one_after_another_and_every_row_is_placed(shop: Shop) -> None:
-    shop.declare(source=Files("sales/*.zip", settle=seconds(0)))
+    shop.declare(contract=OpenSales, source=Files("sales/*.zip", settle=seconds(0)))
     receipt = shop.load(
         "a.zip",
         zipped(

@@ -20,7 +20,7 @@ import openpyxl
 import psutil
 import pytest
 import xlsxwriter
-from shop import Shop
+from shop import OpenSales, Shop
 
 from platform_assets.engine.feed.feed import Files, seconds
 from platform_assets.engine.feed.formats import Excel
@@ -755,7 +755,7 @@ def test_the_parser_does_not_outlive_us(tmp_path: Path) -> None:
 
 
 def test_a_feed_loads_a_workbook_whatever_its_cells_are(shop: Shop) -> None:
-    shop.declare(source=Files("sales/*.xlsx", settle=seconds(0), format=Excel(range="A2:E")))
+    shop.declare(contract=OpenSales, source=Files("sales/*.xlsx", settle=seconds(0), format=Excel(range="A2:E")))
     content = workbook(
         ["Sales of June"],
         ["sku", "quantity", "price", "sold_at", "email"],

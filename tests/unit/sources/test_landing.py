@@ -15,7 +15,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from machine import examples
-from shop import SALES, Shop, numbered, sales
+from shop import SALES, OpenSales, Shop, numbered, sales
 
 from platform_assets.engine.anomalies.volume import check_volume
 from platform_assets.engine.archive.expected import Expected
@@ -276,7 +276,7 @@ def test_a_sidecar_that_is_tidied_away_changes_nothing(shop: Shop) -> None:
 def announced(shop: Shop, text: str, lines: int = 3) -> tuple[str, str | None]:
     """Deliver three lines with a sidecar that says `text`: the receipt's status and problem."""
     content = numbered(0, lines)
-    shop.declare(source=WITH_SIDECAR)
+    shop.declare(contract=OpenSales, source=WITH_SIDECAR)
     shop.deliver("a.csv.done", text.format(sha=hashlib.sha256(content.encode()).hexdigest()))
     receipt = shop.load("a.csv", content)
     return receipt.status, receipt.problem

@@ -20,7 +20,7 @@ from platform_assets.engine.readers.excel.opendocument import look_at_ods
 from platform_assets.engine.readers.excel.sheetml import look_at_xlsx
 from platform_assets.engine.readers.limits import Limits
 from platform_assets.engine.readers.magic import ENOUGH, kind_of
-from platform_assets.errors import DeliveryRefused, DeliveryUnfinished
+from platform_assets.errors import DeliveryRefused, DeliveryUnfinished, foreign
 
 
 def survey(copy: Path, limits: Limits) -> str:
@@ -64,9 +64,11 @@ def _damage_explained() -> Iterator[None]:
     except EOFError as error:
         raise DeliveryUnfinished("the workbook ends before its content does") from error
     except (zipfile.BadZipFile, zlib.error, expat.ExpatError) as error:
-        raise DeliveryRefused(f"damaged workbook: {error}", remedy=SAVE_ANEW) from error
+        raise DeliveryRefused(f"damaged workbook: {foreign(error)}", remedy=SAVE_ANEW) from error
     except (LookupError, StopIteration, NotImplementedError, ValueError) as error:
-        raise DeliveryRefused(f"damaged workbook: a part is missing or unknown ({error})", remedy=SAVE_ANEW) from error
+        raise DeliveryRefused(
+            f"damaged workbook: a part is missing or unknown ({foreign(error)})", remedy=SAVE_ANEW
+        ) from error
 
 
 def _members(copy: Path, limits: Limits) -> list[str]:

@@ -36,6 +36,16 @@ class _Refused(Exception):
         self.details = {"problem": problem, "remedy": remedy, "line": row}
 
 
+def _quoted(*names: str) -> str:
+    """As `quoted` of the platform's errors: whoever knows the contract decides what of the names is shown."""
+    return "\ue000" + "\ue001".join(re.sub("[\ue000-\ue003]", "", name) for name in names) + "\ue002"
+
+
+def _foreign(message: str) -> str:
+    """As `foreign` of the platform's errors: what a library says."""
+    return _quoted(message).replace("\ue000", "\ue000\ue003")
+
+
 def _main(path: str, sheet: str, window: str) -> None:
     try:
         found, rows = _parsed(Path(path), sheet or None, *json.loads(window))
@@ -43,12 +53,16 @@ def _main(path: str, sheet: str, window: str) -> None:
         found, rows = {"refused": refused.details}, pl.DataFrame()
     except (fastexcel.FastExcelError, pl.exceptions.PolarsError, ValueError) as error:
         message = str(error).splitlines()[0].removeprefix("calamine error: ")
-        found = {"refused": _Refused(f"damaged workbook: {message}", _AGAIN).details}
+        found = {"refused": _Refused(f"damaged workbook: {_foreign(message)}", _AGAIN).details}
         rows = pl.DataFrame()
     except BaseException as panic:
         if type(panic).__name__ != "PanicException":
             raise
-        found = {"refused": _Refused(f"the workbook cannot be parsed: {panic}", f"{_AGAIN[:-1]}, or as CSV.").details}
+        found = {
+            "refused": _Refused(
+                f"the workbook cannot be parsed: {_foreign(str(panic))}", f"{_AGAIN[:-1]}, or as CSV."
+            ).details
+        }
         rows = pl.DataFrame()
     table = rows.to_arrow().replace_schema_metadata({"found": json.dumps(found)})
     with pa.ipc.new_stream(sys.stdout.buffer, table.schema) as out:
@@ -146,11 +160,11 @@ def _undecoded(texts: list[pl.Series], places: dict[int, int]) -> pl.DataFrame:
 
 
 def _chosen(names: list[str], sheet: str | None) -> str:
-    shown = ", ".join(map(repr, names[:20]))
+    shown = _quoted(*map(repr, names))
     if sheet is None and len(names) != 1:
         raise _Refused(
             f"{len(names)} sheets and none declared: {shown}",
-            f"Declare which, such as Files(…, format=Excel(sheet={(names or ['Orders'])[0]!r})).",
+            f"Declare which, such as Files(…, format=Excel(sheet={_quoted(repr((names or ['Orders'])[0]))})).",
         )
     if sheet is not None and sheet not in names:
         raise _Refused(f"no sheet {sheet!r}; there are {shown}", "Declare one of these: Excel(sheet=…).")

@@ -21,7 +21,7 @@ from platform_assets.engine.readers.json.fields import NOT_JSON
 from platform_assets.engine.readers.json.lines import NdjsonReader, StoredJson
 from platform_assets.engine.readers.limits import Limits
 from platform_assets.engine.readers.text import Text
-from platform_assets.errors import DeliveryRefused, DeliveryUnfinished
+from platform_assets.errors import DeliveryRefused, DeliveryUnfinished, quoted
 
 # Atomic groups: Python before 3.11.5 gets a possessive repeat of anything longer than a character wrong.
 _STRING: Final = rb'"[^"\\]*+(?>(?:\\.[^"\\]*+)*)"'
@@ -154,7 +154,7 @@ class _Document:
             keys += [key] if key == path[depth] or len(keys) < _LOOKED_AT else []
         self._step()
         if path[depth] not in keys:
-            there = ", ".join(keys) or "nothing"
+            there = quoted(*keys) if keys else "nothing"
             self._refuse(f"no {'.'.join(path[: depth + 1])} in the document; there is {there}")
 
     def _array(self) -> Iterator[pl.DataFrame]:

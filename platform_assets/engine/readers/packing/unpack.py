@@ -15,7 +15,7 @@ from typing import IO, Final, TypeVar, cast
 
 from platform_assets.engine.readers.budget import RATIO_CAP
 from platform_assets.engine.readers.limits import Limits
-from platform_assets.errors import DeliveryRefused, DeliveryUnfinished, StorageError
+from platform_assets.errors import DeliveryRefused, DeliveryUnfinished, StorageError, foreign
 
 _BLOCK: Final = 1 << 20
 _MOST_BYTES: Final = 256 << 30
@@ -148,7 +148,7 @@ def _ungzipped(packed: Path) -> Iterator[bytes]:
                 except EOFError as error:
                     raise _short() from error
                 except damages as error:
-                    raise DeliveryRefused(f"damaged gzip: {error}", remedy=_AGAIN) from error
+                    raise DeliveryRefused(f"damaged gzip: {foreign(error)}", remedy=_AGAIN) from error
                 if not block:
                     return
                 yield block
@@ -168,7 +168,7 @@ def _unzstd(packed: Path) -> Iterator[bytes]:
                     raise
                 if "Truncated" in str(error):
                     raise _short() from error
-                raise DeliveryRefused(f"damaged zstd: {error}", remedy=_AGAIN) from error
+                raise DeliveryRefused(f"damaged zstd: {foreign(error)}", remedy=_AGAIN) from error
             if not block:
                 return
             yield block

@@ -18,7 +18,7 @@ import polars as pl
 from platform_assets.engine.feed.feed import SourceDeclaration
 from platform_assets.engine.readers import Batch, Part, Reader, open_within, refuse_unreconciled
 from platform_assets.engine.readers.packing.unpack import Room
-from platform_assets.errors import DeliveryRefused, DeliveryUnfinished
+from platform_assets.errors import DeliveryRefused, DeliveryUnfinished, foreign, quoted
 
 _BLOCK: Final = 1 << 20
 _MOST_MEMBERS: Final = 2_000
@@ -102,7 +102,7 @@ class ZipReader:
                 self.format, self.header = reader.format, reader.header
             elif reader.format != self.format:
                 raise DeliveryRefused(
-                    f"is {reader.format}, but {self._members[0].filename} is {self.format}",
+                    f"is {reader.format}, but {quoted(self._members[0].filename)} is {self.format}",
                     remedy="Ask the producer for one format in an archive.",
                 )
             elif self.format in _HEADERLESS:
@@ -119,13 +119,13 @@ class ZipReader:
         missing = [name for name in self.header if name not in header]
         unknown = [name for name in header if name not in self.header]
         differences = [
-            f"{what} {', '.join(names[:10])}" for what, names in (("lacks", missing), ("has besides", unknown)) if names
+            f"{what} {quoted(*names)}" for what, names in (("lacks", missing), ("has besides", unknown)) if names
         ]
         other = "; ".join(differences) or "one of them twice"
         if not (header and self.header):
             other = "it is empty" if not header else "that one is empty"
         return DeliveryRefused(
-            f"has other columns than {self._members[0].filename}: {other}",
+            f"has other columns than {quoted(self._members[0].filename)}: {other}",
             remedy="Ask the producer for the same columns in all members, or for separate deliveries.",
             line=1,
             column=next(iter(missing or unknown), None),
@@ -173,7 +173,7 @@ def _refuse_unsafe(members: Sequence[zipfile.ZipInfo]) -> None:
         elif name in seen:
             what, remedy = "is there twice", "Ask the producer for one file of each name."
         if what:
-            raise DeliveryRefused(f"{name}: {what}", remedy=remedy)
+            raise DeliveryRefused(f"{quoted(name)}: {what}", remedy=remedy)
         seen.add(name)
 
 
@@ -234,11 +234,11 @@ def _naming(member: str) -> Iterator[None]:
         yield
     except DeliveryRefused as error:
         raise DeliveryRefused(
-            f"{member}: {error.what}", remedy=error.remedy, line=error.line, column=error.column
+            f"{quoted(member)}: {error.said[0]}", remedy=error.said[1], line=error.line, column=error.column
         ) from error
     except DeliveryUnfinished as error:
-        raise DeliveryRefused(f"{member}: {error.what}", remedy=_AGAIN) from error
+        raise DeliveryRefused(f"{quoted(member)}: {error.said[0]}", remedy=_AGAIN) from error
 
 
 def _damaged(why: object) -> DeliveryRefused:
-    return DeliveryRefused(f"damaged zip: {why}", remedy=_AGAIN)
+    return DeliveryRefused(f"damaged zip: {foreign(why)}", remedy=_AGAIN)

@@ -7,6 +7,7 @@ no words for. It runs by itself (isolated.py) and imports nothing of ours.
 import contextlib
 import functools
 import json
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -34,6 +35,16 @@ _MOST_DIGITS: Final = 38
 _LAST_MS: Final = 1 << 50
 _AGAIN: Final = "Ask the producer to deliver the file again."
 _USUAL: Final = "Ask the producer to write the file with usual types, encodings and compression."
+
+
+def _quoted(*names: str) -> str:
+    """As `quoted` of the platform's errors: whoever knows the contract decides what of the names is shown."""
+    return "\ue000" + "\ue001".join(re.sub("[\ue000-\ue003]", "", name) for name in names) + "\ue002"
+
+
+def _foreign(message: str) -> str:
+    """As `foreign` of the platform's errors: what a library says."""
+    return _quoted(message).replace("\ue000", "\ue000\ue003")
 
 
 class _Refused(Exception):
@@ -137,8 +148,8 @@ def _reasons() -> Iterator[None]:
                 "the Parquet file is encrypted", "Ask the producer to write it without encryption."
             ) from error
         if isinstance(error, NotImplementedError) or message.startswith(("Unsupported", "Map keys")):
-            raise _Refused(f"cannot be read: {message}", _USUAL) from error
-        raise _Refused(f"damaged Parquet: {message}", _AGAIN) from error
+            raise _Refused(f"cannot be read: {_foreign(message)}", _USUAL) from error
+        raise _Refused(f"damaged Parquet: {_foreign(message)}", _AGAIN) from error
 
 
 def _surveyed(path: str, most_bytes: int, wanted: list[str]) -> _File:
@@ -156,7 +167,9 @@ def _surveyed(path: str, most_bytes: int, wanted: list[str]) -> _File:
         header = [column for each in schema for column in _paths(each, [], inner)]
         for name, count in Counter(name for name, _ in header).items():
             if count > 1:
-                raise _Refused(f"{count} columns are called {name!r}", "Ask the producer for one of each name.", name)
+                raise _Refused(
+                    f"{count} columns are called {_quoted(repr(name))}", "Ask the producer for one of each name.", name
+                )
         groups = [footer.row_group(at) for at in range(footer.num_row_groups)]
         size, repeated, old = 0, [], set()
         flat = {name for name, kind in zip(names, schema.types, strict=True) if _is_text(kind)}
@@ -312,7 +325,7 @@ def _moments(coarse: pa.Array, wrapped: pa.Array, header: str, rules: _Rules) ->
     """Times of 96 bits, in microseconds; and as text, to the last digit."""
     if not types.is_timestamp(coarse.type):
         raise _Refused(
-            f"column {header!r} holds times of 96 bits (INT96) among others, which cannot be read for sure",
+            f"column {_quoted(repr(header))} holds times of 96 bits (INT96) among others: not read for sure",
             "Ask the producer to write its times as TIMESTAMP, or for a column of their own.",
             header,
         )
@@ -324,7 +337,8 @@ def _moments(coarse: pa.Array, wrapped: pa.Array, header: str, rules: _Rules) ->
     us = pc.if_else(far, None, pc.add(pc.multiply(ms, 1000), micro)).cast(pa.timestamp("us"))
     rules.add(far, f"{header} holds a time out of any calendar")
     rules.add(
-        pc.fill_null(pc.not_equal(finer, 0), pa.scalar(value=False)), f"{header} holds a time finer than a microsecond"
+        pc.fill_null(pc.not_equal(finer, 0), pa.scalar(value=False)),
+        f"{header} holds a time finer than a microsecond",
     )
     digits = pc.utf8_lpad(finer.cast(pa.string()), 3, "0")
     return us, pc.binary_join_element_wise(us.cast(pa.string()), digits, "")
@@ -370,7 +384,7 @@ def _leaf(values: pa.Array, header: str) -> pa.Array:
     """Values that hold no others."""
     kind = values.type
     if isinstance(kind, _Variant):
-        raise _Refused(f"column {header!r} holds VARIANT, which cannot be read", _USUAL, header)
+        raise _Refused(f"column {_quoted(repr(header))} holds VARIANT, which cannot be read", _USUAL, header)
     if isinstance(kind, pa.BaseExtensionType):
         uuid = kind.extension_name == "arrow.uuid"
         return _uuids(values.storage) if uuid else _leaf(values.storage, header)
@@ -389,10 +403,12 @@ def _leaf(values: pa.Array, header: str) -> pa.Array:
             values = values.cast(pa.string())
         values.validate(full=True)
     except pa.ArrowNotImplementedError as error:
-        raise _Refused(f"column {header!r} holds {kind}, which cannot be read", _USUAL, header) from error
+        raise _Refused(
+            f"column {_quoted(repr(header))} holds {_foreign(str(kind))}, which cannot be read", _USUAL, header
+        ) from error
     except pa.ArrowInvalid as error:
         raise _Refused(
-            f"column {header!r} holds bytes that are no UTF-8 text",
+            f"column {_quoted(repr(header))} holds bytes that are no UTF-8 text",
             "Ask the producer to write them as text (such as hex), or take the column out of the contract.",
             header,
         ) from error

@@ -21,7 +21,7 @@ from platform_assets.engine.readers import MALFORMED_SCHEMA, Batch, Part
 from platform_assets.engine.readers.isolated import Parser, Stopped
 from platform_assets.engine.readers.limits import Limits
 from platform_assets.engine.readers.magic import ENOUGH, kind_of
-from platform_assets.errors import DeliveryRefused, DeliveryUnfinished
+from platform_assets.errors import DeliveryRefused, DeliveryUnfinished, foreign, quoted
 
 _PARSER: Final = Path(__file__).with_name("columnar.py")
 _MAGIC: Final = b"PAR1"
@@ -50,7 +50,7 @@ class ParquetReader:
         for key in self._folders:
             if key.casefold() in {header.casefold() for header, _ in self._found["header"]}:
                 raise DeliveryRefused(
-                    f"column {key!r} is in the file as well as in the folder's name",
+                    f"column {quoted(repr(key))} is in the file as well as in the folder's name",
                     remedy=f"Take {key!r} out of Parquet(partitions=…) to read the file's own.",
                     column=key,
                 )
@@ -125,7 +125,7 @@ class ParquetReader:
                 remedy="Ask the producer to write it anew with usual settings (smaller row groups), or as CSV.",
             ) from stopped
         except (pa.ArrowException, pl.exceptions.PolarsError) as error:
-            raise DeliveryRefused(f"cannot be read: {str(error).splitlines()[0]}", remedy=_AGAIN) from error
+            raise DeliveryRefused(f"cannot be read: {foreign(str(error).splitlines()[0])}", remedy=_AGAIN) from error
 
 
 def _folder(slot: str, key: str) -> str | None:

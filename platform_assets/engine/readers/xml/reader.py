@@ -16,7 +16,7 @@ from platform_assets.engine.readers import MALFORMED_SCHEMA, Batch, Part, refuse
 from platform_assets.engine.readers.limits import Limits
 from platform_assets.engine.readers.stored import StoredFrames
 from platform_assets.engine.readers.xml.stream import Document, Element, local_name, repeated, start_tags
-from platform_assets.errors import DeliveryRefused, listed
+from platform_assets.errors import DeliveryRefused, quoted
 
 _CHUNKS: Final = 16
 _CELLS: Final = 1 << 20
@@ -56,7 +56,7 @@ class XmlReader:
         self._elsewhere = document.elsewhere
         if document.deepest < len(self._path) - 1:
             raise DeliveryRefused(
-                f"no element {'/'.join(self._path[: document.deepest + 1])}; the outermost is {document.root}",
+                f"no element {'/'.join(self._path[: document.deepest + 1])}; the outermost is {quoted(document.root)}",
                 remedy=f"Compare the file with format=Xml(records={form.records!r}).",
             )
 
@@ -180,8 +180,8 @@ def _text(value: Any) -> str:  # noqa: ANN401 - as JSON has it
 
 def _undeclared(copy: Path, limits: Limits) -> DeliveryRefused:
     likely = repeated(copy, limits)
-    shown = listed([f"{path} ({times} times)" for path, times in likely.items()])
+    shown = quoted(*(f"{path} ({times} times)" for path, times in likely.items()))
     return DeliveryRefused(
         "which elements are the records is not declared" + (f"; these repeat: {shown}" if likely else ""),
-        remedy=f"Declare it: Files(…, format=Xml(records={next(iter(likely), 'export/orders/order')!r})).",
+        remedy=f"Declare it: Files(…, format=Xml(records={quoted(repr(next(iter(likely), 'export/orders/order')))})).",
     )

@@ -12,7 +12,7 @@ from typing import Final
 from xml.parsers import expat
 
 from platform_assets.engine.readers.limits import Limits
-from platform_assets.errors import DeliveryRefused, DeliveryUnfinished
+from platform_assets.errors import DeliveryRefused, DeliveryUnfinished, foreign
 
 _DEEPEST: Final = 100
 _MOST_PATHS: Final = 1000
@@ -171,7 +171,7 @@ def _parsed(parser: expat.XMLParserType, copy: Path, limits: Limits) -> Iterator
         ) from error
     except (LookupError, ValueError) as error:  # of an encoding that Python does not know, or not byte by byte
         raise DeliveryRefused(
-            f"the encoding that the document declares cannot be read: {error}",
+            f"the encoding that the document declares cannot be read: {foreign(error)}",
             remedy="Ask the producer for UTF-8.",
             line=1,
         ) from error

@@ -1,0 +1,169 @@
+"""Personal data from end to end: a team's checkout whose feeds have it, run by command and by daemon, with alerts."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import dagster as dg
+import persons_feeds
+import pytest
+from checkout import SAMPLE_LINKS, copy_checkout
+from deployed import BIN, Deployed, Finished
+from machine import PROJECT
+from persons import MAIL, PERSON, csv, deliver, leaked_by_ledger, leaks, named_in
+from receivers import Webhook, here
+
+from platform_assets.orchestration.runs.automation import UNDER_WAY
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
+
+MARTS: Final = '''"""What marts of people promise, and do not keep."""
+
+from platform_assets import Contract, Field, Mart
+
+
+class Buyers(Contract):
+    """People who bought something. Grain: line."""
+
+    number: str = Field()
+    contact: str = Field(nullable=True, pii="secret", str_matches="^nobody$")
+    whose: str = Field(nullable=True, str_matches="^nobody$", description="Made from the e-mail address")
+    amount: int = Field(ge=5)
+
+
+BUYERS = Mart("buyers", Buyers)
+'''
+SOURCE: Final = "{{ source('persons', 'fail') }}"
+FILES: Final = {
+    "platform_assets/marts/persons.py": MARTS,
+    "dbt_project/models/staging/persons/stg_persons__fail.sql": f"select * from {SOURCE}\n",
+    "dbt_project/models/staging/persons/stg_persons__add.sql": "select * from {{ source('persons', 'add') }}\n",
+    "dbt_project/models/marts/buyers.sql": "select number, email as contact, lower(email) as whose, amount\n"
+    "from {{ ref('stg_persons__fail') }}\n",
+    "dbt_project/models/marts/casts.sql": "select cast(email as integer) as born from {{ ref('stg_persons__fail') }}\n",
+    "dbt_project/models/marts/raises.sql": "select error('no such ' || max(email)) as born "
+    "from {{ ref('stg_persons__fail') }}\n",
+    "dbt_project/models/marts/marts.yml": """
+models:
+  - name: buyers
+    description: "People who bought something. Grain: line."
+    columns:
+      - {name: number, data_type: varchar, data_tests: [{accepted_values: {arguments: {values: [B1]}}}]}
+      - {name: contact, data_type: varchar, data_tests: [unique, {accepted_values: {arguments: {values: [b]}}}]}
+      - {name: whose, data_type: varchar, data_tests: [not_null]}
+      - {name: amount, data_type: bigint}
+  - name: casts
+    columns: [{name: born, data_type: integer}]
+  - name: raises
+    columns: [{name: born, data_type: integer}]
+""",
+}
+
+
+class Checkout(Deployed):
+    """A team's checkout with feeds of personal data in the sample's place, and a deployment of it."""
+
+    @property
+    def project(self) -> Path:
+        return self.root / "team"
+
+    def make(self) -> None:
+        copy_checkout(PROJECT, self.project)
+        for link in SAMPLE_LINKS:
+            (self.project / link).unlink(missing_ok=True)
+        for name, text in FILES.items():
+            (self.project / name).parent.mkdir(parents=True, exist_ok=True)
+            (self.project / name).write_text(text)
+        shutil.copy(Path(persons_feeds.__file__), self.project / "platform_assets/feeds/persons.py")
+
+    def platform(self, *arguments: str, env: Mapping[str, str] | None = None) -> Finished:
+        done = subprocess.run(
+            [BIN / "platform", *arguments], cwd=self.project, check=False, capture_output=True, text=True, timeout=400,
+            env=self.environment({"PYTHONPATH": str(self.project), **(env or {})}),
+        )  # fmt: skip
+        return Finished(done.returncode, done.stdout, done.stderr)
+
+    def runs_by_itself(self, dropped: Path, content: bytes) -> str:
+        """Let the daemon take in a file that is dropped while it lives; what it printed."""
+        log = self.root / "ui.log"
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = str(free.getsockname()[1])
+        with log.open("w") as out:
+            ui = subprocess.Popen(
+                [BIN / "platform", "ui", "--port", port], cwd=self.project, stdout=out, stderr=subprocess.STDOUT,
+                env=self.environment({"PYTHONPATH": str(self.project)}), start_new_session=True,
+            )  # fmt: skip
+        try:
+            dropped.write_bytes(content)
+            with self.instance() as instance:
+                before = {run.run_id for run in instance.get_runs()}
+                self._until(lambda: {run.run_id for run in instance.get_runs()} > before, log)
+                self._until(lambda: not instance.get_runs(dg.RunsFilter(statuses=list(UNDER_WAY))), log)
+                time.sleep(40)  # alerts are told at the next look
+        finally:
+            os.killpg(ui.pid, signal.SIGINT)
+            ui.wait(90)
+        return log.read_text()
+
+    def _until(self, happens, log: Path, within_s: float = 240) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
+        deadline = time.monotonic() + within_s
+        while not happens():
+            assert time.monotonic() < deadline, log.read_text()[-3000:]
+            time.sleep(0.5)
+
+
+def test_nobody_is_named_but_where_data_is(tmp_path: Path, hook: Webhook) -> None:
+    alerts = {"PLATFORM_ALERT": f"{hook.url()},{hook.url('/slack', 'slack+http')}", "PLATFORM_ALERT_HOSTS": here(hook)}
+    world = Checkout(tmp_path, alerts)
+    world.make()
+    deliver(world.landing)
+    said: dict[str, str] = {}
+
+    def says(*arguments: str) -> None:
+        done = world.platform(*arguments)
+        assert "Traceback" not in done.err, done.err
+        said[" ".join(arguments)] = done.out + done.err
+
+    says("feed", "sources")
+    says("run", "--json")
+    # Half of the verbs answer in tables, half in JSON; what either holds is the same.
+    says("quarantine", "list")
+    says("quarantine", "list", "--json")
+    for feed in ("fail", "add"):
+        says("quarantine", "explain", feed)
+        says("feed", "headers", feed)
+    says("feed", "headers", "fail", "--json")
+    says("contract", "diff", "--json")
+    says("contract", "diff", "add")
+    says("trace", "raw.add", "--where", "number=A1")
+    says("trace", "raw.add", "--where", "nothing=1")
+    for asset in ("raw/persons/strict", "marts/casts", "marts/raises"):
+        says("why", asset)
+    says("why", "release", "--json")
+    says("feed", "check", str(world.landing / "persons/fail/headerless.csv"), "--feed", "fail")
+    says("feed", "sources")
+    says("quarantine", "replay", "fail", "--json")
+    said["ui"] = world.runs_by_itself(
+        world.landing / "persons/fail/later.csv",
+        csv(f"A1,1,{MAIL},1980", f"x,-1,{PERSON},", header=f"number,amount,email,{PERSON}"),
+    )
+    says("alerts")
+
+    assert [verb for verb, text in said.items() if named_in(text)] == []
+    assert hook.heard, "nobody was told anything"
+    assert [heard.body for heard in hook.heard if named_in(heard.body)] == []
+    assert leaked_by_ledger(world.home / "warehouse.duckdb") == []
+    theirs = ("landing/", "home/archive/", "home/warehouse.duckdb", "home/marts.duckdb", "team/tests/")
+    assert leaks(tmp_path, theirs) == {}
+    with world.instance() as instance:
+        assert instance.get_runs_count() > 1
+    # It is still said what failed, and where.
+    assert "Could not convert string" in said["why marts/casts"], said["why marts/casts"]
+    assert "line" in said["quarantine list"]
