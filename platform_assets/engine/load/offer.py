@@ -15,6 +15,8 @@ from platform_assets.errors import DeliveryRefused
 
 MOST_FILES: Final = 100
 _MOST_BYTES: Final = 1 << 30
+ITS_TURN: Final = "waits for its turn: what came before it took long to read"
+"""Why what was offered is left to the next transaction."""
 
 
 class Known(NamedTuple):
