@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from platform_assets.engine.archive.archive import Archive
+from platform_assets.engine.archive.archive import Archive, content_of
 from platform_assets.engine.archive.expected import Expected
 from platform_assets.engine.contract.model import Header, headers_of, match_header
 from platform_assets.engine.contract.shown import Shown, shown_of
@@ -125,7 +125,7 @@ class Load:
                 offer,
                 status="duplicate",
                 read=same.read,
-                duplicate=same.read,
+                duplicate=same.read - offer.erased,
                 format=same.format,
                 dialect=same.dialect,
                 parts=same.parts,
@@ -161,6 +161,7 @@ class Load:
                     failpoint.reached("mid-read")
                     yield from self._validation.add(receipt.delivery_id, batch)
             reader.reconcile(read)
+            read += offer.erased
             offer.arrival.expects.check(read=read)
             if read == 0 and reader.header and self._feed.on_empty == "quarantine":
                 raise _empty("a header and no row")
@@ -303,6 +304,8 @@ class Load:
             generation=self._known.slots.before[arrival.slot].generation + 1 if known is None else known.generation,
             came_with=0 if known is None else known.came_with,
             moved_from=offer.moved_from,
+            erased=offer.erased,
+            rewritten=content_of(claim.copy) if claim and offer.erased else None,
             **outcome,
         )
 
@@ -314,7 +317,7 @@ def refused(receipt: Receipt, problem: DeliveryRefused, shown: Shown) -> Receipt
         receipt,
         status="quarantined",
         accepted_at=None,
-        read=0,
+        read=receipt.erased,
         accepted=0,
         rejected=0,
         duplicate=0,

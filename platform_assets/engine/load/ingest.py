@@ -8,18 +8,20 @@ again together (replay.py).
 import contextlib
 import itertools
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from platform_assets.engine.archive.archive import Archive
 from platform_assets.engine.archive.journal import Entry, Extent
 from platform_assets.engine.contract.shown import shown_of
 from platform_assets.engine.durable import failpoint
+from platform_assets.engine.erase.tombstones import Tombstones
 from platform_assets.engine.feed.feed import Feed, Retention
 from platform_assets.engine.load.alone import rest_of
-from platform_assets.engine.load.offer import ITS_TURN, Known, Offer, Outcome
+from platform_assets.engine.load.cleaning import Cleaning, let_go
+from platform_assets.engine.load.offer import ITS_TURN, MOST_FILES, Known, Offer, Outcome, grouped
 from platform_assets.engine.load.replay import altered, components, from_archive, outdated
 from platform_assets.engine.load.transaction import Transaction
 from platform_assets.engine.load.under_way import UnderWay
@@ -39,8 +41,6 @@ from platform_assets.errors import (
 )
 
 _A_MOMENT: Final = timedelta(seconds=3)
-_GROUP_FILES: Final = 100
-_GROUP_BYTES: Final = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,7 @@ class Intake:
     source: Source[Any]
     archive: Archive
     store: Store
+    tombstones: Tombstones
     clock: Callable[[], datetime]
     notify: Callable[[str], None]
     excused: frozenset[str] = frozenset()
@@ -107,7 +108,7 @@ class Intake:
             if left := [arrival for arrival in group if loaded.unfinished.get(arrival.slot) == ITS_TURN]:
                 groups.insert(at + 1, left)
             done += len(group) - len(left)
-            if len(arrivals) > _GROUP_FILES:
+            if len(arrivals) > MOST_FILES:
                 self.notify(f"{self.feed.name}: {done} of {len(arrivals)} deliveries")
 
     def take(self, offers: Sequence[Offer]) -> Outcome:
@@ -216,8 +217,13 @@ class Intake:
         """Load `offers` and `again`, as `Transaction.run` does; commit, and note what is new in the journal."""
         unit.will_change(self.feed)
         under_way = self.under_way()
+        cleaning = Cleaning(self.feed, self.archive, self.tombstones, unit.ledger, under_way)
         try:
-            outcome = Transaction(unit, self.feed, self.archive, self.clock(), under_way).run(offers, again, anew=anew)
+            transaction = Transaction(unit, self.feed, self.archive, self.clock(), under_way, cleaning)
+            outcome = transaction.run(offers, again, anew=anew)
+            if cleaning.unkept:
+                unit.ledger.forget_copies(self.feed.name, sorted(cleaning.unkept), transaction.revision)
+                outcome.receipts = unit.ledger.by_id(receipt.delivery_id for receipt in outcome.receipts)
             failpoint.reached("before-commit")
             unit.commit()
         except BaseException as error:
@@ -227,6 +233,8 @@ class Intake:
         under_way.settle()
         failpoint.reached("after-commit")
         self._note(unit, [receipt.delivery_id for receipt in outcome.receipts if receipt.replayed_at is None])
+        if cleaning.replaced:
+            let_go(self.feed, self.archive, unit, cleaning.replaced)
         return outcome
 
     # ---- what arrives
@@ -335,15 +343,15 @@ class Intake:
             at = datetime.fromisoformat(entry.committed_at)
             known_as = Known(delivery_id, at, accepted_at=at, generation=entry.generation, came_with=came_with)
             claim = Claim(entry.fingerprint, copy, entry.position)
-            offers.append(Offer(arrival, claim, known_as=known_as, moved_from=entry.moved_from))
+            offers.append(Offer(arrival, claim, known_as=known_as, moved_from=entry.moved_from, erased=entry.erased))
         return offers
 
     def _verified(self, offer: Offer) -> Offer:
         """The offer, refused where the archive's copy is not what was delivered."""
         assert offer.claim is not None
-        if self.archive.holds(offer.claim.copy, offer.claim.fingerprint):
+        if self.archive.holds(offer.claim.copy):
             return offer
-        return replace(offer, refused=altered(offer.claim.copy, offer.claim.fingerprint), final=False)
+        return replace(offer, refused=altered(offer.claim.copy), final=False)
 
     def _note(self, unit: Unit, deliveries: Sequence[int]) -> None:
         """Note new deliveries in the journal, and before them what a kill kept out of it."""
@@ -376,27 +384,11 @@ class Intake:
                 traits=slot.traits if slot.delivery_id == receipt.delivery_id else None,
                 expects=receipt.expects,
                 moved_from=receipt.moved_from,
+                erased=receipt.erased,
             )
             for receipt in receipts
             for slot in (slots[receipt.slot],)
         ]
-
-
-_Sized = TypeVar("_Sized")
-
-
-def grouped(items: Iterable[_Sized], size: Callable[[_Sized], int]) -> Iterator[list[_Sized]]:
-    """What goes into one transaction: enough to be fast, little enough to lose and to wait for."""
-    group: list[_Sized] = []
-    total = 0
-    for item in items:
-        if group and (len(group) == _GROUP_FILES or total + size(item) > _GROUP_BYTES):
-            yield group
-            group, total = [], 0
-        group.append(item)
-        total += size(item)
-    if group:
-        yield group
 
 
 def _alike(slot: Slot, offer: Offer) -> bool:
