@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 
 from platform_assets.engine.sources.source import Arrival, Claim
 from platform_assets.engine.store.receipts import Receipt
+from platform_assets.engine.store.slots import Slot
 from platform_assets.errors import DeliveryRefused
 
 ITS_TURN: Final = "waits for its turn: what came before it took long to read"
@@ -47,6 +48,10 @@ class Offer:
     def slot(self) -> str:
         """The slot it fills."""
         return self.arrival.slot
+
+    def is_like(self, slot: Slot) -> bool:
+        """Whether what filled the slot may be what is offered, only renamed."""
+        return slot.traits is not None and slot.traits == self.arrival.traits
 
     @property
     def fingerprint(self) -> str | None:
