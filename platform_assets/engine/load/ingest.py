@@ -96,8 +96,7 @@ class Intake:
         groups = list(self._groups(arrivals, most_files))
         for at, group in enumerate(groups):
             if (low := self.archive.disk.low()) is not None:
-                waiting = itertools.chain.from_iterable(groups[at:])
-                outcome.unfinished |= {each.slot: f"waits: {low.what}" for each in waiting}
+                outcome.unfinished |= {each.slot: f"waits: {low.what}" for each in itertools.chain(*groups[at:])}
                 self.notify(f"{self.feed.name}: {low}")
                 return
             offers = list(self._offers(group, outcome.unfinished))
@@ -301,7 +300,7 @@ class Intake:
         for offer in offers:
             before = [slot for slot in known.get(offer.fingerprint or "", []) if self._moved_to(offer, slot, here)]
             if before and offer.slot not in {slot.slot for slot in known[offer.fingerprint or ""]}:
-                before.sort(key=lambda slot: (not _alike(slot, offer), slot.slot))
+                before.sort(key=lambda slot: (not offer.is_like(slot), slot.slot))
                 offer = replace(offer, moved_from=tuple(slot.slot for slot in before))
             found.append(offer)
         return found
@@ -312,7 +311,7 @@ class Intake:
         if (now := here.get(slot.slot)) is not None:
             return now.fingerprint not in (None, slot.fingerprint) or now.arrival.refused is not None
         if (there := self.source.traits(slot.slot)) is None:
-            return _alike(slot, offer)
+            return offer.is_like(slot)
         return slot.traits not in (None, there)
 
     # ---- what was lost
@@ -389,8 +388,3 @@ class Intake:
             for receipt in receipts
             for slot in (slots[receipt.slot],)
         ]
-
-
-def _alike(slot: Slot, offer: Offer) -> bool:
-    """Whether what filled the slot may be what is offered, only renamed."""
-    return slot.traits is not None and slot.traits == offer.arrival.traits

@@ -11,6 +11,7 @@ from typing import Final, NamedTuple, TypeVar
 
 from platform_assets.engine.sources.source import Arrival, Claim
 from platform_assets.engine.store.receipts import Receipt
+from platform_assets.engine.store.slots import Slot
 from platform_assets.errors import DeliveryRefused
 
 MOST_FILES: Final = 100
@@ -51,6 +52,10 @@ class Offer:
     def slot(self) -> str:
         """The slot it fills."""
         return self.arrival.slot
+
+    def is_like(self, slot: Slot) -> bool:
+        """Whether what filled the slot may be what is offered, only renamed."""
+        return slot.traits is not None and slot.traits == self.arrival.traits
 
     @property
     def fingerprint(self) -> str | None:

@@ -156,8 +156,8 @@ class XmlReader:
         names = dict.fromkeys(name for one in each for name in one)
         if len(names) * len(each) > _MOST_PLACES:
             raise DeliveryRefused(
-                f"{path} occurs {len(each)} times in a record, with {len(names)} different fields",
-                remedy=f"Let the contract ask for {path}, as one JSON text, and for nothing within.",
+                f"{quoted(path)} occurs {len(each)} times in a record, with {len(names)} different fields",
+                remedy=f"Let the contract ask for {quoted(path)}, as one JSON text, and for nothing within.",
             )
         for name in names:
             fields[name] = _text([one.get(name) for one in each])
