@@ -12,9 +12,11 @@ import io
 import itertools
 import json
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
+from datetime import timedelta
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
@@ -38,6 +40,8 @@ _PREAMBLE: Final = 30  # lines
 _DELIMITERS: Final = (",", ";", "\t", "|", "^", ":", " ", "\x01", "\x1f")
 _FEW_BAD: Final = 0.05
 _MOST_TRIED: Final = 24
+_LONGEST_S: Final = 60  # for all that is tried
+_LONGEST_TRY: Final = timedelta(seconds=30)
 _ONE_BYTE: Final = " Look at its accented letters: other encodings of one byte a character would read it, too."
 
 _DELIMITED: Final = (".csv", ".tsv", ".txt")
@@ -109,7 +113,9 @@ class _Advice:
         return DeliveryRefused(what or problem.said[0], remedy=remedy, line=problem.line, column=problem.column)
 
     def _best(self, ways: Sequence[_Way]) -> list[_Way]:
-        scored = [(score, way) for way in ways[:_MOST_TRIED] if (score := self._tried(way)) is not None]
+        until = time.monotonic() + _LONGEST_S
+        timely = itertools.takewhile(lambda _: time.monotonic() < until, ways[:_MOST_TRIED])
+        scored = [(score, way) for way in timely if (score := self._tried(way)) is not None]
         if not scored:
             return []
         best = min((*score, way.changes) for score, way in scored)
@@ -120,9 +126,8 @@ class _Advice:
         contract, read, bad, quoted = self._feed.contract, 0, 0, 0
         copy = way.sample or self._copy
         try:
-            reader = open_reader(
-                copy, way.name, Files("*", format=way.form), headers_of(contract), scratch=self._folder
-            )
+            files = Files("*", format=way.form, longest=_LONGEST_TRY)
+            reader = open_reader(copy, way.name, files, headers_of(contract), scratch=self._folder)
             stands_for = dict(way.spelled)
             header = match_header(contract, [stands_for.get(name, name) for name in reader.header])
             delivered = {declared: name for name, declared in way.spelled}
