@@ -31,14 +31,7 @@ from platform_assets.engine.store.receipts import Receipt
 from platform_assets.engine.store.slots import Slot
 from platform_assets.engine.store.sql import lacks_memory
 from platform_assets.engine.store.unit import Store, Unit
-from platform_assets.errors import (
-    DeliveryRefused,
-    DeliveryUnfinished,
-    DeliveryUnreadable,
-    DiskLow,
-    ReplayRefused,
-    printable,
-)
+from platform_assets.errors import DeliveryRefused, DeliveryUnfinished, DeliveryUnreadable, DiskLow, ReplayRefused
 
 _A_MOMENT: Final = timedelta(seconds=3)
 
@@ -182,7 +175,7 @@ class Intake:
                 receipts += self._load(unit, [self._verified(offer) for offer in group]).receipts
             for receipt in receipts:
                 if receipt.status == "quarantined":
-                    self.notify(f"{printable(receipt.slot)}: {receipt.problem}")
+                    self.notify(f"{receipt.slot}: {receipt.problem}")
             if self.lacks(unit):
                 journal.mend(expired)
             unit.publish(self.feed)
