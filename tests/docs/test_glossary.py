@@ -28,7 +28,7 @@ ALLOWED: Final[Mapping[str, str]] = {
     "quarantine export": "rejected rows as a CSV file for their producer; not a release",
 }
 # Of what has a word of its own.
-PARTS: Final = {"Csv", "Json", "Xml", "Excel", "Parquet", "Since", "Volume", "hours", "minutes", "seconds"}
+PARTS: Final = {"Csv", "Json", "Xml", "Excel", "Parquet", "Since", "Volume", "gigabytes", "hours", "minutes", "seconds"}
 _IN_USE: Final = re.compile(r"(class|command|column|table|check|asset|setting|option) `([^`]+)`")
 
 

@@ -19,7 +19,7 @@ from platform_assets.engine.contract.shown import shown_of
 from platform_assets.engine.durable import failpoint
 from platform_assets.engine.feed.feed import Feed, Retention
 from platform_assets.engine.load.alone import rest_of
-from platform_assets.engine.load.offer import Known, Offer, Outcome
+from platform_assets.engine.load.offer import ITS_TURN, Known, Offer, Outcome
 from platform_assets.engine.load.replay import altered, components, from_archive, outdated
 from platform_assets.engine.load.transaction import Transaction
 from platform_assets.engine.load.under_way import UnderWay
@@ -103,8 +103,10 @@ class Intake:
             self.archive.secure(offer.claim.copy for offer in offers if offer.claim is not None)
             loaded = self.take(rest_of(self, offers, outcome))
             outcome.receipts += loaded.receipts
-            outcome.unfinished |= loaded.unfinished
-            done += len(group)
+            outcome.unfinished |= {slot: why for slot, why in loaded.unfinished.items() if why != ITS_TURN}
+            if left := [arrival for arrival in group if loaded.unfinished.get(arrival.slot) == ITS_TURN]:
+                groups.insert(at + 1, left)
+            done += len(group) - len(left)
             if len(arrivals) > _GROUP_FILES:
                 self.notify(f"{self.feed.name}: {done} of {len(arrivals)} deliveries")
 

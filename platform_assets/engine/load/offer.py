@@ -6,11 +6,14 @@ becomes of it (delivery.py).
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from platform_assets.engine.sources.source import Arrival, Claim
 from platform_assets.engine.store.receipts import Receipt
 from platform_assets.errors import DeliveryRefused
+
+ITS_TURN: Final = "waits for its turn: what came before it took long to read"
+"""Why what was offered is left to the next transaction."""
 
 
 class Known(NamedTuple):
