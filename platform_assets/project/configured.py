@@ -29,8 +29,12 @@ from platform_assets.settings import DISK_FLOOR, PROJECT, RELEASES_GROUP, Settin
 FEEDS_PACKAGE: Final = "platform_assets.feeds"
 MARTS_PACKAGE: Final = "platform_assets.marts"
 _SHORTEST_KEY: Final = 16
-_IN_A_HOME: Final = ("warehouse.duckdb", "archive/*/journal.jsonl", "audit.jsonl", "dagster/dagster.yaml")
-_OF_DAGSTER: Final = ("dagster.yaml", "history/runs.db")
+# What tells a home, or Dagster's, from a folder of somebody's other things; plain Dagster may have been there first.
+_OF_DAGSTER: Final = ("dagster.yaml", "history/runs.db", "schedules/schedules.db", ".telemetry/id.yaml")
+_IN_A_HOME: Final = (
+    *("warehouse.duckdb", "marts.duckdb", "archive/*/journal.jsonl", "releases/*.duckdb", "seen/*.sqlite"),
+    *("alerts.sqlite", "audit.jsonl", *(f"dagster/{name}" for name in _OF_DAGSTER)),
+)
 NO_FEED: Final = "no feed is declared: `platform feed add FILE` declares one, from a file such as it will deliver"
 
 
