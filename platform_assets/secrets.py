@@ -18,7 +18,14 @@ from platform_assets.errors import ConfigurationError
 
 ALERT: Final = "PLATFORM_ALERT"
 ALERT_HOSTS: Final = "PLATFORM_ALERT_HOSTS"
-SECRETS: Final = (ALERT, f"{ALERT}_<OWNER>", "PLATFORM_HEARTBEAT", "PLATFORM_AUDIT_KEY", "PLATFORM_UI_TOKEN")
+SECRETS: Final = (
+    ALERT,
+    f"{ALERT}_<OWNER>",
+    "PLATFORM_HEARTBEAT",
+    "PLATFORM_AUDIT_KEY",
+    "PLATFORM_ERASE_KEY",
+    "PLATFORM_UI_TOKEN",
+)
 """The settings that are secrets. Each may be the variable, or come from `<NAME>_FILE`, or from `<NAME>_COMMAND`."""
 _PROJECT: Final = Path(__file__).resolve().parent.parent
 _FILE: Final = "_FILE"

@@ -121,6 +121,8 @@ class Settings:
     PLATFORM_HEARTBEAT: a URL that is asked for once a minute, so that another service notices when the platform is
         dead. A secret.
         Default: none. Example: `https://hc-ping.example.org/…`
+    PLATFORM_ERASE_KEY: the key by which erased persons are known, and their certificates signed. A secret.
+        Default: none; nobody can be erased. Example: what `openssl rand -hex 32` gives
     PLATFORM_UI_HOSTS: names by which the UI may be opened beside 127.0.0.1 and localhost, with commas between them.
         Default: none. Example: `data.example.org,data.example.org:8443`
     PLATFORM_UI_TOKEN: what a program sends instead of a login, as `Authorization: Bearer …`. A secret.
@@ -152,6 +154,7 @@ class Settings:
     lock_wait: timedelta = timedelta(seconds=60)
     disk_floor: str | None = None
     alerts: AlertSettings = field(default_factory=AlertSettings)
+    erase_key: Secret | None = None
     ui: UiSettings = field(default_factory=UiSettings)
     audit_key: Secret | None = None
 
@@ -189,6 +192,7 @@ class Settings:
             feed_files=feed_files,
             failpoint=env.get("PLATFORM_FAILPOINT") or None,
             lock_wait=lock_wait,
+            erase_key=secret(env, "PLATFORM_ERASE_KEY"),
             disk_floor=env.get(DISK_FLOOR) or None,
             alerts=AlertSettings(
                 channels={each.name: each for each in secrets(env, ALERT)},

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from machine import LONG, missing
 from receivers import Desk, Webhook, here, webhook
-from shop import Shop
+from shop import Keyed, Shop
 
 settings.register_profile(
     "short",
@@ -61,6 +61,12 @@ def shop(tmp_path: Path, prepared: Path) -> Shop:
     """An empty deployment of the feed `sales`, prepared."""
     shutil.copytree(prepared, tmp_path, dirs_exist_ok=True)
     return Shop(tmp_path)
+
+
+@pytest.fixture
+def keyed(shop: Shop) -> Keyed:
+    """The same, with a key to erase persons with."""
+    return Keyed(shop.root)
 
 
 @pytest.fixture

@@ -84,6 +84,7 @@ DELIVERIES: Final[dict[str, bytes]] = {
     "fail/open.csv": csv(_SOUND, header=f'number,amount,"{PERSON},born'),
     "fail/taken.csv": csv(_SOUND, header=f"{HEADER},_line"),
     "fail/renamed.csv": csv(_SOUND, header="number,amount,e-mial,born"),
+    "fail/one_renamed.csv": csv(_SOUND, header=f"number,amount,{PERSON},born"),
     "fail/other.txt": f"{PERSON} wrote to {MAIL}\n".encode() * 3,
     "fail/bytes.csv": csv(_SOUND) + b"A2,1,\xff\xfe" + MAIL.encode() + b",\n",
     "fail/as.parquet": csv(_SOUND),
@@ -126,6 +127,7 @@ DELIVERIES: Final[dict[str, bytes]] = {
     "nested_rescue/siblings.ndjson": ndjson(_NESTED, _NESTED | {"amount": "x"}, _NESTED | {MAIL: 1, "amount": -1}),
     "document/keyed.json": json.dumps({MAIL: [_NESTED], PERSON: 1}).encode(),
     "document/inner.json": json.dumps({"data": {MAIL: [_NESTED]}}).encode(),
+    "document/elsewhere.json": json.dumps({"quillfeather": {"zebedee": [_NESTED, _NESTED]}}).encode(),
     "document/neither.json": json.dumps({"data": {"people": MAIL}}).encode(),
     "document/broken.json": b'{"data": {"people": [{"customer": "' + PERSON.encode() + b'"}, {"' + MAIL.encode(),
     "unnested/no_list.ndjson": ndjson(_NESTED | {"orders": MAIL}, _NESTED | {"orders": [{PERSON: MAIL}]}),
@@ -138,6 +140,7 @@ DELIVERIES: Final[dict[str, bytes]] = {
     "elements/entity.xml": f"<export>{_XML}<person>&quillfeather;</person></export>".encode(),
     "elements_fail/named.xml": f"<export><person number='A2' zebedee='1'><quillfeather>{MAIL}</quillfeather>"
     "<amount>1</amount></person></export>".encode(),
+    "any_xml/people.xml": f"<zebedee><quillfeather>{_XML * 3}</quillfeather></zebedee>".encode(),
     "any_xml/some.xml": b"<zebedee>" + b"<quillfeather><a>1</a></quillfeather>" * 3 + b"</zebedee>",
     "sheet/other.xlsx": workbook(**{PERSON: _SHEET, "quillfeather": _SHEET}),
     "sheet/people.xlsx": workbook(People=_SHEET, **{PERSON: _SHEET}),

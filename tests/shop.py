@@ -3,8 +3,9 @@
 Belongs here: what several test files act with. Elsewhere: assertions.
 """
 
+import gzip
 import multiprocessing
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -16,11 +17,15 @@ from platform_assets.engine.contract.model import Contract, Field
 from platform_assets.engine.deployment import Deployment, FeedStatus
 from platform_assets.engine.durable import failpoint
 from platform_assets.engine.durable.disk import Floor
+from platform_assets.engine.erase.tombstones import Person
+from platform_assets.engine.erasure import Erasure
 from platform_assets.engine.feed.feed import Cadence, Feed, Files, hours, seconds
 from platform_assets.engine.load import Outcome
+from platform_assets.engine.store.erasure import Made
 from platform_assets.engine.store.receipts import Receipt
 from platform_assets.engine.store.sql import quote
 
+KEY: Final = "an-erase-key-of-the-tests"
 HEADER: Final = "sku,quantity,price,sold_at,email"
 
 
@@ -166,6 +171,44 @@ class Shop:
         """Half-made files below the deployment's home."""
         home = self.root / "home"
         return [path for path in home.rglob("*") if path.name.startswith(".claiming-") or ".partial" in path.name]
+
+
+@dataclass
+class Keyed(Shop):
+    """A shop with a key, from which persons can be erased. made: what dbt would make of the feed."""
+
+    key: str | None = KEY
+    made: Made = field(default_factory=Made)
+
+    @property
+    def deployment(self) -> Deployment:
+        return Deployment(
+            [self.feed],
+            home=self.root / "home",
+            landing=self.landing,
+            lock_wait=self.lock_wait,
+            clock=self.clock,
+            notify=self.told.append,
+            erase_key=lambda: self.key,
+        )
+
+    def bury(self, **values: str) -> None:
+        """Note a tombstone, and nothing else of an erasure."""
+        stones = self.deployment.tombstones
+        stones.keep(Person(self.feed, values).tombstone(stones.key, "2026-03-01T00:00:00+00:00", "os:test"))
+
+    def erase(self, **values: str) -> Mapping[str, Any]:
+        """Take a person out of everything; the certificate."""
+        erasure = Erasure(self.deployment, Person(self.feed, values), self.made, ["marts/buyers"], self.told.append)
+        return erasure.run("os:test")[0]
+
+    def archived(self) -> bytes:
+        """All bytes below the archive, packed ones unpacked."""
+        return b"".join(
+            gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+            for path in sorted((self.root / "home/archive").rglob("*"))
+            if path.is_file()
+        )
 
 
 # A process per fault, forked from one that has already imported the engine but done nothing with it.

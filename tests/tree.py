@@ -191,7 +191,7 @@ class Tree:
         """Compare what is stored with the files."""
         stored = self.ask("SELECT count(*), count(DISTINCT (_delivery_id, _line)) FROM raw.order_lines")
         assert stored == [(self.lines(), self.lines())]
-        wrong = self.ask("SELECT * FROM ledger.deliveries WHERE read <> accepted + rejected + duplicate")
+        wrong = self.ask("SELECT * FROM ledger.deliveries WHERE read <> accepted + rejected + duplicate + erased")
         assert wrong == []
         twice = (
             "SELECT feed, fingerprint FROM ledger.deliveries WHERE status = 'accepted' GROUP BY ALL HAVING count(*) > 1"

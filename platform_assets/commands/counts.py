@@ -13,7 +13,7 @@ from platform_assets.engine.store.receipts import Receipt
 
 ROWS: Final = ("read", "accepted", "rejected", "duplicate")
 """What each row that was read came to, as receipts count it."""
-COUNTED: Final = ("deliveries", *ROWS)
+COUNTED: Final = ("deliveries", *ROWS, "erased")
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ class FeedTotals:
     accepted: int
     rejected: int
     duplicate: int
+    erased: int
     rows: int
     waiting: int
     newest_data: datetime | None
@@ -70,7 +71,7 @@ def added_up(receipts: Sequence[Receipt]) -> dict[str, int]:
     """How many deliveries, and what their rows came to."""
     return {
         "deliveries": len(receipts),
-        **{name: sum(getattr(receipt, name) for receipt in receipts) for name in ROWS},
+        **{name: sum(getattr(receipt, name) for receipt in receipts) for name in (*ROWS, "erased")},
     }
 
 

@@ -32,6 +32,7 @@ class Replayed:
     accepted: int
     rejected: int
     duplicate: int
+    erased: int
     quarantined: list[Quarantined]
 
 

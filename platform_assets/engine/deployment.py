@@ -13,6 +13,7 @@ from typing import Final
 from platform_assets.engine.archive.archive import Archive
 from platform_assets.engine.contract.shown import guarding
 from platform_assets.engine.durable.disk import Disk, Floor
+from platform_assets.engine.erase.tombstones import Tombstones
 from platform_assets.engine.feed.feed import Feed, feed_named
 from platform_assets.engine.load.ingest import Intake
 from platform_assets.engine.load.offer import Outcome
@@ -21,9 +22,8 @@ from platform_assets.engine.promises.freshness import Freshness, feed_freshness
 from platform_assets.engine.sources.files import all_waiting
 from platform_assets.engine.sources.source import Arrival, Waiting, source_of
 from platform_assets.engine.store.builds import Builds
-from platform_assets.engine.store.ledger import Totals
 from platform_assets.engine.store.marts import drop_leftovers
-from platform_assets.engine.store.receipts import Receipt
+from platform_assets.engine.store.receipts import Receipt, Totals
 from platform_assets.engine.store.release import Releases
 from platform_assets.engine.store.warehouse import Warehouse
 from platform_assets.errors import PlatformError
@@ -69,7 +69,9 @@ class Deployment:
         floor: Floor = Floor(),  # noqa: B008 - an immutable value
         clock: Callable[[], datetime] = _utc_now,
         notify: Callable[[str], None] = lambda _: None,
+        erase_key: Callable[[], str | None] = lambda: None,
     ) -> None:
+        """erase_key: gives the secret by which persons that were erased are known, or None; asked when it is needed."""
         self.feeds = tuple(feeds)
         self.home = home
         self.landing = landing
@@ -78,6 +80,7 @@ class Deployment:
         self.warehouse = Warehouse(home / "warehouse.duckdb", home / "marts.duckdb", lock_wait, notify)
         self.disk = Disk((home / "archive", home), floor)
         self.archive = Archive(home / "archive", self.disk)
+        self.tombstones = Tombstones(home / "erasures", erase_key)
         self.releases = Releases(home / "releases")
         self.builds = Builds(home / "builds.sqlite", self.warehouse.marts)
 
@@ -131,6 +134,9 @@ class Deployment:
         most_files: leave the rest for the next time. Raises ContractError where a column has another type than raw
         holds.
         """
+        for each in self.tombstones.of(feed.name):
+            if each.finished_at is None:
+                self.notify(f"{feed.name}: erasure {each.id} is unfinished; give its command again")
         with guarding([feed.contract]):
             restored = self._restore(feed)
             outcome = self._intake(feed).ingest(most_files=most_files)
@@ -196,8 +202,9 @@ class Deployment:
         return self.warehouse.published(feed).is_stale
 
     def _intake(self, feed: Feed) -> Intake:
+        """What takes deliveries of the feed in."""
         source = source_of(feed.source, feed, self.landing)
-        return Intake(feed, source, self.archive, self.warehouse, self.clock, self.notify)
+        return Intake(feed, source, self.archive, self.warehouse, self.tombstones, self.clock, self.notify)
 
     def _restore(self, feed: Feed) -> list[Receipt]:
         """Bring back what the warehouse has lost of any feed, for none may wait for files of its own; what came back of

@@ -34,8 +34,8 @@ _COUNTED: Final = 1_000
 def check_specs(feed: Feed) -> list[dg.AssetCheckSpec]:
     """What a feed's raw asset is held to; evaluated with every load, or on its own."""
     blocking = {
-        "receipts_reconcile": "For every delivery: read = accepted + rejected + duplicate, and raw and quarantine hold "
-        "just those rows.",
+        "receipts_reconcile": "For every delivery: read = accepted + rejected + duplicate + erased, and raw and "
+        "quarantine hold just those rows.",
         "rejects_within_tolerance": f"No delivery in force has more rejected rows than {feed.tolerate.rate:.1%} of it "
         f"or {feed.tolerate.rows}, whichever is more.",
         "volume_as_usual": "The newest deliveries have about as many rows as those of the same weekday before them; "

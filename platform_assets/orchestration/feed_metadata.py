@@ -47,7 +47,7 @@ class FeedFigures:
         """Metadata of the feed's raw asset."""
         figures = {
             figure: sum(getattr(receipt, figure) for receipt in self.receipts)
-            for figure in ("read", "accepted", "rejected", "duplicate")
+            for figure in ("read", "accepted", "rejected", "duplicate", "erased")
         }
         newest = {"newest_data": dg.MetadataValue.timestamp(self.status.newest)} if self.status.newest else {}
         return {

@@ -17,7 +17,7 @@ from platform_assets.engine.contract.shown import shown_of
 from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.durable import failpoint
 from platform_assets.engine.durable.disk import Floor
-from platform_assets.engine.durable.private import Readers, close_file, is_ours, keep_private
+from platform_assets.engine.durable.private import Readers, close_file, is_ours, keep_private, make_private
 from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.feed.mart import Mart
 from platform_assets.errors import ConfigurationError
@@ -54,9 +54,14 @@ def has_personal_data() -> bool:
     return False
 
 
-def opened_settings(notify: Callable[[str], None]) -> Settings:
-    """The settings, and the home that they name kept from other users of the machine; what was open is mended."""
+def opened_settings(notify: Callable[[str], None], *, make: bool = False) -> Settings:
+    """The settings, and the home that they name kept from other users of the machine; what was open is mended.
+
+    make: also make the home if it is not there.
+    """
     settings = Settings.from_environment()
+    if make:
+        make_private(settings.home)
     group = settings.releases_group
     readers = None if group is None else Readers("releases", group, RELEASES_GROUP)
     places = {settings.home: keep_private(settings.home, "PLATFORM_HOME", readers, known_by=_IN_A_HOME)}
@@ -73,7 +78,17 @@ def opened_settings(notify: Callable[[str], None]) -> Settings:
 
 def configured_deployment(notify: Callable[[str], None]) -> tuple[Settings, Deployment]:
     """The settings and the deployment they name, its state untouched."""
-    settings = opened_settings(notify)
+    return _deployment(opened_settings(notify), notify)
+
+
+def prepared_deployment(notify: Callable[[str], None]) -> tuple[Settings, Deployment]:
+    """The same, its tables made as today's feeds need them."""
+    settings, deployment = _deployment(opened_settings(notify, make=True), notify)
+    deployment.prepare()
+    return settings, deployment
+
+
+def _deployment(settings: Settings, notify: Callable[[str], None]) -> tuple[Settings, Deployment]:
     # A channel that cannot be used is refused at the start of anything, not when the first alert is due; but one that
     # a command would have to tell.
     _routes(settings, to_send=False)
@@ -86,14 +101,8 @@ def configured_deployment(notify: Callable[[str], None]) -> tuple[Settings, Depl
         lock_wait=settings.lock_wait,
         floor=Floor() if settings.disk_floor is None else Floor.read(settings.disk_floor, DISK_FLOOR),
         notify=notify,
+        erase_key=lambda: None if settings.erase_key is None else settings.erase_key.reveal(),
     )
-    return settings, deployment
-
-
-def prepared_deployment(notify: Callable[[str], None]) -> tuple[Settings, Deployment]:
-    """The same, its tables made as today's feeds need them."""
-    settings, deployment = configured_deployment(notify)
-    deployment.prepare()
     return settings, deployment
 
 

@@ -53,12 +53,14 @@ class Door:
 
     @property
     def url(self) -> str:
-        """What a person opens: a declared name where others come in, else this machine's own."""
+        """What a person opens: a declared name where others come in, or one of this machine's own that only the browser
+        knows (`x.localhost`), whose cookies go to no other server of it."""
         host = "127.0.0.1" if self._everywhere else self.host
         if self._at_localhost and not self.settings.certificate:  # which is for names that are known
             host = self.name
-        if self.settings.hosts and not is_loopback(self.address):
-            host = self.settings.hosts[0]
+        first, *_ = (*self.settings.hosts, "")
+        if first and (not is_loopback(self.address) or first.partition(":")[0].endswith(".localhost")):
+            host = first
         named = f"[{host}]" if host.count(":") > 1 and not host.startswith("[") else host
         return f"{self.scheme}://{named if _has_port(named) else f'{named}:{self.port}'}"
 

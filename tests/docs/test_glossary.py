@@ -24,11 +24,12 @@ ALLOWED: Final[Mapping[str, str]] = {
     "Feed.key": "the columns that name a row, as every database calls them; not a file's place",
     "Feed.on_known_key": "the same key",
     "PLATFORM_AUDIT_KEY": "a secret to sign with, as everybody calls it; not a file's place",
+    "PLATFORM_ERASE_KEY": "the same kind of secret",
     "PLATFORM_UI_KEY": "the key of a certificate, as everybody calls it",
     "quarantine export": "rejected rows as a CSV file for their producer; not a release",
 }
 # Of what has a word of its own.
-PARTS: Final = {"Csv", "Json", "Xml", "Excel", "Parquet", "Since", "Volume", "hours", "minutes", "seconds"}
+PARTS: Final = {"Csv", "Json", "Xml", "Excel", "Parquet", "Since", "Volume", "gigabytes", "hours", "minutes", "seconds"}
 _IN_USE: Final = re.compile(r"(class|command|column|table|check|asset|setting|option) `([^`]+)`")
 
 

@@ -24,11 +24,13 @@ from platform_assets.engine.archive.archive import Archive
 from platform_assets.engine.contract.model import Contract, Field
 from platform_assets.engine.durable.disk import ANY
 from platform_assets.engine.feed.feed import Files, gigabytes, minutes, seconds
-from platform_assets.engine.feed.formats import Json
+from platform_assets.engine.feed.formats import Json, Xml
+from platform_assets.engine.load import delivery
 from platform_assets.engine.readers import open_reader
 from platform_assets.engine.readers.budget import Budget
 from platform_assets.engine.readers.excel.grid import Window
 from platform_assets.engine.readers.excel.opendocument import _Ods
+from platform_assets.engine.readers.xml.stream import _attributes
 from platform_assets.engine.sources.file import chunks
 from platform_assets.engine.sources.files import FileSource
 from platform_assets.errors import ConfigurationError, DeliveryRefused, DeliveryUnfinished
@@ -266,6 +268,18 @@ def test_a_delivery_that_takes_too_long_is_quarantined_alone_with_the_remedy(
     assert "Files(…, longest=minutes(8))" in (slow.remedy or "")
 
 
+def test_deliveries_that_are_slow_to_read_do_not_hold_the_writer_together(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery, "_LONGEST_S", 0)
+    for number in range(3):
+        shop.deliver(f"{number}.csv", sales(f"S{number},1"))
+    outcome = shop.ingest()
+    assert (len({receipt.came_with for receipt in outcome.receipts}), outcome.unfinished) == (3, {})
+    assert shop.skus() == ["S0", "S1", "S2"]
+    assert shop.reconciles()
+
+
 def test_time_that_rows_wait_to_be_stored_does_not_count(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("sku\nS1\n")
     reader = open_reader(tmp_path / "a.csv", "a.csv", Files("*", longest=seconds(0.5)))
@@ -301,3 +315,30 @@ def test_a_cell_that_a_spreadsheet_repeats_a_million_times_is_not_noted_a_millio
     seen.start("table:table-cell", {**cell, "office:value-type": "float"})
     with pytest.raises(DeliveryRefused, match="more than 1000000 cells"):
         seen.end("table:table-cell")
+
+
+def test_a_record_of_millions_of_values_is_malformed_and_its_neighbours_load(tmp_path: Path) -> None:
+    (tmp_path / "a.ndjson").write_text('{"a":[' + "[]," * 1_100_000 + "[]]}" + '\n{"a":1}\n')
+    reader = open_reader(tmp_path / "a.ndjson", "a.ndjson", Files("*"))
+    (batch,) = reader.batches({"a": "a"})
+    assert batch.frame["a"].to_list() == ["1"]
+    assert batch.malformed["rule"].to_list() == ["more than 2,000,000 values"]
+
+
+@pytest.mark.slow
+def test_a_record_of_millions_of_elements_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.xml").write_text("<r><row>" + "<a/>" * 2_100_000 + "</row></r>")
+    with pytest.raises(DeliveryRefused, match="a record of more than 2,000,000 elements"):
+        open_reader(tmp_path / "a.xml", "a.xml", Files("*", format=Xml(records="r/row")))
+
+
+def test_elements_that_each_have_fields_of_their_own_do_not_multiply(tmp_path: Path) -> None:
+    (tmp_path / "a.xml").write_text("<r><row>" + "".join(f"<l><f{n}/></l>" for n in range(5_000)) + "</row></r>")
+    with pytest.raises(DeliveryRefused, match="l occurs 5000 times in a record, with 5000 different fields"):
+        open_reader(tmp_path / "a.xml", "a.xml", Files("*", format=Xml(records="r/row")), ["l/f1"])
+
+
+def test_an_element_of_very_many_attributes_is_taken_apart_in_one_go() -> None:
+    begun = time.process_time()
+    assert len(_attributes({f"a{n}": "1" for n in range(30_000)})) == 30_000
+    assert time.process_time() - begun < 2

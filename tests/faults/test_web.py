@@ -22,10 +22,11 @@ import dagster as dg
 import psutil
 import pytest
 from browser import chromium, site
-from deployed import Deployed
+from deployed import BIN, Deployed
 from guarded import CHANGE, TOKEN, serving
 from machine import CHROMEDRIVER, IPV6
 from selenium.webdriver.common.by import By
+from selenium.webdriver.support.expected_conditions import title_is, url_contains
 from selenium.webdriver.support.ui import WebDriverWait
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
@@ -93,17 +94,17 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def started(root: Path, port: int | None = None) -> Iterator[Running]:
+def started(root: Path, *more: str, says: str = "login?code=", port: int | None = None) -> Iterator[Running]:
     """`platform ui` on an empty deployment; whatever happens, none of its processes stays."""
     world = Deployed(root, {"PLATFORM_UI_TOKEN": TOKEN})
     world.landing.mkdir(parents=True, exist_ok=True)
     port = port or free_port()
     with (root / "ui.log").open("w") as log:
         running = Running(
-            world, port, world.start("platform", "ui", "--port", str(port), out=log, err=subprocess.STDOUT)
+            world, port, world.start("platform", "ui", "--port", str(port), *more, out=log, err=subprocess.STDOUT)
         )
     try:
-        running.until(lambda: "login?code=" in running.log.read_text(), STARTED_S, "link")
+        running.until(lambda: says in running.log.read_text(), STARTED_S, "link")
         yield running
     finally:
         while left := running.processes():
@@ -126,7 +127,8 @@ def hostile(target: str, login: str = "") -> str:
 def got(browser: Any) -> dict[str, str]:
     """What the hostile page has got, once each of its attempts has ended."""
     time.sleep(4)
-    WebDriverWait(browser, 30).until(lambda b: "waits" not in b.execute_script("return window.got").values())
+    ended = "return !!window.got && !Object.values(window.got).includes('waits')"
+    WebDriverWait(browser, 30).until(lambda b: b.execute_script(ended))
     found: dict[str, str] = browser.execute_script("return window.got")
     return found
 
@@ -137,7 +139,7 @@ def test_a_hostile_page_changes_nothing_and_reads_nothing(ui: Running, tmp_path:
     """From another port of this machine, whose pages the browser sends our cookie for; and from another site."""
     with chromium(tmp_path / "profile", NAMES) as browser, site(hostile(ui.host)) as port:
         browser.get(ui.known_link())
-        WebDriverWait(browser, 60).until(lambda b: "login" not in b.current_url)
+        WebDriverWait(browser, 60).until(lambda b: "Overview" in b.find_element(By.TAG_NAME, "body").text)
         browser.get(f"http://{name}:{port}/")
         found = got(browser)
         assert not [each for each in found.items() if each[1] == "open" or each[1].startswith("read")], found
@@ -195,8 +197,8 @@ def test_a_page_of_another_port_gets_no_cookie(ui: Running, tmp_path: Path) -> N
         for name in ("127.0.0.1", "localhost", "x.localhost"):
             browser.get(f"http://evil.example:{port}/")
             browser.execute_script(f"location.href = 'http://{name}:{port}/'")
-            WebDriverWait(browser, 60).until(lambda b: b.title == "asked")
-            assert f"//{name}:" in browser.current_url
+            WebDriverWait(browser, 60).until(url_contains(f"//{name}:"))
+            WebDriverWait(browser, 60).until(title_is("asked"))
     assert len(heard) >= 6
     assert not [each for each in heard if cookie["value"] in each or cookie["domain"] in each]
 
@@ -212,7 +214,7 @@ def test_a_cookie_of_a_ui_that_has_ended_opens_nothing(tmp_path: Path, way: sign
         os.kill(first.process.pid, way)
         first.process.wait(60)
         first.until(lambda: not first.processes(), GONE_S, "end of every process")
-    with started(tmp_path, first.port) as again:
+    with started(tmp_path, port=first.port) as again:
         assert again.host == first.host
         assert status(again.host, cookie) == 401
         with pytest.raises(urllib.error.HTTPError):
@@ -277,6 +279,32 @@ def test_a_second_ui_and_a_bad_port_are_told_at_once_in_a_line(ui: Running) -> N
         assert why in done.err
         assert time.monotonic() - began < 15  # it imports no Dagster
     assert not (other.home / "dagster").exists()
+
+
+def test_a_shared_view_is_for_users_and_changes_nothing(tmp_path: Path) -> None:
+    world = Deployed(tmp_path)
+    nobody = world.platform("ui", "--share", "127.0.0.1")
+    assert (nobody.code, nobody.err.splitlines()[-1].startswith("error: --share: nobody could log in")) == (2, True)
+    add = [str(BIN / "platform"), "ui", "user", "add", "anna"]
+    subprocess.run(add, env=world.environment(), input="correct horse battery\n", text=True, timeout=60, check=True)
+    with started(tmp_path, "--share", "127.0.0.1", says="read-only") as shared:
+        assert world.platform("ui", "--login").code == 2, "who may do everything is let in by `platform ui` alone"
+        opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+        form = urllib.parse.urlencode({"name": "anna", "password": "correct horse battery"}).encode()
+        own = {"origin": f"http://{shared.host}"}
+        with opener.open(urllib.request.Request(f"http://{shared.host}/login", form, own), timeout=60) as answer:
+            assert answer.status == 200
+        asked = own | {"content-type": "application/json"}
+        look, change = (
+            urllib.request.Request(f"http://{shared.host}/graphql", json.dumps({"query": query}).encode(), asked)
+            for query in ("{ version }", CHANGE)
+        )
+        with opener.open(look, timeout=60) as answer:
+            assert "version" in json.load(answer)["data"]
+        with pytest.raises(urllib.error.HTTPError, match="403"):
+            opener.open(change, timeout=60)
+        assert not shared.changed()
+        assert not [each for each in shared.processes() if "dagster._daemon" in each.cmdline()]
 
 
 @pytest.mark.parametrize("way", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])

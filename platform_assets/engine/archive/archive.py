@@ -89,11 +89,11 @@ class Archive:
         """What is noted of the feed's copies."""
         return Journal(self.root / feed / "journal.jsonl")
 
-    def holds(self, copy: Path, fingerprint: str) -> bool:
-        """Whether `copy` is there and still has the bytes that were delivered."""
+    def holds(self, copy: Path) -> bool:
+        """Whether `copy` is there and still has the bytes that its name tells of."""
         try:
             with copy.open("rb") as stream:
-                return hashlib.file_digest(stream, "sha256").hexdigest() == fingerprint
+                return hashlib.file_digest(stream, "sha256").hexdigest() == content_of(copy)
         except OSError:
             return False
 
@@ -120,6 +120,11 @@ class Archive:
         with lock:
             fcntl.flock(lock, how)
             yield
+
+
+def content_of(copy: Path) -> str:
+    """The SHA-256 of a copy's bytes, by its name."""
+    return copy.name.partition(".")[0]
 
 
 def _write(copy: IO[bytes], chunk: bytes) -> None:

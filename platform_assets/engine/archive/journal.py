@@ -8,8 +8,8 @@ its slot, content and generation: ids belong to a warehouse.
 import hashlib
 import json
 import os
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -30,6 +30,7 @@ class Entry:
 
     delivery_id, came_with: as in the warehouse that noted it. arrived_at, committed_at: ISO 8601, UTC.
     position, traits: as the source last gave them; None where its slot has had another delivery since.
+    erased: rows of erased persons, which the copy holds no longer.
     """
 
     delivery_id: int
@@ -45,6 +46,7 @@ class Entry:
     traits: str | None = None
     expects: Expected = NOTHING
     moved_from: tuple[str, ...] = ()
+    erased: int = 0
 
     @property
     def name(self) -> Name:
@@ -99,9 +101,16 @@ class Journal:
         except OSError as error:
             raise StorageError(self._path, error.strerror or str(error)) from error
 
-    def mend(self, but: Collection[Name]) -> None:
-        """Write the journal anew, without what was cut short or noted twice, and without those named."""
+    def mend(self, but: Collection[Name], amended: Mapping[Name, tuple[str, int]] | None = None) -> None:
+        """Write the journal anew, without what was cut short or noted twice, and without those named.
+
+        amended: name -> where its copy lies by now, and how many rows were erased from it.
+        """
         kept = [entry for entry in self.entries() if entry.name not in but]
+        for at, entry in enumerate(kept):
+            if amended and entry.name in amended:
+                archived, erased = amended[entry.name]
+                kept[at] = replace(entry, archived=archived, erased=erased)
         # A name that is swept with what claims leave.
         with replacing(self._path, self._path.with_name(f".claiming-{self._path.name}")) as partial:
             partial.write_text(_lines(kept, Extent()))

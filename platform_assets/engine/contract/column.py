@@ -97,7 +97,8 @@ def Field(  # noqa: N802 - reads like pandera.Field, which it extends
     true: the words that mean true, in any case; "true" and "1" by default.
     false: the words that mean false, in any case; "false" and "0" by default.
     strip: blanks around a value are no part of it, and a blank value is a missing one.
-    pii: personal data: masks the column's values wherever a row is shown.
+    pii: personal data: masks the column's values wherever a row is shown. Of a contract that has any, names and values
+        that nobody declared are not shown either.
     pandera: what else `pandera.Field` takes: `nullable`, `description`, and rules such as `ge`, `isin`,
         `in_range`, `str_matches`.
     """

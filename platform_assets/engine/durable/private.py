@@ -57,7 +57,7 @@ _ALONE: Final = _Access()
 def keep_private(
     folder: Path, setting: str, readers: Readers | None = None, *, known_by: Sequence[str] | None = None
 ) -> int:
-    """Make the folder if it is not there, and close it and all beneath to others; how many files and folders were open.
+    """Close the folder and all beneath to others, if it is there; how many files and folders were open.
 
     setting: what names the folder. readers: who may read one folder in it, and list nothing else. known_by: patterns
     of files of which such a folder has one, unless it is empty; any other folder is not touched where it is open, for
@@ -65,6 +65,8 @@ def keep_private(
     something in it is another user's.
     """
     try:
+        if not os.path.lexists(folder):
+            return 0
         _require_ours(folder, setting)
         passing, reading = _accesses(readers)
         if known_by is not None:
@@ -87,6 +89,17 @@ def keep_private(
     except OSError as error:
         raise StorageError(Path(error.filename or folder), error.strerror or str(error)) from error
     return mended
+
+
+def make_private(folder: Path) -> None:
+    """Make the folder, closed to others, if it is not there."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=_OWNERS)
+    except FileExistsError:
+        pass  # what it is, keep_private sees
+    except OSError as error:
+        raise StorageError(folder, error.strerror or str(error)) from error
 
 
 def close_file(path: Path) -> int:
@@ -126,9 +139,6 @@ def _accesses(readers: Readers | None) -> tuple[_Access, _Access]:
 
 
 def _require_ours(folder: Path, setting: str) -> None:
-    with contextlib.suppress(FileExistsError):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        folder.mkdir(mode=_OWNERS)
     found = folder.lstat()
     if stat.S_ISLNK(found.st_mode):
         raise ConfigurationError(

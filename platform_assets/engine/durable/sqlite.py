@@ -51,6 +51,16 @@ def opened(path: Path) -> Iterator[sqlite3.Connection]:
         yield connection
 
 
+def vacuum(path: Path) -> None:
+    """Write the file anew, with what is in it and nothing that was deleted; raises StorageError."""
+    try:
+        with opened(path) as connection:
+            connection.execute("VACUUM")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    except sqlite3.Error as error:
+        raise StorageError(path, str(error)) from error
+
+
 def set_aside(path: Path) -> None:
     """Move a file away that is damaged, so that the next transaction makes a new one."""
     with contextlib.suppress(FileNotFoundError):  # another process was first

@@ -5,20 +5,21 @@ Belongs here: what becomes of each delivery, by what is known before any of them
 Nothing here knows the store: a thread of its own runs it.
 """
 
+import time
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from platform_assets.engine.archive.archive import Archive
+from platform_assets.engine.archive.archive import Archive, content_of
 from platform_assets.engine.archive.expected import Expected
 from platform_assets.engine.contract.model import Header, headers_of, match_header
 from platform_assets.engine.contract.shown import Shown, shown_of
 from platform_assets.engine.durable import failpoint
 from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.feed.formats import Excel
-from platform_assets.engine.load.offer import Offer
+from platform_assets.engine.load.offer import ITS_TURN, Offer
 from platform_assets.engine.load.remedies import advised
 from platform_assets.engine.load.rows import Validated, Validation
 from platform_assets.engine.load.slot_changes import SlotChanges
@@ -28,6 +29,9 @@ from platform_assets.engine.readers.limits import LIMITS
 from platform_assets.engine.sources.source import Claim
 from platform_assets.engine.store.receipts import Receipt
 from platform_assets.errors import HIDDEN, DeliveryRefused, DeliveryUnfinished, StorageError, quoted
+
+_LONGEST_S: Final = 600
+"""Of reading in one transaction; what is left then waits for the next, so that the writer's lock is let go."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,13 @@ class Load:
 
     def validated(self) -> Generator[Validated, None, None]:
         """Take the deliveries, one after the other; their rows, validated."""
+        begun = time.monotonic()
+        # What was renamed is told from what it was only while none of it has been taken in.
+        apart = not any(offer.moved_from or offer.known_as for offer in self._offers)
         for offer in self._offers:
+            if apart and self.deliveries and time.monotonic() - begun > _LONGEST_S:
+                self.unfinished[offer.slot] = ITS_TURN
+                continue
             try:
                 yield from self._take(offer)
             except DeliveryUnfinished as error:
@@ -115,7 +125,7 @@ class Load:
                 offer,
                 status="duplicate",
                 read=same.read,
-                duplicate=same.read,
+                duplicate=same.read - offer.erased,
                 format=same.format,
                 dialect=same.dialect,
                 parts=same.parts,
@@ -151,6 +161,7 @@ class Load:
                     failpoint.reached("mid-read")
                     yield from self._validation.add(receipt.delivery_id, batch)
             reader.reconcile(read)
+            read += offer.erased
             offer.arrival.expects.check(read=read)
             if read == 0 and reader.header and self._feed.on_empty == "quarantine":
                 raise _empty("a header and no row")
@@ -293,6 +304,8 @@ class Load:
             generation=self._known.slots.before[arrival.slot].generation + 1 if known is None else known.generation,
             came_with=0 if known is None else known.came_with,
             moved_from=offer.moved_from,
+            erased=offer.erased,
+            rewritten=content_of(claim.copy) if claim and offer.erased else None,
             **outcome,
         )
 
@@ -304,7 +317,7 @@ def refused(receipt: Receipt, problem: DeliveryRefused, shown: Shown) -> Receipt
         receipt,
         status="quarantined",
         accepted_at=None,
-        read=0,
+        read=receipt.erased,
         accepted=0,
         rejected=0,
         duplicate=0,

@@ -8,18 +8,20 @@ again together (replay.py).
 import contextlib
 import itertools
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from platform_assets.engine.archive.archive import Archive
 from platform_assets.engine.archive.journal import Entry, Extent
 from platform_assets.engine.contract.shown import shown_of
 from platform_assets.engine.durable import failpoint
+from platform_assets.engine.erase.tombstones import Tombstones
 from platform_assets.engine.feed.feed import Feed, Retention
 from platform_assets.engine.load.alone import rest_of
-from platform_assets.engine.load.offer import Known, Offer, Outcome
+from platform_assets.engine.load.cleaning import Cleaning, let_go
+from platform_assets.engine.load.offer import ITS_TURN, MOST_FILES, Known, Offer, Outcome, grouped
 from platform_assets.engine.load.replay import altered, components, from_archive, outdated
 from platform_assets.engine.load.transaction import Transaction
 from platform_assets.engine.load.under_way import UnderWay
@@ -29,18 +31,9 @@ from platform_assets.engine.store.receipts import Receipt
 from platform_assets.engine.store.slots import Slot
 from platform_assets.engine.store.sql import lacks_memory
 from platform_assets.engine.store.unit import Store, Unit
-from platform_assets.errors import (
-    DeliveryRefused,
-    DeliveryUnfinished,
-    DeliveryUnreadable,
-    DiskLow,
-    ReplayRefused,
-    printable,
-)
+from platform_assets.errors import DeliveryRefused, DeliveryUnfinished, DeliveryUnreadable, DiskLow, ReplayRefused
 
 _A_MOMENT: Final = timedelta(seconds=3)
-_GROUP_FILES: Final = 100
-_GROUP_BYTES: Final = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -51,6 +44,7 @@ class Intake:
     source: Source[Any]
     archive: Archive
     store: Store
+    tombstones: Tombstones
     clock: Callable[[], datetime]
     notify: Callable[[str], None]
     excused: frozenset[str] = frozenset()
@@ -95,17 +89,18 @@ class Intake:
         groups = list(self._groups(arrivals, most_files))
         for at, group in enumerate(groups):
             if (low := self.archive.disk.low()) is not None:
-                waiting = itertools.chain.from_iterable(groups[at:])
-                outcome.unfinished |= {each.slot: f"waits: {low.what}" for each in waiting}
+                outcome.unfinished |= {each.slot: f"waits: {low.what}" for each in itertools.chain(*groups[at:])}
                 self.notify(f"{self.feed.name}: {low}")
                 return
             offers = list(self._offers(group, outcome.unfinished))
             self.archive.secure(offer.claim.copy for offer in offers if offer.claim is not None)
             loaded = self.take(rest_of(self, offers, outcome))
             outcome.receipts += loaded.receipts
-            outcome.unfinished |= loaded.unfinished
-            done += len(group)
-            if len(arrivals) > _GROUP_FILES:
+            outcome.unfinished |= {slot: why for slot, why in loaded.unfinished.items() if why != ITS_TURN}
+            if left := [arrival for arrival in group if loaded.unfinished.get(arrival.slot) == ITS_TURN]:
+                groups.insert(at + 1, left)
+            done += len(group) - len(left)
+            if len(arrivals) > MOST_FILES:
                 self.notify(f"{self.feed.name}: {done} of {len(arrivals)} deliveries")
 
     def take(self, offers: Sequence[Offer]) -> Outcome:
@@ -180,7 +175,7 @@ class Intake:
                 receipts += self._load(unit, [self._verified(offer) for offer in group]).receipts
             for receipt in receipts:
                 if receipt.status == "quarantined":
-                    self.notify(f"{printable(receipt.slot)}: {receipt.problem}")
+                    self.notify(f"{receipt.slot}: {receipt.problem}")
             if self.lacks(unit):
                 journal.mend(expired)
             unit.publish(self.feed)
@@ -214,8 +209,13 @@ class Intake:
         """Load `offers` and `again`, as `Transaction.run` does; commit, and note what is new in the journal."""
         unit.will_change(self.feed)
         under_way = self.under_way()
+        cleaning = Cleaning(self.feed, self.archive, self.tombstones, unit.ledger, under_way)
         try:
-            outcome = Transaction(unit, self.feed, self.archive, self.clock(), under_way).run(offers, again, anew=anew)
+            transaction = Transaction(unit, self.feed, self.archive, self.clock(), under_way, cleaning)
+            outcome = transaction.run(offers, again, anew=anew)
+            if cleaning.unkept:
+                unit.ledger.forget_copies(self.feed.name, sorted(cleaning.unkept), transaction.revision)
+                outcome.receipts = unit.ledger.by_id(receipt.delivery_id for receipt in outcome.receipts)
             failpoint.reached("before-commit")
             unit.commit()
         except BaseException as error:
@@ -225,6 +225,8 @@ class Intake:
         under_way.settle()
         failpoint.reached("after-commit")
         self._note(unit, [receipt.delivery_id for receipt in outcome.receipts if receipt.replayed_at is None])
+        if cleaning.replaced:
+            let_go(self.feed, self.archive, unit, cleaning.replaced)
         return outcome
 
     # ---- what arrives
@@ -291,7 +293,7 @@ class Intake:
         for offer in offers:
             before = [slot for slot in known.get(offer.fingerprint or "", []) if self._moved_to(offer, slot, here)]
             if before and offer.slot not in {slot.slot for slot in known[offer.fingerprint or ""]}:
-                before.sort(key=lambda slot: (not _alike(slot, offer), slot.slot))
+                before.sort(key=lambda slot: (not offer.is_like(slot), slot.slot))
                 offer = replace(offer, moved_from=tuple(slot.slot for slot in before))
             found.append(offer)
         return found
@@ -302,7 +304,7 @@ class Intake:
         if (now := here.get(slot.slot)) is not None:
             return now.fingerprint not in (None, slot.fingerprint) or now.arrival.refused is not None
         if (there := self.source.traits(slot.slot)) is None:
-            return _alike(slot, offer)
+            return offer.is_like(slot)
         return slot.traits not in (None, there)
 
     # ---- what was lost
@@ -333,15 +335,15 @@ class Intake:
             at = datetime.fromisoformat(entry.committed_at)
             known_as = Known(delivery_id, at, accepted_at=at, generation=entry.generation, came_with=came_with)
             claim = Claim(entry.fingerprint, copy, entry.position)
-            offers.append(Offer(arrival, claim, known_as=known_as, moved_from=entry.moved_from))
+            offers.append(Offer(arrival, claim, known_as=known_as, moved_from=entry.moved_from, erased=entry.erased))
         return offers
 
     def _verified(self, offer: Offer) -> Offer:
         """The offer, refused where the archive's copy is not what was delivered."""
         assert offer.claim is not None
-        if self.archive.holds(offer.claim.copy, offer.claim.fingerprint):
+        if self.archive.holds(offer.claim.copy):
             return offer
-        return replace(offer, refused=altered(offer.claim.copy, offer.claim.fingerprint), final=False)
+        return replace(offer, refused=altered(offer.claim.copy), final=False)
 
     def _note(self, unit: Unit, deliveries: Sequence[int]) -> None:
         """Note new deliveries in the journal, and before them what a kill kept out of it."""
@@ -374,29 +376,8 @@ class Intake:
                 traits=slot.traits if slot.delivery_id == receipt.delivery_id else None,
                 expects=receipt.expects,
                 moved_from=receipt.moved_from,
+                erased=receipt.erased,
             )
             for receipt in receipts
             for slot in (slots[receipt.slot],)
         ]
-
-
-_Sized = TypeVar("_Sized")
-
-
-def grouped(items: Iterable[_Sized], size: Callable[[_Sized], int]) -> Iterator[list[_Sized]]:
-    """What goes into one transaction: enough to be fast, little enough to lose and to wait for."""
-    group: list[_Sized] = []
-    total = 0
-    for item in items:
-        if group and (len(group) == _GROUP_FILES or total + size(item) > _GROUP_BYTES):
-            yield group
-            group, total = [], 0
-        group.append(item)
-        total += size(item)
-    if group:
-        yield group
-
-
-def _alike(slot: Slot, offer: Offer) -> bool:
-    """Whether what filled the slot may be what is offered, only renamed."""
-    return slot.traits is not None and slot.traits == offer.arrival.traits

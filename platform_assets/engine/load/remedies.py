@@ -12,9 +12,11 @@ import io
 import itertools
 import json
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
+from datetime import timedelta
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
@@ -30,7 +32,7 @@ from platform_assets.engine.readers.limits import LIMITS
 from platform_assets.engine.readers.magic import kind_of
 from platform_assets.engine.readers.packing.unpack import blocks_of, packing
 from platform_assets.engine.readers.xml.stream import repeated
-from platform_assets.errors import DeliveryRefused, DeliveryUnfinished
+from platform_assets.errors import DeliveryRefused, DeliveryUnfinished, quoted
 
 _HEAD: Final = 1 << 18  # bytes of lines that are looked at
 _WHOLE: Final = 8 << 20  # bytes of a document, which is of no use in part
@@ -38,6 +40,8 @@ _PREAMBLE: Final = 30  # lines
 _DELIMITERS: Final = (",", ";", "\t", "|", "^", ":", " ", "\x01", "\x1f")
 _FEW_BAD: Final = 0.05
 _MOST_TRIED: Final = 24
+_LONGEST_S: Final = 60  # for all that is tried
+_LONGEST_TRY: Final = timedelta(seconds=30)
 _ONE_BYTE: Final = " Look at its accented letters: other encodings of one byte a character would read it, too."
 
 _DELIMITED: Final = (".csv", ".tsv", ".txt")
@@ -109,7 +113,9 @@ class _Advice:
         return DeliveryRefused(what or problem.said[0], remedy=remedy, line=problem.line, column=problem.column)
 
     def _best(self, ways: Sequence[_Way]) -> list[_Way]:
-        scored = [(score, way) for way in ways[:_MOST_TRIED] if (score := self._tried(way)) is not None]
+        until = time.monotonic() + _LONGEST_S
+        timely = itertools.takewhile(lambda _: time.monotonic() < until, ways[:_MOST_TRIED])
+        scored = [(score, way) for way in timely if (score := self._tried(way)) is not None]
         if not scored:
             return []
         best = min((*score, way.changes) for score, way in scored)
@@ -120,9 +126,8 @@ class _Advice:
         contract, read, bad, quoted = self._feed.contract, 0, 0, 0
         copy = way.sample or self._copy
         try:
-            reader = open_reader(
-                copy, way.name, Files("*", format=way.form), headers_of(contract), scratch=self._folder
-            )
+            files = Files("*", format=way.form, longest=_LONGEST_TRY)
+            reader = open_reader(copy, way.name, files, headers_of(contract), scratch=self._folder)
             stands_for = dict(way.spelled)
             header = match_header(contract, [stands_for.get(name, name) for name in reader.header])
             delivered = {declared: name for name, declared in way.spelled}
@@ -200,7 +205,9 @@ class _Advice:
                 return
             spelled.append((unknown[(alike or [*unknown])[0]], column))
         if spelled and len({name for name, _ in spelled}) == len(spelled):
-            sources = ", ".join(f"{column.name}: source=({column.headers[0]!r}, {name!r})" for name, column in spelled)
+            sources = ", ".join(
+                f"{column.name}: source=({column.headers[0]!r}, {quoted(repr(name))})" for name, column in spelled
+            )
             remedy = f"If the producer renamed it, add the new name in {contract.__name__}, {sources}: its values fit."
             pairs = tuple((name, column.headers[0]) for name, column in spelled)
             yield _Way(self._name.name, self._feed.source.format, remedy, 0, sample, pairs)
@@ -317,7 +324,7 @@ class _Advice:
             read = replace(form, encoding=encoding) if encoding not in (form.encoding or "utf-8", "utf-16") else form
             for path in dict.fromkeys(("", form.records, *_lists_in(text))):
                 options = ", ".join(
-                    f"{name}={value!r}"
+                    f"{name}={quoted(repr(value)) if value == path != form.records else repr(value)}"
                     for name, value in (("records", path), ("unnest", form.unnest), ("encoding", read.encoding))
                     if value
                 )
@@ -336,7 +343,7 @@ class _Advice:
             _Way(
                 self._name.name,
                 Xml(records=path),
-                f"Declare format=Xml(records={path!r}): that was tried on the file.",
+                f"Declare format=Xml(records={quoted(repr(path))}): that was tried on the file.",
                 1,
                 sample,
             )

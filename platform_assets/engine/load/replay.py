@@ -10,7 +10,7 @@ from datetime import datetime
 from itertools import chain
 from pathlib import Path
 
-from platform_assets.engine.archive.archive import Archive
+from platform_assets.engine.archive.archive import Archive, content_of
 from platform_assets.engine.archive.expected import Expected
 from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.load.offer import Known, Offer
@@ -91,16 +91,16 @@ def offered_again(receipt: Receipt, archive: Archive) -> Offer:
         return Offer(arrival, None, problem, known_as=known_as)
     copy = archive.root / receipt.archived
     claim = Claim(receipt.fingerprint, copy, None)
-    if not archive.holds(copy, receipt.fingerprint):
+    if not archive.holds(copy):
         if receipt.status in ("superseded", "duplicate"):
             return Offer(arrival, None, kept=receipt)
         if receipt.status == "quarantined":
-            return Offer(arrival, claim, altered(copy, receipt.fingerprint), known_as, receipt.moved_from)
+            return Offer(arrival, claim, altered(copy), known_as, receipt.moved_from, erased=receipt.erased)
         raise ReplayRefused(
             f"delivery {receipt.delivery_id} ({printable(receipt.slot)}): its copy {copy} is missing or damaged",
-            remedy=f"Put the file with SHA-256 {receipt.fingerprint} back there, or deliver it anew.",
+            remedy=f"Put the file with SHA-256 {content_of(copy)} back there, or deliver it anew.",
         )
-    return Offer(arrival, claim, known_as=known_as, moved_from=receipt.moved_from)
+    return Offer(arrival, claim, known_as=known_as, moved_from=receipt.moved_from, erased=receipt.erased)
 
 
 def from_archive(slot: str, size: int, arrived_at: datetime, expects: Expected) -> Arrival:
@@ -108,12 +108,12 @@ def from_archive(slot: str, size: int, arrived_at: datetime, expects: Expected) 
     return Arrival(slot=slot, position=None, size=size, arrived_at=arrived_at, changed_at=arrived_at, expects=expects)
 
 
-def altered(copy: Path, fingerprint: str) -> DeliveryRefused:
+def altered(copy: Path) -> DeliveryRefused:
     """Why a delivery is not brought in again whose copy in the archive is not what was delivered."""
     what = "no longer has the bytes that were delivered" if copy.exists() else "is missing"
     return DeliveryRefused(
         f"its copy in the archive {what}",
-        remedy=f"Put the file with SHA-256 {fingerprint} back at {copy} and replay it, or deliver it anew.",
+        remedy=f"Put the file with SHA-256 {content_of(copy)} back at {copy} and replay it, or deliver it anew.",
     )
 
 

@@ -5,7 +5,7 @@ Belongs here: what is stored, in which order. Elsewhere: what becomes of each de
 """
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime
 
@@ -27,7 +27,17 @@ from platform_assets.errors import DeliveryRefused
 class Transaction:
     """What is done to a feed within one unit of the store, of which it is the one user."""
 
-    def __init__(self, unit: Unit, feed: Feed, archive: Archive, now: datetime, under_way: UnderWay) -> None:
+    def __init__(
+        self,
+        unit: Unit,
+        feed: Feed,
+        archive: Archive,
+        now: datetime,
+        under_way: UnderWay,
+        cleaned: Callable[[Offer], Offer],
+    ) -> None:
+        """cleaned: gives an offer without the rows of erased persons."""
+        self._cleaned = cleaned
         self.feed = feed
         self.under_way = under_way
         self.archive = archive
@@ -72,7 +82,8 @@ class Transaction:
         return Outcome(self.ledger.by_id(written), unfinished)
 
     def _rounds(self, offers: Sequence[Offer]) -> list[list[Offer]]:
-        """The offers by what is taken in at once."""
+        """The offers by what is taken in at once, without the rows of erased persons."""
+        offers = [self._cleaned(offer) for offer in offers]
         contents = {offer.fingerprint for offer in offers if offer.fingerprint is not None}
         return list(_rounds(offers, self.ledger.known(self.feed.name, {offer.slot for offer in offers}, contents)))
 

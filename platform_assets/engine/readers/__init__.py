@@ -108,13 +108,22 @@ def open_reader(
     Raises DeliveryRefused (or its half-written kin, DeliveryUnfinished) where it cannot be read as a whole, or not
     within the time and memory that it may take.
     """
-    if not packing(slot) and Path(slot).suffix.lower() not in (*FORMATS, ".zip"):
-        slot += "".join(copy.suffixes)
+    if copy.suffix == ".records":
+        from platform_assets.engine.readers.records import RecordsReader
+
+        return RecordsReader(copy)
+    slot = name_of(slot, copy)
     budget = Budget(copy.stat().st_size, source.longest)
     limits = replace(limits, budget=budget)
     with _panics(), budget.spending():
         reader = open_within(Room(copy, scratch or copy.parent, limits), copy, slot, source, wanted)
     return _Shielded(reader, limits)
+
+
+def name_of(slot: str, copy: Path) -> str:
+    """The slot, ending so that it tells the format of its copy: as the copy does, where the slot says nothing."""
+    named = packing(slot) or Path(slot).suffix.lower() in (*FORMATS, ".zip")
+    return slot if named else slot + "".join(copy.suffixes)
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from platform_assets.errors import DeliveryRefused
 
 _TAIL: Final = 1 << 16
 # The longer marks first: UTF-16's is how UTF-32's begins.
-_MARKS: Final = (
+MARKS: Final = (
     (codecs.BOM_UTF32_LE, "utf-32-le"),
     (codecs.BOM_UTF32_BE, "utf-32-be"),
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -33,7 +33,7 @@ class Text:
         self._limits = limits
         with copy.open("rb") as file:
             begin = file.read(4)
-        self.encoding = encoding or next((name for mark, name in _MARKS if begin.startswith(mark)), "utf-8")
+        self.encoding = encoding or next((name for mark, name in MARKS if begin.startswith(mark)), "utf-8")
         self._utf8 = codecs.lookup(self.encoding).name in ("utf-8", "utf-8-sig")
         self._start = len(codecs.BOM_UTF8) if self._utf8 and begin.startswith(codecs.BOM_UTF8) else 0
         self._checked = False

@@ -25,16 +25,14 @@ _ONE_AT_A_TIME: Final = threading.Lock()
 _FREE: Final = ("threads",)  # feed tables are written by one (tables.py)
 
 
-def connect(
-    path: Path | None = None, *, also: Path | None = None, read_only: bool = False
-) -> duckdb.DuckDBPyConnection:
-    """A locked connection to the database at `path`, or to an empty one in memory. also: another one to be attached.
+def connect(path: Path | None = None, *also: Path, read_only: bool = False) -> duckdb.DuckDBPyConnection:
+    """A locked connection to the database at `path`, or to an empty one in memory. also: others to be attached.
 
     Raises duckdb.Error, as duckdb.connect does.
     """
     connection = duckdb.connect(":memory:" if path is None else str(path), read_only=read_only)
     try:
-        lock(connection, [str(each) for each in (path, also) if each is not None], memory_limit=_MEMORY_LIMIT)
+        lock(connection, [str(each) for each in (path, *also) if each is not None], memory_limit=_MEMORY_LIMIT)
     except BaseException:
         connection.close()
         raise

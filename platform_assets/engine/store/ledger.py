@@ -13,7 +13,14 @@ from typing import Final
 import duckdb
 import polars as pl
 
-from platform_assets.engine.store.receipts import RECEIPT_COLUMNS, RECEIPT_SCHEMA, Receipt, receipt_of, stored_as
+from platform_assets.engine.store.receipts import (
+    RECEIPT_COLUMNS,
+    RECEIPT_SCHEMA,
+    Receipt,
+    Totals,
+    receipt_of,
+    stored_as,
+)
 from platform_assets.engine.store.sql import execute_over, lacking
 from platform_assets.engine.store.tables import Bounds
 from platform_assets.errors import ConfigurationError
@@ -29,7 +36,8 @@ CREATE TABLE IF NOT EXISTS ledger.deliveries (
     revision BIGINT, supersedes BIGINT, superseded_by BIGINT, duplicate_of BIGINT,
     replayed_at TIMESTAMPTZ, expired BIGINT, expects JSON,
     covers_from TIMESTAMPTZ, covers_to TIMESTAMPTZ, accepted_at TIMESTAMPTZ,
-    generation BIGINT, came_with BIGINT, moved_from VARCHAR[], changed BIGINT, mark UBIGINT
+    generation BIGINT, came_with BIGINT, moved_from VARCHAR[], erased BIGINT, rewritten VARCHAR,
+    changed BIGINT, mark UBIGINT
 );
 CREATE TABLE IF NOT EXISTS ledger.slots (
     feed VARCHAR, slot VARCHAR, place BIGINT, filled_by BIGINT, delivery_id BIGINT, fingerprint VARCHAR,
@@ -43,21 +51,6 @@ CREATE TABLE IF NOT EXISTS ledger.profiles (
     feed VARCHAR, delivery_id BIGINT, revision BIGINT, "column" VARCHAR, figure VARCHAR, "value" DOUBLE, example VARCHAR
 );
 """
-
-
-@dataclass(frozen=True)
-class Totals:
-    """A feed's receipts added up. `rows` are in raw now, `waiting` deliveries in quarantine, `in_force` ones count."""
-
-    deliveries: int = 0
-    read: int = 0
-    accepted: int = 0
-    rejected: int = 0
-    duplicate: int = 0
-    rows: int = 0
-    waiting: int = 0
-    in_force: int = 0
-    read_in_force: int = 0
 
 
 @dataclass(frozen=True)
@@ -301,6 +294,10 @@ class Ledger:
         ).fetchall()
         return [archived for (archived,) in rows]
 
+    def has_copy(self, archived: str) -> bool:
+        """Whether a delivery has this copy in the archive."""
+        return bool(self._connection.execute("FROM ledger.deliveries WHERE archived = ?", [archived]).fetchall())
+
     def forget_copies(self, feed: str, copies: Sequence[str], changed: int) -> None:
         """Receipts say that the archive has these copies no longer."""
         self._connection.execute(
@@ -354,7 +351,9 @@ class Ledger:
         """Receipts that do not add up; and of deliveries in force with more rejected rows than both `rate` of those
         read and `rows`. Newest first."""
         return (
-            self._many("feed = $1 AND read <> accepted + rejected + duplicate ORDER BY delivery_id DESC", [feed]),
+            self._many(
+                "feed = $1 AND read <> accepted + rejected + duplicate + erased ORDER BY delivery_id DESC", [feed]
+            ),
             self._many(
                 "feed = $1 AND status = 'accepted' AND rejected > greatest($2::DOUBLE * read, $3) "
                 "ORDER BY delivery_id DESC",
@@ -371,6 +370,7 @@ class Ledger:
         (row,) = self._connection.execute(
             "SELECT count(*), coalesce(sum(read), 0)::BIGINT, coalesce(sum(accepted), 0)::BIGINT, "
             "coalesce(sum(rejected), 0)::BIGINT, coalesce(sum(duplicate), 0)::BIGINT, "
+            "coalesce(sum(erased), 0)::BIGINT, "
             "coalesce(sum(accepted) FILTER (status = 'accepted'), 0)::BIGINT, "
             "count(*) FILTER (status = 'quarantined'), count(*) FILTER (status = 'accepted'), "
             "coalesce(sum(read) FILTER (status = 'accepted'), 0)::BIGINT "

@@ -23,7 +23,7 @@ _ARRAYS: Final = ("header", "unknown_columns", "moved_from")
 
 @dataclass(frozen=True)
 class Receipt:
-    """What became of one delivery. Rows: read = accepted + rejected + duplicate.
+    """What became of one delivery. Rows: read = accepted + rejected + duplicate + erased.
 
     delivery_id: number in order of commit; `_delivery_id` in raw and quarantine.
     feed: the feed.
@@ -38,7 +38,7 @@ class Receipt:
         of its day, its rows are gone from raw).
     fingerprint: SHA-256 of the content.
     archived: path of the copy below the archive.
-    read: rows read; the sum of the next three.
+    read: rows read; the sum of accepted, rejected, duplicate and erased.
     accepted: rows in raw.
     rejected: rows in quarantine.
     duplicate: rows that repeat another row.
@@ -66,6 +66,8 @@ class Receipt:
     generation: which of its file's deliveries it is, from 1.
     came_with: the first delivery that was taken in together with it.
     moved_from: files that had this content before and no longer did when it came: it was renamed.
+    erased: rows of erased persons, which the copy in the archive holds no longer.
+    rewritten: SHA-256 of that copy since they were taken out of it.
     """
 
     delivery_id: int
@@ -106,6 +108,8 @@ class Receipt:
     generation: int = 1
     came_with: int = 0
     moved_from: tuple[str, ...] = ()
+    erased: int = 0
+    rewritten: str | None = None
 
     @property
     def original(self) -> int:
@@ -130,7 +134,23 @@ class Receipt:
     @property
     def reconciles(self) -> bool:
         """Whether every row that was read is accounted for."""
-        return self.read == self.accepted + self.rejected + self.duplicate
+        return self.read == self.accepted + self.rejected + self.duplicate + self.erased
+
+
+@dataclass(frozen=True)
+class Totals:
+    """A feed's receipts added up. `rows` are in raw now, `waiting` deliveries in quarantine, `in_force` ones count."""
+
+    deliveries: int = 0
+    read: int = 0
+    accepted: int = 0
+    rejected: int = 0
+    duplicate: int = 0
+    erased: int = 0
+    rows: int = 0
+    waiting: int = 0
+    in_force: int = 0
+    read_in_force: int = 0
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,8 @@ from platform_assets.engine.store.warehouse import Warehouse
 from platform_assets.errors import ReleaseRefused, StorageError
 
 _ID: Final = re.compile(r"([0-9]{8}T[0-9]{6}Z)-([0-9]+)")
-_PARTIAL: Final = ".releasing-"
+PARTIAL: Final = ".releasing-"
+"""How names of files begin that a release is written to before it is whole."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,10 @@ class Label:
 
 @dataclass(frozen=True)
 class Release:
-    """One version of the marts; `tables`: rows by mart. For the rest see `Label`."""
+    """One version of the marts; `tables`: rows by mart. For the rest see `Label`.
+
+    erased: which persons were erased from it since, by the ids of their erasures: when, and how many rows by mart.
+    """
 
     id: str
     path: str
@@ -46,6 +50,7 @@ class Release:
     tables: Mapping[str, int]
     built_from: Mapping[str, int] = field(default_factory=dict)
     made_from: Mapping[str, str] = field(default_factory=dict)
+    erased: Sequence[Mapping[str, Any]] = ()
 
     def first_rows(self, mart: str, columns: Sequence[str], most: int) -> list[tuple[Any, ...]]:
         """The first rows of a mart by its first column, read as any reader would."""
@@ -116,6 +121,18 @@ class Releases:
                 raise StorageError(self.folder, error.strerror or str(error)) from error
         return release
 
+    def remove(self, release: Release) -> None:
+        """Remove a release; where it is the current one, readers get the newest that is left, if any is."""
+        target = Path(release.path)
+        if (current := self.current()) is not None and current.id == release.id:
+            left = next((each for each in self.all() if each.id != release.id), None)
+            if left is None:
+                self.link.unlink(missing_ok=True)
+            else:
+                self._point_at(Path(left.path))
+        for path in (target, target.with_suffix(".json")):
+            path.unlink(missing_ok=True)
+
     def _free_id(self, stamp: str) -> str:
         """One that sorts behind all there are, though a kill may have left gaps, or the clock was set back since."""
         there = [(ids[1], int(ids[2])) for path in self.folder.iterdir() if (ids := _ID.fullmatch(path.stem))]
@@ -127,14 +144,14 @@ class Releases:
         manifest = target.with_suffix(".json")
         # Whom the folder lets read it, they may read what is in it.
         mode = stat.S_IRUSR | (self.folder.stat().st_mode & stat.S_IRGRP)
-        with replacing(manifest, manifest.with_name(f"{_PARTIAL}{manifest.name}"), mode=mode) as partial:
+        with replacing(manifest, manifest.with_name(f"{PARTIAL}{manifest.name}"), mode=mode) as partial:
             partial.write_text(json.dumps(asdict(release)))
-        with replacing(target, target.with_name(f"{_PARTIAL}{target.name}"), mode=mode) as partial:
+        with replacing(target, target.with_name(f"{PARTIAL}{target.name}"), mode=mode) as partial:
             shutil.copyfile(marts, partial)
             failpoint.reached("mid-release")
 
     def _point_at(self, target: Path) -> None:
-        link = self.folder / f"{_PARTIAL}current"
+        link = self.folder / f"{PARTIAL}current"
         link.symlink_to(target.name)
         link.replace(self.link)
         sync(self.folder)
@@ -143,7 +160,7 @@ class Releases:
         """Remove what a killed publish left behind. Whoever publishes holds the warehouse, so nobody else is at it."""
         for path in self.folder.iterdir():
             alone = path.suffix == ".json" and not path.with_suffix(".duckdb").exists()
-            if path.name.startswith(_PARTIAL) or (alone and _ID.fullmatch(path.stem)):
+            if path.name.startswith(PARTIAL) or (alone and _ID.fullmatch(path.stem)):
                 path.unlink(missing_ok=True)
 
 
@@ -165,6 +182,7 @@ def _read(manifest: Path) -> Release | None:
             built_from={str(feed): int(revision) for feed, revision in stored["built_from"].items()},
             tables={str(mart): int(rows) for mart, rows in stored["tables"].items()},
             made_from={str(mart): str(version) for mart, version in stored["made_from"].items()},
+            erased=tuple(map(dict, stored["erased"])),
         )
     except (OSError, ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RecursionError):
         return None

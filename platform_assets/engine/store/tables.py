@@ -211,6 +211,17 @@ class FeedTables:
             left.append(dict(Counter(delivery for (delivery,) in rows)))
         return left[0], left[1]
 
+    def holding(self, lines: Sequence[tuple[int, int]]) -> tuple[int, int]:
+        """How many of these rows (delivery, line) are in raw, and in quarantine."""
+        schema = {"_delivery_id": pl.Int64, "_line": pl.Int64}
+        rows = pl.DataFrame(list(lines), schema=schema, orient="row")
+        held = []
+        for table in (self.raw, self.quarantine):
+            sql = f"SELECT count(*) FROM {table} SEMI JOIN arrived USING (_delivery_id, _line)"
+            ((count,),) = execute_over(self._connection, rows, sql)
+            held.append(int(count))
+        return held[0], held[1]
+
     def bounds(self, deliveries: Mapping[int, datetime]) -> dict[int, Bounds]:
         """What times the deliveries' (id -> when they were taken in) accepted rows are of; none where none has one."""
         if self._feed.event_time is None or not deliveries:

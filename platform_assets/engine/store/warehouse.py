@@ -29,6 +29,9 @@ from platform_assets.engine.store.tables import FeedTables, lines_with
 from platform_assets.engine.store.unit import Unit
 from platform_assets.errors import StorageError, WarehouseBusy, WarehouseUnreadable, listed
 
+MARTS_FORMAT: Final = "(STORAGE_VERSION 'v1.5.0')"
+"""The marts are what others open, so they are written in a format that older DuckDB reads."""
+
 _READ_ONLY: Final = "BEGIN TRANSACTION READ ONLY"
 _PROGRAM: Final = 15  # characters that the kernel keeps of a program's name
 _LOCKED: Final = re.compile(r"Conflicting lock is held in (?P<program>.*?) ?\(PID (?P<pid>\d+)\)")
@@ -92,12 +95,13 @@ class Warehouse:
         return Published(self.path.parent / "seen" / f"{feed.name}.sqlite", feed.name)
 
     @contextlib.contextmanager
-    def open(self, purpose: str) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A bare connection, for this room alone; closed at the end so that others can have the file.
+    def open(self, purpose: str, *also: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A bare connection, for this room alone; closed at the end so that others can have the file. also: files that
+        will be attached beside the marts.
 
         Waits with backoff while another process holds the file, then raises WarehouseBusy naming it.
         """
-        connection = self._connect(purpose)
+        connection = self._connect(purpose, *also)
         try:
             yield connection
         except duckdb.IOException as error:
@@ -114,7 +118,7 @@ class Warehouse:
         """The process that holds the file now; None if it is free, or not there."""
         try:
             if self.path.exists():
-                connect(self.path, also=self.marts).close()
+                connect(self.path, self.marts).close()
         except duckdb.Error as error:
             held = _LOCKED.search(str(error))
             return None if held is None else _process(int(held["pid"]))
@@ -122,15 +126,14 @@ class Warehouse:
 
     def _create_files(self) -> None:
         """Create both files if they are missing, each in one step: a kill leaves no file or a whole one."""
-        # The marts are what others open, so they are written in a format that older DuckDB reads.
-        for path, options in ((self.path, ""), (self.marts, "(STORAGE_VERSION 'v1.5.0')")):
+        for path, options in ((self.path, ""), (self.marts, MARTS_FORMAT)):
             partial = path.with_name(f".creating-{os.getpid()}-{path.name}")
             try:
                 if path.exists():
                     continue
                 path.parent.mkdir(parents=True, exist_ok=True)
                 partial.unlink(missing_ok=True)
-                with connect(also=partial) as connection:
+                with connect(None, partial) as connection:
                     attach(connection, partial, "made", options)
                 with contextlib.suppress(FileExistsError):  # another process was first
                     path.hardlink_to(partial)
@@ -140,14 +143,19 @@ class Warehouse:
                 with contextlib.suppress(OSError):
                     partial.unlink()
 
-    def _connect(self, purpose: str) -> duckdb.DuckDBPyConnection:
+    def _connect(self, purpose: str, *also: Path) -> duckdb.DuckDBPyConnection:
         path = self.path
         start = time.monotonic()
         delay = 0.02
         told = False
         while True:
             try:
-                return connect(path, also=self.marts)
+                before = _inode(path)
+                connection = connect(path, self.marts, *also)
+                if before in (None, _inode(path)):
+                    return connection
+                connection.close()  # it was written anew meanwhile, and this is what nobody sees any more
+                continue
             except duckdb.IOException as error:
                 held = _LOCKED.search(str(error))
                 if held is None:
@@ -202,6 +210,14 @@ class _Unit:
     def publish(self, feed: Feed) -> None:
         self.commit()
         self._warehouse.published(feed).publish(self._connection)
+
+
+def _inode(path: Path) -> int | None:
+    """Which file is there, None where there is none."""
+    try:
+        return path.stat().st_ino
+    except FileNotFoundError:
+        return None
 
 
 def _unheard(told: str) -> None:

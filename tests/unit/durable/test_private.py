@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from machine import missing
 
-from platform_assets.engine.durable.private import Readers, close_file, keep_private
+from platform_assets.engine.durable.private import Readers, close_file, keep_private, make_private
 from platform_assets.errors import ConfigurationError
 
 NOBODY = 65534
@@ -66,9 +66,12 @@ def test_a_home_that_is_closed_is_not_walked(home: Path) -> None:
     assert mode(home / "archive/sales/copy.csv") == 0o444, "nobody gets to it"
 
 
-def test_a_home_that_is_missing_is_made_closed(tmp_path: Path) -> None:
+def test_a_home_that_is_missing_is_not_made_before_something_is_to_be_kept(tmp_path: Path) -> None:
     os.umask(0)  # the fixture of all tests sets it back
     assert keep_private(tmp_path / "of" / "ours", "PLATFORM_HOME") == 0
+    assert list(tmp_path.iterdir()) == []
+    make_private(tmp_path / "of" / "ours")
+    make_private(tmp_path / "of" / "ours")
     assert mode(tmp_path / "of" / "ours") == 0o700
 
 

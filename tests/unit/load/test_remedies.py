@@ -9,7 +9,7 @@ from pathlib import Path
 
 import openpyxl
 import pytest
-from shop import FILES, HEADER, Shop
+from shop import FILES, HEADER, OpenSales, Shop
 
 from platform_assets.engine.contract.model import Contract, Field
 from platform_assets.engine.feed.feed import Files, seconds
@@ -40,7 +40,7 @@ def workbook() -> bytes:
 
 
 def declare(shop: Shop, form: Format | None) -> None:
-    shop.declare(source=Files("sales/*", settle=seconds(0), format=form), on_drift="add")
+    shop.declare(contract=OpenSales, source=Files("sales/*", settle=seconds(0), format=form), on_drift="add")
 
 
 # What is delivered, under which name, what of its format is declared.

@@ -17,7 +17,7 @@ from shop import SALES, Clock, Sales, Shop, child, ended, sales
 from platform_assets.engine.contract.model import Contract, Field
 from platform_assets.engine.durable import failpoint
 from platform_assets.engine.feed.feed import Retention
-from platform_assets.engine.load import ingest
+from platform_assets.engine.load import offer
 from platform_assets.engine.store.release import Label
 from platform_assets.errors import ReplayRefused
 
@@ -283,7 +283,7 @@ def test_retention_takes_what_no_longer_counts_and_nothing_else(tmp_path: Path) 
 
 def replay_strictly(root: Path, point: str) -> None:
     """Replay in a process of its own, one delivery a transaction, dying at `point`."""
-    ingest._GROUP_FILES = 1  # type: ignore[misc]
+    offer.MOST_FILES = 1  # type: ignore[misc]
     shop = Shop(root, replace(SALES, contract=Strict))
     failpoint.arm(point)
     shop.deployment.prepare()

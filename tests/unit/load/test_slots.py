@@ -15,7 +15,7 @@ from shop import HEADER, SALES, Shop, child, ended, ingest_in_child, sales
 from platform_assets.engine.archive.archive import Archive
 from platform_assets.engine.feed.feed import Rejects
 from platform_assets.engine.load import delivery as load
-from platform_assets.engine.load import ingest
+from platform_assets.engine.load import offer
 from platform_assets.engine.load import rows as engine
 
 
@@ -41,7 +41,7 @@ def moved(shop: Shop, *moves: tuple[str, str]) -> None:
 def test_rotation_loses_no_row_whatever_the_names_sort_as(
     shop: Shop, monkeypatch: pytest.MonkeyPatch, names: Sequence[str], between: bool, together: int
 ) -> None:
-    monkeypatch.setattr(ingest, "_GROUP_FILES", together)
+    monkeypatch.setattr(offer, "MOST_FILES", together)
     log, first, second = (f"{name}.csv" for name in names)
     shop.load(log, sales("S1,1", "S2,1"))
     for number, moves in enumerate([[(log, first)], [(first, second), (log, first)]]):

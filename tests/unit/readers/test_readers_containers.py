@@ -322,7 +322,7 @@ def chunks_of(folder: Path, content: bytes, size: int, encoding: str | None = No
 def test_utf_8_is_what_decoding_says_it_is_and_arrives_unchanged_in_whole_lines(
     tmp_path: Path, content: bytes, size: int
 ) -> None:
-    if any(content.startswith(mark) for mark, name in text._MARKS if name != "utf-8-sig"):
+    if any(content.startswith(mark) for mark, name in text.MARKS if name != "utf-8-sig"):
         return
     try:
         content.decode("utf-8")

@@ -36,6 +36,13 @@ def test_only_this_machines_own_names_and_declared_ones_are_known() -> None:
     }
 
 
+def test_a_name_of_its_own_keeps_the_cookie_from_other_servers_of_this_machine() -> None:
+    door = opened("127.0.0.1", 0, UiSettings(hosts=("h7kq.localhost",)), shared=False)
+    with closing(door):
+        assert door.url == f"http://h7kq.localhost:{door.port}"
+        assert f"h7kq.localhost:{door.port}" in door.hosts()
+
+
 @pytest.mark.needs(IPV6, "IPv6")
 def test_version_six_of_the_loopback_is_known_where_it_is_bound() -> None:
     assert names("::1") == {*V6, "127.0.0.1:P", "localhost:P", "secret:P"}

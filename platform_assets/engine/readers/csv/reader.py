@@ -80,6 +80,11 @@ class CsvReader:
         return self._header
 
     @property
+    def last_line(self) -> int:
+        """The last line that records may take; after it comes a footer, if anything."""
+        return self._first_line + self._survey.lines - 1
+
+    @property
     def looks_cut_off(self) -> bool:
         """Whether the last line has no end and too few fields, as of a file that is still being written."""
         return self._survey.cut_off

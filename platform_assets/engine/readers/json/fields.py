@@ -23,6 +23,7 @@ _MOST_COLUMNS: Final = 10_000
 _CELLS: Final = 1 << 22
 _FEW: Final = 16  # records for which an expression is not worth its making
 _MOST_PATTERNS: Final = 8
+_MOST_VALUES: Final = 2_000_000
 _blank: Final = re.compile(r"[ \t\n\r]*")
 
 
@@ -138,6 +139,8 @@ class RecordParser:
         leaves: list[Leaf] = []
         sound = False
         at = _after_blanks(text, 0)
+        if len(text) > _MOST_VALUES and sum(map(text.count, "[{,")) > _MOST_VALUES:
+            raise Broken(f"more than {_MOST_VALUES:,} values")  # each takes far more memory than it does as text
         try:
             if text.startswith("{", at):
                 at, sound = self._object(text, at, self._prefix, fields, leaves)

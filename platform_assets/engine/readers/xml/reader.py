@@ -20,6 +20,7 @@ from platform_assets.errors import DeliveryRefused, quoted
 
 _CHUNKS: Final = 16
 _CELLS: Final = 1 << 20
+_MOST_PLACES: Final = 10_000_000
 _MOST_COLUMNS: Final = 10_000
 
 Row = tuple[int, dict[str, str | None]]
@@ -152,7 +153,13 @@ class XmlReader:
         if len(each) == 1:
             fields.update(each[0])
             return
-        for name in dict.fromkeys(name for one in each for name in one):
+        names = dict.fromkeys(name for one in each for name in one)
+        if len(names) * len(each) > _MOST_PLACES:
+            raise DeliveryRefused(
+                f"{quoted(path)} occurs {len(each)} times in a record, with {len(names)} different fields",
+                remedy=f"Let the contract ask for {quoted(path)}, as one JSON text, and for nothing within.",
+            )
+        for name in names:
             fields[name] = _text([one.get(name) for one in each])
 
 

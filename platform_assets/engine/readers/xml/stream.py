@@ -6,6 +6,7 @@ types are refused, and with them entities of any kind. Names are local names, wh
 
 import codecs
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -16,6 +17,7 @@ from platform_assets.errors import DeliveryRefused, DeliveryUnfinished, foreign
 
 _DEEPEST: Final = 100
 _MOST_PATHS: Final = 1000
+_MOST_ELEMENTS: Final = 2_000_000
 _BLANKS: Final = " \t\r\n"
 _NOTHING: Final[dict[str, str]] = {}
 _NIL: Final = "xsi:nil"
@@ -59,15 +61,21 @@ class Document:
         done: list[tuple[int, Element]] = []
         open_elements: list[Element] = []
         names: dict[str, str] = {}
-        depth = matched = line = began = 0
+        depth = matched = line = began = held = 0
 
         def start(tag: str, attributes: dict[str, str]) -> None:
-            nonlocal depth, matched, line, began
+            nonlocal depth, matched, line, began, held
             name = names.get(tag) or names.setdefault(tag, local_name(tag))
             depth += 1
             if open_elements:
                 if depth > whole + _DEEPEST:
                     raise _too_deep(parser.CurrentLineNumber)
+                if (held := held + 1) > _MOST_ELEMENTS:
+                    raise DeliveryRefused(
+                        f"a record of more than {_MOST_ELEMENTS:,} elements",
+                        remedy="Declare the path of the records, not of what holds them all: Xml(records=…).",
+                        line=line,
+                    )
                 self.elsewhere += name == path[-1]
                 element = Element(name, _attributes(attributes) if attributes else _NOTHING)
                 above = open_elements[-1]
@@ -83,7 +91,7 @@ class Document:
                 matched = depth
                 self.deepest = max(self.deepest, matched)
                 if matched == whole:
-                    line, began = parser.CurrentLineNumber, parser.CurrentByteIndex
+                    line, began, held = parser.CurrentLineNumber, parser.CurrentByteIndex, 0
                     open_elements.append(Element(name, _attributes(attributes) if attributes else _NOTHING))
                     return
             self.elsewhere += name == path[-1]
@@ -200,7 +208,7 @@ def _attributes(given: dict[str, str]) -> dict[str, str]:
     """By local name, but for those that say where names come from; by full name where two would be the same, whichever
     comes first."""
     found: dict[str, str] = {}
-    locals_ = [local_name(name) for name in given if not name.startswith("xmlns:")]
+    locals_ = Counter(local_name(name) for name in given if not name.startswith("xmlns:"))
     for name, value in given.items():
         prefix, _, local = name.rpartition(":")
         if prefix == "xmlns" or name == "xmlns" or (prefix and local in _NO_DATA):
@@ -208,7 +216,7 @@ def _attributes(given: dict[str, str]) -> dict[str, str]:
         if prefix and local == "nil":
             found[_NIL] = value
         else:
-            found[name if locals_.count(local) > 1 else local] = value
+            found[name if locals_[local] > 1 else local] = value
     return found
 
 

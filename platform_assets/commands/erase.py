@@ -1,0 +1,129 @@
+"""`platform erase`: a person out of a feed and all that is made of it, with a certificate; and verifying one.
+
+Belongs here: what dbt makes of the feed, and of which columns; who asked, in the audit log. Elsewhere: the steps
+(engine/erasure.py).
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from platform_assets.engine.deployment import Deployment
+from platform_assets.engine.erase.certificate import Verified, public_key, verified
+from platform_assets.engine.erase.tombstones import Key, Person
+from platform_assets.engine.erasure import Erasure
+from platform_assets.engine.feed.feed import Feed
+from platform_assets.engine.store.erasure import Made
+from platform_assets.engine.store.marts import built_tables
+from platform_assets.project.configured import audit_log, configured_deployment, declared_marts
+from platform_assets.project.graph import project_of, raw_name
+from platform_assets.project.manifest import asset_name, current_manifest, is_asset
+from platform_assets.project.personal import Personal
+from platform_assets.settings import Settings, person
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What there is of a person: as a certificate would tell it, with nothing changed."""
+
+    erasure: str
+    found: Mapping[str, Any]
+    landing_files: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Erased:
+    """What an erasure came to. ok: whether nothing of the person was found afterwards."""
+
+    ok: bool
+    erasure: str
+    certificate: Mapping[str, Any]
+    file: Path
+    landing_files: Sequence[str]
+
+
+def looked_for(feed: str, where: Mapping[str, str], tell: Tell) -> Looked:
+    """What there is of the person; nothing is changed."""
+    _, erasure = _erasure(feed, where, tell)
+    account, landing = erasure.look(person())
+    return Looked(account.erasure, asdict(account), landing)
+
+
+def erased(feed: str, where: Mapping[str, str], tell: Tell) -> Erased:
+    """Take the person out of everything."""
+    deployment, erasure = _erasure(feed, where, tell)
+    about = {"feed": feed, "columns": sorted(where), "erasure": erasure.id}
+    with audit_log(deployment.home).doing(person(), "erase", about) as came:
+        certificate, path, landing = erasure.run(person())
+        came.update(about)
+        came["left"] = sum(certificate["left"].values())
+    return Erased(not certificate["left"], certificate["erasure"], certificate, path, landing)
+
+
+def verified_certificate(certificate: Path, public: str | None) -> Verified:
+    """Whether the certificate is sound, and by whom: compared with `public`, or with the key of this deployment."""
+    secret = Settings.from_environment().erase_key
+    return verified(certificate, public or (None if secret is None else public_key(Key(secret.reveal()))))
+
+
+def _erasure(feed: str, where: Mapping[str, str], tell: Tell) -> tuple[Deployment, Erasure]:
+    _, deployment = configured_deployment(tell)
+    chosen = Person(deployment.feed(feed), where)
+    deployment.prepare()
+    made, assets = _made_of(deployment, chosen.feed, sorted(where))
+    return deployment, Erasure(deployment, chosen, made, assets, tell)
+
+
+def _made_of(deployment: Deployment, feed: Feed, columns: Sequence[str]) -> tuple[Made, list[str]]:
+    """What dbt makes of the feed, and the names of these assets."""
+    manifest = current_manifest()
+    project = project_of(deployment.feeds, declared_marts(), manifest)
+    below = project.below([raw_name(feed)])
+    dbt = json.loads(manifest.read_bytes())
+    nodes = {asset_name(node): node for key, node in dbt["nodes"].items() if is_asset(dbt, key)}
+    tables = {name: (nodes[name]["schema"], nodes[name]["alias"]) for name in below if name in nodes}
+    snapshots = {name for name in tables if nodes[name]["resource_type"] == "snapshot"}
+    traced = _traced(deployment, dbt)
+    # Which columns of each asset are made of which of the feed's, inputs first.
+    made: dict[str, Mapping[str, set[str]]] = {raw_name(feed): {column: {column} for column in columns}}
+    for name in tables:
+        lineage = traced.get(nodes[name]["unique_id"], {})
+        made[name] = {
+            column: {
+                mine for mine, above in lineage.items() if any(n in made.get(a, {}).get(column, ()) for a, n in above)
+            }
+            for column in columns
+        }
+        if name in snapshots:
+            for column in columns:
+                made[name][column].update(
+                    *(made.get(each, {}).get(column, set()) for each in project.nodes[name].inputs)
+                )
+    return Made(
+        models=[table for name, table in tables.items() if name not in snapshots],
+        snapshots=[tables[name] for name in snapshots],
+        columns={table: made[name] for name, table in tables.items()},
+    ), list(tables)
+
+
+def _traced(deployment: Deployment, dbt: Mapping[str, Any]) -> dict[str, dict[str, list[tuple[str, str]]]]:
+    """By node of dbt: column -> (asset, column) above that it is made of, as far as the SQL tells."""
+    from platform_assets.orchestration.columns import Columns
+    from platform_assets.orchestration.dbt import Translator
+
+    if not (deployment.home / "dbt").is_dir():
+        return {}
+    target, personal = deployment.home / "dbt", Personal(dbt, deployment.feeds, declared_marts())
+    columns = Columns(built_tables(deployment.warehouse), dbt, Translator(), target, personal)
+    return {
+        unique_id: {
+            column: [(dep.asset_key.to_user_string(), dep.column_name) for dep in deps]
+            for column, deps in figures["dagster/column_lineage"].deps_by_column.items()
+        }
+        for unique_id, figures in columns.metadata().items()
+        if "dagster/column_lineage" in figures
+    }

@@ -1,0 +1,320 @@
+"""Erasing a person from what dbt has made and what was released, and the files written anew so that nothing stays.
+
+Belongs here: finding the person in any table, snapshots, dropped models, releases, whole files. Elsewhere: raw and
+quarantine, which a replay makes anew (load), the order of all steps (engine/erasure.py). DuckDB leaves what was deleted
+in the blocks of its file until others need them: only a new file is without it.
+"""
+
+import contextlib
+import json
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Final
+
+import duckdb
+import polars as pl
+
+from platform_assets.engine.durable import failpoint
+from platform_assets.engine.durable.files import replacing, sync
+from platform_assets.engine.feed.feed import Feed
+from platform_assets.engine.store.connection import connect
+from platform_assets.engine.store.ledger import Ledger
+from platform_assets.engine.store.release import PARTIAL, Release, Releases
+from platform_assets.engine.store.sql import attach, execute_over, quote
+from platform_assets.engine.store.tables import FeedTables
+from platform_assets.engine.store.warehouse import MARTS_FORMAT, Warehouse
+from platform_assets.errors import StorageError
+
+DISTINCTIVE: Final = 6  # characters; a shorter value may stand in any column by chance
+_LINES: Final = {"_delivery_id": pl.Int64, "_line": pl.Int64}
+_FRESH: Final = "fresh"
+
+
+@dataclass(frozen=True)
+class Made:
+    """What dbt makes of a feed: models and snapshots, by schema and name. columns: of such a table, the columns of the
+    feed's contract -> the columns there that are made of them."""
+
+    models: Collection[tuple[str, str]] = ()
+    snapshots: Collection[tuple[str, str]] = ()
+    columns: Mapping[tuple[str, str], Mapping[str, Collection[str]]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Traces:
+    """What a person is found by in a table: values, each in all its forms, by column of the feed's contract; and the
+    rows of raw (`_delivery_id`, `_line`)."""
+
+    values: Mapping[str, Sequence[str]]
+    made: Made
+    lines: Sequence[tuple[int, int]] = ()
+    own: Collection[tuple[str, str]] = ()
+
+    def within(self, schema: str, table: str, there: Mapping[str, str]) -> tuple[str, list[str]] | None:
+        """The condition for the person's rows in a table that has these columns (name -> type); None where no column
+        leads to the person."""
+        parts: list[str] = []
+        values: list[str] = []
+        for column, forms in self.values.items():
+            made = {name.lower() for name in (column, *self.made.columns.get((schema, table), {}).get(column, ()))}
+            asked = [name for name in there if name.lower() in made]
+            if not asked:
+                return None
+            each = f"IN ({', '.join('?' * len(forms))})"
+            parts.append(f"({' OR '.join(f'CAST({quote(name)} AS VARCHAR) {each}' for name in asked)})")
+            values += [*forms] * len(asked)
+        return " AND ".join(parts), values
+
+    def written(self, there: Mapping[str, str]) -> tuple[str, list[str]] | None:
+        """The condition for rows with a text in which a value stands that no text has by chance."""
+        texts = [name for name, kind in there.items() if kind in ("VARCHAR", "JSON")]
+        forms = [form for forms in self.values.values() for form in forms if len(form) >= DISTINCTIVE]
+        if not texts or not forms:
+            return None
+        each = [f"contains(CAST({quote(name)} AS VARCHAR), ?)" for name in texts for _ in forms]
+        return " OR ".join(each), forms * len(texts)
+
+
+def found_in_snapshots(warehouse: Warehouse, traces: Traces) -> dict[str, int]:
+    """Rows of the person by snapshot."""
+    with warehouse.open("look for a person") as connection:
+        return _snapshots(connection, traces, "SELECT 1 FROM")
+
+
+def remove_without_copies(
+    warehouse: Warehouse, feed: Feed, traces: Traces, deliveries: Sequence[int]
+) -> dict[int, int]:
+    """Delete the person's rows of deliveries whose copy in the archive is lost, so that no replay can; rows by
+    delivery. Their receipts count them as erased."""
+    if not deliveries:
+        return {}
+    with warehouse.open("erase rows whose copies are lost") as connection:
+        tables = FeedTables(connection, feed)
+        asked = traces.within("raw", feed.name, tables.types())
+        found = "list_contains(json_extract_string(record, '$.*'), ?)"
+        parts = [f"({' OR '.join([found] * len(forms))})" for forms in traces.values.values()]
+        in_record = " AND ".join(parts), [form for forms in traces.values.values() for form in forms]
+        warehouse.published(feed).changing()
+        connection.begin()
+        ledger = Ledger(connection)
+        changed = ledger.next_ids()[1]
+        gone: dict[int, int] = {}
+        for table, figure, condition in (
+            (tables.raw, "accepted", asked),
+            (tables.quarantine, "rejected", in_record),
+        ):
+            where, values = condition or ("FALSE", [])
+            theirs = "list_contains(?::BIGINT[], _delivery_id) RETURNING _delivery_id"
+            sql = f"DELETE FROM {table} WHERE ({where}) AND {theirs}"
+            left = Counter(delivery for (delivery,) in connection.execute(sql, [*values, list(deliveries)]).fetchall())
+            for delivery, rows in left.items():
+                gone[delivery] = gone.get(delivery, 0) + rows
+                connection.execute(
+                    f"UPDATE ledger.deliveries SET {figure} = {figure} - $2, erased = erased + $2, revision = $3, "
+                    "changed = $3 WHERE delivery_id = $1",
+                    [delivery, rows, changed],
+                )
+        connection.commit()
+    return gone
+
+
+def remove_from_made(warehouse: Warehouse, feed: Feed, traces: Traces) -> dict[str, int]:
+    """Delete the person's rows from snapshots, which nothing can make again, and drop the models, which the next build
+    makes anew; with the profiles of the feed's values. Rows by snapshot."""
+    with warehouse.open("erase a person from what was made") as connection:
+        attach(connection, warehouse.marts, "marts")
+        rows = _snapshots(connection, traces, "DELETE FROM")
+        connection.execute("DELETE FROM ledger.profiles WHERE feed = ?", [feed.name])
+        wanted = set(traces.made.models)
+        for database, schema, name, kind in connection.execute(
+            "SELECT database_name, schema_name, table_name, 'TABLE' FROM duckdb_tables() UNION ALL "
+            "SELECT database_name, schema_name, view_name, 'VIEW' FROM duckdb_views() WHERE NOT internal"
+        ).fetchall():
+            if (schema, name) in wanted:
+                connection.execute(f"DROP {kind} {quote(database)}.{quote(schema)}.{quote(name)}")
+        connection.execute("DETACH marts")
+    return rows
+
+
+def write_anew(warehouse: Warehouse) -> list[str]:
+    """Write both files anew, with what is in them and nothing else; a kill leaves the old one or the new one."""
+    partials = [_partial(path) for path in (warehouse.marts, warehouse.path)]
+    with warehouse.open("write the files anew", *partials) as connection:
+        attach(connection, warehouse.marts, "marts")
+        connection.execute("CHECKPOINT")
+        connection.execute("CHECKPOINT marts")
+        # The warehouse last: with it goes the lock.
+        for path in (warehouse.marts, warehouse.path):
+            partial = _partial(path)
+            _unlink(partial)
+            _copied(connection, path.stem, partial, "" if path == warehouse.path else MARTS_FORMAT)
+            failpoint.reached("mid-rewrite")
+            if path == warehouse.marts:
+                connection.execute("DETACH marts")
+            try:
+                sync(partial)
+                path.with_name(f"{path.name}.wal").unlink(missing_ok=True)  # it was empty, and is not the new file's
+                partial.replace(path)
+                sync(path.parent)
+            except OSError as error:
+                raise StorageError(path, error.strerror or str(error)) from error
+    return [warehouse.path.name, warehouse.marts.name]
+
+
+def erase_from_releases(warehouse: Warehouse, releases: Releases, traces: Traces, mark: Mapping[str, str]) -> list[str]:
+    """Write every kept release anew without the person's rows; whoever has one open keeps what is open. Those that
+    cannot be read are removed, and readers get the newest that is left. Gives the ids that were removed.
+
+    mark: what their manifests say of it, beside the rows by mart. Those that say so already are left alone.
+    """
+    removed = []
+    with warehouse.open("erase a person from the releases"):
+        for release in releases.all():
+            if any(each.get("erasure") == mark["erasure"] for each in release.erased):
+                continue
+            try:
+                _erase_from(release, traces, mark)
+            except duckdb.Error:
+                removed.append(release.id)
+                releases.remove(release)
+    return removed
+
+
+def found_in_releases(releases: Releases, traces: Traces) -> dict[str, dict[str, int]]:
+    """Rows of the person by release and mart."""
+    found = {}
+    for release in releases.all():
+        with contextlib.suppress(duckdb.Error), connect(None, Path(release.path)) as connection:
+            attach(connection, Path(release.path), "released", "(READ_ONLY)")
+            found[release.id] = _counted(connection, "released", traces, _asked)
+    return found
+
+
+def held(warehouse: Warehouse, releases: Releases, traces: Traces) -> dict[str, int]:
+    """Rows in which the person can still be found, by table: in both files, and in releases. Also those that only
+    mention a value which no text has by chance."""
+    found: dict[str, int] = {}
+    files = [Path(release.path) for release in releases.all()]
+    with warehouse.open("look whether a person is left", *files) as connection:
+        attach(connection, warehouse.marts, "marts", "(READ_ONLY)")
+        for database in (warehouse.path.stem, "marts"):
+            found |= _counted(connection, database, traces, _held)
+        for release in releases.all():
+            attach(connection, Path(release.path), "released", "(READ_ONLY)")
+            rows = _counted(connection, "released", traces, _held)
+            found |= {f"release {release.id}: {mart}": count for mart, count in rows.items()}
+            connection.execute("DETACH released")
+    return found
+
+
+def _counted(
+    connection: duckdb.DuckDBPyConnection,
+    database: str,
+    traces: Traces,
+    asks: Callable[[Traces, str, str, Mapping[str, str]], tuple[str, list[str]] | None],
+) -> dict[str, int]:
+    """Rows by table of which what `asks` gives is true, where there are any."""
+    found = {}
+    for schema, table, there in _tables(connection, database):
+        if (asked := asks(traces, schema, table, there)) is not None:
+            name = f"{quote(database)}.{quote(schema)}.{quote(table)}"
+            ((rows,),) = connection.execute(f"SELECT count(*) FROM {name} WHERE {asked[0]}", asked[1]).fetchall()
+            if rows:
+                found[table if schema == "main" else f"{schema}.{table}"] = int(rows)
+    return found
+
+
+def _held(traces: Traces, schema: str, table: str, there: Mapping[str, str]) -> tuple[str, list[str]] | None:
+    """Whatever leads to the person in a table that is the feed's, or is made of it."""
+    if (schema, table) not in {*traces.made.models, *traces.made.snapshots, *traces.own}:
+        return None
+    found = [each for each in (traces.within(schema, table, there), traces.written(there)) if each is not None]
+    if not found:
+        return None
+    return " OR ".join(f"({where})" for where, _ in found), [value for _, values in found for value in values]
+
+
+def _erase_from(release: Release, traces: Traces, mark: Mapping[str, str]) -> None:
+    path = Path(release.path)
+    with replacing(path, path.with_name(f"{PARTIAL}{path.name}"), mode=path.stat().st_mode & 0o777) as partial:
+        partial.unlink(missing_ok=True)
+        with connect(None, path, partial) as connection:
+            attach(connection, path, "released", "(READ_ONLY)")
+            attach(connection, partial, _FRESH, MARTS_FORMAT)
+            connection.execute(f"COPY FROM DATABASE released TO {_FRESH} (SCHEMA)")
+            tables = {}
+            for schema, table, there in _tables(connection, "released"):
+                asked = _asked(traces, schema, table, there)
+                name = f"{quote(schema)}.{quote(table)}"
+                where, values = ("", []) if asked is None else (f" WHERE ({asked[0]}) IS NOT TRUE", asked[1])
+                connection.execute(f"INSERT INTO {_FRESH}.{name} SELECT * FROM released.{name}{where}", values)
+                ((tables[table],),) = connection.execute(f"SELECT count(*) FROM {_FRESH}.{name}").fetchall()
+            connection.execute(f"CHECKPOINT {_FRESH}")
+            connection.execute(f"DETACH {_FRESH}")
+    failpoint.reached("mid-erase-release")
+    rows = {mart: before - tables.get(mart, 0) for mart, before in release.tables.items()}
+    said = {**mark, "rows": {mart: gone for mart, gone in rows.items() if gone}}
+    described = replace(release, tables=tables, erased=(*release.erased, said))
+    manifest = path.with_suffix(".json")
+    with replacing(
+        manifest, manifest.with_name(f"{PARTIAL}{manifest.name}"), mode=manifest.stat().st_mode & 0o777
+    ) as p:
+        p.write_text(json.dumps(asdict(described)))
+
+
+def _asked(traces: Traces, schema: str, table: str, there: Mapping[str, str]) -> tuple[str, list[str]] | None:
+    """As `Traces.within`, but for marts that today's models do not make of the feed."""
+    return traces.within(schema, table, there) if (schema, table) in traces.made.models else None
+
+
+def _snapshots(connection: duckdb.DuckDBPyConnection, traces: Traces, begin: str) -> dict[str, int]:
+    rows = {}
+    for schema, table, there in _tables(connection, None):
+        if (schema, table) not in traces.made.snapshots:
+            continue
+        conditions, values = [], []
+        if (asked := traces.within(schema, table, there)) is not None:
+            conditions, values = [f"({asked[0]})"], asked[1]
+        if there.keys() >= _LINES.keys():
+            conditions.append("(_delivery_id, _line) IN (SELECT (_delivery_id, _line) FROM arrived)")
+        if conditions:
+            lines = pl.DataFrame(list(traces.lines), schema=_LINES, orient="row")
+            sql = f"{begin} {quote(schema)}.{quote(table)} WHERE {' OR '.join(conditions)}"
+            if begin.startswith("DELETE"):
+                sql += " RETURNING 1"
+            rows[f"{schema}.{table}"] = len(execute_over(connection, lines, sql, values))
+    return rows
+
+
+def _tables(connection: duckdb.DuckDBPyConnection, database: str | None) -> Iterator[tuple[str, str, dict[str, str]]]:
+    """The tables of a database (by default the connection's own): schema, name, columns with their types."""
+    found: dict[tuple[str, str], dict[str, str]] = {}
+    for schema, table, column, kind in connection.execute(
+        "SELECT schema_name, table_name, column_name, data_type FROM duckdb_columns() JOIN duckdb_tables() "
+        "USING (database_name, schema_name, table_name) WHERE database_name = coalesce(?, current_database()) "
+        "ORDER BY 1, 2, column_index",
+        [database],
+    ).fetchall():
+        found.setdefault((schema, table), {})[column] = kind
+    for (schema, table), columns in found.items():
+        yield schema, table, columns
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(f".rewriting-{path.name}")
+
+
+def _unlink(partial: Path) -> None:
+    """Remove what a kill has left."""
+    for leftover in (partial, partial.with_name(f"{partial.name}.wal")):
+        leftover.unlink(missing_ok=True)
+
+
+def _copied(connection: duckdb.DuckDBPyConnection, database: str, to: Path, options: str) -> None:
+    """Copy a whole database into a new file."""
+    attach(connection, to, _FRESH, options)
+    connection.execute(f"COPY FROM DATABASE {quote(database)} TO {_FRESH}")
+    connection.execute(f"CHECKPOINT {_FRESH}")
+    connection.execute(f"DETACH {_FRESH}")
