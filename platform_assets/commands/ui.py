@@ -56,6 +56,10 @@ def _serve(settings: Settings, door: Door, users: Users | None, tell: Callable[[
             tell(f"{door.url}  (read-only; sensors and runs are the work of `platform ui`; Ctrl-C ends it)")
             return
         tell(f"{_login(door.url, logins)}  (opens once; another: platform ui --login; Ctrl-C ends it)")
+        if door.name in door.url:
+            tell(
+                "where a browser does not find this name, and this machine is yours alone: the same link with 127.0.0.1"
+            )
         if door.missing:
             tell(f"this machine has no {door.missing}: it listens at {door.address} alone")
         tell(f"copy a file into {settings.landing} and watch")

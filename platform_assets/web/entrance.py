@@ -106,8 +106,11 @@ class Entrance:
 
     @property
     def cookie(self) -> str:
-        """Its name. Cookies know no ports: two UIs of one machine must not take each other's away."""
-        return f"platform_{self._door.port}"
+        """Its name. Cookies know no ports: two UIs of one machine must not take each other's away.
+
+        With TLS a browser takes one of such a name from this host alone, by no neighbour of its domain.
+        """
+        return f"{'__Host-' if self._door.scheme == 'https' else ''}platform_{self._door.port}"
 
     def page(self, problem: str = "") -> str:
         """What somebody sees who is not logged in."""
@@ -179,7 +182,7 @@ class Entrance:
         except ValueError:
             raise Refused("it is no login", status=HTTPStatus.BAD_REQUEST) from None
         if "out" in form:
-            return self._log_out(asked)
+            return self._log_out(asked, own)
         if self._users is None:
             raise Refused("this UI has no passwords: platform ui --login", status=HTTPStatus.METHOD_NOT_ALLOWED)
         name, password = (form.get(key, [""])[0] for key in ("name", "password"))
@@ -198,10 +201,10 @@ class Entrance:
             return HTMLResponse(self.page("Name or password is wrong."), HTTPStatus.UNAUTHORIZED)
         return await self._begin(asked, own, f"ui:{name}", self._users.proof(name) or "")
 
-    def _log_out(self, asked: Asked) -> Response:
+    def _log_out(self, asked: Asked, own: str) -> Response:
         self._logins.end(asked.cookie(self.cookie) or "")
         answer = HTMLResponse(self.page())
-        answer.delete_cookie(self.cookie)
+        answer.delete_cookie(self.cookie, secure=own.startswith("https:"))
         return answer
 
     async def _begin(self, asked: Asked, own: str, who: str, proof: str = "") -> Response:

@@ -137,6 +137,7 @@ def test_tls_is_spoken_with_the_certificate_given(tmp_path: Path) -> None:
         with urllib.request.urlopen(
             f"{url}/login?code={server.logins.code()}", context=ssl.create_default_context(cafile=str(certificate))
         ) as answer:
+            assert answer.headers["set-cookie"].startswith(f"__Host-platform_{server.door.port}=")
             assert "Secure" in answer.headers["set-cookie"]
             assert f"url={url}/" in answer.read().decode()
         assert server.door.url == f"https://127.0.0.1:{server.door.port}"

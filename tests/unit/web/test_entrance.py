@@ -276,6 +276,24 @@ def test_a_proxy_of_this_machine_is_believed_with_the_token_only(tmp_path: Path)
         assert server.ask("GET", "/", **{**said, "x_forwarded_user": ""}, **bearer).status == 401
 
 
+@pytest.mark.parametrize(
+    "header", ["x_forwarded_host", "x_forwarded_proto", "forwarded", "x_forwarded_prefix", "x_original_url", "x_user"]
+)
+def test_what_nobody_s_proxy_says_of_where_we_are_is_not_believed(shared: Guarded, header: str) -> None:
+    body = urlencode({"name": "anna", "password": PASSWORD})
+    said = {"origin": shared.origin, "content_type": FORM, header: "host=evil.example"}
+    answer = shared.ask("POST", "/login", body, **said)
+    assert f'content="0;url={shared.origin}/"' in answer.text
+    assert "evil" not in answer.text
+    assert shared.ask("GET", "/", **{header: "anna"}).status == 401
+
+
+def test_guessing_from_one_place_under_many_addresses_is_slow_too(tmp_path: Path) -> None:
+    with serving(tmp_path, shared=True) as server:
+        tried = [log_in(server, "anna", "wrong", x_forwarded_for=f"10.0.0.{at}")[0] for at in range(6)]
+        assert tried == [401] * 5 + [429]
+
+
 def test_the_header_of_anybody_but_the_proxy_is_refused(tmp_path: Path) -> None:
     settings = UiSettings(proxies=("10.1.2.3",), proxy_header="x-forwarded-user", token=SECRET)
     with serving(tmp_path, settings, shared=True) as server:
