@@ -23,6 +23,7 @@ from benchmarks.harness import PROJECT
 from platform_assets.commands.setup import prepare_checkout
 from platform_assets.orchestration.runs.instance import open_instance
 from platform_assets.orchestration.runs.services import workspace
+from platform_assets.project.configured import audit_log
 from platform_assets.settings import UiSettings
 from platform_assets.web.door import Door, opened
 from platform_assets.web.logins import Logins
@@ -49,7 +50,7 @@ def main() -> None:
         doors = {name: opened("127.0.0.1", 0, UiSettings(), shared=False) for name in _LOADS}
         logins = Logins(Path(folder) / "logins")
         apps: dict[str, ASGIApp] = {
-            "guarded": guarded(shown, doors["guarded"], logins, lambda *_: None, print),
+            "guarded": guarded(shown, doors["guarded"], logins, audit_log(settings.home).record, print),
             "bare": create_app_from_workspace_process_context(shown, live_data_poll_rate=2000),
         }
         for name in _LOADS:
@@ -57,7 +58,7 @@ def main() -> None:
         took: dict[str, list[tuple[float, float, float]]] = {name: [] for name in _LOADS}
         for at in range(rounds + 1):
             for name in _LOADS if at % 2 else reversed(_LOADS):
-                cookie = f"platform_{doors[name].port}", logins.begin("ui:local")
+                cookie = f"platform_{doors[name].port}", logins.begin("ui:local", f"127.0.0.1:{doors[name].port}")
                 loaded = _load(Path(folder) / f"{name}-{at}", doors[name], cookie)
                 if at:  # the first of each fills Dagster's own caches
                     took[name].append(loaded)

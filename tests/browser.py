@@ -30,12 +30,14 @@ def chromium(profile: Path, *more: str) -> Iterator[webdriver.Chrome]:
 
 
 @contextlib.contextmanager
-def site(page: str) -> Iterator[int]:
-    """Another web server of this machine, which answers everything with that page; its port."""
+def site(page: str, heard: list[str] | None = None) -> Iterator[int]:
+    """Another web server of this machine, which answers everything with that page; its port. heard: all it was sent."""
 
     class Answer(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             content = page.encode()
+            if heard is not None:
+                heard.append(f"{self.requestline}\n{self.headers}")
             self.send_response(200)
             self.send_header("content-type", "text/html; charset=utf-8")
             self.send_header("content-length", str(len(content)))

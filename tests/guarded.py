@@ -49,9 +49,17 @@ class Answer:
         return json.loads(self.text)
 
 
+@dataclass(frozen=True)
+class Entry:
+    """The number of an entry of the audit log."""
+
+    n: int
+
+
 @dataclass
 class Guarded:
-    """A running server. said: its lines for the terminal. written: what it had recorded: who, what, about."""
+    """A running server. said: its lines for the terminal. written, outcomes: what it had recorded: who, what, about;
+    and the outcome, of which entry."""
 
     door: Door
     instance: dg.DagsterInstance
@@ -59,6 +67,7 @@ class Guarded:
     users: Users
     said: list[str] = field(default_factory=list)
     written: list[tuple[str, str, dict[str, object]]] = field(default_factory=list)
+    outcomes: list[tuple[str, int | None]] = field(default_factory=list)
     disk_full: bool = False
 
     @property
@@ -131,23 +140,27 @@ def serving(
     (home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
     door = opened("127.0.0.1", 0, settings or UiSettings(token=SECRET), shared=shared)
     with (
-        door.listening,
+        contextlib.closing(door),
         dg.DagsterInstance.from_config(str(home)) as instance,
         WorkspaceProcessContext(instance, EmptyWorkspaceTarget(), read_only=shared) as workspace,
     ):
         made = Guarded(door, instance, Logins(root / "logins"), Users(root / "users"))
 
-        def record(who: str, what: str, about: Mapping[str, object]) -> None:
+        def record(
+            who: str, what: str, about: Mapping[str, object], *, outcome: str = "done", of: int | None = None
+        ) -> Entry:
             if made.disk_full:
                 raise OSError(28, "No space left on device")
             made.written.append((who, what, dict(about)))
+            made.outcomes.append((outcome, of))
+            return Entry(len(made.written))
 
         app: ASGIApp = guarded(workspace, door, made.logins, record, made.said.append, made.users if shared else None)
         if not guard:
             app = create_app_from_workspace_process_context(workspace)
         ready = threading.Event()
         server = Server(app, door, ready.set)
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [door.listening]})
+        thread = threading.Thread(target=server.run, kwargs={"sockets": list(door.listening)})
         thread.start()
         try:
             assert ready.wait(30)

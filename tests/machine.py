@@ -38,3 +38,7 @@ def examples(full: int) -> int:
 def rounds(full: int) -> int:
     """How often a long test does what it repeats: a quarter of `full`, unless FULL=1."""
     return full if os.environ.get("FULL") == "1" else full // 4
+
+
+_ADDRESSES = Path("/proc/net/if_inet6")
+IPV6: Final = _ADDRESSES.exists() and any(line.endswith(" lo") for line in _ADDRESSES.read_text().splitlines())

@@ -28,7 +28,7 @@ def open_ui(port: int, share: str | None, tell: Callable[[str], None]) -> None:
         raise ConfigurationError("--share", "nobody could log in", "Add a user first: platform ui user add NAME")
     with ExitStack() as stack:
         door = opened(share or _HERE, port, settings.ui, shared=users is not None)
-        stack.enter_context(door.listening)
+        stack.callback(door.close)
         stack.enter_context(alone(_place(settings, shared=door.shared), door))
         _serve(settings, door, users, tell)
 
@@ -41,7 +41,7 @@ def _serve(settings: Settings, door: Door, users: Users | None, tell: Callable[[
 
     folder = _place(settings, shared=door.shared)
     logins = Logins(folder)
-    logins.sweep()
+    logins.end_all()  # also of a UI that was killed
     server: list[Server] = []
     (prepare_view if door.shared else prepare_checkout)(tell)
     os.chdir(PROJECT)
@@ -56,6 +56,12 @@ def _serve(settings: Settings, door: Door, users: Users | None, tell: Callable[[
             tell(f"{door.url}  (read-only; sensors and runs are the work of `platform ui`; Ctrl-C ends it)")
             return
         tell(f"{_login(door.url, logins)}  (opens once; another: platform ui --login; Ctrl-C ends it)")
+        if door.name in door.url:
+            tell(
+                "where a browser does not find this name, and this machine is yours alone: the same link with 127.0.0.1"
+            )
+        if door.missing:
+            tell(f"this machine has no {door.missing}: it listens at {door.address} alone")
         tell(f"copy a file into {settings.landing} and watch")
 
     # What died with its machine is settled before anything new is asked for; a view changes nothing.
@@ -66,7 +72,10 @@ def _serve(settings: Settings, door: Door, users: Users | None, tell: Callable[[
         ) as shown:
             app = guarded(shown, door, logins, audit_log(settings.home).record, tell, users)
             server.append(Server(app, door, ready))
-            told = server[0].serve_until_told()
+            try:
+                told = server[0].serve_until_told()
+            finally:
+                logins.end_all()
     if not told:
         raise PlatformError(
             "The UI has ended by itself.",

@@ -3,6 +3,7 @@
 Belongs here: its headers, and what they say of who sends it and from where. Elsewhere: what follows (guard.py).
 """
 
+import asyncio
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import Any, Final
 from starlette.types import Receive, Scope
 
 LARGEST_BODY: Final = 2 * 2**20  # bytes; what the UI sends is a hundredth of it
+_SENT_WITHIN_S: Final = 20.0
 _OWN: Final = ("same-origin", "none")
 _LONGEST_SHOWN: Final = 100  # characters
 
@@ -69,6 +71,11 @@ class Asked:
             client=(scope.get("client") or ("?",))[0],
             websocket=scope["type"] == "websocket",
         )
+
+    @property
+    def host(self) -> str:
+        """The name that we are called by, in lower case; empty if there is none."""
+        return (self.header("host") or "").lower()
 
     @property
     def changes(self) -> bool:
@@ -130,7 +137,15 @@ class Asked:
 
 
 async def body(asked: Asked, receive: Receive, largest: int = LARGEST_BODY) -> bytes:
-    """All that is sent with it; refused beyond `largest` bytes."""
+    """All that is sent with it; refused beyond `largest` bytes, and where it does not come."""
+    try:
+        async with asyncio.timeout(_SENT_WITHIN_S):
+            return await _body(asked, receive, largest)
+    except TimeoutError:
+        raise Refused("it was not sent within {} s", _SENT_WITHIN_S, status=HTTPStatus.REQUEST_TIMEOUT) from None
+
+
+async def _body(asked: Asked, receive: Receive, largest: int) -> bytes:
     too_large = Refused("more than {} bytes were sent", largest, status=HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
     said = asked.header("content-length")
     if said is not None and (not said.isdecimal() or int(said) > largest):

@@ -1,4 +1,4 @@
-"""The door: the address a UI listens at, by which names it is known, and that a home has one UI only.
+"""The door: the addresses a UI listens at, by which names it is known, and that a home has one UI only.
 
 Belongs here: what is found out before anything starts: port, lock, TLS. Elsewhere: who may come in (guard.py).
 Light: a taken port is told before Dagster is imported.
@@ -10,6 +10,7 @@ import fcntl
 import ipaddress
 import json
 import os
+import secrets
 import socket
 import ssl
 import stat
@@ -21,7 +22,9 @@ from typing import Final
 from platform_assets.errors import ConfigurationError
 from platform_assets.settings import UiSettings
 
-_LOOPBACK_NAMES: Final = {"127.0.0.1", "localhost"}
+# A browser looks for localhost at two addresses.
+_BESIDE: Final = {"127.0.0.1": "::1", "::1": "127.0.0.1", "0.0.0.0": "::1"}  # noqa: S104
+_NO_SUCH_ADDRESS: Final = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _PRIVATE: Final = 0o700
 _SHORTEST_TOKEN: Final = 16
@@ -30,14 +33,19 @@ _HIGHEST_PORT: Final = 65535
 
 @dataclass(frozen=True)
 class Door:
-    """Where a UI listens and what it is called there. shared: everything is read-only, and people have names."""
+    """Where a UI listens and what it is called there. shared: everything is read-only, and people have names.
+
+    name: one that nobody else knows, for as long as the UI runs. Browsers look for it on this machine, as for every
+    name below localhost. Cookies know no ports: another user's server here gets those of 127.0.0.1, and none of this.
+    """
 
     host: str
     port: int
     shared: bool
     settings: UiSettings
     token: str | None = field(repr=False)
-    listening: socket.socket = field(repr=False, compare=False)
+    listening: tuple[socket.socket, ...] = field(repr=False, compare=False)
+    name: str = field(default_factory=lambda: f"{secrets.token_hex(16)}.localhost", repr=False)
 
     @property
     def scheme(self) -> str:
@@ -48,6 +56,8 @@ class Door:
         """What a person opens: a declared name where others come in, or one of this machine's own that only the browser
         knows (`x.localhost`), whose cookies go to no other server of it."""
         host = "127.0.0.1" if self._everywhere else self.host
+        if self._at_localhost and not self.settings.certificate:  # which is for names that are known
+            host = self.name
         first, *_ = (*self.settings.hosts, "")
         if first and (not is_loopback(self.address) or first.partition(":")[0].endswith(".localhost")):
             host = first
@@ -56,17 +66,36 @@ class Door:
 
     @property
     def address(self) -> str:
-        return str(self.listening.getsockname()[0])
+        return str(self.listening[0].getsockname()[0])
 
     def hosts(self) -> frozenset[str]:
         """What a request may call this server: `Host` in lower case."""
         names = {self.host.lower()} if not self._everywhere else set()
-        if self._everywhere or is_loopback(self.address):
-            names |= _LOOPBACK_NAMES if ":" not in self.address else {*_LOOPBACK_NAMES, "::1"}
+        if self._at_localhost:
+            names |= {"localhost", "127.0.0.1", self.name}
+            names |= {"::1"} if any(each.family == socket.AF_INET6 for each in self.listening) else set()
         named = {f"[{name}]" if ":" in name else name for name in names}
         declared = {name.lower() for name in self.settings.hosts}
         found = declared | {f"{name}:{self.port}" for name in named | {d for d in declared if not _has_port(d)}}
         return frozenset(found | (named if self.port == _DEFAULT_PORTS[self.scheme] else set()))
+
+    @property
+    def missing(self) -> str | None:
+        """The address of localhost that this machine does not have."""
+        return _BESIDE.get(self.address) if len(self.listening) == 1 else None
+
+    def may_come_from(self, client: str) -> bool:
+        """Whether nothing that this address sends travels in the clear."""
+        return self.scheme == "https" or client in self.settings.proxies or is_loopback(client)
+
+    def close(self) -> None:
+        """Listen no more."""
+        for each in self.listening:
+            each.close()
+
+    @property
+    def _at_localhost(self) -> bool:
+        return self._everywhere or self.address in _BESIDE
 
     @property
     def _everywhere(self) -> bool:
@@ -79,27 +108,51 @@ def opened(host: str, port: int, settings: UiSettings, *, shared: bool) -> Door:
         raise ConfigurationError("--port", f"{port} is no port", "Give one from 1024 to 65535, such as 3000.")
     token = _checked(settings)
     try:
-        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    except (OSError, UnicodeError) as error:
+        listening = _listening(host, port)
+    except (socket.gaierror, UnicodeError) as error:
         raise ConfigurationError("--share", f"{host!r} is no address: {error}", "Give one of this machine.") from None
-    listening = socket.socket(family, kind)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listening.bind(address)
-        listening.listen(128)
     except OSError as error:
-        listening.close()
-        why = "is taken" if error.errno == errno.EADDRINUSE else f"cannot be had: {error.strerror}"
+        why = f"is taken at {error.filename}" if error.errno == errno.EADDRINUSE else f"cannot be had: {error.strerror}"
         raise ConfigurationError(f"port {port}", why, "Give another: platform ui --port 3001") from None
-    door = Door(host, listening.getsockname()[1], shared, settings, token, listening)
+    door = Door(host, listening[0].getsockname()[1], shared, settings, token, listening)
     if not (is_loopback(door.address) or settings.certificate or settings.proxies):
-        listening.close()
+        door.close()
         raise ConfigurationError(
             "--share",
             f"{host} can be reached from other machines, and passwords would travel in the clear",
             "Set PLATFORM_UI_CERTIFICATE and PLATFORM_UI_KEY, or PLATFORM_UI_PROXY where a proxy does TLS.",
         )
     return door
+
+
+def _listening(host: str, port: int) -> tuple[socket.socket, ...]:
+    """Sockets of that address and, where localhost leads there, of localhost's other one: no other user may have it."""
+    first = _bound(host, port)
+    at, port = first.getsockname()[:2]
+    if at not in _BESIDE:
+        return (first,)
+    try:
+        return first, _bound(_BESIDE[at], port)
+    except OSError as error:
+        if error.errno in _NO_SUCH_ADDRESS:  # this machine has it not, and so nobody here
+            return (first,)
+        first.close()
+        raise
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    made = socket.socket(family, kind)
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(host != "::"))
+        made.bind(address)
+        made.listen(128)
+    except OSError as error:
+        made.close()
+        raise OSError(error.errno, error.strerror, address[0]) from None
+    return made
 
 
 def _checked(settings: UiSettings) -> str | None:

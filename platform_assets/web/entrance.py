@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Final
+from typing import Final, Protocol
 from urllib.parse import parse_qs
 
 from starlette.concurrency import run_in_threadpool
@@ -19,6 +19,7 @@ from starlette.types import Receive
 
 from platform_assets.errors import PlatformError
 from platform_assets.web import pages
+from platform_assets.web.answers import Answer
 from platform_assets.web.asked import Asked, Refused, body, inert
 from platform_assets.web.door import Door, is_loopback
 from platform_assets.web.logins import SESSION_S, Logins
@@ -31,7 +32,33 @@ _LONGEST_NAME: Final = 200
 _SILENT_S: Final = 60.0
 _TRIES_FROM_ONE_PLACE: Final = 5
 _TRIES_OF_ONE_NAME: Final = 50  # more, or anybody could lock somebody out
-Record = Callable[[str, str, Mapping[str, object]], object]
+
+
+class Entry(Protocol):
+    """An entry of the audit log."""
+
+    @property
+    def n(self) -> int:
+        """Its number."""
+
+
+class Record(Protocol):
+    """Appends to the audit log, as AuditLog.record does."""
+
+    def __call__(
+        self, who: str, what: str, about: Mapping[str, object], *, outcome: str = "done", of: int | None = None
+    ) -> Entry:
+        """Append an entry."""
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A change that is written down, and whose outcome is not yet. key: what GraphQL's answer calls it."""
+
+    person: "Person"
+    what: str
+    entry: int
+    key: str | None
 
 
 @dataclass(frozen=True)
@@ -79,8 +106,11 @@ class Entrance:
 
     @property
     def cookie(self) -> str:
-        """Its name. Cookies know no ports: two UIs of one machine must not take each other's away."""
-        return f"platform_{self._door.port}"
+        """Its name. Cookies know no ports: two UIs of one machine must not take each other's away.
+
+        With TLS a browser takes one of such a name from this host alone, by no neighbour of its domain.
+        """
+        return f"{'__Host-' if self._door.scheme == 'https' else ''}platform_{self._door.port}"
 
     def page(self, problem: str = "") -> str:
         """What somebody sees who is not logged in."""
@@ -94,7 +124,7 @@ class Entrance:
             return Person(f"ui:{proxied}")
         if token:
             return Person("token:ui", by_token=True)
-        session = self._logins.session(asked.cookie(self.cookie) or "")
+        session = self._logins.session(asked.cookie(self.cookie) or "", asked.host)
         if session is None:
             return None
         if self._users is not None and session.proof != self._users.proof(session.who.partition(":")[2]):
@@ -152,7 +182,7 @@ class Entrance:
         except ValueError:
             raise Refused("it is no login", status=HTTPStatus.BAD_REQUEST) from None
         if "out" in form:
-            return self._log_out(asked)
+            return self._log_out(asked, own)
         if self._users is None:
             raise Refused("this UI has no passwords: platform ui --login", status=HTTPStatus.METHOD_NOT_ALLOWED)
         name, password = (form.get(key, [""])[0] for key in ("name", "password"))
@@ -171,19 +201,19 @@ class Entrance:
             return HTMLResponse(self.page("Name or password is wrong."), HTTPStatus.UNAUTHORIZED)
         return await self._begin(asked, own, f"ui:{name}", self._users.proof(name) or "")
 
-    def _log_out(self, asked: Asked) -> Response:
+    def _log_out(self, asked: Asked, own: str) -> Response:
         self._logins.end(asked.cookie(self.cookie) or "")
         answer = HTMLResponse(self.page())
-        answer.delete_cookie(self.cookie)
+        answer.delete_cookie(self.cookie, secure=own.startswith("https:"))
         return answer
 
     async def _begin(self, asked: Asked, own: str, who: str, proof: str = "") -> Response:
         """A session. The browser goes on from a page of ours, so that it sends the cookie wherever it came from."""
-        await self.write_down(Person(who), "login", {"from": asked.client})
+        await self._write_down(Person(who), "login", {"from": asked.client}, "done")
         answer = HTMLResponse(pages.going_to(f"{own}/"))
         answer.set_cookie(
             self.cookie,
-            self._logins.begin(who, proof),
+            self._logins.begin(who, asked.host, proof),
             max_age=SESSION_S,
             secure=own.startswith("https:"),
             httponly=True,
@@ -191,10 +221,21 @@ class Entrance:
         )
         return answer
 
-    async def write_down(self, person: Person, what: str, about: Mapping[str, object]) -> None:
-        """Before it is done: what cannot be written down is refused."""
+    async def begun(self, person: Person, what: str, about: Mapping[str, object], key: str | None = None) -> Begun:
+        """Write down that somebody asks for a change, before Dagster does: what cannot be written down is refused."""
+        return Begun(person, what, await self._write_down(person, what, about, "asked"), key)
+
+    async def ended(self, begun: Begun, answer: Answer) -> None:
+        """Write down what Dagster answered. The change is made by now, so that nothing is refused here."""
+        outcome, said = answer.outcome(begun.key)
         try:
-            await run_in_threadpool(self._record, person.name, what, about)
+            await run_in_threadpool(self._record, begun.person.name, begun.what, said, outcome=outcome, of=begun.entry)
+        except (PlatformError, OSError) as error:
+            self._tell(inert(f"{begun.person.name}: {begun.what}: its outcome cannot be written down: {error}", 300))
+
+    async def _write_down(self, person: Person, what: str, about: Mapping[str, object], outcome: str) -> int:
+        try:
+            entry = await run_in_threadpool(self._record, person.name, what, about, outcome=outcome)
         except (PlatformError, OSError) as error:
             raise Refused(
                 "it cannot be written down, and so is not done: {}", error, status=HTTPStatus.SERVICE_UNAVAILABLE
@@ -203,6 +244,7 @@ class Entrance:
             f"{key} {', '.join(map(str, value)) if isinstance(value, list) else value}" for key, value in about.items()
         )
         self._tell(inert(" ".join([f"{person.name}: {what}", *named]), 300))
+        return entry.n
 
     def _behind(self, asked: Asked) -> str:
         """The address somebody comes from, as a proxy of ours says it where there is one."""

@@ -16,9 +16,10 @@ from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from platform_assets.web import operations, pages
+from platform_assets.web.answers import Answer
 from platform_assets.web.asked import Asked, Refused, again, body, inert, json_object
 from platform_assets.web.door import Door
-from platform_assets.web.entrance import LOGIN, Entrance, Person
+from platform_assets.web.entrance import LOGIN, Begun, Entrance, Person
 
 GRAPHQL: Final = "graphql"
 REPORT: Final = "report"
@@ -85,21 +86,41 @@ class Guard:
         kind = kind_of(self._routes, scope)
         send = _with_headers(send, may_be_kept=kind == FILE and asked.path.startswith(_NAMED_BY_CONTENT))
         try:
-            inner = await self._let_in(asked, kind, scope, receive)
+            begun: list[Begun] = []
+            inner = await self._let_in(asked, kind, scope, receive, begun)
         except Refused as refusal:
             self._entrance.told.tell(f"{refusal.status}{refusal.reason}", f"refused: {_named(asked)}: {refusal.why}")
-            await _answer(self._refusal(asked, kind, refusal), asked, scope, receive, send)
+            answer = self._answer_to(begun, send)
+            await _answer(self._refusal(asked, kind, refusal), asked, scope, receive, answer.send)
             return
         if isinstance(inner, Response):
             await inner(scope, receive, send)
-        else:
+        elif not begun:
             await self._app(scope, inner, send)
+        else:
+            answer = self._answer_to(begun, send)
+            try:
+                await self._app(scope, inner, answer.send)
+            except Exception:
+                await answer.end()
+                raise
 
-    async def _let_in(self, asked: Asked, kind: str | None, scope: Scope, receive: Receive) -> Receive | Response:
-        """What Dagster is to read, or an answer of ours."""
+    def _answer_to(self, begun: Iterable[Begun], send: Send) -> Answer:
+        async def ended(answer: Answer) -> None:
+            for each in begun:
+                await self._entrance.ended(each, answer)
+
+        return Answer(send, ended)
+
+    async def _let_in(
+        self, asked: Asked, kind: str | None, scope: Scope, receive: Receive, begun: list[Begun]
+    ) -> Receive | Response:
+        """What Dagster is to read, or an answer of ours. begun: is given the changes that are asked for."""
         own = self._our_origin(asked)
         if scope.get("root_path"):
             raise Refused("this UI is served under no other path", status=HTTPStatus.BAD_REQUEST)
+        if {".", ".."} & {*asked.path.split("/")}:
+            raise Refused("no path has such parts", status=HTTPStatus.BAD_REQUEST)
         if asked.path == LOGIN and not asked.websocket:
             return await self._entrance.login(asked, own, receive)
         if not asked.changes and asked.from_elsewhere():
@@ -118,20 +139,23 @@ class Guard:
             _must_be_graphql(asked)
         content = await body(asked, receive)
         if kind == GRAPHQL:
-            await self._graphql(json_object(content), person)
+            await self._graphql(json_object(content), person, begun)
         else:
-            await self._entrance.write_down(person, "report", {"asset": asked.path.strip("/").partition("/")[2]})
+            about = {"asset": asked.path.strip("/").partition("/")[2]}
+            begun.append(await self._entrance.begun(person, "report", about))
         return again(content, receive)
 
     def _our_origin(self, asked: Asked) -> str:
         """What our own pages are called, by the name that this request has for us; refused if it is none of ours."""
-        host = (asked.header("host") or "").lower()
+        host = asked.host
         if host not in self._hosts:
             raise Refused(
                 "Host {} is not this UI; another name goes into PLATFORM_UI_HOSTS",
                 host or "(none)",
                 status=HTTPStatus.MISDIRECTED_REQUEST,
             )
+        if not self._door.may_come_from(asked.client):
+            raise Refused("from other machines, the proxy alone leads here: it does TLS")
         outside = asked.client in self._door.settings.proxies and asked.header("x-forwarded-proto")
         return f"{outside if outside in ('http', 'https') else self._door.scheme}://{host}"
 
@@ -161,7 +185,7 @@ class Guard:
         if self._door.shared and kind in (REPORT, LOGS):
             raise Refused("the shared view is read-only, and shows no logs")
 
-    async def _graphql(self, said: Mapping[str, Any], person: Person) -> None:
+    async def _graphql(self, said: Mapping[str, Any], person: Person, begun: list[Begun]) -> None:
         query, variables, name = said.get("query"), said.get("variables"), said.get("operationName")
         if not isinstance(query, str) or not isinstance(variables or {}, dict) or not isinstance(name, str | None):
             raise Refused("it is no GraphQL request: query, variables, operationName", status=HTTPStatus.BAD_REQUEST)
@@ -173,7 +197,8 @@ class Guard:
         elif "mutation" in query:  # the word has to be there, as such
             for each in await run_in_threadpool(operations.mutations, query, variables or {}, name):
                 if each.name not in operations.HARMLESS:
-                    await self._entrance.write_down(person, each.what, each.about)
+                    written = await self._entrance.begun(person, each.what, each.about, each.key)
+                    begun.append(written)
 
     def _refusal(self, asked: Asked, kind: str | None, refusal: Refused) -> Response:
         headers = dict(refusal.headers)

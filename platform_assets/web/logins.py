@@ -1,17 +1,17 @@
-"""Logins: codes that open the UI once, and the sessions they become. Both are kept as hashes, in files of the owner.
+"""Logins: codes that open the UI once, and the sessions they become. None of them outlives the UI.
 
 Belongs here: who has proved what, and for how long. Elsewhere: passwords (users.py), what a session may do (guard.py).
-Files, because another process (`platform ui --login`) gives out codes and a restart should end no session.
+Codes are files of the owner, for another process (`platform ui --login`) gives them out; sessions are in memory alone:
+while the UI is down another user could have its port, and be sent the cookies.
 """
 
 import contextlib
 import hashlib
-import json
 import os
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -24,9 +24,11 @@ _BYTES: Final = 32
 
 @dataclass(frozen=True)
 class Session:
-    """Somebody who has logged in. until: seconds since the epoch. proof: a digest of what they proved it with."""
+    """Somebody who has logged in. host: the name under which, port and all; under another it is none. until: seconds
+    since the epoch. proof: a digest of what they proved it with."""
 
     who: str
+    host: str
     until: float
     proof: str = ""
 
@@ -36,7 +38,7 @@ class Logins:
 
     def __init__(self, folder: Path, clock: Callable[[], float] = time.time) -> None:
         self._codes = private(folder / "codes")
-        self._sessions = private(folder / "sessions")
+        self._sessions: dict[str, Session] = {}  # by the hash of what the browser keeps
         self._clock = clock
 
     def code(self) -> str:
@@ -55,33 +57,29 @@ class Logins:
             return False
         return self._clock() < until
 
-    def begin(self, who: str, proof: str = "") -> str:
-        """A session of that person; what the browser keeps of it."""
+    def begin(self, who: str, host: str, proof: str = "") -> str:
+        """A session of that person under that name; what the browser keeps of it."""
+        now = self._clock()
+        self._sessions = {key: each for key, each in self._sessions.items() if now < each.until}
         made = secrets.token_urlsafe(_BYTES)
-        session = Session(who, self._clock() + SESSION_S, proof)
-        _write(self._sessions / _hashed(made), json.dumps(asdict(session)))
+        self._sessions[_hashed(made)] = Session(who, host, now + SESSION_S, proof)
         return made
 
-    def session(self, token: str) -> Session | None:
-        """The session that this is the token of, unless it is over."""
-        try:
-            session = Session(**json.loads((self._sessions / _hashed(token)).read_text()))
-        except (OSError, ValueError, TypeError):
-            return None
-        return session if self._clock() < session.until else None
+    def session(self, token: str, host: str) -> Session | None:
+        """The session that this is the token of, unless it is over or of another name."""
+        session = self._sessions.get(_hashed(token))
+        return session if session is not None and session.host == host and self._clock() < session.until else None
 
     def end(self, token: str) -> None:
         """Log out."""
-        with contextlib.suppress(OSError):
-            (self._sessions / _hashed(token)).unlink()
+        self._sessions.pop(_hashed(token), None)
 
-    def sweep(self) -> None:
-        """Take away what is over."""
-        for folder, longest in ((self._codes, CODE_S), (self._sessions, SESSION_S)):
-            for path in folder.iterdir():
-                with contextlib.suppress(OSError):
-                    if path.stat().st_mtime + longest < self._clock():
-                        path.unlink()
+    def end_all(self) -> None:
+        """No code and no session is good any more."""
+        self._sessions.clear()
+        for path in self._codes.iterdir():
+            with contextlib.suppress(OSError):
+                path.unlink()
 
 
 def _hashed(secret: str) -> str:

@@ -45,9 +45,10 @@ _ABOUT: Final = {
 
 @dataclass(frozen=True)
 class Mutation:
-    """One change that is asked for. about: run, asset, job, … -> names or ids."""
+    """One change that is asked for. key: what the answer calls it. about: run, asset, job, … -> names or ids."""
 
     name: str
+    key: str
     about: Mapping[str, object]
 
     @property
@@ -86,7 +87,8 @@ def mutations(query: str, variables: dict[str, Any], operation: str | None) -> l
             given = {
                 argument.name.value: value_from_ast_untyped(argument.value, variables) for argument in field.arguments
             }
-            made.append(Mutation(field.name.value, about(given)))
+            key = field.alias.value if field.alias is not None else field.name.value
+            made.append(Mutation(field.name.value, key, about(given)))
     return made
 
 

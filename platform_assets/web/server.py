@@ -6,7 +6,7 @@ Dagster's processes (orchestration/runs/services.py).
 
 import signal
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from types import FrameType
 from typing import Any, Final
 
@@ -15,13 +15,12 @@ from dagster_webserver.webserver import DagsterWebserver
 from starlette.types import ASGIApp
 
 from platform_assets.web.door import Door
-from platform_assets.web.entrance import Entrance
+from platform_assets.web.entrance import Entrance, Record
 from platform_assets.web.guard import Guard
 from platform_assets.web.logins import Logins
 from platform_assets.web.shared import SharedWebserver, refused_names
 from platform_assets.web.users import Users
 
-Record = Callable[[str, str, Mapping[str, object]], object]
 _POLL_MS: Final = 2000  # as under `dagster dev`
 _LARGEST_WEBSOCKET_MESSAGE: Final = 2**20
 
@@ -54,6 +53,7 @@ class Server(uvicorn.Server):
                 log_level="warning",
                 access_log=False,
                 server_header=False,
+                http="h11",  # which reads no more than 64 KB of headers; uvicorn's other one reads whatever is sent
                 proxy_headers=False,  # who asks is the address that the connection comes from
                 lifespan="off",
                 ws_max_size=_LARGEST_WEBSOCKET_MESSAGE,
@@ -77,5 +77,5 @@ class Server(uvicorn.Server):
 
         for each in (signal.SIGINT, signal.SIGTERM):
             signal.signal(each, note)  # uvicorn takes them over, and raises them again when it has ended
-        self.run(sockets=[self._door.listening])
+        self.run(sockets=list(self._door.listening))
         return bool(told)

@@ -24,8 +24,9 @@ import pytest
 from browser import chromium, site
 from deployed import BIN, Deployed
 from guarded import CHANGE, TOKEN, serving
-from machine import CHROMEDRIVER
+from machine import CHROMEDRIVER, IPV6
 from selenium.webdriver.common.by import By
+from selenium.webdriver.support.expected_conditions import title_is, url_contains
 from selenium.webdriver.support.ui import WebDriverWait
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
@@ -64,6 +65,11 @@ class Running:
         assert done.code == 0, done.err
         return done.out.strip()
 
+    def known_link(self) -> str:
+        """A login under the name that everybody knows."""
+        link = self.link()
+        return link.replace(urllib.parse.urlsplit(link).netloc, self.host)
+
     def changed(self) -> bool:
         """Whether the hostile page has had its way."""
         with self.world.instance() as instance:
@@ -88,11 +94,11 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def started(root: Path, *more: str, says: str = "login?code=") -> Iterator[Running]:
+def started(root: Path, *more: str, says: str = "login?code=", port: int | None = None) -> Iterator[Running]:
     """`platform ui` on an empty deployment; whatever happens, none of its processes stays."""
     world = Deployed(root, {"PLATFORM_UI_TOKEN": TOKEN})
     world.landing.mkdir(parents=True, exist_ok=True)
-    port = free_port()
+    port = port or free_port()
     with (root / "ui.log").open("w") as log:
         running = Running(
             world, port, world.start("platform", "ui", "--port", str(port), *more, out=log, err=subprocess.STDOUT)
@@ -132,7 +138,7 @@ def got(browser: Any) -> dict[str, str]:
 def test_a_hostile_page_changes_nothing_and_reads_nothing(ui: Running, tmp_path: Path, name: str) -> None:
     """From another port of this machine, whose pages the browser sends our cookie for; and from another site."""
     with chromium(tmp_path / "profile", NAMES) as browser, site(hostile(ui.host)) as port:
-        browser.get(ui.link())
+        browser.get(ui.known_link())
         WebDriverWait(browser, 60).until(lambda b: "Overview" in b.find_element(By.TAG_NAME, "body").text)
         browser.get(f"http://{name}:{port}/")
         found = got(browser)
@@ -163,7 +169,7 @@ def test_a_name_that_an_attacker_points_at_us_shows_nothing(ui: Running, tmp_pat
 @pytest.mark.needs(CHROMEDRIVER)
 def test_links_in_other_sites_pages_open_ours_for_who_is_logged_in(ui: Running, tmp_path: Path) -> None:
     """As from a mail program: the browser sends no strict cookie on a way that began there."""
-    with chromium(tmp_path / "profile", NAMES) as browser, site(hostile(ui.host, ui.link())) as port:
+    with chromium(tmp_path / "profile", NAMES) as browser, site(hostile(ui.host, ui.known_link())) as port:
         page = f"http://evil.example:{port}/"
         browser.get(page)
         browser.find_element(By.ID, "in").click()
@@ -177,6 +183,63 @@ def test_links_in_other_sites_pages_open_ours_for_who_is_logged_in(ui: Running, 
         browser.get(page)
         browser.find_element(By.ID, "login").click()
         WebDriverWait(browser, 60).until(lambda b: "used already" in b.find_element(By.TAG_NAME, "body").text)
+
+
+@pytest.mark.needs(CHROMEDRIVER)
+def test_a_page_of_another_port_gets_no_cookie(ui: Running, tmp_path: Path) -> None:
+    """Cookies know no ports: another user of this machine serves 127.0.0.1, and the victim follows a link to it."""
+    heard: list[str] = []
+    asks_again = "<script>fetch('/again').then(() => document.title = 'asked')</script>"
+    with chromium(tmp_path / "profile", NAMES) as browser, site(asks_again, heard) as port:
+        browser.get(ui.link())
+        WebDriverWait(browser, 60).until(lambda b: "Overview" in b.find_element(By.TAG_NAME, "body").text)
+        (cookie,) = (each for each in browser.get_cookies() if each["name"].startswith("platform_"))
+        for name in ("127.0.0.1", "localhost", "x.localhost"):
+            browser.get(f"http://evil.example:{port}/")
+            browser.execute_script(f"location.href = 'http://{name}:{port}/'")
+            WebDriverWait(browser, 60).until(url_contains(f"//{name}:"))
+            WebDriverWait(browser, 60).until(title_is("asked"))
+    assert len(heard) >= 6
+    assert not [each for each in heard if cookie["value"] in each or cookie["domain"] in each]
+
+
+@pytest.mark.parametrize("way", [signal.SIGKILL, signal.SIGINT])
+def test_a_cookie_of_a_ui_that_has_ended_opens_nothing(tmp_path: Path, way: signal.Signals) -> None:
+    """While it was down another user could have its port, and be sent it."""
+    with started(tmp_path) as first:
+        unused = first.known_link()
+        with urllib.request.urlopen(first.known_link(), timeout=30) as answer:
+            cookie = answer.headers["set-cookie"].partition(";")[0]
+        assert status(first.host, cookie) == 200
+        os.kill(first.process.pid, way)
+        first.process.wait(60)
+        first.until(lambda: not first.processes(), GONE_S, "end of every process")
+    with started(tmp_path, port=first.port) as again:
+        assert again.host == first.host
+        assert status(again.host, cookie) == 401
+        with pytest.raises(urllib.error.HTTPError):
+            urllib.request.urlopen(unused, timeout=30)
+
+
+@pytest.mark.needs(IPV6, "IPv6")
+def test_a_port_that_is_taken_on_the_other_version_of_ip_is_told(tmp_path: Path) -> None:
+    """An open tab at localhost would go there, with its cookie."""
+    world = Deployed(tmp_path)
+    with socket.socket(socket.AF_INET6) as attacker:
+        attacker.bind(("::1", 0))
+        attacker.listen()
+        done = world.platform("ui", "--port", str(attacker.getsockname()[1]))
+    assert (done.code, len(done.err.splitlines())) == (2, 1), done.err
+    assert "is taken at ::1" in done.err
+
+
+def status(host: str, cookie: str) -> int:
+    request = urllib.request.Request(f"http://{host}/", headers={"cookie": cookie})
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as refused:
+        return refused.code
 
 
 def test_a_program_without_the_token_gets_nothing(ui: Running) -> None:
@@ -206,7 +269,7 @@ def test_what_people_do_is_recorded_without_values(ui: Running) -> None:
 def test_a_second_ui_and_a_bad_port_are_told_at_once_in_a_line(ui: Running) -> None:
     other = Deployed(ui.world.root / "other")
     for world, port, why in (
-        (ui.world, free_port(), f"a UI runs on it already: http://{ui.host}"),
+        (ui.world, free_port(), "a UI runs on it already: http://"),
         (other, ui.port, f"port {ui.port}: is taken"),
         (other, 70000, "70000 is no port"),
     ):

@@ -251,10 +251,11 @@ def test_a_sensor_that_is_switched_off_is_why(ui: Ui, chained: float) -> None:
 @pytest.mark.needs(CHROMEDRIVER)
 def test_the_asset_graph_shows_the_assets_in_a_browser(ui: Ui, chained: float, tmp_path: Path) -> None:
     with chromium(tmp_path / "profile") as browser:
-        browser.get(ui.world.platform("ui", "--login").out.strip())
+        link = ui.world.platform("ui", "--login").out.strip()
+        browser.get(link)
 
         def shows(page: str, *names: str) -> None:
-            browser.get(f"{ui.url}/{page}")
+            browser.get(f"{link.partition('/login')[0]}/{page}")
             try:
                 WebDriverWait(browser, 60).until(
                     lambda here: all(name in here.find_element(By.TAG_NAME, "body").text for name in names)

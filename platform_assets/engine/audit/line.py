@@ -26,7 +26,8 @@ _FIELDS: Final = {"about", "at", "before", "hash", "keyed", "n", "of", "outcome"
 class AuditEntry:
     """One thing that a person did. n: 1 for the first entry. at: UTC. about: what it was done to.
 
-    outcome: `done`; or `asked`, before it was begun, and then `done` or `failed` of a second entry, `of` that one.
+    outcome: `done`; or `asked`, before it was begun, and then `done`, `failed` or, of what Dagster was asked for in the
+    UI, `answered` of a second entry, `of` that one.
     before: hash of the entry before it. hash: its own. keyed: whether it is signed with PLATFORM_AUDIT_KEY.
     """
 

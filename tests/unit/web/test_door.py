@@ -10,37 +10,73 @@ from pathlib import Path
 
 import pytest
 from guarded import SECRET, serving
+from machine import IPV6
 
 from platform_assets.errors import ConfigurationError
 from platform_assets.settings import UiSettings
 from platform_assets.web.door import alone, opened, running
 
+V6 = {"[::1]:P"}
+
 
 def names(host: str, settings: UiSettings | None = None, *, shared: bool = True) -> set[str]:
     """What a door there is called, with `P` for its port."""
     door = opened(host, 0, settings or UiSettings(), shared=shared)
-    with closing(door.listening):
-        return {each.replace(str(door.port), "P") for each in door.hosts()}
+    with closing(door):
+        assert door.name.endswith(".localhost")
+        return {each.replace(str(door.port), "P").replace(door.name, "secret") for each in door.hosts()}
 
 
 def test_only_this_machines_own_names_and_declared_ones_are_known() -> None:
-    assert names("127.0.0.1") == {"127.0.0.1:P", "localhost:P"}
+    assert names("127.0.0.1") - V6 == {"127.0.0.1:P", "localhost:P", "secret:P"}
+    assert names("127.0.0.5") == {"127.0.0.5:P"}, "localhost is elsewhere"
     declared = UiSettings(hosts=("Data.Example.org", "x.example:8443"), proxies=("10.0.0.5",))
-    assert names("0.0.0.0", declared) == {
-        *("127.0.0.1:P", "localhost:P", "data.example.org", "data.example.org:P", "x.example:8443"),
+    assert names("0.0.0.0", declared) - V6 == {
+        *("127.0.0.1:P", "localhost:P", "secret:P", "data.example.org", "data.example.org:P", "x.example:8443"),
     }
 
 
 def test_a_name_of_its_own_keeps_the_cookie_from_other_servers_of_this_machine() -> None:
     door = opened("127.0.0.1", 0, UiSettings(hosts=("h7kq.localhost",)), shared=False)
-    with closing(door.listening):
+    with closing(door):
         assert door.url == f"http://h7kq.localhost:{door.port}"
         assert f"h7kq.localhost:{door.port}" in door.hosts()
 
 
-@pytest.mark.needs(socket.has_ipv6 and Path("/proc/net/if_inet6").exists(), "IPv6")
+@pytest.mark.needs(IPV6, "IPv6")
 def test_version_six_of_the_loopback_is_known_where_it_is_bound() -> None:
-    assert names("::1") == {"[::1]:P", "127.0.0.1:P", "localhost:P"}
+    assert names("::1") == {*V6, "127.0.0.1:P", "localhost:P", "secret:P"}
+
+
+@pytest.mark.needs(IPV6, "IPv6")
+@pytest.mark.parametrize(("host", "other"), [("127.0.0.1", "::1"), ("::1", "127.0.0.1")])
+def test_localhost_is_ours_by_both_versions_of_ip(host: str, other: str) -> None:
+    """Else another user takes the one that is free, and an open tab at localhost sends its cookie there."""
+    door = opened(host, 0, UiSettings(), shared=False)
+    with closing(door), socket.socket(socket.AF_INET6 if ":" in other else socket.AF_INET) as attacker:
+        assert door.missing is None
+        attacker.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with pytest.raises(OSError, match="in use"):
+            attacker.bind((other, door.port))
+    with socket.socket(socket.AF_INET6 if ":" in other else socket.AF_INET) as attacker:
+        attacker.bind((other, 0))
+        attacker.listen()
+        with pytest.raises(ConfigurationError, match=rf"port \d+: is taken at {other}"):
+            opened(host, attacker.getsockname()[1], UiSettings(), shared=False)
+
+
+def test_the_link_has_a_name_that_nobody_knows_anew_each_time() -> None:
+    first, second = (opened("127.0.0.1", 0, UiSettings(), shared=False) for _ in range(2))
+    with closing(first), closing(second):
+        assert first.url == f"http://{first.name}:{first.port}"
+        assert first.name != second.name
+
+
+def test_passwords_come_from_other_machines_through_the_proxy_alone() -> None:
+    door = opened("127.0.0.1", 0, UiSettings(proxies=("10.0.0.5",)), shared=True)
+    with closing(door):
+        came = [door.may_come_from(each) for each in ("10.0.0.5", "127.0.0.1", "10.0.0.6", "?")]
+    assert came == [True, True, False, False]
 
 
 def test_a_taken_port_is_told_at_once() -> None:
@@ -77,7 +113,7 @@ def test_a_proxy_of_this_machine_needs_the_token() -> None:
 def test_a_second_ui_of_a_home_is_told_where_the_first_is(tmp_path: Path) -> None:
     place = tmp_path / "web" / "ui"
     first, second = (opened("127.0.0.1", 0, UiSettings(), shared=False) for _ in range(2))
-    with closing(first.listening), closing(second.listening):
+    with closing(first), closing(second):
         with alone(place, first):
             assert running(place) == first.url
             with pytest.raises(ConfigurationError, match=first.url), alone(place, second):
@@ -101,6 +137,7 @@ def test_tls_is_spoken_with_the_certificate_given(tmp_path: Path) -> None:
         with urllib.request.urlopen(
             f"{url}/login?code={server.logins.code()}", context=ssl.create_default_context(cafile=str(certificate))
         ) as answer:
+            assert answer.headers["set-cookie"].startswith(f"__Host-platform_{server.door.port}=")
             assert "Secure" in answer.headers["set-cookie"]
             assert f"url={url}/" in answer.read().decode()
         assert server.door.url == f"https://127.0.0.1:{server.door.port}"

@@ -1,5 +1,6 @@
 """Logging in: a link that opens once, a session that is a cookie, users with passwords, a proxy's word."""
 
+import json
 import stat
 import threading
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from platform_assets.web.users import Slow, Users
 
 PASSWORD = "correct horse battery"
 FORM = "application/x-www-form-urlencoded"
+HOST = "x.localhost:3000"
 
 
 @pytest.fixture(scope="module")
@@ -82,17 +84,46 @@ def test_another_code_opens_nothing(server: Guarded, code: str) -> None:
 def test_codes_and_sessions_end_with_time_and_are_kept_as_hashes_for_the_owner_alone(tmp_path: Path) -> None:
     now = [1_000_000.0]
     logins = Logins(tmp_path / "ui", lambda: now[0])
-    code, token = logins.code(), logins.begin("ui:local")
-    assert logins.session(token) is not None
-    assert Logins(tmp_path / "ui", lambda: now[0]).session(token) is not None, "a restart ends no session"
-    assert Logins(tmp_path / "share", lambda: now[0]).session(token) is None, "another door does not know it"
+    code, token = logins.code(), logins.begin("ui:local", HOST)
+    assert logins.session(token, HOST) is not None
+    assert Logins(tmp_path / "share", lambda: now[0]).session(token, HOST) is None, "another door does not know it"
     for path in tmp_path.rglob("*"):
         assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0 or path.parent == tmp_path
         assert path.is_dir() or not ({code, token} & {path.name, path.read_text()})
     now[0] += CODE_S + 1
     assert not logins.redeem(code)
     now[0] += SESSION_S
-    assert logins.session(token) is None
+    assert logins.session(token, HOST) is None
+
+
+def test_a_session_is_of_the_name_under_which_it_was_made(server: Guarded) -> None:
+    """Cookies know no ports: another user of this machine serves a page at 127.0.0.1, and gets that name's cookie."""
+    ours, known = f"{server.door.name}:{server.door.port}", server.host
+    for host, other in ((ours, known), (known, ours), (known, f"localhost:{server.door.port}")):
+        link = f"/login?code={server.logins.code()}"
+        cookie = server.ask("GET", link, host=host).headers["set-cookie"].partition(";")[0]
+        assert server.ask("GET", "/", cookie=cookie, host=host).status == 200
+        assert server.ask("GET", "/", cookie=cookie, host=other).status == 401
+        headers = server.as_page(cookie, host=other, origin=f"http://{other}")
+        assert server.graphql(CHANGE, headers).status == 401
+
+
+def test_the_secret_name_is_told_to_nobody(server: Guarded) -> None:
+    for headers in ({}, {"host": "x"}, {"accept": "text/html"}):
+        for path in ("/", "/login", "/graphql", "/favicon.png"):
+            answer = server.ask("GET", path, **headers)
+            assert server.door.name not in f"{answer.headers} {answer.text}"
+    assert server.door.name not in repr(server.door)
+
+
+def test_sessions_and_codes_end_with_the_ui(tmp_path: Path) -> None:
+    """While it is down another user could have its port, and be sent the cookie."""
+    logins = Logins(tmp_path)
+    token, code = logins.begin("ui:local", HOST), logins.code()
+    assert Logins(tmp_path).session(token, HOST) is None, "one that was killed"
+    logins.end_all()
+    assert logins.session(token, HOST) is None
+    assert not logins.redeem(code)
 
 
 @pytest.mark.parametrize("cookie", ["", "x", "../users.json", '"', "é", ";;;", "=x"])
@@ -117,9 +148,36 @@ def test_who_owns_the_home_needs_no_password_and_has_none(server: Guarded) -> No
 def test_a_change_is_written_down_before_it_is_done(server: Guarded) -> None:
     cookie = server.login()
     assert server.graphql(CHANGE, server.as_page(cookie)).status == 200
-    assert server.written[-1] == ("ui:local", "set concurrency limit", {"pool": "forged"})
+    assert server.written[-2] == ("ui:local", "set concurrency limit", {"pool": "forged"})
+    assert server.written[-1] == ("ui:local", "set concurrency limit", {"status": 200})
+    assert server.outcomes[-2:] == [("asked", None), ("answered", len(server.written) - 1)]
     assert server.said[-1] == "ui:local: set concurrency limit pool forged"
     server.instance.event_log_storage.delete_concurrency_limit("forged")
+
+
+@pytest.mark.parametrize(
+    ("said", "outcome", "came"),
+    [
+        ({"query": "mutation { reloadWorkspace { __typename } }"}, "answered", {"status": 200, "answer": "Workspace"}),
+        (
+            {"query": 'mutation { x: deletePipelineRun(runId: "no") { __typename } }'},
+            "answered",
+            {"status": 200, "answer": "RunNotFoundError"},
+        ),
+        ({"query": "mutation { reloadWorkspace { __typename } }", "operationName": ""}, "failed", {"status": 400}),
+        ({"query": "mutation { reloadWorkspace { no } }"}, "failed", {"status": 400}),
+        (
+            {"query": "mutation { reloadWorkspace @skip(if: true) { __typename } }"},
+            "failed",
+            {"status": 200, "answer": "nothing"},
+        ),
+    ],
+)
+def test_the_outcome_that_is_written_down_is_what_dagster_answered(
+    server: Guarded, said: dict[str, str], outcome: str, came: dict[str, object]
+) -> None:
+    server.ask("POST", "/graphql", json.dumps(said), **server.as_page(server.login()))
+    assert (server.outcomes[-2][0], server.outcomes[-1][0], server.written[-1][2]) == ("asked", outcome, came)
 
 
 def test_what_cannot_be_written_down_is_not_done(server: Guarded) -> None:
@@ -216,6 +274,24 @@ def test_a_proxy_of_this_machine_is_believed_with_the_token_only(tmp_path: Path)
         assert server.graphql(LOOK, {**said, **bearer, **own}).status == 200
         assert server.graphql(LOOK, {**said, **bearer, **own, "origin": "http://evil.example"}).status == 403
         assert server.ask("GET", "/", **{**said, "x_forwarded_user": ""}, **bearer).status == 401
+
+
+@pytest.mark.parametrize(
+    "header", ["x_forwarded_host", "x_forwarded_proto", "forwarded", "x_forwarded_prefix", "x_original_url", "x_user"]
+)
+def test_what_nobody_s_proxy_says_of_where_we_are_is_not_believed(shared: Guarded, header: str) -> None:
+    body = urlencode({"name": "anna", "password": PASSWORD})
+    said = {"origin": shared.origin, "content_type": FORM, header: "host=evil.example"}
+    answer = shared.ask("POST", "/login", body, **said)
+    assert f'content="0;url={shared.origin}/"' in answer.text
+    assert "evil" not in answer.text
+    assert shared.ask("GET", "/", **{header: "anna"}).status == 401
+
+
+def test_guessing_from_one_place_under_many_addresses_is_slow_too(tmp_path: Path) -> None:
+    with serving(tmp_path, shared=True) as server:
+        tried = [log_in(server, "anna", "wrong", x_forwarded_for=f"10.0.0.{at}")[0] for at in range(6)]
+        assert tried == [401] * 5 + [429]
 
 
 def test_the_header_of_anybody_but_the_proxy_is_refused(tmp_path: Path) -> None:

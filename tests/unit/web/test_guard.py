@@ -1,12 +1,16 @@
 """The guard, request by request, over real HTTP and around Dagster's own application."""
 
+import contextlib
 import json
+import socket
 from collections.abc import Iterator
 from typing import Final
 from urllib.parse import quote, urlencode
 
 import pytest
 from guarded import CHANGE, JSON, LOOK, TOKEN, Guarded, serving
+
+from platform_assets.web import asked
 
 BEARER: Final = {"authorization": f"Bearer {TOKEN}", "content_type": JSON}
 
@@ -76,7 +80,7 @@ def test_another_host_with_our_port_is_refused(server: Guarded, cookie: str) -> 
     rebound = f"rebound.example:{server.door.port}"
     assert server.ask("GET", "/", host=rebound, cookie=cookie).status == 421
     assert server.websocket(host=rebound, cookie=cookie, origin=f"http://{rebound}") == 421
-    assert server.ask("GET", "/", host=f"LOCALHOST:{server.door.port}", cookie=cookie).status == 200
+    assert server.ask("GET", "/login", host=f"LOCALHOST:{server.door.port}").status == 200
 
 
 def test_two_hosts_are_refused(server: Guarded, cookie: str) -> None:
@@ -224,6 +228,29 @@ def test_no_path_leads_round_the_guard(server: Guarded, cookie: str, path: str) 
     assert server.ask("POST", path, json.dumps({"query": CHANGE}), content_type=JSON).status in (400, 401, 403, 405)
     report = path.replace("graphql", "report_asset_materialization/forged")
     assert server.ask("POST", report, "{}", **server.as_page(cookie)).status in (400, 403, 404, 405)
+
+
+@pytest.mark.parametrize("path", ["/logs/../../x", "/logs/%2e%2e/%2e%2e/etc/passwd", "/assets/./..", "/logs/a/%2e"])
+def test_a_path_that_climbs_is_refused(server: Guarded, cookie: str, path: str) -> None:
+    assert server.ask("GET", path, cookie=cookie).status == 400
+
+
+def test_headers_without_end_are_not_kept(server: Guarded) -> None:
+    with socket.create_connection(("127.0.0.1", server.door.port), timeout=20) as line:
+        line.sendall(b"GET / HTTP/1.1\r\nhost: x\r\nx: ")
+        with contextlib.suppress(ConnectionError):
+            for _ in range(50):
+                line.sendall(b"x" * 65536)
+        with contextlib.suppress(ConnectionError):
+            assert line.recv(100).startswith(b"HTTP/1.1 400")
+
+
+def test_who_sends_nothing_of_a_body_is_not_waited_for(server: Guarded, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asked, "_SENT_WITHIN_S", 0.2)
+    with socket.create_connection(("127.0.0.1", server.door.port), timeout=20) as line:
+        head = f"POST /login HTTP/1.1\r\nhost: {server.host}\r\norigin: {server.origin}\r\ncontent-length: 9\r\n\r\n"
+        line.sendall(head.encode())
+        assert line.recv(100).startswith(b"HTTP/1.1 408")
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "CONNECT", "TRACE", "BREW"])

@@ -66,4 +66,4 @@ def test_names_are_cut_and_few() -> None:
 
 
 def test_a_name_reads_as_words() -> None:
-    assert Mutation("freeConcurrencySlotsForRun", {}).what == "free concurrency slots for run"
+    assert Mutation("freeConcurrencySlotsForRun", "it", {}).what == "free concurrency slots for run"

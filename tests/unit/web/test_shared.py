@@ -27,7 +27,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
 
 @pytest.fixture
 def headers(server: Guarded) -> dict[str, str | None]:
-    token = server.logins.begin("ui:anna", server.users.proof("anna") or "")
+    token = server.logins.begin("ui:anna", server.host, server.users.proof("anna") or "")
     return server.as_page(f"platform_{server.door.port}={token}")
 
 
