@@ -135,9 +135,8 @@ def test_headers_and_drift_are_told_of_real_deliveries(copy: Copy) -> None:
     assert not (copy.home / "warehouse.duckdb").exists(), "looking makes none"
 
     shop = copy.feeds / "shop.py"
-    drafted = re.sub(
-        r', pii="\w+"', "", shop.read_text()
-    )  # beside personal data, a name that nobody declared is not shown
+    # Beside personal data, a name that nobody declared is not shown.
+    drafted = re.sub(r', pii="\w+"', "", shop.read_text())
     shop.write_text(drafted.replace('on_drift="fail"', 'on_drift="add"'))
     copy.drop(file, "shop/orders/orders-1.csv")
     more = [f"{line};{n}" for n, line in enumerate(ORDERS)]
@@ -165,7 +164,6 @@ def test_headers_and_drift_are_told_of_real_deliveries(copy: Copy) -> None:
     assert (checked.code, checked.answer["drifted"]) == (1, ["orders"])
     (unknown,) = checked.answer["feeds"][0]["unknown"]
     assert unknown["declaration"].endswith('till: int = Field(source="Till", nullable=True)')
-    assert "ada@example.com" not in checked.out
     assert "DRIFT" in copy.platform("contract", "diff", "orders").out
 
     assert copy.platform("feed", "sources", "--check").code == 0, "undeclared columns are no drift of the file"
