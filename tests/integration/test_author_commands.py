@@ -138,6 +138,7 @@ def test_headers_and_drift_are_told_of_real_deliveries(copy: Copy) -> None:
     # Beside personal data, a name that nobody declared is not shown.
     drafted = re.sub(r', pii="\w+"', "", shop.read_text())
     shop.write_text(drafted.replace('on_drift="fail"', 'on_drift="add"'))
+    assert copy.platform("feed", "sources").code == 0
     copy.drop(file, "shop/orders/orders-1.csv")
     more = [f"{line};{n}" for n, line in enumerate(ORDERS)]
     copy.drop(copy.write("more.csv", f"{HEADER};Till", *more), "shop/orders/orders-2.csv")
