@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from platform_assets.cli.render import Json, Table, plain, render, say
-from platform_assets.commands.counts import COUNTED, Quarantined, by_reason, quarantined
+from platform_assets.commands.counts import Quarantined, by_reason, counts_shown, quarantined
 from platform_assets.commands.rows import (
     Replayed,
     explained,
@@ -158,7 +158,7 @@ def _replayed(done: Replayed) -> Iterator[Table | str]:
     if not done.deliveries:
         yield f"nothing to replay: today's contract has judged every delivery of {done.feed} that was asked for"
         return
-    yield Table(f"Replayed deliveries of {done.feed}", [done], COUNTED)
+    yield Table(f"Replayed deliveries of {done.feed}", [done], counts_shown([done]))
     yield _waiting(done.quarantined)
     yield "`platform run` builds the marts from it"
 

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from platform_assets.cli.render import Json, Table, render, say
-from platform_assets.commands.counts import COUNTED
+from platform_assets.commands.counts import counts_shown
 from platform_assets.commands.run import RunReport, headlines, run_pending
 from platform_assets.errors import ConfigurationError
 
@@ -31,7 +31,7 @@ def _report(done: RunReport) -> Iterator[Table | str]:
     title = "This run" if done.made else "Nothing new: every delivery is in, and the release is up to date"
     if done.no_room:
         title = f"{'This run' if done.made else 'Nothing was made'}; nothing new is claimed: {done.no_room}"
-    yield Table(title, done.feeds, ("feed", *COUNTED, "newest data", "freshness"))
+    yield Table(title, done.feeds, ("feed", *counts_shown(done.feeds), "newest data", "freshness"))
     reasons = [(feed.feed, reason) for feed in done.feeds for reason in feed.reasons]
     yield Table(
         "Rejected rows in quarantine, by reason",

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from platform_assets.cli.render import Json, Table, render, say
-from platform_assets.commands.counts import COUNTED, feed_totals
+from platform_assets.cli.render import Column, Json, Table, render, say
+from platform_assets.commands.counts import counts_shown, feed_totals
 from platform_assets.project.configured import prepared_deployment
 
 _SHOWN = 10
@@ -51,7 +51,7 @@ def feed_status(as_json: Json = False) -> None:
     """
     _, deployment = prepared_deployment(say)
     feeds = [feed_totals(status) for status in deployment.status()]
-    columns = ("feed", *COUNTED, ("rows now", "rows"), "waiting", "newest data", "freshness")
+    columns: list[Column] = ["feed", *counts_shown(feeds), ("rows now", "rows"), "waiting", "newest data", "freshness"]
     low = deployment.disk.low()
     render(
         {"feeds": feeds, "unclaimed": deployment.look().unclaimed, "no_room": None if low is None else low.what},

@@ -6,14 +6,14 @@ Belongs here: the shapes that several verbs answer with. Their fields are the ke
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from platform_assets.engine.deployment import FeedStatus
 from platform_assets.engine.store.receipts import Receipt
 
 ROWS: Final = ("read", "accepted", "rejected", "duplicate")
 """What each row that was read came to, as receipts count it."""
-COUNTED: Final = ("deliveries", *ROWS, "erased")
+_COUNTED: Final = ("deliveries", *ROWS, "erased")
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class FeedTotals:
 def feed_totals(status: FeedStatus, receipts: Sequence[Receipt] | None = None) -> FeedTotals:
     """The feed as a whole; its deliveries and rows over all time, or those of `receipts`."""
     totals = status.totals
-    counted = {name: getattr(totals, name) for name in COUNTED} if receipts is None else added_up(receipts)
+    counted = {name: getattr(totals, name) for name in _COUNTED} if receipts is None else added_up(receipts)
     return FeedTotals(
         feed=status.feed.name,
         origin=status.feed.origin,
@@ -65,6 +65,19 @@ def feed_totals(status: FeedStatus, receipts: Sequence[Receipt] | None = None) -
         freshness=status.freshness,
         reasons=broken_rules(status.reasons),
     )
+
+
+class Counted(Protocol):
+    """What has counts of rows."""
+
+    @property
+    def erased(self) -> int:
+        """Rows of erased persons."""
+
+
+def counts_shown(counted: Iterable[Counted]) -> tuple[str, ...]:
+    """The counts that a table of these has as columns: of erased rows only where there are any."""
+    return _COUNTED if any(each.erased for each in counted) else _COUNTED[:-1]
 
 
 def added_up(receipts: Sequence[Receipt]) -> dict[str, int]:

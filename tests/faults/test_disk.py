@@ -4,6 +4,7 @@ import gzip
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -168,6 +169,7 @@ def test_the_command_line_says_so_and_ends_with_an_error(tmp_path: Path) -> None
     world = Deployed(tmp_path)
     world.simulate(days=2, rows=20, until="2026-03-18", dirt=0.0)
     full = {"PLATFORM_DISK_FLOOR": "100%"}
+    time.sleep(5)  # what has just been written waits for that reason first
     run = world.platform("run", "--json", env=full)
     assert run.code == 1
     assert "less than the floor" in run.answer["no_room"]
