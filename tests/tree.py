@@ -37,7 +37,8 @@ class Tree:
     def __init__(self, root: Path, days: int, project: Path | None = None) -> None:
         """days: how many days' files there are to be dropped. project: a copy of the project, to be changed."""
         own = {} if project is None else {"PYTHONPATH": str(project)}
-        self.world = Deployed(root / "world", own)
+        self.token = "a program of the test asks by this"
+        self.world = Deployed(root / "world", {**own, "PLATFORM_UI_TOKEN": self.token})
         self.world.landing.mkdir(parents=True)
         source = Deployed(root / "source")
         source.simulate(days=days + 2, rows=ROWS, until="2026-03-31", dirt=0.0)

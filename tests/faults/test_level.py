@@ -59,7 +59,8 @@ class Copy(Tree):
         """What the UI's server answers."""
         body = json.dumps({"query": query, "variables": variables}).encode()
         url = f"http://127.0.0.1:{self.port}/graphql"
-        with urllib.request.urlopen(urllib.request.Request(url, body, {"Content-Type": "application/json"})) as answer:
+        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {self.token}"}
+        with urllib.request.urlopen(urllib.request.Request(url, body, headers)) as answer:
             return json.load(answer)["data"]
 
     def cancel(self, run: str) -> None:
