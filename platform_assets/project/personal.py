@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from platform_assets.engine.contract.column import Column
 from platform_assets.engine.contract.model import LINEAGE
 from platform_assets.engine.contract.shown import shown_of
 from platform_assets.engine.durable.files import replacing
@@ -23,6 +24,7 @@ Lineage = Mapping[str, Mapping[str, Sequence[tuple[str, str]]]]
 """Of each node that could be traced: column -> the (asset, column) that it is made from."""
 _NOTED: Final = "personal.json"
 _RAW: Final = "raw"
+_NUMBERS: Final = ("integer", "decimal", "number", "boolean")
 
 
 class Personal:
@@ -98,7 +100,14 @@ def personal_columns(marts: Iterable[Mart], feeds: Iterable[Feed], home: Path) -
         noted = None
     found: dict[str, Collection[str]] = {}
     for mart in marts:
-        columns = {column.name for column in mart.columns}
-        made = columns if noted is None else noted.get(mart.name, ())
-        found[mart.name] = {c.name for c in mart.columns if c.pii} | (columns if made is None else set(made))
+        made = None if noted is None else noted.get(mart.name, ())
+        found[mart.name] = {c.name for c in mart.columns if c.pii or _may_hold(c, made)}
     return found
+
+
+def _may_hold(column: Column, made: Collection[str] | None) -> bool:
+    """Whether a column may hold what a person is known by. made: those made from such; None where it is not known.
+
+    A number that is made from personal data counts or adds up, as a rule; the contract marks one that does not.
+    """
+    return made is None or (column.name in made and column.kind not in _NUMBERS)

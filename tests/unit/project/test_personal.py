@@ -22,6 +22,7 @@ class Buyers(Contract):
 
     sku: str = Field(nullable=True, str_matches="^never$")
     whose: str = Field(nullable=True, str_matches="^never$")
+    bought: int = Field(nullable=True)
 
 
 BUYERS = Mart("buyers", Buyers)
@@ -75,24 +76,28 @@ def test_without_personal_data_dbt_is_quoted_as_it_is() -> None:
         (
             {
                 "model.stg": {"contact": [("raw/shop/sales", "email")], "sku": [("raw/shop/sales", "sku")]},
-                "model.buyers": {"whose": [("staging/stg", "contact")], "sku": [("staging/stg", "sku")]},
+                "model.buyers": {
+                    "whose": [("staging/stg", "contact")],
+                    "sku": [("staging/stg", "sku")],
+                    "bought": [("staging/stg", "contact")],
+                },
             },
             {"whose"},
         ),
         ({"model.buyers": {"whose": [("staging/stg", "contact")], "sku": []}}, {"whose"}),
-        ({}, {"whose", "sku"}),
+        ({}, {"whose", "sku", "bought"}),
     ],
-    ids=["renamed", "a model between cannot be traced", "nothing can be traced"],
+    ids=["renamed, or counted", "a model between cannot be traced", "nothing can be traced"],
 )
 def test_columns_are_followed_under_other_names(tmp_path: Path, lineage: Any, secret: set[str]) -> None:
     feed = replace(SALES, origin="shop")
-    assert columns(tmp_path, feed) == {"whose", "sku"}, "before anything is noted any may be personal"
+    assert columns(tmp_path, feed) == {"whose", "sku", "bought"}, "before anything is noted any may be personal"
     followed(feed).note(lineage, tmp_path / "dbt")
     assert columns(tmp_path, feed) == secret
 
 
 def test_samples_of_a_mart_do_not_show_them(shop: Shop) -> None:
     with duckdb.connect(str(shop.deployment.warehouse.marts)) as marts:
-        marts.execute("CREATE TABLE buyers AS SELECT 'S1' AS sku, 'anna' AS whose")
+        marts.execute("CREATE TABLE buyers AS SELECT 'S1' AS sku, 'anna' AS whose, 1 AS bought")
     report = check_marts([BUYERS], shop.deployment.warehouse, {"buyers": ["whose"]})[BUYERS]
     assert {sample["column"]: sample["value"] for sample in report.samples} == {"sku": "S1", "whose": "***"}
