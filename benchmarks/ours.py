@@ -154,7 +154,7 @@ def _warm_up(feed: Feed, at: Path, warm: str) -> None:
 def _land(landing: Path, files: dict[str, str]) -> None:
     landing.mkdir(parents=True, exist_ok=True)
     for name, path in files.items():
-        os.link(path, landing / name)
+        shutil.copyfile(path, landing / name)  # a hard link in landing is refused
 
 
 def _tidy(landing: Path) -> None:
