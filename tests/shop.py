@@ -95,6 +95,10 @@ class Shop:
 
     @property
     def deployment(self) -> Deployment:
+        return self.deployed()
+
+    def deployed(self, **more: Any) -> Deployment:
+        """The deployment; more: what else it is given."""
         return Deployment(
             [self.feed],
             home=self.root / "home",
@@ -103,6 +107,7 @@ class Shop:
             floor=self.floor,
             clock=self.clock,
             notify=self.told.append,
+            **more,
         )
 
     def declare(self, **changes: Any) -> None:
@@ -182,15 +187,7 @@ class Keyed(Shop):
 
     @property
     def deployment(self) -> Deployment:
-        return Deployment(
-            [self.feed],
-            home=self.root / "home",
-            landing=self.landing,
-            lock_wait=self.lock_wait,
-            clock=self.clock,
-            notify=self.told.append,
-            erase_key=lambda: self.key,
-        )
+        return self.deployed(erase_key=lambda: self.key)
 
     def bury(self, **values: str) -> None:
         """Note a tombstone, and nothing else of an erasure."""
