@@ -20,7 +20,7 @@ from platform_assets.engine.store.marts import built_tables
 from platform_assets.project.configured import audit_log, configured_deployment, declared_marts
 from platform_assets.project.graph import project_of, raw_name
 from platform_assets.project.manifest import asset_name, current_manifest, is_asset
-from platform_assets.project.personal import Personal
+from platform_assets.project.personal import Lineage, Personal
 from platform_assets.settings import Settings, person
 
 Tell = Callable[[str], None]
@@ -110,20 +110,13 @@ def _made_of(deployment: Deployment, feed: Feed, columns: Sequence[str]) -> tupl
     ), list(tables)
 
 
-def _traced(deployment: Deployment, dbt: Mapping[str, Any]) -> dict[str, dict[str, list[tuple[str, str]]]]:
+def _traced(deployment: Deployment, dbt: Mapping[str, Any]) -> Lineage:
     """By node of dbt: column -> (asset, column) above that it is made of, as far as the SQL tells."""
-    from platform_assets.orchestration.columns import Columns
+    from platform_assets.orchestration.columns import Columns, lineage_in
     from platform_assets.orchestration.dbt import Translator
 
     if not (deployment.home / "dbt").is_dir():
         return {}
     target, personal = deployment.home / "dbt", Personal(dbt, deployment.feeds, declared_marts())
     columns = Columns(built_tables(deployment.warehouse), dbt, Translator(), target, personal)
-    return {
-        unique_id: {
-            column: [(dep.asset_key.to_user_string(), dep.column_name) for dep in deps]
-            for column, deps in figures["dagster/column_lineage"].deps_by_column.items()
-        }
-        for unique_id, figures in columns.metadata().items()
-        if "dagster/column_lineage" in figures
-    }
+    return lineage_in(columns.metadata())

@@ -17,7 +17,7 @@ from dagster_dbt import DagsterDbtTranslator
 from platform_assets.engine.durable.files import replacing
 from platform_assets.engine.store.marts import BuiltTable
 from platform_assets.orchestration.runs.dbt_internals import EventHistoryMetadata, traced_columns
-from platform_assets.project.personal import Personal
+from platform_assets.project.personal import Lineage, Personal
 
 _KEPT: Final = "lineage.json"
 
@@ -96,10 +96,7 @@ class Columns:
         found = traced.get("dagster/column_lineage")
         if not isinstance(found, dg.TableColumnLineage):
             return {}
-        return {
-            column: sorted((dep.asset_key.to_user_string(), dep.column_name) for dep in deps)
-            for column, deps in found.deps_by_column.items()
-        }
+        return _made_of(found)
 
     def _kept(self) -> dict[str, Any]:
         try:
@@ -107,6 +104,19 @@ class Columns:
         except (OSError, ValueError):
             return {}
         return kept if isinstance(kept, dict) else {}
+
+
+def lineage_in(figures: Mapping[str, Mapping[str, Any]]) -> Lineage:
+    """What the columns of each node are made from, of what Dagster is told of the nodes."""
+    found = {unique_id: each.get("dagster/column_lineage") for unique_id, each in figures.items()}
+    return {unique_id: _made_of(lineage) for unique_id, lineage in found.items() if lineage is not None}
+
+
+def _made_of(lineage: dg.TableColumnLineage) -> dict[str, list[tuple[str, str]]]:
+    return {
+        column: sorted((dep.asset_key.to_user_string(), dep.column_name) for dep in deps)
+        for column, deps in lineage.deps_by_column.items()
+    }
 
 
 def _typed(columns: Mapping[str, str]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from dagster_dbt import DagsterDbtTranslator, DbtProject, dbt_assets
 from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.store.builds import CheckResult
 from platform_assets.engine.store.marts import built_tables
-from platform_assets.orchestration.columns import Columns
+from platform_assets.orchestration.columns import Columns, lineage_in
 from platform_assets.orchestration.marts import CONTRACT
 from platform_assets.orchestration.runs.automation import note_wanted
 from platform_assets.orchestration.runs.dbt_internals import (
@@ -43,7 +43,7 @@ from platform_assets.project.manifest import (
     parsed_manifest,
     reached,
 )
-from platform_assets.project.personal import Lineage, Personal
+from platform_assets.project.personal import Personal
 from platform_assets.project.state import State
 
 _LEDGER_SOURCE: Final = "platform"
@@ -215,7 +215,7 @@ def _build(context: dg.AssetExecutionContext, deployment: Deployment, manifest_p
     deployment.notify(f"dbt: {built} models built, {tested} tests run")
     figures = _figures(deployment, chosen.manifest, chosen.dagster_dbt_translator, target, personal)
     if personal:
-        personal.note(_lineage(figures), target)
+        personal.note(lineage_in(figures), target)
     events: list[Any] = []
     open_checks: set[dg.AssetCheckKey] = set()
     for event in messages:
@@ -242,19 +242,6 @@ def _build(context: dg.AssetExecutionContext, deployment: Deployment, manifest_p
     return _Done(
         events, open_checks, dg.Failure(what, metadata={"models": dg.MetadataValue.json(failed)}, allow_retries=False)
     )
-
-
-def _lineage(figures: Mapping[str, Mapping[str, Any]]) -> Lineage:
-    """What the columns of each node are made from, as Dagster is told of it."""
-    found = {node: of.get("dagster/column_lineage") for node, of in figures.items()}
-    return {
-        node: {
-            column: [(dep.asset_key.to_user_string(), dep.column_name) for dep in deps]
-            for column, deps in lineage.deps_by_column.items()
-        }
-        for node, lineage in found.items()
-        if lineage is not None
-    }
 
 
 def _is_unanswered(event: Mapping[str, Any]) -> bool:

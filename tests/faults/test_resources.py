@@ -235,7 +235,8 @@ def test_names_that_each_row_repeats_are_not_all_made_at_once(shop: Shop) -> Non
     names = [f"a_name_that_goes_on_and_on_for_a_good_while_{n:04}" for n in range(1500)]
     header = ",".join(("sku", "note", *names))
     untyped(shop).deliver("a.csv", header + "\n" + "".join(f"S{n}{',' * 1501}\n" for n in range(8_000)))
-    assert peak_of(shop) < 1_200 * MB
+    # 600 MB of names: all at once, they would be more than DuckDB may have.
+    assert peak_of(shop) < 1_500 * MB
     (receipt,) = shop.receipts()
     assert receipt.accepted == 8_000
 

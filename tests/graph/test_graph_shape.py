@@ -44,7 +44,7 @@ WITHIN_DAGSTER_DBT: Final = {
     f"dagster_dbt.{module.name}" for module in pkgutil.iter_modules(dagster_dbt.__path__) if module.name != "compat"
 }
 ROOMS: Final = 30
-ARROWS: Final = 135
+ARROWS: Final = 150
 
 
 def name(module: Path) -> str:

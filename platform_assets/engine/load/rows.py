@@ -30,7 +30,7 @@ from platform_assets.engine.store.tables import FeedTables
 from platform_assets.errors import DeliveryRefused, quoted
 
 _FLUSH_ROWS: Final = 245_760  # two of DuckDB's row groups
-_FLUSH_BYTES: Final = 64 << 20
+_FLUSH_BYTES: Final = 32 << 20
 _NULL: Final = 8  # bytes of a field of JSON beside its name, where it holds nothing
 _LONGEST_NAME: Final = 255  # bytes of a column's name, as most databases take it
 _T = TypeVar("_T")
