@@ -261,6 +261,11 @@ EXAMPLES: Final = (
         )
         for does in ("reject", "latest", "allow")
     ),
+    _feed(
+        "key_within",
+        'key=("sku",), key_within="delivery", on_known_key="reject"',
+        {"sales/a.csv": "sku,quantity\nA1,2\nA1,3\n", "sales/b.csv": "sku,quantity\nA1,4\n"},
+    ),
     _feed("tolerate", "tolerate=Rejects(rows=1)", {"sales/a.csv": "sku,quantity\nA1,2\nB7,many\n"}),
     _feed("most_columns", "most_columns=2", {"sales/a.csv": "sku,quantity,shop\nA1,2,North\n"}),
     _feed(
