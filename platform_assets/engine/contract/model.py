@@ -52,7 +52,8 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Header:
-    """A delivery's header, matched to a contract: contract name -> delivered header, and what is left over."""
+    """A delivery's header, matched to a contract: contract name -> delivered header, and what is left over. Optional
+    columns that it lacks are not in it."""
 
     columns: Mapping[str, str]
     unknown: tuple[str, ...]
@@ -127,7 +128,8 @@ def headers_of(contract: type[Contract]) -> list[str]:
 def match_header(contract: type[Contract], header: Sequence[str]) -> Header:
     """Match delivered column names to the contract, by name, whatever their order.
 
-    Case and surrounding blanks make no difference. Of a column's declared headers one has to be there.
+    Case and surrounding blanks make no difference. Of a column's declared headers one has to be there, unless the
+    column is optional.
     Raises DeliveryRefused with the difference when a column is missing or named twice.
     """
     _refuse_repeated(header)
@@ -146,7 +148,7 @@ def match_header(contract: type[Contract], header: Sequence[str]) -> Header:
             )
         if delivered:
             found[column.name] = delivered[0]
-        else:
+        elif not column.optional:
             missing.append(column)
     if missing:
         _refuse_missing(contract, missing, tuple(left.values()))
@@ -192,6 +194,10 @@ def _columns(contract: type[Contract]) -> tuple[Column, ...]:
                     f"{owner}.{name}", f"header {header!r} is that of {other} too", "Name a header for one column only."
                 )
         columns.append(column)
+    if columns and all(column.optional for column in columns):
+        raise ContractError(
+            owner, "every column is optional, so that any file would be one of its deliveries", "Leave one that is not."
+        )
     return tuple(replace(column, pii=column.pii or _pii_within(column, columns)) for column in columns)
 
 

@@ -208,7 +208,8 @@ class Feed:
     on_restatement: what new content under a known file name does. `replace` takes the old rows' place,
         `append` adds to them, `refuse` quarantines the delivery.
     on_drift: what an unknown column does. `fail` quarantines the delivery, `add` makes it a nullable text
-        column of raw, `rescue` keeps it in the JSON column `_extra`. A missing column always quarantines.
+        column of raw, `rescue` keeps it in the JSON column `_extra`. A missing column quarantines, unless it is
+        declared optional.
     on_duplicate: what an exact copy of an earlier row of the same delivery does. `reject` leaves it out and
         counts it, `allow` loads it.
     on_empty: what happens to a delivery without a row. `quarantine` waits for a person, `accept` writes a receipt
