@@ -27,6 +27,12 @@ POINTS: Final = (
     "erase-made",
     "erase-released",
     "erase-rewritten",
+    "drop-committed",
+    "mid-drop",
+    "rename-asked",
+    "rename-archive",
+    "rename-committed",
+    "rename-noted",
     "mid-audit-line",
     "audit-line",
 )
