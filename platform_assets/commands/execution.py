@@ -4,7 +4,7 @@ Belongs here: what a run did, in plain values. Elsewhere: what is to be run (run
 """
 
 import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import dagster as dg
@@ -13,7 +13,7 @@ from platform_assets.definitions import build_definitions
 from platform_assets.errors import ConfigurationError
 from platform_assets.orchestration.runs.automation import keys_of
 from platform_assets.orchestration.runs.instance import kept_open, open_instance, prepare_dagster_home
-from platform_assets.orchestration.runs.keys import quarantine_key, raw_key
+from platform_assets.orchestration.runs.keys import BY_COMMAND_TAG, quarantine_key, raw_key
 from platform_assets.orchestration.runs.process import PROCESS_TAG, process_name
 from platform_assets.orchestration.runs.resources import OpensDeployment
 from platform_assets.orchestration.watch.dagster_state import DagsterState
@@ -70,7 +70,8 @@ def run_assets(settings: Settings, tell: Callable[[str], None], wanted: Collecti
     # Named one by one, so that whoever looks at the run knows what it was to make.
     named = set(everything if wanted is None else keys_of(wanted))
     named |= {quarantine_key(feed) for feed in declared_feeds() if raw_key(feed) in named}
-    return _execute(settings, definitions.resolve_job_def("everything"), sorted(named, key=str))
+    tags = {} if wanted is None else {BY_COMMAND_TAG: "true"}
+    return _execute(settings, definitions.resolve_job_def("everything"), sorted(named, key=str), tags)
 
 
 def run_checks(selection: str | None, tell: Callable[[str], None]) -> RunOutcome:
@@ -104,13 +105,18 @@ def ask_why(asset: str, tell: Callable[[str], None]) -> tuple[str, list[Cause]]:
         return key.to_user_string(), why(key, seen, stored)
 
 
-def _execute(settings: Settings, job: dg.JobDefinition, assets: Sequence[dg.AssetKey] | None = None) -> RunOutcome:
+def _execute(
+    settings: Settings,
+    job: dg.JobDefinition,
+    assets: Sequence[dg.AssetKey] | None = None,
+    tags: Mapping[str, str] | None = None,
+) -> RunOutcome:
     with open_instance(settings) as instance, kept_open(instance):
         result = job.execute_in_process(
             instance=instance,
             raise_on_error=False,
             asset_selection=assets,
-            tags={PROCESS_TAG: process_name(os.getpid())},
+            tags={PROCESS_TAG: process_name(os.getpid()), **(tags or {})},
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
         )
         graph = job.asset_layer.asset_graph
@@ -125,7 +131,8 @@ def _execute(settings: Settings, job: dg.JobDefinition, assets: Sequence[dg.Asse
             )
             for evaluation in result.get_asset_check_evaluations()
         )
-        return RunOutcome(result.run_id, result.success, checks, _failures(result.all_events))
+        success = result.success and not any(check.blocks for check in checks)
+        return RunOutcome(result.run_id, success, checks, _failures(result.all_events))
 
 
 def _failures(events: Sequence[dg.DagsterEvent]) -> tuple[str, ...]:
