@@ -108,7 +108,7 @@ def Field(  # noqa: N802 - reads like pandera.Field, which it extends
     false: str | Sequence[str] | None = None,
     strip: bool = False,
     optional: bool = False,
-    default: str | float | Decimal | date | None = None,
+    default: str | bool | float | Decimal | date | None = None,
     nullable: bool = False,
     description: str | None = None,
     pii: Literal["pseudonym", "secret"] | None = None,
