@@ -52,10 +52,14 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Header:
-    """A delivery's header, matched to a contract: contract name -> delivered header, and what is left over."""
+    """A delivery's header, matched to a contract: contract name -> delivered header, and what is left over.
+
+    lacking: columns that it had to have, and that a person does without.
+    """
 
     columns: Mapping[str, str]
     unknown: tuple[str, ...]
+    lacking: tuple[str, ...] = ()
 
 
 class Contract(pa.DataFrameModel):
@@ -124,11 +128,11 @@ def headers_of(contract: type[Contract]) -> list[str]:
     return [header for column in columns_of(contract) for header in column.headers]
 
 
-def match_header(contract: type[Contract], header: Sequence[str]) -> Header:
+def match_header(contract: type[Contract], header: Sequence[str], *, lacking: bool = False) -> Header:
     """Match delivered column names to the contract, by name, whatever their order.
 
     Case and surrounding blanks make no difference. Of a column's declared headers one has to be there.
-    Raises DeliveryRefused with the difference when a column is missing or named twice.
+    Raises DeliveryRefused with the difference when a column is named twice or is missing; `lacking`: when all are.
     """
     _refuse_repeated(header)
     left = {folded(name): name for name in header}
@@ -148,7 +152,7 @@ def match_header(contract: type[Contract], header: Sequence[str]) -> Header:
             found[column.name] = delivered[0]
         else:
             missing.append(column)
-    if missing:
+    if missing and not (lacking and found):
         _refuse_missing(contract, missing, tuple(left.values()))
     unknown = tuple(left.values())
     taken = {folded(column.name) for column in columns_of(contract)} | set(LINEAGE)
@@ -160,7 +164,7 @@ def match_header(contract: type[Contract], header: Sequence[str]) -> Header:
                 line=1,
                 column=name,
             )
-    return Header(found, unknown)
+    return Header(found, unknown, tuple(column.name for column in missing))
 
 
 @functools.cache
