@@ -4,6 +4,7 @@ Belongs here: every error a user can meet, and how text from outside stands in a
 about it; what of a feed's text may be shown (engine/contract/shown.py).
 """
 
+import difflib
 import functools
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -83,6 +84,13 @@ def listed(names: Sequence[str], most: int = 10) -> str:
     if shown:
         return f"{shown} (and {hidden} more, {why})"
     return f"({hidden}, {why})" if hidden > 1 else f"({why})"
+
+
+def nearest(word: str, among: Iterable[str]) -> str:
+    """`" Did you mean 'x'?"`, to end a sentence with, where one of the words that there are is near; else `""`."""
+    known = {each.casefold(): each for each in among}
+    found = difflib.get_close_matches(word.casefold(), known, n=1)
+    return f" Did you mean {known[found[0]]!r}?" if found else ""
 
 
 def quoted(*names: str) -> str:

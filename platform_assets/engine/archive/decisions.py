@@ -5,7 +5,7 @@ that it holds whatever the content is called, whenever it is offered again, and 
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -37,13 +37,29 @@ class Decided:
     delivery: int = 0
     file: str = ""
 
+    @property
+    def stands(self) -> bool:
+        """Whether anything is decided that was not undone."""
+        return self.withdrawn is not None or self.allowed is not None
+
 
 UNDECIDED = Decided()
 
 
-def subject(fingerprint: str | None, slot: str, size: int, arrived_at: datetime) -> str:
-    """What a decision is about: the content; of what was never copied, the file as it lay there."""
-    return fingerprint or f"{slot} {size} {arrived_at.isoformat()}"
+def subjects(
+    fingerprint: str | None, slot: str, size: int, arrived_at: datetime, moved_from: Iterable[str] = ()
+) -> tuple[str, ...]:
+    """What a decision may be about that holds for a delivery: its content; its content as this file, or as one that it
+    was renamed from; of what was never copied, the file as it lay there."""
+    if fingerprint is None:
+        return (f"{slot} {size} {arrived_at.isoformat()}",)
+    return (fingerprint, *(f"{fingerprint} {each}" for each in (slot, *moved_from)))
+
+
+def decided_of(decided: Mapping[str, Decided], about: Iterable[str]) -> Decided:
+    """What is decided about any of these."""
+    found = (decided[each] for each in about if each in decided)
+    return next((each for each in found if each.stands), UNDECIDED)
 
 
 class Decisions:

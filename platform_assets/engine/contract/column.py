@@ -6,8 +6,9 @@ Belongs here: Field, Since, Column and what of a declaration contradicts itself.
 
 import re
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any, Final, Literal, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -45,11 +46,29 @@ _MEANT_FOR: Final[dict[str, tuple[Kind, ...]]] = {
     "true": ("boolean",),
     "false": ("boolean",),
 }
+_VALUES: Final[dict[Kind, tuple[type, ...]]] = {
+    "text": (str,),
+    "integer": (int,),
+    "decimal": (Decimal, int),
+    "number": (float, int),
+    "timestamp": (datetime,),
+    "date": (date,),
+    "boolean": (bool,),
+}
+_EXAMPLES: Final[dict[Kind, str]] = {
+    "text": 'a text, such as "EUR"',
+    "integer": "a whole number, such as 0",
+    "decimal": 'a number of as many digits as declared, such as Decimal("0.00")',
+    "number": "a number, such as 0.5",
+    "timestamp": "a moment with its offset, such as datetime(2020, 1, 31, 12, tzinfo=UTC)",
+    "date": "a day, such as date(2020, 1, 31)",
+    "boolean": "True or False",
+}
 _PANDERA_ONLY: Final = {
     "unique": "it is no rule of a single row",
     "coerce": "casting is the platform's, and without loss",
     "regex": "every column is named",
-    "default": "a missing value is never made up",
+    "default": "a value that is delivered empty is never made up",
     "drop_invalid_rows": "rejected rows are kept in quarantine",
     "parsers": "a value is validated as it arrived",
 }
@@ -80,6 +99,8 @@ def Field(  # noqa: N802 - reads like pandera.Field, which it extends
     true: str | Sequence[str] | None = None,
     false: str | Sequence[str] | None = None,
     strip: bool = False,
+    optional: bool = False,
+    default: str | float | Decimal | date | None = None,
     pii: Literal["pseudonym", "secret"] | None = None,
     **pandera: Any,  # noqa: ANN401 - handed to pandera.Field as they are
 ) -> Any:  # noqa: ANN401 - a descriptor that the model's annotation types
@@ -97,6 +118,9 @@ def Field(  # noqa: N802 - reads like pandera.Field, which it extends
     true: the words that mean true, in any case; "true" and "1" by default.
     false: the words that mean false, in any case; "false" and "0" by default.
     strip: blanks around a value are no part of it, and a blank value is a missing one.
+    optional: a delivery's header may lack the column; each of its rows then has NULL, or the `default`.
+    default: what rows have whose delivery lacks an optional column: a value of the column's type, a timestamp with its
+        offset. A value that is delivered empty stays NULL.
     pii: personal data: masks the column's values wherever a row is shown. Of a contract that has any, names and values
         that nobody declared are not shown either.
     pandera: what else `pandera.Field` takes: `nullable`, `description`, and rules such as `ge`, `isin`,
@@ -113,6 +137,8 @@ def Field(  # noqa: N802 - reads like pandera.Field, which it extends
         "true": true,
         "false": false,
         "strip": strip,
+        "optional": optional,
+        "default": default,
         "pii": pii,
     }
     return pa.Field(metadata={_OURS: ours}, **pandera)
@@ -123,6 +149,7 @@ class Column:
     """One column of a contract, as the engine needs it.
 
     formats: each with the day since when it is in force, None if ever since.
+    default: what a row has whose delivery lacks the column, which only an `optional` one may be lacked.
     """
 
     name: str
@@ -137,6 +164,8 @@ class Column:
     true: tuple[str, ...]
     false: tuple[str, ...]
     strip: bool
+    optional: bool
+    default: Any
     nullable: bool
     pii: str | None
     description: str
@@ -234,7 +263,7 @@ def read_column(owner: str, name: str, kind: Kind, field: Any) -> Column:  # noq
     true, false = _words(declared(field, "true")), _words(declared(field, "false"))
     if bool(true) != bool(false) or set(true) & set(false):
         raise ContractError(where, "true and false need words of their own", 'Declare such as true="Y", false="N".')
-    return Column(
+    column = Column(
         name=name,
         headers=tuple(text for text, _ in _dated(declared(field, "source"))) or (name,),
         kind=kind,
@@ -247,11 +276,57 @@ def read_column(owner: str, name: str, kind: Kind, field: Any) -> Column:  # noq
         true=true or ("true", "1"),
         false=false or ("false", "0"),
         strip=bool(declared(field, "strip")),
+        optional=bool(declared(field, "optional")),
+        default=declared(field, "default"),
         nullable=bool(field.nullable),
         pii=declared(field, "pii"),
         description=field.description or "",
         rules=tuple(rule_of(check) for check in field.checks),
     )
+    _refuse_wrong_default(where, column, field.checks)
+    return column
+
+
+def _refuse_wrong_default(where: str, column: Column, checks: Sequence[Any]) -> None:
+    """Raise ContractError unless a row can have what it is given where a delivery lacks the column."""
+    if column.default is None:
+        if column.optional and not column.nullable:
+            raise ContractError(
+                where,
+                "is optional and not nullable, so rows without it would all be rejected",
+                "Declare nullable=True, or what such rows have: default=….",
+            )
+        return
+    if not column.optional:
+        raise ContractError(
+            where,
+            "default is for rows whose delivery lacks the column, and this one may not be lacked",
+            "Declare optional=True, or take default out.",
+        )
+    given = column.default
+    fits = type(given) in _VALUES[column.kind] and getattr(given, "tzinfo", UTC) is not None
+    if fits:
+        try:
+            fits = pl.Series([given], dtype=column.dtype)[0] == given
+        except (pl.exceptions.PolarsError, TypeError, ValueError, OverflowError):
+            fits = False
+    if not fits:
+        raise ContractError(
+            where,
+            f"default {given!r} is no value of a {column.kind} as it is declared",
+            f"Give {_EXAMPLES[column.kind]}.",
+        )
+    frame = pl.DataFrame({column.name: pl.Series([given], dtype=column.dtype)})
+    for check in checks:
+        kept = True
+        with suppress(Exception):  # one that cannot answer is told of where rows are validated
+            kept = check(frame.lazy(), column.name).check_output.collect().to_series().all()
+        if not kept:
+            raise ContractError(
+                where,
+                f"default {given!r} breaks the column's own rule {rule_of(check)}",
+                "Give a default that keeps it, or allow it in the rule.",
+            )
 
 
 def rule_of(check: Any) -> str:  # noqa: ANN401 - pandera's Check

@@ -52,10 +52,8 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Header:
-    """A delivery's header, matched to a contract: contract name -> delivered header, and what is left over.
-
-    lacking: columns that it had to have, and that a person does without.
-    """
+    """A delivery's header, matched to a contract: contract name -> delivered header, and what is left over. Optional
+    columns that it lacks are not in it. lacking: those that it had to have, and that a person does without."""
 
     columns: Mapping[str, str]
     unknown: tuple[str, ...]
@@ -131,7 +129,8 @@ def headers_of(contract: type[Contract]) -> list[str]:
 def match_header(contract: type[Contract], header: Sequence[str], *, lacking: bool = False) -> Header:
     """Match delivered column names to the contract, by name, whatever their order.
 
-    Case and surrounding blanks make no difference. Of a column's declared headers one has to be there.
+    Case and surrounding blanks make no difference. Of a column's declared headers one has to be there, unless the
+    column is optional.
     Raises DeliveryRefused with the difference when a column is named twice or is missing; `lacking`: when all are.
     """
     _refuse_repeated(header)
@@ -150,7 +149,7 @@ def match_header(contract: type[Contract], header: Sequence[str], *, lacking: bo
             )
         if delivered:
             found[column.name] = delivered[0]
-        else:
+        elif not column.optional:
             missing.append(column)
     if missing and not (lacking and found):
         _refuse_missing(contract, missing, tuple(left.values()))
@@ -196,6 +195,10 @@ def _columns(contract: type[Contract]) -> tuple[Column, ...]:
                     f"{owner}.{name}", f"header {header!r} is that of {other} too", "Name a header for one column only."
                 )
         columns.append(column)
+    if columns and all(column.optional for column in columns):
+        raise ContractError(
+            owner, "every column is optional, so that any file would be one of its deliveries", "Leave one that is not."
+        )
     return tuple(replace(column, pii=column.pii or _pii_within(column, columns)) for column in columns)
 
 

@@ -1,23 +1,20 @@
 """What a feed's author writes: where it comes from, what it promises, how often, who owns it.
 
-Belongs here: declarations and their checks. Nothing here reads a file or the warehouse.
+Belongs here: declarations and their checks. Elsewhere: when deliveries are due (cadence.py), formats (formats.py).
+Nothing here reads a file or the warehouse.
 """
 
-import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import timedelta
 from pathlib import PurePosixPath
 from typing import Literal, Protocol
-from zoneinfo import ZoneInfo
-
-from cronsim import CronSim, CronSimError
 
 from platform_assets.engine.contract.model import Column, Contract, columns_of, describe, version_of
 from platform_assets.engine.contract.version import digest
+from platform_assets.engine.feed.cadence import Cadence as Cadence
 from platform_assets.engine.feed.formats import Format
-from platform_assets.engine.feed.ticks import is_closed, last_tick, longest_gap, next_tick, ticks
 from platform_assets.errors import ConfigurationError
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
@@ -140,88 +137,6 @@ class Files:
 
 
 @dataclass(frozen=True)
-class Cadence:
-    """When a delivery is due, and how late it may be, such as `Cadence(cron="0 6 * * 1-6", within=hours(3))`.
-
-    cron: when a delivery is due: minute, hour, day of month, month, day of week.
-    within: how late it may be.
-    timezone: the zone that `cron` is meant in, by its IANA name.
-    closed: days in that zone on which no delivery is due: a date ("2026-12-25"), or a day of every year ("12-25").
-    objective: the share of due deliveries that must be in time.
-    """
-
-    cron: str
-    within: timedelta
-    timezone: str = "UTC"
-    closed: tuple[str, ...] = ()
-    objective: float = 0.95
-
-    def __post_init__(self) -> None:
-        try:
-            every = CronSim(self.cron, datetime(2000, 1, 1, tzinfo=ZoneInfo(self.timezone)))
-        except CronSimError as error:
-            raise ConfigurationError(
-                "Cadence.cron", f"{self.cron!r}: {error}", "Give five fields, such as '0 6 * * 1-6'."
-            ) from None
-        except (KeyError, ValueError):
-            raise ConfigurationError(
-                "Cadence.timezone",
-                f"unknown zone {self.timezone!r}",
-                "Give an IANA name, such as Europe/London.",
-            ) from None
-        if not all(map(_is_day, self.closed)):
-            raise ConfigurationError(
-                "Cadence.closed",
-                f"{self.closed!r} has what is no day",
-                'Give dates, or days of every year: closed=("2026-12-24", "12-25").',
-            )
-        if all(is_closed(tick.date(), self.closed) for tick in itertools.islice(every, 400)):
-            raise ConfigurationError(
-                "Cadence.closed",
-                f"{self.closed!r} closes every day on which {self.cron!r} has a delivery due",
-                "Leave a day open.",
-            )
-        if not 0 < self.objective <= 1:
-            raise ConfigurationError(
-                "Cadence.objective",
-                f"{self.objective!r} is no share",
-                "Give a number above 0 and up to 1, such as 0.95.",
-            )
-
-    @property
-    def zone(self) -> ZoneInfo:
-        """Its time zone."""
-        return ZoneInfo(self.timezone)
-
-    def ticks(self, after: datetime, until: datetime) -> Iterator[datetime]:
-        """When deliveries are due, later than `after` and no later than `until`; in UTC."""
-        return ticks(self.cron, self.timezone, self.closed, after, until)
-
-    def last_tick(self, by: datetime) -> datetime | None:
-        """When a delivery was last due by then; None where none was for twelve years."""
-        return last_tick(self.cron, self.timezone, self.closed, by)
-
-    def next_tick(self, after: datetime) -> datetime | None:
-        """When the next delivery is due after then; None where none is for twelve years."""
-        return next_tick(self.cron, self.timezone, self.closed, after)
-
-    def longest_gap(self) -> timedelta:
-        """The longest time between two deliveries that keep the promise, by a fixed calendar."""
-        return longest_gap(self.cron, self.timezone, self.closed) + self.within
-
-
-def _is_day(text: str) -> bool:
-    """Whether it names a date, or a day of every year."""
-    if not re.fullmatch(r"([0-9]{4}-)?[0-9]{2}-[0-9]{2}", text):
-        return False
-    try:
-        date.fromisoformat(text if len(text) == 10 else f"2000-{text}")
-    except ValueError:
-        return False
-    return True
-
-
-@dataclass(frozen=True)
 class Rejects:
     """How many rows of one delivery may be rejected: the larger of `rate` and `rows`, such as `Rejects(rate=0.02)`.
 
@@ -293,14 +208,17 @@ class Feed:
     on_restatement: what new content under a known file name does. `replace` takes the old rows' place,
         `append` adds to them, `refuse` quarantines the delivery.
     on_drift: what an unknown column does. `fail` quarantines the delivery, `add` makes it a nullable text
-        column of raw, `rescue` keeps it in the JSON column `_extra`. A missing column always quarantines.
+        column of raw, `rescue` keeps it in the JSON column `_extra`. A missing column quarantines, unless it is
+        declared optional.
     on_duplicate: what an exact copy of an earlier row of the same delivery does. `reject` leaves it out and
         counts it, `allow` loads it.
     on_empty: what happens to a delivery without a row. `quarantine` waits for a person, `accept` writes a receipt
         of 0 rows.
-    key: the columns that name a row across deliveries.
-    on_known_key: what happens to a row whose key another row in force has. `reject` keeps the first delivered and
-        counts the others as duplicates, `latest` keeps the last, `allow` loads it.
+    key: the columns that name a row.
+    key_within: where a key names one row. `feed`: across deliveries, `delivery`: within each one, because every
+        delivery is a full list; one that equals another list then counts as a list of its own.
+    on_known_key: what happens to a row whose key another row in force has, within the feed or the delivery. `reject`
+        keeps the first delivered and counts the others as duplicates, `latest` keeps the last, `allow` loads it.
     tolerate: how many rows of a delivery may be rejected before that holds the release.
     most_columns: a delivery with more columns is quarantined.
     most_undeclared: with `on_drift="add"`, a delivery is quarantined that would give raw more undeclared columns than
@@ -321,6 +239,7 @@ class Feed:
     on_duplicate: Literal["reject", "allow"] = "reject"
     on_empty: Literal["quarantine", "accept"] = "quarantine"
     key: tuple[str, ...] = ()
+    key_within: Literal["feed", "delivery"] = "feed"
     on_known_key: Literal["reject", "latest", "allow"] = "allow"
     tolerate: Rejects = field(default_factory=Rejects)
     most_columns: int = 2_000
@@ -345,6 +264,18 @@ class Feed:
                     f"{name!r} is not a column of {self.contract.__name__}",
                     f"Name some of: {', '.join(columns)}.",
                 )
+        if self.key_within not in ("feed", "delivery"):
+            raise ConfigurationError(
+                f"Feed({self.name!r}).key_within",
+                f"{self.key_within!r} is neither 'feed' nor 'delivery'",
+                'Declare key_within="delivery" where every delivery is a full list, else leave it out.',
+            )
+        if self.key_within == "delivery" and not self.key:
+            raise ConfigurationError(
+                f"Feed({self.name!r}).key_within",
+                "'delivery' needs to know what names a row of the list",
+                'Declare it, such as key=("customer_id",).',
+            )
         if self.on_known_key != "allow" and not self.key:
             raise ConfigurationError(
                 f"Feed({self.name!r}).on_known_key",
@@ -362,7 +293,8 @@ class Feed:
 
     def version(self) -> str:
         """Changes whenever the same delivery might come to another result."""
-        policies = (self.on_restatement, self.on_drift, self.on_duplicate, self.on_empty, self.key, self.on_known_key)
+        keys = (self.key, self.key_within, self.on_known_key)
+        policies = (self.on_restatement, self.on_drift, self.on_duplicate, self.on_empty, keys)
         quarantining = self.tolerate if self.tolerate.beyond == "quarantine" else None
         caps = (self.most_columns, self.most_undeclared, self.source.largest, self.source.longest)
         return digest((version_of(self.contract), self.source.format, *policies, quarantining, *caps))

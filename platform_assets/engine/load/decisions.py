@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal
 
 from platform_assets.engine.archive.archive import Archive
-from platform_assets.engine.archive.decisions import UNDECIDED, Decided, Decision
+from platform_assets.engine.archive.decisions import UNDECIDED, Decided, Decision, decided_of
 from platform_assets.engine.durable import failpoint
+from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.load.replay import linked
 from platform_assets.engine.store.receipts import Receipt
 from platform_assets.engine.store.unit import Unit
@@ -52,40 +53,48 @@ class Followed:
     quarantine: int
 
 
-def known_decisions(archive: Archive, unit: Unit, feed: str) -> dict[str, Decided]:
-    """What was decided of the feed's contents: as it is kept, and, where a copy of that was lost, as receipts tell."""
-    found = archive.decisions(feed).all()
-    for receipt in unit.listing(feed).decided():
-        if receipt.subject not in found:
+def known_decisions(archive: Archive, unit: Unit, feed: Feed) -> dict[str, Decided]:
+    """What was decided of the feed's deliveries: as it is kept, and, where that was lost, as receipts tell."""
+    found = archive.decisions(feed.name).all()
+    for receipt in unit.listing(feed.name).decided():
+        if not found.keys() & receipt.subjects:
             told = Decided(receipt.withdrawn, receipt.allowed, receipt.delivery_id, receipt.slot)
-            found[receipt.subject] = told
+            found[_subject(feed, receipt)] = told
     return found
 
 
-def unfollowed(archive: Archive, unit: Unit, feed: str) -> list[Receipt]:
+def unfollowed(archive: Archive, unit: Unit, feed: Feed) -> list[Receipt]:
     """Deliveries whose receipts do not say what is decided of them: a kill came between, or the warehouse is older."""
     decided = known_decisions(archive, unit, feed)
     if not decided:
         return []
-    receipts = unit.listing(feed).decided(decided, {each.file for each in decided.values()})
-    return [receipt for receipt in receipts if not receipt.follows(decided.get(receipt.subject, UNDECIDED))]
+    contents = {about.partition(" ")[0] for about in decided}
+    receipts = unit.listing(feed.name).decided(contents, {each.file for each in decided.values()})
+    return [receipt for receipt in receipts if not receipt.follows(decided_of(decided, receipt.subjects))]
 
 
 def follow(intake: "Intake", unit: Unit) -> list[Receipt]:
     """Make the ledger follow what is decided, and keep again what was lost beside the archive; what came in again."""
-    _keep_what_receipts_tell(intake.archive, unit, intake.feed.name)
-    late = [receipt.delivery_id for receipt in unfollowed(intake.archive, unit, intake.feed.name)]
+    _keep_what_receipts_tell(intake.archive, unit, intake.feed)
+    late = [receipt.delivery_id for receipt in unfollowed(intake.archive, unit, intake.feed)]
     if not late:
         return []
     intake.notify(f"{intake.feed.name}: what was decided of {len(late)} deliveries takes effect now")
     return intake.load(unit, [], again=linked(unit.ledger, intake.feed.name, late)).receipts
 
 
-def _keep_what_receipts_tell(archive: Archive, unit: Unit, feed: str) -> None:
-    kept = archive.decisions(feed)
+def _keep_what_receipts_tell(archive: Archive, unit: Unit, feed: Feed) -> None:
+    kept = archive.decisions(feed.name)
     there = kept.all()
     if missing := {about: each for about, each in known_decisions(archive, unit, feed).items() if about not in there}:
         kept.keep(missing)
+
+
+def _subject(feed: Feed, receipt: Receipt) -> str:
+    """What a new decision about the delivery is about: its content, whatever it is called. Of a feed of full lists, of
+    which two may be equal, its content as that file."""
+    lists = feed.key_within == "delivery" and receipt.fingerprint is not None
+    return receipt.subjects[1 if lists else 0]
 
 
 def decide(intake: "Intake", verb: Verb, delivery: int, decision: Decision) -> Followed:
@@ -104,9 +113,12 @@ def decide(intake: "Intake", verb: Verb, delivery: int, decision: Decision) -> F
                 f"is of {receipt.feed}, not of {feed.name}",
                 f"See: platform delivery list {feed.name}",
             )
-        _keep_what_receipts_tell(archive, unit, feed.name)
+        _keep_what_receipts_tell(archive, unit, feed)
         kept = archive.decisions(feed.name)
-        before = kept.all().get(receipt.subject, UNDECIDED)
+        subject = _subject(feed, receipt)
+        known = kept.all()
+        subject = next((each for each in receipt.subjects if known.get(each, UNDECIDED).stands), subject)
+        before = known.get(subject, UNDECIDED)
         anew = decided_anew(verb, receipt, before, decision, archive)
         about = [delivery]
         if receipt.fingerprint is not None:
@@ -121,14 +133,14 @@ def decide(intake: "Intake", verb: Verb, delivery: int, decision: Decision) -> F
                 _refuse_unless_accepted(now)
             agreed = True
 
-        kept.keep({receipt.subject: anew})
+        kept.keep({subject: anew})
         failpoint.reached("decided")
         try:
             intake.load(unit, [], again=hanging, agree=agree)
         except BaseException:
             # Once it may have been committed the decision stands: the next ingest follows it.
             if not agreed:
-                kept.keep({receipt.subject: before})
+                kept.keep({subject: before})
             raise
         unit.publish(feed)
         return _followed(receipt, hanging, unit.ledger.by_id(each.delivery_id for each in hanging), verb)
@@ -228,12 +240,12 @@ def _refuse_unless_accepted(receipt: Receipt) -> None:
 
 def _followed(receipt: Receipt, before: Sequence[Receipt], after: Sequence[Receipt], verb: Verb) -> Followed:
     now = next(each for each in after if each.delivery_id == receipt.delivery_id)
-    others = [each.delivery_id for each in after if each.subject == receipt.subject and each != now]
-    was = {each.delivery_id: each.status for each in before}
+    was = {each.delivery_id: each for each in before}
+    others = [e.delivery_id for e in after if e.decided != was[e.delivery_id].decided and e != now]
     changed = [
-        Changed(each.delivery_id, each.slot, was[each.delivery_id], each.status)
+        Changed(each.delivery_id, each.slot, was[each.delivery_id].status, each.status)
         for each in after
-        if each.subject != receipt.subject and each.status != was[each.delivery_id]
+        if each.delivery_id not in (now.delivery_id, *others) and each.status != was[each.delivery_id].status
     ]
     replaced = next((each for each in after if each.delivery_id == receipt.supersedes), None)
     gone = verb == "withdraw" and replaced is not None and replaced.superseded_by == receipt.delivery_id

@@ -151,7 +151,7 @@ class Intake:
         """Whether ledger and archive know of different deliveries, or decisions: one of the two was lost, damaged or is
         older, or a kill came between."""
         known = self.archive.journal(self.feed.name).extent() == Extent(*unit.ledger.archived(self.feed.name))
-        return not known or bool(unfollowed(self.archive, unit, self.feed.name))
+        return not known or bool(unfollowed(self.archive, unit, self.feed))
 
     def restore(self) -> list[Receipt]:
         """Bring in from the archive what the warehouse no longer knows: it was lost, damaged or is an older copy.

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, NamedTuple, TypeVar
 
-from platform_assets.engine.archive.decisions import subject
+from platform_assets.engine.archive.decisions import subjects
 from platform_assets.engine.sources.source import Arrival, Claim
 from platform_assets.engine.store.receipts import Receipt
 from platform_assets.engine.store.slots import Slot
@@ -65,9 +65,9 @@ class Offer:
         return self.claim.fingerprint if self.claim else None
 
     @property
-    def subject(self) -> str:
-        """What a decision of a person about it is about."""
-        return subject(self.fingerprint, self.slot, self.arrival.size, self.arrival.arrived_at)
+    def subjects(self) -> tuple[str, ...]:
+        """What decisions of persons may be about that hold for it."""
+        return subjects(self.fingerprint, self.slot, self.arrival.size, self.arrival.arrived_at, self.moved_from)
 
 
 @dataclass

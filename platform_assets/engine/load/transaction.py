@@ -10,7 +10,7 @@ from dataclasses import asdict, replace
 from datetime import datetime
 
 from platform_assets.engine.archive.archive import Archive
-from platform_assets.engine.archive.decisions import UNDECIDED
+from platform_assets.engine.archive.decisions import decided_of
 from platform_assets.engine.contract.shown import shown_of
 from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.load.decisions import known_decisions
@@ -47,7 +47,7 @@ class Transaction:
         self.ledger = unit.ledger
         self.tables = unit.tables(feed)
         self.slots = unit.slots(feed)
-        self.decided = known_decisions(archive, unit, feed.name)
+        self.decided = known_decisions(archive, unit, feed)
         self.revision = self.ledger.next_ids()[1]
 
     def run(self, offers: Sequence[Offer], again: Sequence[Receipt] = (), *, anew: bool = False) -> Outcome:
@@ -97,7 +97,7 @@ class Transaction:
         anything is removed, where a copy is missing or damaged that rows stand on.
         """
         receipts = sorted(receipts, key=lambda receipt: receipt.delivery_id)
-        offers = [offered_again(each, self.archive, self.decided.get(each.subject, UNDECIDED)) for each in receipts]
+        offers = [offered_again(each, self.archive, decided_of(self.decided, each.subjects)) for each in receipts]
         deliveries = [offer.known_as.delivery_id for offer in offers if offer.known_as is not None]
         marked = [offer.kept for offer, was in zip(offers, receipts, strict=True) if offer.kept not in (None, was)]
         deliveries += [receipt.delivery_id for receipt in marked if receipt is not None]
@@ -152,9 +152,8 @@ class Round:
         self._slots = within.slots
         self._rows = Rows(within.ledger, within.tables)
         before = self._slots.named(name for offer in offers for name in (offer.slot, *offer.moved_from))
-        in_force = self._ledger.in_force(
-            feed.name, [each.fingerprint for each in offers if each.fingerprint is not None]
-        )
+        there = self._ledger.in_force(feed.name, [each.fingerprint for each in offers if each.fingerprint is not None])
+        in_force = _same_contents(feed, offers, there, before)
         last = self._ledger.by_id(slot.delivery_id for slot in before.values() if slot.delivery_id is not None)
         self._slot_changes = SlotChanges(before, feed.on_restatement, offers, in_force)
         known = Knowledge(
@@ -240,6 +239,28 @@ class Round:
         self._tables.remove(sorted(by))
         self._ledger.supersede(by, self._revision)
         return {delivery_id: old for delivery_id, old in replaced.items() if delivery_id in receipts}
+
+
+def _same_contents(
+    feed: Feed, offers: Sequence[Offer], there: Sequence[Receipt], before: Mapping[str, Slot]
+) -> dict[str, Receipt]:
+    """Slot -> the delivery in force that has brought the content which is offered for it; there: all of these contents.
+
+    Where every delivery is a full list, an equal list is another one, unless it is the same file touched or renamed.
+    """
+    if feed.key_within == "feed":
+        by_content = {receipt.fingerprint: receipt for receipt in there}
+        return {offer.slot: by_content[offer.fingerprint] for offer in offers if offer.fingerprint in by_content}
+    found: dict[str, Receipt] = {}
+    by_id = {receipt.delivery_id: receipt for receipt in there}
+    for step in (lambda offer: (offer.slot,), lambda offer: offer.moved_from):
+        for offer in offers:
+            for slot in step(offer) if offer.slot not in found else ():
+                receipt = by_id.get(before[slot].filled_by or 0)
+                if receipt is not None and receipt.fingerprint == offer.fingerprint:
+                    found[offer.slot] = by_id.pop(receipt.delivery_id)
+                    break
+    return found
 
 
 def _rounds(offers: Sequence[Offer], known: set[str]) -> Iterator[list[Offer]]:

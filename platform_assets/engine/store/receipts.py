@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 
 import polars as pl
 
-from platform_assets.engine.archive.decisions import Decided, Decision, decision_of, subject
+from platform_assets.engine.archive.decisions import Decided, Decision, decision_of, subjects
 from platform_assets.engine.archive.expected import NOTHING, Expected
 from platform_assets.engine.readers import Part
 
@@ -123,9 +123,9 @@ class Receipt:
         return self.delivery_id if self.duplicate_of is None else self.duplicate_of
 
     @property
-    def subject(self) -> str:
-        """What a decision of a person about it is about."""
-        return subject(self.fingerprint, self.slot, self.bytes, self.arrived_at)
+    def subjects(self) -> tuple[str, ...]:
+        """What decisions of persons may be about that hold for it."""
+        return subjects(self.fingerprint, self.slot, self.bytes, self.arrived_at, self.moved_from)
 
     @property
     def decided(self) -> str:

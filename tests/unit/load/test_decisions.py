@@ -171,6 +171,22 @@ def test_offered_again_it_stays_out_until_it_is_restored(tmp_path: Path, name: s
     assert statuses(shop) == ["accepted", "duplicate"]
 
 
+def test_of_equal_full_lists_only_the_one_is_withdrawn_also_when_it_is_renamed(tmp_path: Path) -> None:
+    shop = new_shop(tmp_path, key=("sku",), key_within="delivery")
+    for name in ("monday.csv", "tuesday.csv"):
+        shop.load(name, sales("S1,1"))
+    decide(shop, "withdraw", 1)
+    assert statuses(shop) == ["withdrawn", "accepted"]
+    shop.load("wednesday.csv", sales("S1,1"))
+    (shop.landing / "sales/monday.csv").rename(shop.landing / "sales/wrong.csv")
+    shop.ingest()
+    assert statuses(shop) == ["withdrawn", "accepted", "accepted", "withdrawn"]
+    shop.deployment.replay(shop.feed, again=True)
+    assert statuses(shop) == ["withdrawn", "accepted", "accepted", "withdrawn"]
+    assert decide(shop, "restore", 4).others == (1,)
+    assert statuses(shop) == ["accepted", "accepted", "accepted", "duplicate"]
+
+
 def test_a_restatement_of_what_is_withdrawn_is_the_first_of_its_file(tmp_path: Path) -> None:
     shop = new_shop(tmp_path, on_restatement="refuse")
     shop.load("a.csv", sales("S1,1"))
