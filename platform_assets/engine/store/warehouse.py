@@ -20,6 +20,7 @@ import psutil
 from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.store.connection import connect
 from platform_assets.engine.store.ledger import Ledger
+from platform_assets.engine.store.listing import Listing
 from platform_assets.engine.store.profiles import Profiles
 from platform_assets.engine.store.published import Published
 from platform_assets.engine.store.quarantine import Quarantine
@@ -184,6 +185,9 @@ class _Unit:
         self._warehouse = warehouse
         self._begin = begin
         self.ledger = Ledger(connection)
+
+    def listing(self, feed: str) -> Listing:
+        return Listing(self._connection, feed)
 
     def tables(self, feed: Feed) -> FeedTables:
         return FeedTables(self._connection, feed)
