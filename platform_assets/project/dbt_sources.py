@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import yaml
 
+from platform_assets.engine.contract.model import Column
 from platform_assets.engine.contract.shown import shown_of
 from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.feed.feed import Feed
@@ -114,10 +115,15 @@ def _text(origin: str, tables: Sequence[dict[str, Any]]) -> str:
     return _HEAD + text
 
 
+def _meta(column: Column) -> dict[str, Any]:
+    """What of a column dbt has no word for."""
+    return ({"pii": column.pii} if column.pii else {}) | ({"optional": True} if column.optional else {})
+
+
 def _table(feed: Feed, gained: Sequence[dict[str, Any]]) -> dict[str, Any]:
     columns = [
         {"name": column.name, "description": column.description, "data_type": column.sql_type.lower()}
-        | ({"config": {"meta": {"pii": column.pii}}} if column.pii else {})
+        | ({"config": {"meta": meta}} if (meta := _meta(column)) else {})
         for column in feed.columns
     ]
     columns += [

@@ -6,10 +6,10 @@ Belongs here: Field, Since, Column and what of a declaration contradicts itself.
 
 import inspect
 import re
-import typing
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any, Final, Literal, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
@@ -17,7 +17,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 import pandera.polars as pa
 import polars as pl
 
-from platform_assets.engine.contract.declaration import checked, declaration, refuse_senseless, refuse_unknown
+from platform_assets.engine.contract.declaration import checked, declaration, refuse_unknown
+from platform_assets.engine.contract.rules import pandera_name, refuse_senseless, refuse_unlike_a_rule, rule_of
 from platform_assets.engine.contract.timestamps import ISO, unreadable
 from platform_assets.errors import ContractError, nearest
 
@@ -34,15 +35,6 @@ KINDS: Final[dict[Any, Kind]] = {
     date: "date",
     bool: "boolean",
 }
-# What other tools call these types.
-USUAL_TYPES: Final = {
-    **dict.fromkeys(("string", "text", "varchar", "char", "object", "utf8"), "str"),
-    **dict.fromkeys(("integer", "bigint", "int64", "int32", "long"), "int"),
-    **dict.fromkeys(("numeric", "number", "money", "dec"), "Decimal"),
-    **dict.fromkeys(("double", "real", "float64", "float32"), "float"),
-    **dict.fromkeys(("timestamp", "timestamptz"), "datetime"),
-    **dict.fromkeys(("boolean",), "bool"),
-}
 LINEAGE: Final = ("_delivery_id", "_line", "_revision", "_extra")
 
 _OURS: Final = "platform"
@@ -58,7 +50,6 @@ _MEANT: Final = {
     **dict.fromkeys(("tz", "zone"), "timezone"),
 }
 _OF_PANDERA: Final = inspect.signature(pa.Field).parameters.keys() - {"kwargs", "required"}
-_ADDRESS: Final = re.compile(r" at 0x[0-9a-fA-F]+")
 _MEANT_FOR: Final[dict[str, tuple[Kind, ...]]] = {
     "format": ("timestamp", "date"),
     "timezone": ("timestamp",),
@@ -69,11 +60,29 @@ _MEANT_FOR: Final[dict[str, tuple[Kind, ...]]] = {
     "true": ("boolean",),
     "false": ("boolean",),
 }
+_VALUES: Final[dict[Kind, tuple[type, ...]]] = {
+    "text": (str,),
+    "integer": (int,),
+    "decimal": (Decimal, int),
+    "number": (float, int),
+    "timestamp": (datetime,),
+    "date": (date,),
+    "boolean": (bool,),
+}
+_EXAMPLES: Final[dict[Kind, str]] = {
+    "text": 'a text, such as "EUR"',
+    "integer": "a whole number, such as 0",
+    "decimal": 'a number of as many digits as declared, such as Decimal("0.00")',
+    "number": "a number, such as 0.5",
+    "timestamp": "a moment with its offset, such as datetime(2020, 1, 31, 12, tzinfo=UTC)",
+    "date": "a day, such as date(2020, 1, 31)",
+    "boolean": "True or False",
+}
 _PANDERA_ONLY: Final = {
     "unique": "it is no rule of a single row",
     "coerce": "casting is the platform's, and without loss",
     "regex": "every column is named",
-    "default": "a missing value is never made up",
+    "default": "a value that is delivered empty is never made up",
     "drop_invalid_rows": "rejected rows are kept in quarantine",
     "parsers": "a value is validated as it arrived",
 }
@@ -108,6 +117,8 @@ def Field(  # noqa: N802 - reads like pandera.Field, which it extends
     strip: bool = False,
     nullable: bool = False,
     description: str | None = None,
+    optional: bool = False,
+    default: str | bool | float | Decimal | date | None = None,
     pii: Literal["pseudonym", "secret"] | None = None,
     **pandera: Any,  # noqa: ANN401 - handed to pandera.Field as they are
 ) -> Any:  # noqa: ANN401 - a descriptor that the model's annotation types
@@ -125,6 +136,9 @@ def Field(  # noqa: N802 - reads like pandera.Field, which it extends
     true: the words that mean true, in any case; "true" and "1" by default.
     false: the words that mean false, in any case; "false" and "0" by default.
     strip: blanks around a value are no part of it, and a blank value is a missing one.
+    optional: a delivery's header may lack the column; each of its rows then has NULL, or the `default`.
+    default: what rows have whose delivery lacks an optional column: a value of the column's type, a timestamp with its
+        offset. A value that is delivered empty stays NULL.
     pii: personal data: masks the column's values wherever a row is shown. Of a contract that has any, names and values
         that nobody declared are not shown either.
     nullable: a value may be missing.
@@ -146,6 +160,8 @@ def Field(  # noqa: N802 - reads like pandera.Field, which it extends
         "true": true,
         "false": false,
         "strip": strip,
+        "optional": optional,
+        "default": default,
         "pii": pii,
     }
     try:
@@ -159,6 +175,7 @@ class Column:
     """One column of a contract, as the engine needs it.
 
     formats: each with the day since when it is in force, None if ever since.
+    default: what a row has whose delivery lacks the column, which only an `optional` one may be lacked.
     """
 
     name: str
@@ -173,6 +190,8 @@ class Column:
     true: tuple[str, ...]
     false: tuple[str, ...]
     strip: bool
+    optional: bool
+    default: Any
     nullable: bool
     pii: str | None
     description: str
@@ -235,19 +254,6 @@ def declared(field: Any, option: str) -> Any:  # noqa: ANN401 - a FieldInfo or n
     """What Field was given for `option`, None if nothing."""
     metadata: dict[str, dict[str, Any]] = getattr(field, "metadata", None) or {}
     return metadata.get(_OURS, {}).get(option)
-
-
-def no_type(given: object) -> tuple[str, str]:
-    """That this is no type of a column, and what to write instead."""
-    known = {kind.__name__: kind for kind in KINDS}
-    parts = [each for each in typing.get_args(given) if each is not type(None)]
-    if len(parts) == 1 and parts[0] in KINDS and type(None) in typing.get_args(given):
-        name = parts[0].__name__
-        return f"{name} | None is not how a contract says it", f"Write {name}, and Field(nullable=True)."
-    name = given if isinstance(given, str) else getattr(given, "__name__", str(given))
-    meant = USUAL_TYPES.get(name.lower())
-    near = f" Did you mean {meant!r}?" if meant else nearest(name, known)
-    return f"type {name} is not one a contract knows.{near}", f"Use one of: {', '.join(known)}."
 
 
 def refuse_unannotated(owner: str, members: Mapping[str, Any], annotations: Mapping[str, Any]) -> None:
@@ -315,6 +321,8 @@ def read_column(owner: str, name: str, kind: Kind, field: Any) -> Column:  # noq
         true=true or ("true", "1"),
         false=false or ("false", "0"),
         strip=bool(declared(field, "strip")),
+        optional=bool(declared(field, "optional")),
+        default=declared(field, "default"),
         nullable=bool(field.nullable),
         pii=declared(field, "pii"),
         description=field.description or "",
@@ -322,30 +330,49 @@ def read_column(owner: str, name: str, kind: Kind, field: Any) -> Column:  # noq
     )
     rules = [(rule, check.statistics) for check in field.checks if (rule := pandera_name(check))]
     refuse_senseless(where, rules, column.dtype)
+    _refuse_wrong_default(where, column, field.checks)
     return column
 
 
-def rule_of(check: Any) -> str:  # noqa: ANN401 - pandera's Check
-    """The name that a broken check is reported under, the same in every process: without addresses, sets in order."""
-    name = str(check.error or check.name or check)
-    for value in check.statistics.values():
-        if isinstance(value, set | frozenset) and (asked := pandera_name(check)):
-            name = f"{asked}({{{', '.join(sorted(map(repr, value)))}}})"
-    return _ADDRESS.sub("", name)
-
-
-def pandera_name(check: Any) -> str | None:  # noqa: ANN401 - pandera's Check
-    """What pandera calls a check of its own that has no name from its author: its function."""
-    name = getattr(check._check_fn, "__name__", "")
-    return name if str(check.error).startswith(f"{name}(") else None
-
-
-def refuse_unlike_a_rule(where: str, check: Any) -> None:  # noqa: ANN401 - pandera's Check
-    """Raise ContractError for a check that would let rows through which break it."""
-    for option in ("raise_warning", "n_failure_cases", "groupby"):
-        if getattr(check, option, None):
+def _refuse_wrong_default(where: str, column: Column, checks: Sequence[Any]) -> None:
+    """Raise ContractError unless a row can have what it is given where a delivery lacks the column."""
+    if column.default is None:
+        if column.optional and not column.nullable:
             raise ContractError(
-                f"{where}: {rule_of(check)}", f"{option} would let rows pass that break the rule", f"Take {option} out."
+                where,
+                "is optional and not nullable, so rows without it would all be rejected",
+                "Declare nullable=True, or what such rows have: default=….",
+            )
+        return
+    if not column.optional:
+        raise ContractError(
+            where,
+            "default is for rows whose delivery lacks the column, and this one may not be lacked",
+            "Declare optional=True, or take default out.",
+        )
+    given = column.default
+    fits = type(given) in _VALUES[column.kind] and getattr(given, "tzinfo", UTC) is not None
+    if fits:
+        try:
+            fits = pl.Series([given], dtype=column.dtype)[0] == given
+        except (pl.exceptions.PolarsError, TypeError, ValueError, OverflowError):
+            fits = False
+    if not fits:
+        raise ContractError(
+            where,
+            f"default {given!r} is no value of a {column.kind} as it is declared",
+            f"Give {_EXAMPLES[column.kind]}.",
+        )
+    frame = pl.DataFrame({column.name: pl.Series([given], dtype=column.dtype)})
+    for check in checks:
+        kept = True
+        with suppress(Exception):  # one that cannot answer is told of where rows are validated
+            kept = check(frame.lazy(), column.name).check_output.collect().to_series().all()
+        if not kept:
+            raise ContractError(
+                where,
+                f"default {given!r} breaks the column's own rule {rule_of(check)}",
+                "Give a default that keeps it, or allow it in the rule.",
             )
 
 

@@ -26,11 +26,11 @@ from platform_assets.engine.contract.column import (
     Kind,
     Since,
     declared,
-    no_type,
     read_column,
     refuse_unannotated,
-    refuse_unlike_a_rule,
 )
+from platform_assets.engine.contract.declaration import no_type
+from platform_assets.engine.contract.rules import refuse_unlike_a_rule
 from platform_assets.engine.contract.timestamps import ISO
 from platform_assets.engine.contract.version import digest
 from platform_assets.errors import LONGEST_SHOWN, ContractError, DeliveryRefused, listed, quoted
@@ -54,7 +54,8 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Header:
-    """A delivery's header, matched to a contract: contract name -> delivered header, and what is left over."""
+    """A delivery's header, matched to a contract: contract name -> delivered header, and what is left over. Optional
+    columns that it lacks are not in it."""
 
     columns: Mapping[str, str]
     unknown: tuple[str, ...]
@@ -87,7 +88,7 @@ class Contract(pa.DataFrameModel):
             if name.startswith("_") or typing.get_origin(annotation) is ClassVar:
                 continue
             if annotation not in KINDS:
-                raise ContractError(f"{cls.__name__}.{name}", *no_type(annotation))
+                raise ContractError(f"{cls.__name__}.{name}", *no_type(annotation, KINDS))
             kind = kinds[name] = KINDS[annotation]
             if kind == "decimal":
                 precision, scale = declared(cls.__dict__.get(name), "digits") or (18, 4)
@@ -126,7 +127,8 @@ def headers_of(contract: type[Contract]) -> list[str]:
 def match_header(contract: type[Contract], header: Sequence[str]) -> Header:
     """Match delivered column names to the contract, by name, whatever their order.
 
-    Case and surrounding blanks make no difference. Of a column's declared headers one has to be there.
+    Case and surrounding blanks make no difference. Of a column's declared headers one has to be there, unless the
+    column is optional.
     Raises DeliveryRefused with the difference when a column is missing or named twice.
     """
     _refuse_repeated(header)
@@ -145,7 +147,7 @@ def match_header(contract: type[Contract], header: Sequence[str]) -> Header:
             )
         if delivered:
             found[column.name] = delivered[0]
-        else:
+        elif not column.optional:
             missing.append(column)
     if missing:
         _refuse_missing(contract, missing, tuple(left.values()))
@@ -193,6 +195,10 @@ def _columns(contract: type[Contract]) -> tuple[Column, ...]:
                     f"{owner}.{name}", f"header {header!r} is that of {other} too", "Name a header for one column only."
                 )
         columns.append(column)
+    if columns and all(column.optional for column in columns):
+        raise ContractError(
+            owner, "every column is optional, so that any file would be one of its deliveries", "Leave one that is not."
+        )
     return tuple(replace(column, pii=column.pii or _pii_within(column, columns)) for column in columns)
 
 

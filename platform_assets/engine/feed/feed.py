@@ -1,6 +1,7 @@
 """What a feed's author writes: where it comes from, what it promises, how often, who owns it.
 
-Belongs here: declarations and their checks. Nothing here reads a file or the warehouse.
+Belongs here: declarations and their checks. Elsewhere: when deliveries are due (cadence.py), formats (formats.py).
+Nothing here reads a file or the warehouse.
 """
 
 import re
@@ -236,14 +237,17 @@ class Feed:
     on_restatement: what new content under a known file name does. `replace` takes the old rows' place,
         `append` adds to them, `refuse` quarantines the delivery.
     on_drift: what an unknown column does. `fail` quarantines the delivery, `add` makes it a nullable text
-        column of raw, `rescue` keeps it in the JSON column `_extra`. A missing column always quarantines.
+        column of raw, `rescue` keeps it in the JSON column `_extra`. A missing column quarantines, unless it is
+        declared optional.
     on_duplicate: what an exact copy of an earlier row of the same delivery does. `reject` leaves it out and
         counts it, `allow` loads it.
     on_empty: what happens to a delivery without a row. `quarantine` waits for a person, `accept` writes a receipt
         of 0 rows.
-    key: the columns that name a row across deliveries.
-    on_known_key: what happens to a row whose key another row in force has. `reject` keeps the first delivered and
-        counts the others as duplicates, `latest` keeps the last, `allow` loads it.
+    key: the columns that name a row.
+    key_within: where a key names one row. `feed`: across deliveries, `delivery`: within each one, because every
+        delivery is a full list; one that equals another list then counts as a list of its own.
+    on_known_key: what happens to a row whose key another row in force has, within the feed or the delivery. `reject`
+        keeps the first delivered and counts the others as duplicates, `latest` keeps the last, `allow` loads it.
     tolerate: how many rows of a delivery may be rejected before that holds the release.
     most_columns: a delivery with more columns is quarantined.
     most_undeclared: with `on_drift="add"`, a delivery is quarantined that would give raw more undeclared columns than
@@ -264,6 +268,7 @@ class Feed:
     on_duplicate: Literal["reject", "allow"] = "reject"
     on_empty: Literal["quarantine", "accept"] = "quarantine"
     key: tuple[str, ...] = ()
+    key_within: Literal["feed", "delivery"] = "feed"
     on_known_key: Literal["reject", "latest", "allow"] = "allow"
     tolerate: Rejects = field(default_factory=Rejects)
     most_columns: int = 2_000
@@ -288,6 +293,12 @@ class Feed:
                     f"{name!r} is not a column of {self.contract.__name__}.{nearest(name, columns)}",
                     f"Name some of: {', '.join(columns)}.",
                 )
+        if self.key_within == "delivery" and not self.key:
+            raise ConfigurationError(
+                f"Feed({self.name!r}).key_within",
+                "'delivery' needs to know what names a row of the list",
+                'Declare it, such as key=("customer_id",).',
+            )
         if self.on_known_key != "allow" and not self.key:
             raise ConfigurationError(
                 f"Feed({self.name!r}).on_known_key",
@@ -310,7 +321,8 @@ class Feed:
 
     def version(self) -> str:
         """Changes whenever the same delivery might come to another result."""
-        policies = (self.on_restatement, self.on_drift, self.on_duplicate, self.on_empty, self.key, self.on_known_key)
+        keys = (self.key, self.key_within, self.on_known_key)
+        policies = (self.on_restatement, self.on_drift, self.on_duplicate, self.on_empty, keys)
         quarantining = self.tolerate if self.tolerate.beyond == "quarantine" else None
         caps = (self.most_columns, self.most_undeclared, self.source.largest, self.source.longest)
         return digest((version_of(self.contract), self.source.format, *policies, quarantining, *caps))

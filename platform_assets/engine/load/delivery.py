@@ -36,8 +36,8 @@ _LONGEST_S: Final = 600
 
 @dataclass(frozen=True)
 class Knowledge:
-    """What the ledger knows when deliveries come: of their slots, which content is in force, the last receipts of their
-    slots by id, the columns that raw has, and the next id and revision."""
+    """What the ledger knows when deliveries come: of their slots, which of these are offered what is in force, the last
+    receipts of their slots by id, the columns that raw has, and the next id and revision."""
 
     slots: SlotChanges
     in_force: Mapping[str, Receipt]
@@ -114,7 +114,7 @@ class Load:
         same = self._same_content(offer.slot, offer.claim.fingerprint)
         try:
             offer.arrival.expects.check(fingerprint=offer.claim.fingerprint, read=same.read if same else None)
-            self._hold_to_restatements(offer.slot, offer.claim.fingerprint)
+            self._hold_to_restatements(offer.slot)
             if same is None:
                 self._under_way.begin(offer.claim.fingerprint, offer.slot)
         except DeliveryRefused as problem:
@@ -200,20 +200,21 @@ class Load:
 
     def _same_content(self, slot: str, fingerprint: str) -> Receipt | None:
         """The delivery that had these bytes already, if its rows are here or the file was merely touched."""
-        if (twin := self.fresh.get(fingerprint)) is not None:
+        lists = self._feed.key_within == "delivery"  # of which each counts, also one that equals another
+        if not lists and (twin := self.fresh.get(fingerprint)) is not None:
             return twin.receipt
-        if (there := self._known.in_force.get(fingerprint)) is not None:
+        if (there := self._known.in_force.get(slot)) is not None:
             return there
         before = self._known.slots.before[slot]
         last = self._known.last.get(before.delivery_id or 0)
         touched = before.fingerprint == fingerprint and last is not None and last.problem is None
         return last if touched else None
 
-    def _hold_to_restatements(self, slot: str, fingerprint: str) -> None:
+    def _hold_to_restatements(self, slot: str) -> None:
         filled_by = self._known.slots.own(slot).filled_by
         if filled_by is None or self._feed.on_restatement != "refuse":
             return
-        there = self._known.in_force.get(fingerprint)
+        there = self._known.in_force.get(slot)
         if there is None or there.delivery_id != filled_by:
             raise DeliveryRefused(
                 f"new content under the name of delivery {filled_by}, and the feed refuses restatements",

@@ -145,9 +145,8 @@ class Round:
         self._slots = within.slots
         self._rows = Rows(within.ledger, within.tables)
         before = self._slots.named(name for offer in offers for name in (offer.slot, *offer.moved_from))
-        in_force = self._ledger.in_force(
-            feed.name, [each.fingerprint for each in offers if each.fingerprint is not None]
-        )
+        there = self._ledger.in_force(feed.name, [each.fingerprint for each in offers if each.fingerprint is not None])
+        in_force = _same_contents(feed, offers, there, before)
         last = self._ledger.by_id(slot.delivery_id for slot in before.values() if slot.delivery_id is not None)
         self._slot_changes = SlotChanges(before, feed.on_restatement, offers, in_force)
         known = Knowledge(
@@ -228,6 +227,28 @@ class Round:
         self._tables.remove(sorted(by))
         self._ledger.supersede(by, self._revision)
         return {delivery_id: old for delivery_id, old in replaced.items() if delivery_id in receipts}
+
+
+def _same_contents(
+    feed: Feed, offers: Sequence[Offer], there: Sequence[Receipt], before: Mapping[str, Slot]
+) -> dict[str, Receipt]:
+    """Slot -> the delivery in force that has brought the content which is offered for it; there: all of these contents.
+
+    Where every delivery is a full list, an equal list is another one, unless it is the same file touched or renamed.
+    """
+    if feed.key_within == "feed":
+        by_content = {receipt.fingerprint: receipt for receipt in there}
+        return {offer.slot: by_content[offer.fingerprint] for offer in offers if offer.fingerprint in by_content}
+    found: dict[str, Receipt] = {}
+    by_id = {receipt.delivery_id: receipt for receipt in there}
+    for step in (lambda offer: (offer.slot,), lambda offer: offer.moved_from):
+        for offer in offers:
+            for slot in step(offer) if offer.slot not in found else ():
+                receipt = by_id.get(before[slot].filled_by or 0)
+                if receipt is not None and receipt.fingerprint == offer.fingerprint:
+                    found[offer.slot] = by_id.pop(receipt.delivery_id)
+                    break
+    return found
 
 
 def _rounds(offers: Sequence[Offer], known: set[str]) -> Iterator[list[Offer]]:

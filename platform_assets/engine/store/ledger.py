@@ -111,12 +111,11 @@ class Ledger:
         )
         return {value for (value,) in rows}
 
-    def in_force(self, feed: str, fingerprints: Sequence[str]) -> dict[str, Receipt]:
-        """Content -> the delivery in force that brought it, of these contents."""
-        found = self._over(
+    def in_force(self, feed: str, fingerprints: Sequence[str]) -> list[Receipt]:
+        """The deliveries in force that brought any of these contents, in their order."""
+        return self._over(
             "fingerprint", pl.String, fingerprints, "feed = ? AND status = 'accepted' ORDER BY delivery_id", [feed]
         )
-        return {str(receipt.fingerprint): receipt for receipt in found}
 
     def by_id(self, deliveries: Iterable[int]) -> list[Receipt]:
         """The receipts of these deliveries, in their order."""

@@ -27,20 +27,21 @@ _CONSEQUENCES: Final = ("fresh",)
 
 
 def failed_sensors(seen: DagsterState, feeds: Iterable[Feed]) -> Iterator[Cause]:
-    """Sensors that are on and whose last look failed."""
+    """Sensors that are on and whose last look failed, be it that one alone."""
     by_sensor = {sensor_name(feed): feed for feed in feeds}
     for name, sensor in seen.sensors.items():
-        if sensor.error is None or not sensor.running or sensor.at is None:
+        if sensor.error is None or not sensor.running:
             continue
         feed = by_sensor.get(name)
+        once = f"the last look of sensor {name} failed"
         yield Cause(
             kind="sensor failed",
             asset="" if feed is None else deliveries_key(feed).to_user_string(),
-            what=f"sensor {name} fails at every look",
-            effect="nothing that it asks for runs",
+            what=f"sensor {name} fails at every look" if sensor.keeps_failing else once,
+            effect="nothing that it asks for runs" if sensor.keeps_failing else "it looks again within seconds",
             evidence=sensor.error,
             remedy=f"Mend what it says; it goes on by itself. The UI has the whole error (Automation, {name}).",
-            since=sensor.at,
+            since=sensor.since,
             key=f"sensor:{name}",
             owner=PLATFORM_TEAM if feed is None else feed.owner,
             waiting=() if feed is None else seen.below([deliveries_key(feed)]),
