@@ -31,7 +31,7 @@ from platform_assets.orchestration.runs.dbt_internals import (
     get_asset_check_key_for_test,
     get_updated_cli_invocation_params_for_context,
 )
-from platform_assets.orchestration.runs.keys import BY_COMMAND_TAG, WRITER_POOL, mart_key, raw_key
+from platform_assets.orchestration.runs.keys import BY_COMMAND_TAG, RUN, WRITER_POOL, mart_key, raw_key
 from platform_assets.orchestration.runs.resources import DeploymentResource
 from platform_assets.orchestration.watch.deployment_state import DeploymentState
 from platform_assets.project.configured import declared_marts
@@ -110,7 +110,7 @@ def models(project: Project, condition: dg.AutomationCondition[Any] | None) -> d
         with deployment.opened(context) as opened:
             names = [key.to_user_string() for key in context.selected_asset_keys]
             state = State.of(project, opened)
-            if BY_COMMAND_TAG in context.run.tags and not any(map(state.to_be_made, names)):
+            if context.run.tags.get(BY_COMMAND_TAG) == RUN and not any(map(state.to_be_made, names)):
                 context.log.info("Nothing new has come: what is built stays as it is.")
                 return
             with opened.begin_build(names, context.run.run_id, leftovers=_LEFTOVERS):

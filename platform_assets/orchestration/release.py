@@ -13,7 +13,7 @@ from platform_assets.engine.store.release import Label
 from platform_assets.errors import ReleaseRefused
 from platform_assets.orchestration.markdown import table
 from platform_assets.orchestration.runs.automation import Runs
-from platform_assets.orchestration.runs.keys import BY_COMMAND_TAG, BY_ITSELF_TAG, RELEASE_KEY, WRITER_POOL
+from platform_assets.orchestration.runs.keys import BY_COMMAND_TAG, BY_ITSELF_TAG, RELEASE_KEY, RUN, WRITER_POOL
 from platform_assets.orchestration.runs.resources import DeploymentResource
 from platform_assets.project.causes import Cause
 from platform_assets.project.graph import RELEASE, Project
@@ -39,7 +39,7 @@ def release_asset(project: Project, condition: dg.AutomationCondition[Any] | Non
         context: dg.AssetExecutionContext, deployment: DeploymentResource
     ) -> Iterator[dg.MaterializeResult[Any]]:
         with deployment.opened(context) as opened:
-            if BY_COMMAND_TAG in context.run.tags and not State.of(project, opened).to_be_made(RELEASE):
+            if context.run.tags.get(BY_COMMAND_TAG) == RUN and not State.of(project, opened).to_be_made(RELEASE):
                 context.log.info("Nothing new has come: the release is up to date.")
                 return
             marts = [mart.split("/")[-1] for mart in project.marts]

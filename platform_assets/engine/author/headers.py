@@ -115,7 +115,9 @@ def headers(unit: Unit, feed: Feed, archive: Path) -> list[HeaderSeen]:
                 added,
                 gone,
                 renamed,
-                missing=tuple(column.headers[0] for column in declared if column.name not in known),
+                missing=tuple(
+                    column.headers[0] for column in declared if column.name not in known and not column.optional
+                ),
                 unknown=tuple(name for name in header if name not in known.values()),
             )
         )

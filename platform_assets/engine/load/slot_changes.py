@@ -24,8 +24,8 @@ class SlotChanges:
         offers: Sequence[Offer],
         in_force: Mapping[str, Receipt],
     ) -> None:
-        """before: the offers' slots, and those they moved from. in_force: content -> the delivery in force that brought
-        it, of the offers' contents."""
+        """before: the offers' slots, and those they moved from. in_force: slot -> the delivery in force that has
+        brought what is offered for it."""
         self._policy = on_restatement
         self.before = before
         self._taken_over = self._moves(offers, in_force)
@@ -82,7 +82,7 @@ class SlotChanges:
         taken: dict[str, Slot] = {}
         left: set[str] = set()
         for offer in offers:
-            there = in_force.get(offer.fingerprint or "")
+            there = in_force.get(offer.slot)
             if there is None or not _announced(offer, there):
                 continue
             for name in offer.moved_from:
@@ -102,7 +102,7 @@ class SlotChanges:
     def _filled(self, receipt: Receipt, copy_of: int | None) -> Slot:
         """The delivery's slot as it is from now on."""
         own, taken = self.own(receipt.slot), self._taken_over.get(receipt.slot)
-        if receipt.status == "quarantined" or receipt.problem is not None:
+        if receipt.status in ("quarantined", "withdrawn") or receipt.problem is not None:
             return own
         if copy_of is None:
             place = receipt.delivery_id if own.place is None or self._policy == "append" else own.place

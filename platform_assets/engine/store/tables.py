@@ -80,6 +80,12 @@ WINDOW ranked AS (
 )
 QUALIFY row_number() OVER ranked > 1
 """
+_KNOWN_KEYS_WITHIN: Final = """
+SELECT _delivery_id, _line, _delivery_id AS of, first_value(_line) OVER ranked AS of_line
+FROM {raw} WHERE _delivery_id BETWEEN $first AND $last AND list_contains($deliveries, _delivery_id) AND {known}
+WINDOW ranked AS (PARTITION BY _delivery_id, {key} ORDER BY _line {order})
+QUALIFY row_number() OVER ranked > 1
+"""
 
 
 @dataclass(frozen=True)
@@ -264,13 +270,16 @@ class FeedTables:
 
         Only keys that `deliveries` hold are looked at. A key with a NULL in it is no key.
         """
-        sql = _KNOWN_KEYS.format(
-            key=", ".join(quote(name) for name in self._feed.key),
+        within = self._feed.key_within == "delivery"
+        key = [quote(name) for name in self._feed.key]
+        sql = (_KNOWN_KEYS_WITHIN if within else _KNOWN_KEYS).format(
+            key=", ".join(key),
             raw=self.raw,
             order="ASC" if self._feed.on_known_key == "reject" else "DESC",
+            known=" AND ".join(f"{name} IS NOT NULL" for name in key),
         )
-        name = self._feed.name
-        chosen = {"first": min(deliveries), "last": max(deliveries), "deliveries": list(deliveries), "feed": name}
+        chosen = {"first": min(deliveries), "last": max(deliveries), "deliveries": list(deliveries)}
+        chosen |= {} if within else {"feed": self._feed.name}
         found: pl.DataFrame = self._connection.sql(sql, params=chosen).pl()
         return found
 

@@ -32,7 +32,6 @@ from dagster._daemon.controller import get_daemon_statuses
 from dagster._daemon.types import DaemonStatus
 from dagster._serdes import ConfigurableClassData
 from dagster._utils.interrupts import capture_interrupts
-from dagster._utils.log import configure_loggers
 from dagster._utils.schedules import is_valid_cron_string
 from dagster_shared.error import SerializableErrorInfo
 
@@ -64,7 +63,6 @@ __all__ = [
     "WorkspaceFileTarget",
     "WorkspaceProcessContext",
     "capture_interrupts",
-    "configure_loggers",
     "execute_run",
     "get_daemon_statuses",
     "get_instance_for_cli",
