@@ -32,7 +32,7 @@ KINDS: Final[dict[Any, Kind]] = {
     date: "date",
     bool: "boolean",
 }
-LINEAGE: Final = ("_delivery_id", "_line", "_revision", "_extra")
+LINEAGE: Final = ("_delivery_id", "_line", "_file_date", "_revision", "_extra")
 
 _OURS: Final = "platform"
 _ADDRESS: Final = re.compile(r" at 0x[0-9a-fA-F]+")

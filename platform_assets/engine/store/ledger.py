@@ -36,7 +36,7 @@ CREATE TABLE IF NOT EXISTS ledger.deliveries (
     revision BIGINT, supersedes BIGINT, superseded_by BIGINT, duplicate_of BIGINT,
     replayed_at TIMESTAMPTZ, expired BIGINT, expects JSON,
     covers_from TIMESTAMPTZ, covers_to TIMESTAMPTZ, accepted_at TIMESTAMPTZ,
-    generation BIGINT, came_with BIGINT, moved_from VARCHAR[], erased BIGINT, rewritten VARCHAR,
+    generation BIGINT, came_with BIGINT, moved_from VARCHAR[], erased BIGINT, rewritten VARCHAR, file_date DATE,
     changed BIGINT, mark UBIGINT
 );
 CREATE TABLE IF NOT EXISTS ledger.slots (
