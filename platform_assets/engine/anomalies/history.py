@@ -65,17 +65,21 @@ def weekday_of(feed: Feed, receipt: Receipt) -> int:
 
 
 def comparable(receipts: Iterable[Receipt]) -> list[tuple[Receipt, bool]]:
-    """Deliveries in force with a row, in the order of their own times, and whether each is new: of the last hour in
-    which any came. A feed's first deliveries, if they tell no time of their own, are not: nobody knows their order."""
+    """Deliveries in force with a row, in the order of their own times, and whether each is to be judged: it is of the
+    last hour in which any came, and no person has let it through. A feed's first deliveries, if they tell no time of
+    their own, are not judged: nobody knows their order."""
     in_force = [receipt for receipt in receipts if receipt.status == "accepted" and receipt.read]
     in_force.sort(key=lambda receipt: (_own_time(receipt) or receipt.committed_at, receipt.delivery_id))
     if not in_force:
         return []
     since = max(receipt.committed_at for receipt in in_force) - _TOGETHER
     begins = len(in_force) > 1 and min(receipt.committed_at for receipt in in_force) >= since
-    return [
-        (receipt, receipt.committed_at >= since and not (begins and _own_time(receipt) is None)) for receipt in in_force
-    ]
+
+    def is_judged(receipt: Receipt) -> bool:
+        in_order = not begins or _own_time(receipt) is not None
+        return receipt.committed_at >= since and receipt.allowed is None and in_order
+
+    return [(receipt, is_judged(receipt)) for receipt in in_force]
 
 
 def _own_time(receipt: Receipt) -> datetime | None:

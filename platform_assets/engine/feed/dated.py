@@ -29,8 +29,6 @@ class NameDate:
     form: str
 
     def __post_init__(self) -> None:
-        if not isinstance(self.form, str):
-            raise ConfigurationError("Files.dated", f"{self.form!r} is no text", _REMEDY)
         parts = re.findall(r"%(.?)", self.form.replace("%%", ""))
         unknown = [part for part in parts if part not in _DIGITS and part not in _WORDS]
         units = [_SAME.get(part, part) for part in parts]

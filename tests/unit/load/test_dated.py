@@ -93,7 +93,7 @@ def test_a_name_without_just_one_date_is_refused(form: str, slot: str, why: str)
         ("%Y-%j-%m", "names a part of the date twice"),
         ("%Y-%d", "a day without a month"),
         ("%Y%", "% is not read"),
-        (7, "7 is no text"),
+        (7, "7 is not a text"),
     ],
 )
 def test_a_format_is_an_error_when_it_is_declared(form: Any, why: str) -> None:
@@ -101,7 +101,7 @@ def test_a_format_is_an_error_when_it_is_declared(form: Any, why: str) -> None:
         Files("a/*.csv", dated=form)
     assert error.value.what.startswith("Files.dated")
     assert why in error.value.what
-    assert 'dated="%Y-%m-%d"' in str(error.value).splitlines()[2]
+    assert len(str(error.value).splitlines()) == 3
 
 
 def test_of_a_month_or_year_the_last_day_is_told() -> None:
@@ -235,6 +235,7 @@ def came(feed: Feed, portions: Sequence[Sequence[tuple[date, int]]]) -> tuple[li
         return dated_rows(shop), len(shop.rejected())
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(40), deadline=None)
 @given(
     versions=st.lists(st.lists(st.integers(1, 4), min_size=1, max_size=2), min_size=2, max_size=4),
