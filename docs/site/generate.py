@@ -23,6 +23,7 @@ from receipts import columns
 import platform_assets
 from platform_assets import Feed, Mart
 from platform_assets.cli import app
+from platform_assets.cli.codes import explained
 from platform_assets.engine.store.receipts import Receipt
 from platform_assets.orchestration.checks import check_specs
 from platform_assets.orchestration.marts import mart_checks
@@ -257,8 +258,7 @@ def _verbs(group: Any, before: str) -> Iterator[tuple[str, Any]]:
 def commands() -> str:
     """Every verb with its arguments and options, from its help."""
     parts = [
-        "# Commands\n\n`platform VERB --help` says the same. Exit codes: 0 done, 1 the work failed (a blocking check that "
-        "failed is that, too), 2 you asked for it wrongly (a setting, a declaration, an option). With `--json` the answer "
+        "# Commands\n\n`platform VERB --help` says the same. " + explained() + " With `--json` the answer "
         "is one line, the last of standard output; progress goes to standard error."
     ]
     for verb, command in verbs():

@@ -10,13 +10,14 @@ import_nothing_from_here()  # before anything is imported that could be taken fr
 
 import sys
 import traceback
-from typing import Final, NoReturn
+from typing import NoReturn
 
 import typer
 
 from platform_assets.cli.alerts import alerts_app
 from platform_assets.cli.audit import audit_app
 from platform_assets.cli.author import contract_app
+from platform_assets.cli.codes import FAILED, MISUSED, explained
 from platform_assets.cli.erase import erase_app
 from platform_assets.cli.promises import promises
 from platform_assets.cli.render import render, say
@@ -27,16 +28,13 @@ from platform_assets.cli.show import feed_app, release_app, why
 from platform_assets.cli.ui import ui_app
 from platform_assets.errors import ConfigurationError, ForeignError, PlatformError
 
-FAILED: Final = 1
-MISUSED: Final = 2
-
 app = typer.Typer(
     name="platform",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
-    help="Drop a file, get a trusted table.\n\nExample: platform simulate --days 30 && platform run",
+    help=f"Drop a file, get a trusted table.\n\n{explained()}\n\nExample: platform simulate --days 30 && platform run",
 )
 for verb in (run, check, why, promises, replay, trace, ci, simulate, setup):
     app.command()(verb)
@@ -52,7 +50,7 @@ app.add_typer(ui_app, name="ui")
 
 
 def main() -> None:
-    """Run the command; exit code 1 where the work failed, 2 where it was asked for wrongly."""
+    """Run the command; it ends as codes.py says."""
     protect_process()
     try:
         app()

@@ -17,6 +17,8 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from platform_assets.cli.codes import ATTENTION, FAILED
+from platform_assets.commands.attention import Attention
 from platform_assets.errors import lines, printable
 
 Json = Annotated[bool, typer.Option("--json", help="Print one line of JSON instead of tables.")]
@@ -42,19 +44,31 @@ class Table:
     empty: str | None = None
 
 
-def render(answer: object, parts: Iterable[Table | str], *, as_json: bool, failed: bool = False) -> None:
+def render(
+    answer: object,
+    parts: Iterable[Table | str],
+    *,
+    as_json: bool,
+    failed: bool = False,
+    attention: Sequence[Attention] | None = None,
+) -> None:
     """Print `answer` (dataclasses, mappings, lists) as JSON, or else `parts`, the same for people.
 
-    Ends the command with exit code 1 where it `failed`. All of it is text, never markup.
+    Ends the command as codes.py says: where it `failed`, else where something waits for a person. attention: what that
+    is; JSON has it under `attention`. All of it is text, never markup.
     """
     if as_json:
-        sys.stdout.write(json.dumps(plain(answer), default=str) + "\n")
+        told = plain(answer) if attention is None else {**plain(answer), "attention": plain(attention)}
+        sys.stdout.write(json.dumps(told, default=str) + "\n")
         sys.stdout.flush()
     else:
         for part in parts:
             _print(part)
+        _print(Table("Waits for a person", attention or (), ("about", "what", ("what to do", "remedy"))))
     if failed:
-        raise typer.Exit(1)
+        raise typer.Exit(FAILED)
+    if attention:
+        raise typer.Exit(ATTENTION)
 
 
 def plain(value: object) -> Any:  # noqa: ANN401 - whatever JSON holds

@@ -19,12 +19,12 @@ def run(as_json: Json = False) -> None:
     """Take in what is pending, build the marts, check them, release them.
 
     Exit code 1 when a blocking check or a step fails; what is made from it is then not released. Also when files wait
-    because the disk is too full.
+    because the disk is too full. Exit code 3 when all is done, and a delivery is quarantined whole or missing.
 
     Example: platform run --json
     """
     done = run_pending(say)
-    render(done, _report(done), as_json=as_json, failed=not done.ok)
+    render(done, _report(done), as_json=as_json, failed=not done.ok, attention=done.attention)
 
 
 def _report(done: RunReport) -> Iterator[Table | str]:

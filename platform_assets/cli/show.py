@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from platform_assets.cli.render import Column, Json, Table, render, say
+from platform_assets.commands.attention import Attention, waiting_for_people
 from platform_assets.commands.counts import counts_shown, feed_totals
 from platform_assets.project.configured import prepared_deployment
 
@@ -47,6 +48,8 @@ def feed_list(as_json: Json = False) -> None:
 def feed_status(as_json: Json = False) -> None:
     """Show every feed's totals over all time, its newest data and whether it is fresh.
 
+    Exit code 3 when a delivery is quarantined whole or missing.
+
     Example: platform feed status --json
     """
     _, deployment = prepared_deployment(say)
@@ -60,6 +63,7 @@ def feed_status(as_json: Json = False) -> None:
             *([f"nothing new is claimed: {low.what}", f"  {low.remedy}"] if low is not None else []),
         ],
         as_json=as_json,
+        attention=waiting_for_people(deployment),
     )
 
 
@@ -69,7 +73,7 @@ def why(
 ) -> None:
     """Say why an asset did not run, is stale or is red: the first cause, and what else keeps data from it.
 
-    Exit code 1 when something does.
+    Exit code 1 when something does; 3 when it is only a delivery that is quarantined whole or missing.
 
     Example: platform why marts/daily_sales
     """
@@ -78,6 +82,7 @@ def why(
     key, reasons = ask_why(asset, say)
     first, *others = reasons
     well = first.kind == "all is well"
+    people = [Attention(each.sentence, each.asset, each.remedy) for each in reasons if each.waits_for_people]
     render(
         {"ok": well, "asset": key, "reasons": reasons},
         [
@@ -89,7 +94,8 @@ def why(
             ),
         ],
         as_json=as_json,
-        failed=not well,
+        failed=not well and len(people) < len(reasons),
+        attention=people,
     )
 
 

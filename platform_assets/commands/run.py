@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from platform_assets.commands.attention import Attention, waiting_for_people
 from platform_assets.commands.counts import FeedTotals, Quarantined, feed_totals, quarantined
 from platform_assets.engine.contract.shown import MASK
 from platform_assets.engine.deployment import Deployment
@@ -40,7 +41,7 @@ class RunReport:
 
     failed_checks: the blocking ones, as asset:check. errors: of steps that failed. left_alone: files that are not
     ready. unclaimed: files that no feed asks for. notes: the same in sentences. no_room: why nothing new is claimed,
-    where the disk is too full and files wait; the run is then not `ok`.
+    where the disk is too full and files wait; the run is then not `ok`. attention: what waits for a person besides.
     """
 
     ok: bool
@@ -54,6 +55,7 @@ class RunReport:
     unclaimed: list[str]
     notes: list[str]
     no_room: str | None
+    attention: list[Attention]
     took_s: float
 
 
@@ -133,6 +135,7 @@ def _report(
         unclaimed=list(landing.unclaimed),
         notes=notes,
         no_room=None if low is None else low.what,
+        attention=waiting_for_people(deployment),
         took_s=round(time.monotonic() - began, 2),
     )
 

@@ -54,6 +54,11 @@ class Cause:
     waiting: tuple[str, ...] = ()
 
     @property
+    def waits_for_people(self) -> bool:
+        """Whether nothing failed, and somebody has to deliver or mend something."""
+        return self.kind in ("delivery missing", "delivery quarantined")
+
+    @property
     def headline(self) -> str:
         """What happened and what follows, as a sentence without its stop."""
         said = f"{self.what}; {self.effect}" if self.effect else self.what

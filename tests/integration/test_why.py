@@ -41,7 +41,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Deployed:
     world = Deployed(tmp_path_factory.mktemp("why"))
     world.simulate(days=3, rows=60, until="2026-03-18", dirt=0.0)
     done = world.verb("run", "--json")
-    assert done.code == 0, done.err
+    assert done.did, done.err
     return world
 
 
@@ -150,13 +150,13 @@ def test_a_run_that_died_is_told_as_such_until_it_is_made_good(world: Deployed, 
     assert [key.rpartition(":")[2] for key in later if key.startswith("run:")] == ["died"]
     world.deliver("retail/order_lines/2026-03-19.csv", world.lines(SALES)[:3])
     time.sleep(2.1)
-    assert world.verb("run", "--json").code == 0
+    assert world.verb("run", "--json").did
     assert [reason.kind for reason in asked(world, graph, "daily_sales", IN_TIME)] == ["all is well"]
 
 
 def test_a_delivery_in_quarantine(world: Deployed, graph: Any) -> None:
     with delivered(world, "broken.csv", ["InvoiceNo,StockCode", "1,2"]):
-        assert world.verb("run", "--json").code == 0
+        assert world.verb("run", "--json").did
         first = asked(world, graph, "daily_sales", IN_TIME)[0]
     assert (first.kind, first.asset) == ("delivery quarantined", "deliveries/retail/order_lines")
     assert "broken.csv" in str(first)
@@ -200,7 +200,7 @@ def test_an_error_of_dbt(world: Deployed, graph: Any) -> None:
     told = {key: each for key, each in wrong(world, graph, IN_TIME).items() if key.startswith(("run:", "model:"))}
     assert set(told) == {"model:snapshots/product_prices"}, "the run, and what is below, failed of it"
     assert "marts/dim_products" in told["model:snapshots/product_prices"].assets
-    assert world.verb("run", "--json").code == 0
+    assert world.verb("run", "--json").did
     assert not [key for key in wrong(world, graph, IN_TIME) if key.startswith("model:")]
 
 

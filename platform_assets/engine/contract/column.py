@@ -6,10 +6,10 @@ Belongs here: Field, Since, Column and what of a declaration contradicts itself.
 
 import inspect
 import re
+import typing
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, Final, Literal, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
@@ -17,8 +17,9 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 import pandera.polars as pa
 import polars as pl
 
-from platform_assets.engine.contract.declaration import checked, declaration, refuse_unknown
-from platform_assets.engine.contract.rules import pandera_name, refuse_senseless, refuse_unlike_a_rule, rule_of
+from platform_assets.engine.contract.declaration import checked, declaration, refuse_senseless, refuse_unknown
+from platform_assets.engine.contract.default import refuse_wrong_default
+from platform_assets.engine.contract.rules import pandera_name, refuse_unlike_a_rule, rule_of
 from platform_assets.engine.contract.timestamps import ISO, unreadable
 from platform_assets.errors import ContractError, nearest
 
@@ -34,6 +35,15 @@ KINDS: Final[dict[Any, Kind]] = {
     datetime: "timestamp",
     date: "date",
     bool: "boolean",
+}
+# What other tools call these types.
+USUAL_TYPES: Final = {
+    **dict.fromkeys(("string", "text", "varchar", "char", "object", "utf8"), "str"),
+    **dict.fromkeys(("integer", "bigint", "int64", "int32", "long"), "int"),
+    **dict.fromkeys(("numeric", "number", "money", "dec"), "Decimal"),
+    **dict.fromkeys(("double", "real", "float64", "float32"), "float"),
+    **dict.fromkeys(("timestamp", "timestamptz"), "datetime"),
+    **dict.fromkeys(("boolean",), "bool"),
 }
 LINEAGE: Final = ("_delivery_id", "_line", "_revision", "_extra")
 
@@ -59,24 +69,6 @@ _MEANT_FOR: Final[dict[str, tuple[Kind, ...]]] = {
     "point_zero": ("integer", "text"),
     "true": ("boolean",),
     "false": ("boolean",),
-}
-_VALUES: Final[dict[Kind, tuple[type, ...]]] = {
-    "text": (str,),
-    "integer": (int,),
-    "decimal": (Decimal, int),
-    "number": (float, int),
-    "timestamp": (datetime,),
-    "date": (date,),
-    "boolean": (bool,),
-}
-_EXAMPLES: Final[dict[Kind, str]] = {
-    "text": 'a text, such as "EUR"',
-    "integer": "a whole number, such as 0",
-    "decimal": 'a number of as many digits as declared, such as Decimal("0.00")',
-    "number": "a number, such as 0.5",
-    "timestamp": "a moment with its offset, such as datetime(2020, 1, 31, 12, tzinfo=UTC)",
-    "date": "a day, such as date(2020, 1, 31)",
-    "boolean": "True or False",
 }
 _PANDERA_ONLY: Final = {
     "unique": "it is no rule of a single row",
@@ -115,10 +107,10 @@ def Field(  # noqa: N802 - reads like pandera.Field, which it extends
     true: str | Sequence[str] | None = None,
     false: str | Sequence[str] | None = None,
     strip: bool = False,
-    nullable: bool = False,
-    description: str | None = None,
     optional: bool = False,
     default: str | bool | float | Decimal | date | None = None,
+    nullable: bool = False,
+    description: str | None = None,
     pii: Literal["pseudonym", "secret"] | None = None,
     **pandera: Any,  # noqa: ANN401 - handed to pandera.Field as they are
 ) -> Any:  # noqa: ANN401 - a descriptor that the model's annotation types
@@ -256,6 +248,19 @@ def declared(field: Any, option: str) -> Any:  # noqa: ANN401 - a FieldInfo or n
     return metadata.get(_OURS, {}).get(option)
 
 
+def no_type(given: object) -> tuple[str, str]:
+    """That this is no type of a column, and what to write instead."""
+    known = {kind.__name__: kind for kind in KINDS}
+    parts = [each for each in typing.get_args(given) if each is not type(None)]
+    if len(parts) == 1 and parts[0] in KINDS and type(None) in typing.get_args(given):
+        name = parts[0].__name__
+        return f"{name} | None is not how a contract says it", f"Write {name}, and Field(nullable=True)."
+    name = given if isinstance(given, str) else getattr(given, "__name__", str(given))
+    meant = USUAL_TYPES.get(name.lower())
+    near = f" Did you mean {meant!r}?" if meant else nearest(name, known)
+    return f"type {name} is not one a contract knows.{near}", f"Use one of: {', '.join(known)}."
+
+
 def refuse_unannotated(owner: str, members: Mapping[str, Any], annotations: Mapping[str, Any]) -> None:
     """Raise ContractError for a column without a type, or one that is given something else than a Field."""
     for name, given in members.items():
@@ -330,50 +335,8 @@ def read_column(owner: str, name: str, kind: Kind, field: Any) -> Column:  # noq
     )
     rules = [(rule, check.statistics) for check in field.checks if (rule := pandera_name(check))]
     refuse_senseless(where, rules, column.dtype)
-    _refuse_wrong_default(where, column, field.checks)
+    refuse_wrong_default(where, column, field.checks)
     return column
-
-
-def _refuse_wrong_default(where: str, column: Column, checks: Sequence[Any]) -> None:
-    """Raise ContractError unless a row can have what it is given where a delivery lacks the column."""
-    if column.default is None:
-        if column.optional and not column.nullable:
-            raise ContractError(
-                where,
-                "is optional and not nullable, so rows without it would all be rejected",
-                "Declare nullable=True, or what such rows have: default=….",
-            )
-        return
-    if not column.optional:
-        raise ContractError(
-            where,
-            "default is for rows whose delivery lacks the column, and this one may not be lacked",
-            "Declare optional=True, or take default out.",
-        )
-    given = column.default
-    fits = type(given) in _VALUES[column.kind] and getattr(given, "tzinfo", UTC) is not None
-    if fits:
-        try:
-            fits = pl.Series([given], dtype=column.dtype)[0] == given
-        except (pl.exceptions.PolarsError, TypeError, ValueError, OverflowError):
-            fits = False
-    if not fits:
-        raise ContractError(
-            where,
-            f"default {given!r} is no value of a {column.kind} as it is declared",
-            f"Give {_EXAMPLES[column.kind]}.",
-        )
-    frame = pl.DataFrame({column.name: pl.Series([given], dtype=column.dtype)})
-    for check in checks:
-        kept = True
-        with suppress(Exception):  # one that cannot answer is told of where rows are validated
-            kept = check(frame.lazy(), column.name).check_output.collect().to_series().all()
-        if not kept:
-            raise ContractError(
-                where,
-                f"default {given!r} breaks the column's own rule {rule_of(check)}",
-                "Give a default that keeps it, or allow it in the rule.",
-            )
 
 
 def _dated(given: str | Since | Collection[str | Since] | None) -> tuple[tuple[str, date | None], ...]:

@@ -115,6 +115,10 @@ class Deliveries:
             if each.met_at is None and (each.late_since >= first or (each is every[-1] and newest <= each.tick))
         ]
 
+    def absent(self, now: datetime) -> list[Due]:
+        """Those of the missing ones that nothing is there for: what is quarantined is missing for that reason."""
+        return [each for each in self.missing(now) if self.quarantined_for(each) is None]
+
     def first_missing(self, now: datetime) -> Due | None:
         """The first of those that have been missing without a break until now; None where the last one due came."""
         last = self.feed.delivered.last_tick(now - self.feed.delivered.within - _INSTANT)

@@ -130,8 +130,7 @@ def _passed_since(state: State, key: dg.AssetCheckKey) -> bool:
 def missing_delivery(seen: DagsterState, theirs: Deliveries) -> Cause | None:
     """What a feed's producer has not delivered: the first of it. What is there but quarantined is missing for that
     reason."""
-    absent = [each for each in theirs.missing(seen.now) if theirs.quarantined_for(each) is None]
-    if not absent:
+    if not (absent := theirs.absent(seen.now)):
         return None
     feed, more = theirs.feed, len(absent) - 1
     return Cause(
