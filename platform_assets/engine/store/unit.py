@@ -4,7 +4,7 @@ Belongs here: the two protocols. `tests/unit/store/test_store.py` holds every im
 first is DuckDB (warehouse.py). Nothing outside this room knows a connection or the ledger's SQL.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -16,6 +16,7 @@ from platform_assets.engine.store.published import Published
 from platform_assets.engine.store.quarantine import Quarantine
 from platform_assets.engine.store.slots import Slots
 from platform_assets.engine.store.tables import FeedTables
+from platform_assets.engine.store.undeclared import Undeclared
 
 
 class Unit(Protocol):
@@ -42,6 +43,9 @@ class Unit(Protocol):
 
     def profiles(self, feed: Feed) -> Profiles:
         """What the values of the feed's newest deliveries are like."""
+
+    def undeclared(self, declared: Collection[str]) -> Undeclared:
+        """What is stored of feeds that are none of those `declared`."""
 
     def lines(self, table: str, values: Mapping[str, str], most: int) -> list[tuple[int, int]]:
         """Delivery and line of the first rows of `table` in which columns have these values, as text.

@@ -10,7 +10,7 @@ import os
 import random
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -29,6 +29,7 @@ from platform_assets.engine.store.quarantine import Quarantine
 from platform_assets.engine.store.slots import Slots
 from platform_assets.engine.store.sql import attach, lines_with
 from platform_assets.engine.store.tables import FeedTables
+from platform_assets.engine.store.undeclared import Undeclared
 from platform_assets.engine.store.unit import Unit
 from platform_assets.errors import StorageError, WarehouseBusy, WarehouseUnreadable, listed, printable
 
@@ -225,6 +226,9 @@ class _Unit:
 
     def profiles(self, feed: Feed) -> Profiles:
         return Profiles(self._connection, feed)
+
+    def undeclared(self, declared: Collection[str]) -> Undeclared:
+        return Undeclared(self._connection, declared)
 
     def lines(self, table: str, values: Mapping[str, str], most: int) -> list[tuple[int, int]]:
         return lines_with(self._connection, table, values, most)
