@@ -5,7 +5,7 @@ tagged. Elsewhere: what is held, and by what (project/state.py); runs that fail 
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import dagster as dg
@@ -31,13 +31,13 @@ class Verdict(dg.AssetCheckResult):
         return no_failure(super().to_asset_check_evaluation(step_context))
 
     @classmethod
-    def of(cls, result: dg.AssetCheckResult) -> "Verdict":
-        """The same result."""
+    def of(cls, result: dg.AssetCheckResult, more: Mapping[str, Any]) -> "Verdict":
+        """The same result, with more metadata."""
         return cls(
             passed=result.passed,
             asset_key=result.asset_key,
             check_name=result.check_name,
-            metadata=result.metadata,
+            metadata={**(result.metadata or {}), **more},
             severity=result.severity,
             description=result.description,
         )

@@ -23,6 +23,7 @@ from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.store.connection import connect
 from platform_assets.engine.store.ledger import Ledger
 from platform_assets.engine.store.listing import Listing
+from platform_assets.engine.store.newest import Rows, newest_of_raw
 from platform_assets.engine.store.profiles import Profiles
 from platform_assets.engine.store.published import Published
 from platform_assets.engine.store.quarantine import Quarantine
@@ -220,6 +221,9 @@ class _Unit:
 
     def slots(self, feed: Feed) -> Slots:
         return Slots(self._connection, feed.name)
+
+    def newest(self, feed: Feed, deliveries: Collection[int]) -> Rows:
+        return newest_of_raw(self._connection, feed, deliveries)
 
     def quarantine(self, feed: Feed) -> Quarantine:
         return Quarantine(self._connection, feed)
