@@ -9,7 +9,7 @@ import functools
 import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import ClassVar, Final
+from typing import ClassVar, Final, Self
 
 LONGEST_SHOWN: Final = 80  # characters of a name
 HIDDEN: Final = "(not shown)"
@@ -84,6 +84,11 @@ def listed(names: Sequence[str], most: int = 10) -> str:
     if shown:
         return f"{shown} (and {hidden} more, {why})"
     return f"({hidden}, {why})" if hidden > 1 else f"({why})"
+
+
+def counted(number: int, one: str, several: str = "") -> str:
+    """So many of something, in words: `1 delivery`, `2 deliveries`. several: by default, `one` with an s."""
+    return f"{number:,} {one if number == 1 else several or f'{one}s'}"
 
 
 def nearest(word: str, among: Iterable[str]) -> str:
@@ -169,6 +174,12 @@ class ConfigurationError(PlatformError):
     def __init__(self, key: str, problem: str, remedy: str) -> None:
         super().__init__(f"{key}: {problem}", state="Nothing was run or changed.", remedy=remedy)
         self.key = key
+
+    def at(self, place: str) -> Self:
+        """The same, told with the place (a file and its line) of what is wrong."""
+        self.said = f"{place}: {self.said[0]}", self.said[1]
+        self.tell()
+        return self
 
 
 class ContractError(ConfigurationError):

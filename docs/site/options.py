@@ -125,7 +125,8 @@ EXAMPLES: Final = (
         'sku: str = Field()\ncurrency: str = Field(optional=True, default="GBP")',
     ),
     _column("pii", 'email: str = Field(pii="secret", str_contains="@")', "ann@example.org", "ann"),
-    _column("pandera", 'quantity: int = Field(ge=0, nullable=True, description="Units sold")', "3", "", "-1"),
+    _column("nullable description", 'stock: int = Field(nullable=True, description="Units")', "3", ""),
+    _column("pandera", "quantity: int = Field(ge=0)", "3", "-1"),
     Example(("Since.day", "Since.text"), _HISTORY, {"sales/a.csv": "day\n04/03/2026\n"}, _HISTORY),
     Example(
         ("Since.day", "Since.text"),

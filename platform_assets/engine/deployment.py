@@ -4,8 +4,8 @@ Belongs here: what the command line and Dagster both need. Elsewhere: how either
 """
 
 import contextlib
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -202,6 +202,22 @@ class Deployment:
     def receipts_published(self, feed: Feed) -> list[Receipt]:
         """The feed's newest receipts by what was published of the ledger, newest first; takes no lock."""
         return self.warehouse.published(feed).receipts()
+
+    def decided(self, feeds: Iterable[str]) -> list[dict[str, object]]:
+        """What persons decided of deliveries of these feeds, as far as it stands: of those that were let through, whose
+        rows are in raw. By what was published of the ledger; takes no lock."""
+        found: list[dict[str, object]] = []
+        for name in feeds:
+            decided = {about: each for about, each in self.archive.decisions(name).all().items() if each.stands}
+            receipts = self.warehouse.published(self.feed(name)).receipts() if decided else []
+            there = {about: receipt.status for receipt in receipts[::-1] for about in receipt.subjects}
+            for about, each in decided.items():
+                mark, what = each.withdrawn or each.allowed, "accepted" if each.withdrawn is None else "withdrawn"
+                if mark is not None and (what == "withdrawn" or there.get(about) != "superseded"):
+                    found.append(
+                        {"feed": name, "delivery": each.delivery, "file": each.file, "what": what, **asdict(mark)}
+                    )
+        return found
 
     def revision_published(self, feed: Feed) -> int:
         """The feed's revision by what was published of the ledger, 0 before its first delivery; takes no lock."""

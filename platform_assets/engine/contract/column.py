@@ -4,20 +4,24 @@ Belongs here: Field, Since, Column and what of a declaration contradicts itself.
 (model.py), casting (cast.py, timestamps.py).
 """
 
+import inspect
 import re
-from collections.abc import Collection, Sequence
-from contextlib import suppress
+import typing
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, Final, Literal, TypeVar
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 import pandera.polars as pa
 import polars as pl
 
+from platform_assets.engine.contract.declaration import checked, declaration, refuse_senseless, refuse_unknown
+from platform_assets.engine.contract.default import refuse_wrong_default
+from platform_assets.engine.contract.rules import pandera_name, refuse_unlike_a_rule, rule_of
 from platform_assets.engine.contract.timestamps import ISO, unreadable
-from platform_assets.errors import ContractError
+from platform_assets.errors import ContractError, nearest
 
 _Given = TypeVar("_Given")
 
@@ -32,10 +36,30 @@ KINDS: Final[dict[Any, Kind]] = {
     date: "date",
     bool: "boolean",
 }
+# What other tools call these types.
+USUAL_TYPES: Final = {
+    **dict.fromkeys(("string", "text", "varchar", "char", "object", "utf8"), "str"),
+    **dict.fromkeys(("integer", "bigint", "int64", "int32", "long"), "int"),
+    **dict.fromkeys(("numeric", "number", "money", "dec"), "Decimal"),
+    **dict.fromkeys(("double", "real", "float64", "float32"), "float"),
+    **dict.fromkeys(("timestamp", "timestamptz"), "datetime"),
+    **dict.fromkeys(("boolean",), "bool"),
+}
 LINEAGE: Final = ("_delivery_id", "_line", "_revision", "_extra")
 
 _OURS: Final = "platform"
-_ADDRESS: Final = re.compile(r" at 0x[0-9a-fA-F]+")
+_MOST_DIGITS: Final = 38
+# Words that people write for others of Field's.
+_MEANT: Final = {
+    **dict.fromkeys(("header", "name", "column"), "source"),
+    **dict.fromkeys(("min", "minimum", "min_value"), "ge"),
+    **dict.fromkeys(("max", "maximum", "max_value"), "le"),
+    **dict.fromkeys(("enum", "choices", "values", "allowed"), "isin"),
+    **dict.fromkeys(("pattern", "regexp", "matches"), "str_matches"),
+    **dict.fromkeys(("null", "required", "nulls"), "nullable"),
+    **dict.fromkeys(("tz", "zone"), "timezone"),
+}
+_OF_PANDERA: Final = inspect.signature(pa.Field).parameters.keys() - {"kwargs", "required"}
 _MEANT_FOR: Final[dict[str, tuple[Kind, ...]]] = {
     "format": ("timestamp", "date"),
     "timezone": ("timestamp",),
@@ -45,24 +69,6 @@ _MEANT_FOR: Final[dict[str, tuple[Kind, ...]]] = {
     "point_zero": ("integer", "text"),
     "true": ("boolean",),
     "false": ("boolean",),
-}
-_VALUES: Final[dict[Kind, tuple[type, ...]]] = {
-    "text": (str,),
-    "integer": (int,),
-    "decimal": (Decimal, int),
-    "number": (float, int),
-    "timestamp": (datetime,),
-    "date": (date,),
-    "boolean": (bool,),
-}
-_EXAMPLES: Final[dict[Kind, str]] = {
-    "text": 'a text, such as "EUR"',
-    "integer": "a whole number, such as 0",
-    "decimal": 'a number of as many digits as declared, such as Decimal("0.00")',
-    "number": "a number, such as 0.5",
-    "timestamp": "a moment with its offset, such as datetime(2020, 1, 31, 12, tzinfo=UTC)",
-    "date": "a day, such as date(2020, 1, 31)",
-    "boolean": "True or False",
 }
 _PANDERA_ONLY: Final = {
     "unique": "it is no rule of a single row",
@@ -74,6 +80,7 @@ _PANDERA_ONLY: Final = {
 }
 
 
+@declaration
 @dataclass(frozen=True)
 class Since:
     """What a producer has written since a day: a header in `source`, or a format in `format`, such as
@@ -87,6 +94,7 @@ class Since:
     text: str
 
 
+@checked("Field")
 def Field(  # noqa: N802 - reads like pandera.Field, which it extends
     *,
     source: str | Since | Sequence[str | Since] | None = None,
@@ -101,6 +109,8 @@ def Field(  # noqa: N802 - reads like pandera.Field, which it extends
     strip: bool = False,
     optional: bool = False,
     default: str | float | Decimal | date | None = None,
+    nullable: bool = False,
+    description: str | None = None,
     pii: Literal["pseudonym", "secret"] | None = None,
     **pandera: Any,  # noqa: ANN401 - handed to pandera.Field as they are
 ) -> Any:  # noqa: ANN401 - a descriptor that the model's annotation types
@@ -123,9 +133,14 @@ def Field(  # noqa: N802 - reads like pandera.Field, which it extends
         offset. A value that is delivered empty stays NULL.
     pii: personal data: masks the column's values wherever a row is shown. Of a contract that has any, names and values
         that nobody declared are not shown either.
-    pandera: what else `pandera.Field` takes: `nullable`, `description`, and rules such as `ge`, `isin`,
-        `in_range`, `str_matches`.
+    nullable: a value may be missing.
+    description: what the column means, with its unit.
+    pandera: what else `pandera.Field` takes: rules such as `ge`, `isin`, `in_range`, `str_matches`.
     """
+    others = [name for name in pandera if not hasattr(pa.Check, name)]
+    refuse_unknown(
+        "Field", others, sorted(_OF_PANDERA | set(inspect.signature(Field).parameters) - {"pandera"}), _MEANT
+    )
     ours = {
         "source": source,
         "format": format,
@@ -141,7 +156,10 @@ def Field(  # noqa: N802 - reads like pandera.Field, which it extends
         "default": default,
         "pii": pii,
     }
-    return pa.Field(metadata={_OURS: ours}, **pandera)
+    try:
+        return pa.Field(metadata={_OURS: ours}, nullable=nullable, description=description, **pandera)
+    except (TypeError, ValueError, re.error) as error:  # a rule that Pandera cannot make of what it was given
+        raise ContractError("Field", str(error), "Give what the rule takes, such as in_range=(0, 1).") from None
 
 
 @dataclass(frozen=True)
@@ -230,6 +248,30 @@ def declared(field: Any, option: str) -> Any:  # noqa: ANN401 - a FieldInfo or n
     return metadata.get(_OURS, {}).get(option)
 
 
+def no_type(given: object) -> tuple[str, str]:
+    """That this is no type of a column, and what to write instead."""
+    known = {kind.__name__: kind for kind in KINDS}
+    parts = [each for each in typing.get_args(given) if each is not type(None)]
+    if len(parts) == 1 and parts[0] in KINDS and type(None) in typing.get_args(given):
+        name = parts[0].__name__
+        return f"{name} | None is not how a contract says it", f"Write {name}, and Field(nullable=True)."
+    name = given if isinstance(given, str) else getattr(given, "__name__", str(given))
+    meant = USUAL_TYPES.get(name.lower())
+    near = f" Did you mean {meant!r}?" if meant else nearest(name, known)
+    return f"type {name} is not one a contract knows.{near}", f"Use one of: {', '.join(known)}."
+
+
+def refuse_unannotated(owner: str, members: Mapping[str, Any], annotations: Mapping[str, Any]) -> None:
+    """Raise ContractError for a column without a type, or one that is given something else than a Field."""
+    for name, given in members.items():
+        is_field = declared(given, "strip") is not None
+        if is_field and name not in annotations:
+            raise ContractError(f"{owner}.{name}", "has no type", f"Write {name}: str = Field(…), or another type.")
+        if name in annotations and not name.startswith("_") and not is_field and annotations[name] in KINDS:
+            shown = "Field without brackets" if given is Field else repr(given)
+            raise ContractError(f"{owner}.{name}", f"{shown} is no Field", f"Write {name}: … = Field(…).")
+
+
 def read_column(owner: str, name: str, kind: Kind, field: Any) -> Column:  # noqa: ANN401 - pandera's Column
     """The column that `field` declares. Raises ContractError where the declaration cannot be meant."""
     where = f"{owner}.{name}"
@@ -247,7 +289,15 @@ def read_column(owner: str, name: str, kind: Kind, field: Any) -> Column:  # noq
     try:
         ZoneInfo(timezone)
     except (ZoneInfoNotFoundError, ValueError):
-        raise ContractError(where, f"unknown timezone {timezone!r}", "Give an IANA name.") from None
+        near = nearest(timezone, available_timezones())
+        raise ContractError(where, f"unknown timezone {timezone!r}.{near}", "Give an IANA name.") from None
+    digits = declared(field, "digits") or (18, 4)
+    if not 0 <= digits[1] <= digits[0] <= _MOST_DIGITS:
+        raise ContractError(
+            where,
+            f"digits={digits}: of up to {_MOST_DIGITS} digits, some are decimals",
+            "Give all digits first, then those behind the mark, such as digits=(18, 4).",
+        )
     formats = _dated(declared(field, "format")) or (((ISO, None),) if kind in ("timestamp", "date") else ())
     for form, _ in formats:
         if problem := unreadable(form, kind):
@@ -269,7 +319,7 @@ def read_column(owner: str, name: str, kind: Kind, field: Any) -> Column:  # noq
         kind=kind,
         formats=formats,
         timezone=timezone,
-        digits=declared(field, "digits") or (18, 4),
+        digits=digits,
         decimal=decimal,
         thousands=thousands,
         point_zero=bool(declared(field, "point_zero")),
@@ -283,74 +333,10 @@ def read_column(owner: str, name: str, kind: Kind, field: Any) -> Column:  # noq
         description=field.description or "",
         rules=tuple(rule_of(check) for check in field.checks),
     )
-    _refuse_wrong_default(where, column, field.checks)
+    rules = [(rule, check.statistics) for check in field.checks if (rule := pandera_name(check))]
+    refuse_senseless(where, rules, column.dtype)
+    refuse_wrong_default(where, column, field.checks)
     return column
-
-
-def _refuse_wrong_default(where: str, column: Column, checks: Sequence[Any]) -> None:
-    """Raise ContractError unless a row can have what it is given where a delivery lacks the column."""
-    if column.default is None:
-        if column.optional and not column.nullable:
-            raise ContractError(
-                where,
-                "is optional and not nullable, so rows without it would all be rejected",
-                "Declare nullable=True, or what such rows have: default=….",
-            )
-        return
-    if not column.optional:
-        raise ContractError(
-            where,
-            "default is for rows whose delivery lacks the column, and this one may not be lacked",
-            "Declare optional=True, or take default out.",
-        )
-    given = column.default
-    fits = type(given) in _VALUES[column.kind] and getattr(given, "tzinfo", UTC) is not None
-    if fits:
-        try:
-            fits = pl.Series([given], dtype=column.dtype)[0] == given
-        except (pl.exceptions.PolarsError, TypeError, ValueError, OverflowError):
-            fits = False
-    if not fits:
-        raise ContractError(
-            where,
-            f"default {given!r} is no value of a {column.kind} as it is declared",
-            f"Give {_EXAMPLES[column.kind]}.",
-        )
-    frame = pl.DataFrame({column.name: pl.Series([given], dtype=column.dtype)})
-    for check in checks:
-        kept = True
-        with suppress(Exception):  # one that cannot answer is told of where rows are validated
-            kept = check(frame.lazy(), column.name).check_output.collect().to_series().all()
-        if not kept:
-            raise ContractError(
-                where,
-                f"default {given!r} breaks the column's own rule {rule_of(check)}",
-                "Give a default that keeps it, or allow it in the rule.",
-            )
-
-
-def rule_of(check: Any) -> str:  # noqa: ANN401 - pandera's Check
-    """The name that a broken check is reported under, the same in every process: without addresses, sets in order."""
-    name = str(check.error or check.name or check)
-    for value in check.statistics.values():
-        if isinstance(value, set | frozenset) and (asked := pandera_name(check)):
-            name = f"{asked}({{{', '.join(sorted(map(repr, value)))}}})"
-    return _ADDRESS.sub("", name)
-
-
-def pandera_name(check: Any) -> str | None:  # noqa: ANN401 - pandera's Check
-    """What pandera calls a check of its own that has no name from its author: its function."""
-    name = getattr(check._check_fn, "__name__", "")
-    return name if str(check.error).startswith(f"{name}(") else None
-
-
-def refuse_unlike_a_rule(where: str, check: Any) -> None:  # noqa: ANN401 - pandera's Check
-    """Raise ContractError for a check that would let rows through which break it."""
-    for option in ("raise_warning", "n_failure_cases", "groupby"):
-        if getattr(check, option, None):
-            raise ContractError(
-                f"{where}: {rule_of(check)}", f"{option} would let rows pass that break the rule", f"Take {option} out."
-            )
 
 
 def _dated(given: str | Since | Collection[str | Since] | None) -> tuple[tuple[str, date | None], ...]:

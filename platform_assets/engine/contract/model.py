@@ -26,9 +26,11 @@ from platform_assets.engine.contract.column import (
     Kind,
     Since,
     declared,
+    no_type,
     read_column,
-    refuse_unlike_a_rule,
+    refuse_unannotated,
 )
+from platform_assets.engine.contract.rules import refuse_unlike_a_rule
 from platform_assets.engine.contract.timestamps import ISO
 from platform_assets.engine.contract.version import digest
 from platform_assets.errors import LONGEST_SHOWN, ContractError, DeliveryRefused, listed, quoted
@@ -82,15 +84,12 @@ class Contract(pa.DataFrameModel):
         """Turn the Python types of the annotations into the Polars types that Pandera checks."""
         kinds = dict(cls.__kinds__)
         annotations = dict(inspect.get_annotations(cls, eval_str=True))
+        refuse_unannotated(cls.__name__, vars(cls), annotations)
         for name, annotation in annotations.items():
             if name.startswith("_") or typing.get_origin(annotation) is ClassVar:
                 continue
             if annotation not in KINDS:
-                raise ContractError(
-                    f"{cls.__name__}.{name}",
-                    f"type {annotation!r} is not one a contract knows",
-                    f"Use one of: {', '.join(t.__name__ for t in KINDS)}.",
-                )
+                raise ContractError(f"{cls.__name__}.{name}", *no_type(annotation))
             kind = kinds[name] = KINDS[annotation]
             if kind == "decimal":
                 precision, scale = declared(cls.__dict__.get(name), "digits") or (18, 4)
@@ -183,6 +182,8 @@ def _columns(contract: type[Contract]) -> tuple[Column, ...]:
             raise ContractError(f"{owner}.Config", f"{option} is no rule of a single row", f"Take {option} out.")
     for check in schema.checks:
         refuse_unlike_a_rule(owner, check)
+    if not schema.columns:
+        raise ContractError(owner, "declares no column", "Write one, such as price: Decimal = Field(ge=0).")
     columns = []
     taken: dict[str, str] = {}
     for name, field in schema.columns.items():

@@ -15,8 +15,8 @@ from pandera.api.polars.container import DataFrameSchema
 from pandera.config import ValidationDepth, config_context
 
 from platform_assets.engine.contract.cast import as_text, cast, given
-from platform_assets.engine.contract.column import rule_of
 from platform_assets.engine.contract.model import Contract, columns_of
+from platform_assets.engine.contract.rules import rule_of
 from platform_assets.errors import ContractError
 
 _REASON: Final = pl.Struct({"column": pl.String, "rule": pl.String, "value": pl.String})

@@ -1,6 +1,6 @@
-"""Cadence: when deliveries of a feed are due, as its author declares it.
+"""When a feed's deliveries are due, as its author declares it.
 
-Belongs here: the declaration and its checks. Elsewhere: the calendar itself (ticks.py).
+Belongs here: cadences, their checks, spans of time. Elsewhere: moments of a cron expression (ticks.py).
 """
 
 import itertools
@@ -8,14 +8,31 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, available_timezones
 
 from cronsim import CronSim, CronSimError
 
+from platform_assets.engine.contract.declaration import declaration
 from platform_assets.engine.feed.ticks import is_closed, last_tick, longest_gap, next_tick, ticks
-from platform_assets.errors import ConfigurationError
+from platform_assets.errors import ConfigurationError, counted, nearest
 
 
+def hours(n: float) -> timedelta:
+    """`n` hours, such as `hours(3)`."""
+    return timedelta(hours=n)
+
+
+def minutes(n: float) -> timedelta:
+    """`n` minutes, such as `minutes(30)`."""
+    return timedelta(minutes=n)
+
+
+def seconds(n: float) -> timedelta:
+    """`n` seconds, such as `seconds(10)`."""
+    return timedelta(seconds=n)
+
+
+@declaration
 @dataclass(frozen=True)
 class Cadence:
     """When a delivery is due, and how late it may be, such as `Cadence(cron="0 6 * * 1-6", within=hours(3))`.
@@ -34,6 +51,12 @@ class Cadence:
     objective: float = 0.95
 
     def __post_init__(self) -> None:
+        if len(self.cron.split()) != 5:
+            raise ConfigurationError(
+                "Cadence.cron",
+                f"{self.cron!r} has {counted(len(self.cron.split()), 'field')}, not five",
+                "Give minute, hour, day of month, month and day of week, such as '0 6 * * 1-6'.",
+            )
         try:
             every = CronSim(self.cron, datetime(2000, 1, 1, tzinfo=ZoneInfo(self.timezone)))
         except CronSimError as error:
@@ -43,9 +66,11 @@ class Cadence:
         except (KeyError, ValueError):
             raise ConfigurationError(
                 "Cadence.timezone",
-                f"unknown zone {self.timezone!r}",
+                f"unknown time zone {self.timezone!r}.{nearest(self.timezone, available_timezones())}",
                 "Give an IANA name, such as Europe/London.",
             ) from None
+        if self.within < timedelta():
+            raise ConfigurationError("Cadence.within", f"{self.within} is below nothing", "Give a time: hours(3).")
         if not all(map(_is_day, self.closed)):
             raise ConfigurationError(
                 "Cadence.closed",

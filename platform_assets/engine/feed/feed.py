@@ -11,28 +11,29 @@ from datetime import timedelta
 from pathlib import PurePosixPath
 from typing import Literal, Protocol
 
+from platform_assets.engine.contract.declaration import declaration
 from platform_assets.engine.contract.model import Column, Contract, columns_of, describe, version_of
 from platform_assets.engine.contract.version import digest
-from platform_assets.engine.feed.cadence import Cadence as Cadence
+from platform_assets.engine.feed.cadence import Cadence, hours, minutes, seconds
 from platform_assets.engine.feed.formats import Format
-from platform_assets.errors import ConfigurationError
+from platform_assets.errors import ConfigurationError, nearest
+
+__all__ = [
+    "Cadence",
+    "Feed",
+    "Files",
+    "Rejects",
+    "Retention",
+    "SourceDeclaration",
+    "Volume",
+    "feed_named",
+    "gigabytes",
+    "hours",
+    "minutes",
+    "seconds",
+]
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
-
-
-def hours(n: float) -> timedelta:
-    """`n` hours, such as `hours(3)`."""
-    return timedelta(hours=n)
-
-
-def minutes(n: float) -> timedelta:
-    """`n` minutes, such as `minutes(30)`."""
-    return timedelta(minutes=n)
-
-
-def seconds(n: float) -> timedelta:
-    """`n` seconds, such as `seconds(10)`."""
-    return timedelta(seconds=n)
 
 
 def gigabytes(n: float) -> int:
@@ -41,7 +42,8 @@ def gigabytes(n: float) -> int:
 
 
 class SourceDeclaration(Protocol):
-    """What every declaration of a source has, whatever it is; what else it has is read by its source alone."""
+    """What every declaration of a source has, whatever it is, such as `Files("shop/orders/*.csv")`; what else it has is
+    read by its source alone."""
 
     @property
     def format(self) -> Format | None:
@@ -60,6 +62,7 @@ class SourceDeclaration(Protocol):
         """How long a delivery may take to be read; a large one may take longer."""
 
 
+@declaration
 @dataclass(frozen=True, init=False)
 class Files:
     """Files under the landing folder, such as `Files("shop/orders/*.csv", largest=gigabytes(2))`.
@@ -95,6 +98,10 @@ class Files:
         longest: timedelta = minutes(5),  # noqa: B008 - an immutable value
     ) -> None:
         for pattern in patterns:
+            if not pattern.strip("/ "):
+                raise ConfigurationError(
+                    "Files", f"{pattern!r} is no pattern", 'Give one, such as "shop/orders/*.csv".'
+                )
             path = PurePosixPath(pattern)
             if path.is_absolute() or ".." in path.parts:
                 raise ConfigurationError(
@@ -108,6 +115,9 @@ class Files:
             raise ConfigurationError("Files.sidecar", f"{sidecar!r}", 'Give the end of its name, such as ".done".')
         if largest <= 0:
             raise ConfigurationError("Files.largest", f"{largest} bytes", "Give a size, such as gigabytes(10).")
+        for name, span in (("settle", settle), ("patience", patience)):
+            if span < timedelta():
+                raise ConfigurationError(f"Files.{name}", f"{span} is below nothing", "Give a time: seconds(2).")
         if longest <= timedelta():
             raise ConfigurationError("Files.longest", f"{longest}", "Give a time, such as minutes(5).")
         object.__setattr__(self, "patterns", patterns)
@@ -136,6 +146,7 @@ class Files:
         )
 
 
+@declaration
 @dataclass(frozen=True)
 class Rejects:
     """How many rows of one delivery may be rejected: the larger of `rate` and `rows`, such as `Rejects(rate=0.02)`.
@@ -150,11 +161,20 @@ class Rejects:
     rows: int = 0
     beyond: Literal["hold", "quarantine"] = "hold"
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.rate <= 1:
+            raise ConfigurationError(
+                "Rejects.rate", f"{self.rate} is no share of rows", "Give a number from 0 to 1: 5 % is rate=0.05."
+            )
+        if self.rows < 0:
+            raise ConfigurationError("Rejects.rows", f"{self.rows} is no number of rows", "Give 0 or more.")
+
     def allows(self, rejected: int, read: int) -> bool:
         """Whether `rejected` of `read` rows is within tolerance."""
         return rejected <= max(self.rate * read, self.rows)
 
 
+@declaration
 @dataclass(frozen=True)
 class Volume:
     """How much a delivery's rows may differ from what the feed usually brings on that weekday, as factors, such as
@@ -175,6 +195,7 @@ class Volume:
             )
 
 
+@declaration
 @dataclass(frozen=True)
 class Retention:
     """How long what is not in force is kept, such as `Retention(quarantine=hours(24 * 90))`; None keeps it for ever.
@@ -186,7 +207,15 @@ class Retention:
     archive: timedelta | None = None
     quarantine: timedelta | None = None
 
+    def __post_init__(self) -> None:
+        for name, span in (("archive", self.archive), ("quarantine", self.quarantine)):
+            if span is not None and span < timedelta():
+                raise ConfigurationError(
+                    f"Retention.{name}", f"{span} is below nothing", "Give a time: hours(24 * 90)."
+                )
 
+
+@declaration
 @dataclass(frozen=True)
 class Feed:
     """A declared input: source + contract + cadence + owner. The platform derives everything else.
@@ -261,7 +290,7 @@ class Feed:
             if name not in columns:
                 raise ConfigurationError(
                     f"Feed({self.name!r}).key",
-                    f"{name!r} is not a column of {self.contract.__name__}",
+                    f"{name!r} is not a column of {self.contract.__name__}.{nearest(name, columns)}",
                     f"Name some of: {', '.join(columns)}.",
                 )
         if self.key_within not in ("feed", "delivery"):
@@ -282,14 +311,19 @@ class Feed:
                 f"{self.on_known_key!r} needs to know what names a row",
                 'Declare it, such as key=("invoice_no", "line_no").',
             )
-        if self.event_time is not None and (
-            self.event_time not in columns or columns[self.event_time].kind not in ("timestamp", "date")
-        ):
+        times = [column.name for column in columns.values() if column.kind in ("timestamp", "date")]
+        if self.event_time is not None and self.event_time not in times:
             raise ConfigurationError(
                 f"Feed({self.name!r}).event_time",
-                f"{self.event_time!r} is not a timestamp or date column of {self.contract.__name__}",
-                f"Name one of: {', '.join(c.name for c in columns.values() if c.kind in ('timestamp', 'date'))}.",
+                f"{self.event_time!r} is not a timestamp or date column of {self.contract.__name__}."
+                + nearest(self.event_time, times),
+                f"Name one of: {', '.join(times)}." if times else "It has none: take event_time out.",
             )
+        for name, most, least in (("most_columns", self.most_columns, 1), ("most_undeclared", self.most_undeclared, 0)):
+            if most < least:
+                raise ConfigurationError(f"Feed({self.name!r}).{name}", f"{most} is too few", f"Give {least} or more.")
+        if not self.owner.strip():
+            raise ConfigurationError(f"Feed({self.name!r}).owner", "names nobody", 'Write such as owner="team:sales".')
 
     def version(self) -> str:
         """Changes whenever the same delivery might come to another result."""
@@ -321,5 +355,7 @@ def feed_named(name: str, feeds: Sequence[Feed]) -> Feed:
         if feed.name == name:
             return feed
     raise ConfigurationError(
-        f"feed {name!r}", "is not declared", f"Feeds are: {', '.join(feed.name for feed in feeds)}."
+        f"feed {name!r}",
+        f"is not declared.{nearest(name, [feed.name for feed in feeds])}",
+        f"Feeds are: {', '.join(feed.name for feed in feeds)}.",
     )
