@@ -16,6 +16,7 @@ from platform_assets.engine.contract.shown import guarding
 from platform_assets.engine.durable.disk import Disk, Floor
 from platform_assets.engine.erase.tombstones import Tombstones
 from platform_assets.engine.feed.feed import Feed, feed_named
+from platform_assets.engine.foreseen import Foreseen, foresee
 from platform_assets.engine.load.decisions import Followed, Verb, decide
 from platform_assets.engine.load.ingest import Intake
 from platform_assets.engine.load.offer import Outcome
@@ -163,6 +164,13 @@ class Deployment:
         """
         with guarding([feed.contract]):
             return decide(self._intake(feed), verb, delivery, Decision(by, why, self.clock().isoformat()))
+
+    def foresee(self, feed: Feed, file: Path) -> Foreseen:
+        """What ledger and landing folder say of a file of the feed before it is taken in; nothing is written."""
+        if not self.warehouse.path.exists():
+            return foresee(feed, file, self.landing, self.clock(), None)
+        with self.warehouse.reading("see what the ledger knows of a file") as unit:
+            return foresee(feed, file, self.landing, self.clock(), unit)
 
     def status(self, feeds: Sequence[Feed] | None = None) -> list[FeedStatus]:
         """How the feeds stand, over all time."""
