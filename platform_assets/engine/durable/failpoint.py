@@ -27,6 +27,7 @@ POINTS: Final = (
     "erase-made",
     "erase-released",
     "erase-rewritten",
+    "decided",
     "drop-committed",
     "mid-drop",
     "rename-asked",

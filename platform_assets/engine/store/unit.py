@@ -10,6 +10,8 @@ from typing import Protocol
 
 from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.store.ledger import Ledger
+from platform_assets.engine.store.listing import Listing
+from platform_assets.engine.store.newest import Rows
 from platform_assets.engine.store.profiles import Profiles
 from platform_assets.engine.store.published import Published
 from platform_assets.engine.store.quarantine import Quarantine
@@ -28,11 +30,17 @@ class Unit(Protocol):
     def ledger(self) -> Ledger:
         """The receipts of all feeds."""
 
+    def listing(self, feed: str) -> Listing:
+        """The receipts of the feed, chosen as a person looks for them."""
+
     def tables(self, feed: Feed) -> FeedTables:
         """raw.<feed> and quarantine.<feed>, for rows to go in and out."""
 
     def slots(self, feed: Feed) -> Slots:
         """Which delivery fills each slot of the feed, and the position in which its source was last read."""
+
+    def newest(self, feed: Feed, deliveries: Collection[int]) -> Rows:
+        """The newest rows of raw that these deliveries brought, as people look at them."""
 
     def quarantine(self, feed: Feed) -> Quarantine:
         """What waits in the feed's quarantine, for people."""
