@@ -181,7 +181,7 @@ def contract_diff(
     """Compare contracts with what deliveries really held: headers, unknown columns, NULLs, rules, ranges, formats.
 
     What it proposes is pasted into the feed's file as it is; then replay. Drift is what contradicts the contract:
-    unknown or missing columns, more rejected rows than tolerated, a type that raw does not have yet. All else are hints.
+    unknown or missing columns, more rejected rows than tolerated, a type that raw lacks. All else is a hint.
 
     Example: platform contract diff order_lines --check
     """
