@@ -91,6 +91,11 @@ def feed_of(file: Path, feeds: tuple[Feed, ...]) -> Feed:
     return matching[0]
 
 
+def asks_for(source: Files, slot: str) -> bool:
+    """Whether files of this name below the landing folder are asked for."""
+    return any(_fits(PurePosixPath(slot).parts, PurePosixPath(pattern).parts) for pattern in source.patterns)
+
+
 def _fits(path: tuple[str, ...], pattern: tuple[str, ...]) -> bool:
     """Whether a path is what the pattern describes, as the landing folder is searched for it."""
     if not path or not pattern:
