@@ -29,6 +29,16 @@ _PEOPLE: Final = _PERHAPS_PEOPLE | {
 }
 
 
+# Words that SQL keeps for itself: as a column's name each would have to be quoted wherever it is used.
+_SQL: Final = frozenset(
+    """all analyse analyze and any array as asc asymmetric both case cast check collate column constraint create default
+    deferrable desc describe distinct do else end except false fetch for foreign from group having in initially
+    intersect into lambda lateral leading limit not null offset on only or order pivot placing primary qualify
+    references returning select show some summarize symmetric table then to trailing true union unique unpivot using
+    variadic when where window with""".split()  # noqa: SIM905 - a list of words is easier to read
+)
+
+
 def name_for(text: str) -> str:
     """`text` in snake_case and ASCII, usable as a name; "" where nothing of it is."""
     plain = unicodedata.normalize("NFKD", text.replace("ß", "ss")).encode("ascii", "ignore").decode()
@@ -39,7 +49,7 @@ def name_for(text: str) -> str:
 
 def names_for(headers: Sequence[str]) -> list[str]:
     """A contract's names for the delivered headers, each another."""
-    taken = {*LINEAGE, *(kind.__name__.lower() for kind in TYPES.values()), *dir(Contract), *keyword.kwlist}
+    taken = {*LINEAGE, *(kind.__name__.lower() for kind in TYPES.values()), *dir(Contract), *keyword.kwlist, *_SQL}
     names: list[str] = []
     for at, header in enumerate(headers, start=1):
         name = name_for(header) or f"column_{at}"
