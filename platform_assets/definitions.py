@@ -1,5 +1,7 @@
 """The Dagster code location: settings and feeds become definitions. Nothing is declared here."""
 
+import logging
+
 import dagster as dg
 
 from platform_assets.orchestration.dbt import models
@@ -12,6 +14,7 @@ from platform_assets.orchestration.sensors import feed_sensor
 from platform_assets.orchestration.watch.alerts import alerts_sensor
 from platform_assets.orchestration.watch.freshness import mart_freshness_checks
 from platform_assets.project.configured import declared_feeds, declared_marts
+from platform_assets.project.dbt_sources import follow_feeds
 from platform_assets.project.graph import RELEASE, project_of
 from platform_assets.project.manifest import current_manifest
 from platform_assets.settings import protect_process
@@ -54,6 +57,7 @@ def build_definitions(deployment: OpensDeployment | None = None) -> dg.Definitio
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    """The code location; built when it is loaded, not when this module is imported."""
+    """The code location; built when it is loaded, not when this module is imported. dbt's sources follow the feeds."""
     protect_process()
+    follow_feeds(declared_feeds(), logging.getLogger(__name__).warning)
     return build_definitions()

@@ -228,6 +228,13 @@ class ReplayRefused(PlatformError):
         super().__init__(what, state="Raw, quarantine and receipts are as they were.", remedy=remedy)
 
 
+class DecisionRefused(PlatformError):
+    """What a person decided of a delivery cannot be done; everything is as it was."""
+
+    def __init__(self, what: str, remedy: str) -> None:
+        super().__init__(what, state="Raw, quarantine and receipts are as they were.", remedy=remedy)
+
+
 class WarehouseBusy(PlatformError):
     """Another process held the warehouse for longer than we were told to wait."""
 

@@ -18,6 +18,7 @@ from platform_assets.cli.alerts import alerts_app
 from platform_assets.cli.audit import audit_app
 from platform_assets.cli.author import contract_app
 from platform_assets.cli.codes import FAILED, MISUSED, explained
+from platform_assets.cli.deliveries import delivery_app
 from platform_assets.cli.erase import erase_app
 from platform_assets.cli.promises import promises
 from platform_assets.cli.render import render, say
@@ -40,6 +41,7 @@ for verb in (run, check, why, promises, replay, trace, ci, simulate, setup):
     app.command()(verb)
 app.add_typer(alerts_app, name="alerts")
 app.add_typer(audit_app, name="audit")
+app.add_typer(delivery_app, name="delivery")
 app.add_typer(feed_app, name="feed")
 app.add_typer(erase_app, name="erase")
 app.add_typer(contract_app, name="contract")

@@ -22,7 +22,7 @@ ui_app.add_typer(user_app, name="user")
 @ui_app.callback(invoke_without_command=True)
 def ui(
     context: typer.Context,
-    port: Annotated[int, typer.Option(help="Port.")] = 3000,
+    port: Annotated[str, typer.Option(metavar="PORT", help="Port.")] = "3000",
     share: Annotated[
         str | None,
         typer.Option(metavar="HOST", help="Serve a read-only view at this address, for users with a password."),

@@ -13,7 +13,7 @@ from platform_assets.definitions import build_definitions
 from platform_assets.errors import ConfigurationError
 from platform_assets.orchestration.runs.automation import keys_of
 from platform_assets.orchestration.runs.instance import kept_open, open_instance, prepare_dagster_home
-from platform_assets.orchestration.runs.keys import quarantine_key, raw_key
+from platform_assets.orchestration.runs.keys import BY_COMMAND_TAG, quarantine_key, raw_key
 from platform_assets.orchestration.runs.process import PROCESS_TAG, process_name
 from platform_assets.orchestration.runs.resources import OpensDeployment
 from platform_assets.orchestration.watch.dagster_state import DagsterState
@@ -70,7 +70,7 @@ def run_assets(settings: Settings, tell: Callable[[str], None], wanted: Collecti
     # Named one by one, so that whoever looks at the run knows what it was to make.
     named = set(everything if wanted is None else keys_of(wanted))
     named |= {quarantine_key(feed) for feed in declared_feeds() if raw_key(feed) in named}
-    return _execute(settings, definitions.resolve_job_def("everything"), sorted(named, key=str))
+    return _execute(settings, definitions.resolve_job_def("everything"), "platform run", sorted(named, key=str))
 
 
 def run_checks(selection: str | None, tell: Callable[[str], None]) -> RunOutcome:
@@ -88,7 +88,7 @@ def run_checks(selection: str | None, tell: Callable[[str], None]) -> RunOutcome
     if not checks:
         return RunOutcome("", True, (), ())
     job = definitions.resolve_implicit_global_asset_job_def()
-    return _execute(settings, job.get_subset(asset_selection=set(), asset_check_selection=checks))
+    return _execute(settings, job.get_subset(asset_selection=set(), asset_check_selection=checks), "platform check")
 
 
 def ask_why(asset: str, tell: Callable[[str], None]) -> tuple[str, list[Cause]]:
@@ -104,13 +104,15 @@ def ask_why(asset: str, tell: Callable[[str], None]) -> tuple[str, list[Cause]]:
         return key.to_user_string(), why(key, seen, stored)
 
 
-def _execute(settings: Settings, job: dg.JobDefinition, assets: Sequence[dg.AssetKey] | None = None) -> RunOutcome:
+def _execute(
+    settings: Settings, job: dg.JobDefinition, command: str, assets: Sequence[dg.AssetKey] | None = None
+) -> RunOutcome:
     with open_instance(settings) as instance, kept_open(instance):
         result = job.execute_in_process(
             instance=instance,
             raise_on_error=False,
             asset_selection=assets,
-            tags={PROCESS_TAG: process_name(os.getpid())},
+            tags={PROCESS_TAG: process_name(os.getpid()), BY_COMMAND_TAG: command},
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
         )
         graph = job.asset_layer.asset_graph

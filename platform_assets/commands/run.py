@@ -22,6 +22,7 @@ from platform_assets.project.configured import (
     declared_marts,
     prepared_deployment,
 )
+from platform_assets.project.dbt_sources import follow_feeds
 from platform_assets.project.graph import project_of, raw_name
 from platform_assets.project.manifest import current_manifest
 from platform_assets.project.personal import personal_columns
@@ -65,6 +66,7 @@ def run_pending(tell: Callable[[str], None]) -> RunReport:
     settings, deployment = prepared_deployment(tell)
     if not deployment.feeds:
         tell(NO_FEED)
+    follow_feeds(declared_feeds(), tell)
     arrivals = deployment.look().arrivals
     pending = {name: sum(each.waits_for is None for each in found) for name, found in arrivals.items()}
     if (low := deployment.disk.low()) is not None and any(pending.values()):

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Final
 
 from platform_assets.engine.archive.archive import Archive
+from platform_assets.engine.archive.decisions import Decision
 from platform_assets.engine.contract.shown import guarding
 from platform_assets.engine.durable.disk import Disk, Floor
 from platform_assets.engine.erase.tombstones import Tombstones
 from platform_assets.engine.feed.feed import Feed, feed_named
+from platform_assets.engine.load.decisions import Followed, Verb, decide
 from platform_assets.engine.load.ingest import Intake
 from platform_assets.engine.load.offer import Outcome
 from platform_assets.engine.promises.due import Deliveries
@@ -152,6 +154,15 @@ class Deployment:
         """
         with guarding([feed.contract]):
             return self._intake(feed).replay(chosen, again=again)
+
+    def decide(self, feed: Feed, verb: Verb, delivery: int, *, by: str, why: str = "") -> Followed:
+        """Withdraw a delivery of the feed, restore it, accept it, or undo that; with all that hangs on it.
+
+        Raises ConfigurationError where it is none of the feed or it stands so already, DecisionRefused where it cannot
+        be done, ReplayRefused where a copy is gone.
+        """
+        with guarding([feed.contract]):
+            return decide(self._intake(feed), verb, delivery, Decision(by, why, self.clock().isoformat()))
 
     def status(self, feeds: Sequence[Feed] | None = None) -> list[FeedStatus]:
         """How the feeds stand, over all time."""

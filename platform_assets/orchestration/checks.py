@@ -76,11 +76,18 @@ def evaluated(deployment: Deployment, feed: Feed, wanted: AbstractSet[str]) -> I
     if strangers := sorted({*unaccounted} - {receipt.delivery_id for receipt in known}):
         raise dg.Failure(f"rows of deliveries without a receipt: {strangers[:_SHOWN]}")
     usual = check_volume(feed, receipts)
+    allowed = [receipt for receipt in in_force if receipt.allowed is not None]
+    strange = [receipt for receipt in in_force[:_SHOWN] if receipt.unknown_columns]
+    newest = [receipt for receipt in allowed if receipt in in_force[:_SHOWN]]
+    let_through = dict.fromkeys(("volume_as_usual", "nulls_as_usual", "values_as_usual"), newest) | {
+        "rejects_within_tolerance": [r for r in allowed if not feed.tolerate.allows(r.rejected, r.read)],
+        "no_drift": [receipt for receipt in strange if receipt.allowed is not None],
+    }
     failing = {
         "receipts_reconcile": list({r.delivery_id: r for r in (*unreconciled, *known[::-1])}.values()),
         "rejects_within_tolerance": intolerable,
         "volume_as_usual": [unusual.receipt for unusual in usual.unusual],
-        "no_drift": [receipt for receipt in in_force[:_SHOWN] if receipt.unknown_columns],
+        "no_drift": [receipt for receipt in strange if receipt.allowed is None],
         "no_delivery_quarantined": waiting,
     }
     summaries = {"volume_as_usual": code(str(usual)) if usual.unusual else str(usual)}
@@ -100,7 +107,8 @@ def evaluated(deployment: Deployment, feed: Feed, wanted: AbstractSet[str]) -> I
                 check_name=spec.name,
                 passed=not wrong,
                 severity=dg.AssetCheckSeverity.ERROR if spec.blocking else dg.AssetCheckSeverity.WARN,
-                description=summaries.get(spec.name) or _summary(wrong, deliveries, drift=spec.name == "no_drift"),
+                description=(summaries.get(spec.name) or _summary(wrong, deliveries, drift=spec.name == "no_drift"))
+                + _let_through(let_through.get(spec.name, ())),
                 metadata=_failing_metadata(wrong, samples_of.get(spec.name, ""), spec.name),
             )
 
@@ -111,6 +119,14 @@ def _summary(failing: Sequence[Receipt], deliveries: int, *, drift: bool) -> str
     newest = failing[0]
     trouble = f"unknown columns {listed(newest.unknown_columns)}" if drift else newest.trouble
     return f"{len(failing)} failed, the newest: {code(newest.slot)}: {code(trouble)}"
+
+
+def _let_through(receipts: Sequence[Receipt]) -> str:
+    """Which deliveries are not judged, for a person accepted them."""
+    if not receipts:
+        return ""
+    more = f" and {len(receipts) - 1} more" if len(receipts) > 1 else ""
+    return f"; not judged: {code(receipts[0].slot)}: {code(receipts[0].decided)}{more}"
 
 
 def _failing_metadata(failing: Sequence[Receipt], samples: str, check: str) -> Mapping[str, Any]:

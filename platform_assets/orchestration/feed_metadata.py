@@ -96,11 +96,15 @@ class FeedFigures:
         )
 
 
+def _remarks(receipt: Receipt) -> tuple[str, str]:
+    return code(receipt.problem), code(receipt.decided or None)
+
+
 def receipts_table(receipts: Sequence[Receipt]) -> str:
     """Receipts as Markdown, the newest 20."""
-    head = ("delivery", "file", "status", "read", "accepted", "rejected", "duplicate", "problem")
+    head = ("delivery", "file", "status", "read", "accepted", "rejected", "duplicate", "problem", "decided")
     rows = [
-        (r.delivery_id, code(r.slot), r.status, r.read, r.accepted, r.rejected, r.duplicate, code(r.problem))
+        (r.delivery_id, code(r.slot), r.status, *(r.read, r.accepted, r.rejected, r.duplicate), *_remarks(r))
         for r in receipts[-_SHOWN:]
     ]
     more = f"\n\nand {len(receipts) - _SHOWN} before these" if len(receipts) > _SHOWN else ""

@@ -4,7 +4,7 @@ Belongs here: their text and their places. Elsewhere: tables that dbt builds (it
 Columns that only a warehouse knows, because they arrived undeclared, are marked and held to nothing.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from types import MappingProxyType
@@ -16,7 +16,8 @@ from platform_assets.engine.contract.model import Column
 from platform_assets.engine.contract.shown import shown_of
 from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.feed.feed import Feed
-from platform_assets.project.manifest import model_folders
+from platform_assets.errors import ConfigurationError
+from platform_assets.project.manifest import alone, model_folders
 
 _NAME: Final = "_{}__sources.yml"
 _MARK: Final = "undeclared"
@@ -41,11 +42,45 @@ def write_sources(feeds: Iterable[Feed], gained: Gained = _NOTHING, folders: Seq
     drifted = [path for path, text in texts.items() if not path.exists() or path.read_text() != text]
     for path in drifted:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(texts[path])
+        partial = path.with_name(f".{path.name}.tmp")  # so that nobody reads half of it
+        partial.write_text(texts[path])
+        partial.replace(path)
     abandoned = [path for path in _generated(folders) if path not in texts]
     for path in abandoned:
         path.unlink()
     return [*drifted, *abandoned]
+
+
+def follow_feeds(feeds: Sequence[Feed], tell: Callable[[str], None], folders: Sequence[Path] = ()) -> None:
+    """Bring the files up to date with the feeds, and say so; undeclared columns that they name stay named.
+
+    Raises ConfigurationError where the checkout cannot be written.
+    """
+    folders = folders or model_folders()
+    if not drifted_sources(feeds, folders):
+        return
+    try:
+        with alone():
+            written = write_sources(feeds, _noted(folders), folders)
+    except OSError as error:
+        raise ConfigurationError(
+            "dbt's sources",
+            f"differ from the feeds, and cannot be written: {error.strerror or error}",
+            "Run `platform feed sources` where this checkout can be written, and deploy the files it names.",
+        ) from error
+    if written:
+        said = ", ".join(f"{path.name} {'written' if path.exists() else 'removed'}" for path in written)
+        tell(f"dbt's sources follow the feeds: {said}")
+
+
+def _noted(folders: Sequence[Path]) -> Gained:
+    """The undeclared columns that the files name, by feed."""
+    return {
+        table["name"]: [column for column in table["columns"] if _undeclared(column)]
+        for path in _generated(folders)
+        for source in yaml.safe_load(path.read_text())["sources"]
+        for table in source["tables"]
+    }
 
 
 def drifted_sources(feeds: Iterable[Feed], folders: Sequence[Path] = ()) -> list[Path]:

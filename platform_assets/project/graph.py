@@ -15,6 +15,7 @@ from typing import Any, Final
 from platform_assets.engine.feed.feed import Cadence, Feed
 from platform_assets.engine.feed.mart import Mart
 from platform_assets.project.manifest import asset_name, declared_in, is_asset, reached
+from platform_assets.project.unfed import refuse_unfed
 
 RELEASE: Final = "release"
 # What changes a model's table or what its tests say; descriptions, tags and places of files do not.
@@ -71,8 +72,10 @@ def raw_name(feed: Feed) -> str:
 
 
 def project_of(feeds: Sequence[Feed], marts: Sequence[Mart], manifest: Path) -> Project:
-    """The assets that feeds, marts and the dbt project of `manifest` amount to."""
+    """The assets that feeds, marts and the dbt project of `manifest` amount to. Raises ConfigurationError where a model
+    reads what no feed fills."""
     dbt = json.loads(manifest.read_bytes())
+    refuse_unfed(dbt, feeds)
     nodes = {raw_name(feed): Node(raw_name(feed), code=_code_of_feed(feed), feed=feed) for feed in feeds}
     names = {key: asset_name(node) for key, node in dbt["nodes"].items() if is_asset(dbt, key)}
     names |= {

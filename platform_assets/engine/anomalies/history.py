@@ -63,10 +63,12 @@ def weekday_of(feed: Feed, receipt: Receipt) -> int:
 
 
 def comparable(receipts: Iterable[Receipt]) -> list[tuple[Receipt, bool]]:
-    """Deliveries in force with a row, in their order, and whether each is new: of the last hour in which any came."""
+    """Deliveries in force with a row, in their order, and whether each is to be judged: it is of the last hour in which
+    any came, and no person has let it through."""
     in_force = sorted(
         (receipt for receipt in receipts if receipt.status == "accepted" and receipt.read),
         key=lambda receipt: receipt.delivery_id,
     )
     last = max((receipt.committed_at for receipt in in_force), default=None)
-    return [(receipt, last is not None and receipt.committed_at >= last - _TOGETHER) for receipt in in_force]
+    since = None if last is None else last - _TOGETHER
+    return [(each, since is not None and each.committed_at >= since and each.allowed is None) for each in in_force]

@@ -26,10 +26,10 @@ from platform_assets.engine.contract.column import (
     Kind,
     Since,
     declared,
-    no_type,
     read_column,
     refuse_unannotated,
 )
+from platform_assets.engine.contract.declaration import no_type
 from platform_assets.engine.contract.rules import refuse_unlike_a_rule
 from platform_assets.engine.contract.timestamps import ISO
 from platform_assets.engine.contract.version import digest
@@ -55,10 +55,11 @@ __all__ = [
 @dataclass(frozen=True)
 class Header:
     """A delivery's header, matched to a contract: contract name -> delivered header, and what is left over. Optional
-    columns that it lacks are not in it."""
+    columns that it lacks are not in it. lacking: those that it had to have, and that a person does without."""
 
     columns: Mapping[str, str]
     unknown: tuple[str, ...]
+    lacking: tuple[str, ...] = ()
 
 
 class Contract(pa.DataFrameModel):
@@ -88,7 +89,7 @@ class Contract(pa.DataFrameModel):
             if name.startswith("_") or typing.get_origin(annotation) is ClassVar:
                 continue
             if annotation not in KINDS:
-                raise ContractError(f"{cls.__name__}.{name}", *no_type(annotation))
+                raise ContractError(f"{cls.__name__}.{name}", *no_type(annotation, KINDS))
             kind = kinds[name] = KINDS[annotation]
             if kind == "decimal":
                 precision, scale = declared(cls.__dict__.get(name), "digits") or (18, 4)
@@ -124,12 +125,12 @@ def headers_of(contract: type[Contract]) -> list[str]:
     return [header for column in columns_of(contract) for header in column.headers]
 
 
-def match_header(contract: type[Contract], header: Sequence[str]) -> Header:
+def match_header(contract: type[Contract], header: Sequence[str], *, lacking: bool = False) -> Header:
     """Match delivered column names to the contract, by name, whatever their order.
 
     Case and surrounding blanks make no difference. Of a column's declared headers one has to be there, unless the
     column is optional.
-    Raises DeliveryRefused with the difference when a column is missing or named twice.
+    Raises DeliveryRefused with the difference when a column is named twice or is missing; `lacking`: when all are.
     """
     _refuse_repeated(header)
     left = {folded(name): name for name in header}
@@ -149,7 +150,7 @@ def match_header(contract: type[Contract], header: Sequence[str]) -> Header:
             found[column.name] = delivered[0]
         elif not column.optional:
             missing.append(column)
-    if missing:
+    if missing and not (lacking and found):
         _refuse_missing(contract, missing, tuple(left.values()))
     unknown = tuple(left.values())
     taken = {folded(column.name) for column in columns_of(contract)} | set(LINEAGE)
@@ -161,7 +162,7 @@ def match_header(contract: type[Contract], header: Sequence[str]) -> Header:
                 line=1,
                 column=name,
             )
-    return Header(found, unknown)
+    return Header(found, unknown, tuple(column.name for column in missing))
 
 
 @functools.cache

@@ -27,6 +27,7 @@ POINTS: Final = (
     "erase-made",
     "erase-released",
     "erase-rewritten",
+    "decided",
     "mid-audit-line",
     "audit-line",
 )

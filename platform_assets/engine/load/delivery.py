@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from platform_assets.engine.archive.archive import Archive, content_of
+from platform_assets.engine.archive.decisions import Decided, decided_of
 from platform_assets.engine.archive.expected import Expected
 from platform_assets.engine.contract.model import Header, headers_of, match_header
 from platform_assets.engine.contract.shown import Shown, shown_of
 from platform_assets.engine.durable import failpoint
 from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.feed.formats import Excel
+from platform_assets.engine.load.decisions import taken_back
 from platform_assets.engine.load.offer import ITS_TURN, Offer
 from platform_assets.engine.load.remedies import advised
 from platform_assets.engine.load.rows import Validated, Validation
@@ -37,11 +39,12 @@ _LONGEST_S: Final = 600
 @dataclass(frozen=True)
 class Knowledge:
     """What the ledger knows when deliveries come: of their slots, which of these are offered what is in force, the last
-    receipts of their slots by id, the columns that raw has, and the next id and revision."""
+    receipts of their slots by id, what persons decided, the columns that raw has, and the next id and revision."""
 
     slots: SlotChanges
     in_force: Mapping[str, Receipt]
     last: Mapping[int, Receipt]
+    decided: Mapping[str, Decided]
     types: Mapping[str, str]
     next_id: int
     revision: int
@@ -107,6 +110,10 @@ class Load:
         if offer.kept is not None:
             self.kept.append(offer.kept)
             return
+        if self._decided(offer).withdrawn is not None:
+            receipt = self._receipt(offer, status="withdrawn", read=offer.erased)
+            self.deliveries[receipt.delivery_id] = Delivery(offer, taken_back(receipt, offer.before))
+            return
         if offer.refused is not None or offer.claim is None:
             assert offer.refused is not None
             self._refuse(offer, offer.refused)
@@ -114,7 +121,8 @@ class Load:
         same = self._same_content(offer.slot, offer.claim.fingerprint)
         try:
             offer.arrival.expects.check(fingerprint=offer.claim.fingerprint, read=same.read if same else None)
-            self._hold_to_restatements(offer.slot)
+            if self._decided(offer).allowed is None:
+                self._hold_to_restatements(offer.slot)
             if same is None:
                 self._under_way.begin(offer.claim.fingerprint, offer.slot)
         except DeliveryRefused as problem:
@@ -135,7 +143,12 @@ class Load:
             self.deliveries[receipt.delivery_id] = Delivery(offer, receipt, copy_of=same.original)
             return
         try:
-            reader, header = self._opened(offer.claim, offer.slot, young=self._may_grow(offer))
+            reader, header = self._opened(
+                offer.claim,
+                offer.slot,
+                young=self._may_grow(offer),
+                allowed=self._decided(offer).allowed is not None,
+            )
         except DeliveryRefused as problem:
             self._quarantine(offer, advised(problem, offer.claim.copy, offer.slot, self._feed))
             return
@@ -163,7 +176,8 @@ class Load:
             reader.reconcile(read)
             read += offer.erased
             offer.arrival.expects.check(read=read)
-            if read == 0 and reader.header and self._feed.on_empty == "quarantine":
+            refuses = self._feed.on_empty == "quarantine" and receipt.allowed is None
+            if read == 0 and reader.header and refuses:
                 raise _empty("a header and no row")
         except DeliveryRefused as problem:
             yield from self._validation.drop(receipt.delivery_id)
@@ -221,12 +235,19 @@ class Load:
                 remedy='Deliver it under another name, or declare on_restatement="replace".',
             )
 
+    def _decided(self, offer: Offer) -> Decided:
+        """What persons decided of the offer's content."""
+        return decided_of(self._known.decided, offer.subjects)
+
     def _may_grow(self, offer: Offer) -> bool:
         """Whether, where it looks cut off, it may still be being written."""
         return offer.known_as is None and offer.arrival.age(self._now) < offer.arrival.patience
 
-    def _opened(self, claim: Claim, slot: str, *, young: bool) -> tuple[Reader, Header]:
-        """The delivery's reader and matched header, or DeliveryRefused before any row."""
+    def _opened(self, claim: Claim, slot: str, *, young: bool, allowed: bool = False) -> tuple[Reader, Header]:
+        """The delivery's reader and matched header, or DeliveryRefused before any row.
+
+        allowed: whether a person lets it through with columns that nobody declared, or without columns.
+        """
         feed = self._feed
         try:
             wanted = headers_of(feed.contract)
@@ -242,7 +263,7 @@ class Load:
         if reader.looks_cut_off and young:
             raise DeliveryUnfinished("ends in the middle of a record")
         if not reader.header:
-            if feed.on_empty == "quarantine":
+            if feed.on_empty == "quarantine" and not allowed:
                 raise _empty("the file is empty")
             return reader, Header({}, ())
         if len(reader.header) > feed.most_columns:
@@ -251,8 +272,8 @@ class Load:
                 remedy="Declare a higher most_columns, if this is how the file should look.",
                 line=1,
             )
-        header = match_header(feed.contract, reader.header)
-        if header.unknown and feed.on_drift == "fail":
+        header = match_header(feed.contract, reader.header, lacking=allowed)
+        if header.unknown and feed.on_drift == "fail" and not allowed:
             raise DeliveryRefused(
                 f"unknown column{'s' * (len(header.unknown) > 1)} {quoted(*header.unknown)}",
                 remedy=f'Declare it in {feed.contract.__name__}, or declare on_drift="add" or "rescue".',
@@ -288,6 +309,7 @@ class Load:
         else:
             delivery_id = known.delivery_id
         accepted_at = None if known is None else known.accepted_at
+        decided = self._decided(offer)
         return Receipt(
             delivery_id=delivery_id,
             feed=self._feed.name,
@@ -307,6 +329,8 @@ class Load:
             moved_from=offer.moved_from,
             erased=offer.erased,
             rewritten=content_of(claim.copy) if claim and offer.erased else None,
+            withdrawn=decided.withdrawn,
+            allowed=decided.allowed,
             **outcome,
         )
 

@@ -71,11 +71,13 @@ class Validation:
         self._shown = shown_of(feed.contract)
         self._types = dict(types)
         self._spelled = {folded(name): name for name in types}
+        self._known = {column.name for column in feed.columns} | set(LINEAGE)
         declared = {folded(column.name) for column in feed.columns} | set(LINEAGE)
         self._undeclared: Set[str] = self._spelled.keys() - declared
         self._new: frozenset[str] = frozenset()
         self._delivered: dict[int, Mapping[str, str]] = {}
         self._unknown: dict[int, list[str]] = {}
+        self._lacking: dict[int, Sequence[str]] = {}
         self._arrived: dict[int, date] = {}
         self._buffer: list[pl.DataFrame] = []
         self._buffered = 0
@@ -92,6 +94,7 @@ class Validation:
         unknown = {self._column(name) if adds else name: name for name in header.unknown}
         self._delivered[delivery_id] = {**header.columns, **unknown}
         self._unknown[delivery_id] = list(unknown)
+        self._lacking[delivery_id] = header.lacking
         self._arrived[delivery_id] = arrived
         return self._delivered[delivery_id]
 
@@ -114,7 +117,8 @@ class Validation:
         elif self._feed.on_drift == "rescue":
             extra = pl.struct(unknown).struct.json_encode() if unknown else pl.lit(None, pl.String)
             frame = frame.with_columns(extra.alias("_extra")).drop(unknown)
-        frame = frame.with_columns(pl.lit(delivery_id, pl.Int64).alias("_delivery_id"))
+        lacking = (pl.lit(None, pl.String).alias(name) for name in self._lacking[delivery_id])
+        frame = frame.with_columns(pl.lit(delivery_id, pl.Int64).alias("_delivery_id"), *lacking)
         if self._buffer and self._buffer[-1].schema != frame.schema:
             if self._buffer[-1]["_delivery_id"][0] == delivery_id:
                 self._spanning = delivery_id
@@ -155,7 +159,7 @@ class Validation:
         """The rows of these lines of a delivery that was taken in before, read from its copy."""
         contract = self._feed.contract
         reader = open_reader(copy, receipt.slot, self._feed.source, headers_of(contract))
-        header = match_header(contract, reader.header)
+        header = match_header(contract, reader.header, lacking=receipt.allowed is not None)
         columns = self.begin(receipt.delivery_id, header, receipt.arrived_at.date())
         for batch in reader.batches(columns):
             theirs = batch.frame.filter(pl.col("_line").is_in(lines))
@@ -213,7 +217,9 @@ class Validation:
                 spanning = pl.DataFrame({"hash": hashes.filter(of_it), "_line": frame["_line"].filter(of_it)})
         split = validate(frame, self._feed.contract, self._arrived)
         rejected = self._rejected(split.rejected, split.reasons) if split.rejected.height else None
-        yield Validated(split.accepted, rejected, copies, spanning)
+        # Columns that nobody declared, of what a person let through: what is rejected, or a copy, is told by them, too.
+        strange = () if self._feed.on_drift == "add" else set(split.accepted.columns) - self._known
+        yield Validated(split.accepted.drop(strange), rejected, copies, spanning)
 
     def _malformed(self, delivery_id: int, malformed: pl.DataFrame) -> pl.DataFrame:
         header = self._delivered[delivery_id].values()
@@ -239,9 +245,7 @@ class Validation:
             part = rejected.filter(theirs)
             delivered = dict(header)
             record = pl.struct(
-                as_text(name, part.schema[name]).alias(delivered.get(name, name))
-                for name in part.columns
-                if name not in ("_delivery_id", "_line", "_extra")
+                as_text(name, part.schema[name]).alias(delivered[name]) for name in part.columns if name in delivered
             )
             parts.append(
                 part.select(

@@ -102,7 +102,7 @@ class SlotChanges:
     def _filled(self, receipt: Receipt, copy_of: int | None) -> Slot:
         """The delivery's slot as it is from now on."""
         own, taken = self.own(receipt.slot), self._taken_over.get(receipt.slot)
-        if receipt.status == "quarantined" or receipt.problem is not None:
+        if receipt.status in ("quarantined", "withdrawn") or receipt.problem is not None:
             return own
         if copy_of is None:
             place = receipt.delivery_id if own.place is None or self._policy == "append" else own.place

@@ -10,8 +10,10 @@ from dataclasses import asdict, replace
 from datetime import datetime
 
 from platform_assets.engine.archive.archive import Archive
+from platform_assets.engine.archive.decisions import decided_of
 from platform_assets.engine.contract.shown import shown_of
 from platform_assets.engine.feed.feed import Feed
+from platform_assets.engine.load.decisions import known_decisions
 from platform_assets.engine.load.delivery import Knowledge, Load, refused
 from platform_assets.engine.load.offer import Offer, Outcome
 from platform_assets.engine.load.replay import linked, offered_again, outdated
@@ -45,6 +47,7 @@ class Transaction:
         self.ledger = unit.ledger
         self.tables = unit.tables(feed)
         self.slots = unit.slots(feed)
+        self.decided = known_decisions(archive, unit, feed)
         self.revision = self.ledger.next_ids()[1]
 
     def run(self, offers: Sequence[Offer], again: Sequence[Receipt] = (), *, anew: bool = False) -> Outcome:
@@ -93,14 +96,18 @@ class Transaction:
         With a slot's deliveries goes what fills it, but not what is known of its file. Raises ReplayRefused, before
         anything is removed, where a copy is missing or damaged that rows stand on.
         """
-        offers = [offered_again(receipt, self.archive) for receipt in sorted(receipts, key=lambda r: r.delivery_id)]
+        receipts = sorted(receipts, key=lambda receipt: receipt.delivery_id)
+        offers = [offered_again(each, self.archive, decided_of(self.decided, each.subjects)) for each in receipts]
         deliveries = [offer.known_as.delivery_id for offer in offers if offer.known_as is not None]
+        marked = [offer.kept for offer, was in zip(offers, receipts, strict=True) if offer.kept not in (None, was)]
+        deliveries += [receipt.delivery_id for receipt in marked if receipt is not None]
         if anew:
             self.tables.drop()
             self.tables.prepare()
         else:
             self.tables.remove(deliveries)
         self.ledger.forget(deliveries)
+        self.ledger.add([replace(receipt, revision=self.revision) for receipt in marked if receipt], self.revision)
         emptied = self.slots.named(offer.slot for offer in offers).values()
         self.slots.write(
             [Slot(slot.slot, position=slot.position, traits=slot.traits) for slot in emptied], self.revision
@@ -153,6 +160,7 @@ class Round:
             slots=self._slot_changes,
             in_force=in_force,
             last={receipt.delivery_id: receipt for receipt in last},
+            decided=within.decided,
             types=self._rows.types,
             next_id=self._ledger.next_ids()[0],
             revision=self._revision,
@@ -185,7 +193,8 @@ class Round:
             receipts[delivery_id] = replace(receipts[delivery_id], supersedes=old)
         ordered = [receipts[delivery_id] for delivery_id in sorted(receipts)]
         self._ledger.add(ordered, self._revision)
-        known = [receipt for receipt in ordered if self._slot_changes.before[receipt.slot].delivery_id is not None]
+        before = self._slot_changes.before
+        known = [each for each in ordered if before[each.slot].delivery_id is not None and each.status != "withdrawn"]
         self._ledger.supersede_quarantined(known, self._revision)
         return [receipt.delivery_id for receipt in ordered]
 
@@ -199,11 +208,14 @@ class Round:
             breaking = receipt.delivery_id if delivery.copy_of is None else delivery.copy_of
             if receipt.status not in ("accepted", "duplicate") or breaking not in self._load.deliveries:
                 continue
+            if receipt.allowed is not None:
+                continue
             rejected = self._rows.of(breaking).rejected
             if not tolerate.allows(rejected, receipt.read):
                 problem = DeliveryRefused(
                     f"{rejected} of {receipt.read} rows break the contract, more than the feed tolerates",
-                    remedy="Look at them with `platform feed check`; mend contract or file, or tolerate more.",
+                    remedy="Look at them with `platform feed check`; mend contract or file, or tolerate more. To let "
+                    f"this one through: platform delivery accept {receipt.delivery_id} --why …",
                 )
                 delivery.receipt = replace(refused(receipt, problem, shown_of(self._feed.contract)), duplicate_of=None)
                 delivery.copy_of = None

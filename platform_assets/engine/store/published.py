@@ -160,7 +160,7 @@ def _revisions(connection: duckdb.DuckDBPyConnection, feed: str) -> tuple[int, i
     """Under which revision the feed's ledger last changed in any way, and the revision of its rows."""
     (row,) = connection.execute(
         "SELECT greatest(max(changed), (SELECT max(changed) FROM ledger.slots WHERE feed = $1), 0), "
-        "coalesce(max(revision) FILTER (status IN ('accepted', 'superseded')), 0) "
+        "coalesce(max(revision) FILTER (status IN ('accepted', 'superseded', 'withdrawn')), 0) "
         "FROM ledger.deliveries WHERE feed = $1",
         [feed],
     ).fetchall()

@@ -13,12 +13,14 @@ from typing import Any, Final, Literal
 
 import polars as pl
 
+from platform_assets.engine.archive.decisions import Decided, Decision, decision_of, subjects
 from platform_assets.engine.archive.expected import NOTHING, Expected
 from platform_assets.engine.readers import Part
 
-Status = Literal["accepted", "duplicate", "quarantined", "superseded"]
+Status = Literal["accepted", "duplicate", "quarantined", "superseded", "withdrawn"]
 
 _ARRAYS: Final = ("header", "unknown_columns", "moved_from")
+_DECISIONS: Final = ("withdrawn", "allowed")
 
 
 @dataclass(frozen=True)
@@ -34,8 +36,8 @@ class Receipt:
     committed_at: when it was taken in.
     revision: grows with every change to the delivery's rows, across all feeds, so that a reader of raw can ask what
         is new.
-    status: `accepted`, `duplicate`, `quarantined` (as a whole) or `superseded` (by a restatement: its figures are those
-        of its day, its rows are gone from raw).
+    status: `accepted`, `duplicate`, `quarantined` (as a whole), `superseded` (by a restatement) or `withdrawn` (by a
+        person). Of the last two the figures are those of their day, and the rows are gone from raw.
     fingerprint: SHA-256 of the content.
     archived: path of the copy below the archive.
     read: rows read; the sum of accepted, rejected, duplicate and erased.
@@ -68,6 +70,8 @@ class Receipt:
     moved_from: files that had this content before and no longer did when it came: it was renamed.
     erased: rows of erased persons, which the copy in the archive holds no longer.
     rewritten: SHA-256 of that copy since they were taken out of it.
+    withdrawn: who took it back (`by`), `why`, and when (`at`).
+    allowed: who let it through though it breaks tolerance, volume or drift (`by`), `why`, and when (`at`).
     """
 
     delivery_id: int
@@ -110,11 +114,28 @@ class Receipt:
     moved_from: tuple[str, ...] = ()
     erased: int = 0
     rewritten: str | None = None
+    withdrawn: Decision | None = None
+    allowed: Decision | None = None
 
     @property
     def original(self) -> int:
         """The delivery that holds this one's rows: itself, or the one it equals."""
         return self.delivery_id if self.duplicate_of is None else self.duplicate_of
+
+    @property
+    def subjects(self) -> tuple[str, ...]:
+        """What decisions of persons may be about that hold for it."""
+        return subjects(self.fingerprint, self.slot, self.bytes, self.arrived_at, self.moved_from)
+
+    @property
+    def decided(self) -> str:
+        """What a person decided of it, in words; empty where nobody did."""
+        found = ((self.withdrawn, "withdrawn"), (self.allowed, "accepted"))
+        return "; ".join(f"{what} {decision}" for decision, what in found if decision is not None)
+
+    def follows(self, decided: Decided) -> bool:
+        """Whether it says what is decided of its content."""
+        return (self.withdrawn, self.allowed) == (decided.withdrawn, decided.allowed)
 
     def place(self, line: int) -> tuple[str, int]:
         """The file, and the physical line in it, of the delivery's row `line`."""
@@ -191,6 +212,7 @@ def receipt_of(stored: dict[str, Any]) -> Receipt:
     """The receipt that a row of ledger.deliveries holds."""
     stored.update({key: tuple(stored[key] or ()) for key in _ARRAYS})
     stored["expects"] = Expected(**json.loads(stored["expects"])) if stored["expects"] else NOTHING
+    stored.update({key: decision_of(json.loads(stored[key])) if stored[key] else None for key in _DECISIONS})
     stored["dialect"] = json.loads(stored["dialect"] or "{}")
     stored["parts"] = (
         tuple(Part(**part) for part in json.loads(stored["parts"])) if stored["parts"] not in (None, "[]") else ()
@@ -204,4 +226,6 @@ def stored_as(column: str, value: Any) -> object:  # noqa: ANN401 - of any of a 
         return json.dumps([asdict(part) for part in value])
     if column == "expects":
         return json.dumps(asdict(value)) if value != NOTHING else None
+    if column in _DECISIONS:
+        return json.dumps(asdict(value)) if value is not None else None
     return json.dumps(value) if column == "dialect" else value

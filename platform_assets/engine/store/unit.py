@@ -10,6 +10,7 @@ from typing import Protocol
 
 from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.store.ledger import Ledger
+from platform_assets.engine.store.listing import Listing
 from platform_assets.engine.store.profiles import Profiles
 from platform_assets.engine.store.published import Published
 from platform_assets.engine.store.quarantine import Quarantine
@@ -26,6 +27,9 @@ class Unit(Protocol):
     @property
     def ledger(self) -> Ledger:
         """The receipts of all feeds."""
+
+    def listing(self, feed: str) -> Listing:
+        """The receipts of the feed, chosen as a person looks for them."""
 
     def tables(self, feed: Feed) -> FeedTables:
         """raw.<feed> and quarantine.<feed>, for rows to go in and out."""

@@ -31,7 +31,6 @@ from dagster._core.workspace.load_target import WorkspaceFileTarget
 from dagster._daemon.controller import get_daemon_statuses
 from dagster._serdes import ConfigurableClassData
 from dagster._utils.interrupts import capture_interrupts
-from dagster._utils.log import configure_loggers
 from dagster._utils.schedules import is_valid_cron_string
 from dagster_shared.error import SerializableErrorInfo
 
@@ -62,7 +61,6 @@ __all__ = [
     "WorkspaceFileTarget",
     "WorkspaceProcessContext",
     "capture_interrupts",
-    "configure_loggers",
     "execute_run",
     "get_daemon_statuses",
     "get_instance_for_cli",
