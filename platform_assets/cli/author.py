@@ -49,7 +49,10 @@ def feed_add(
     form: Annotated[
         list[str] | None, typer.Option("--format", help="What you know of its format, such as sheet=Orders.")
     ] = None,
-    write: Annotated[bool, typer.Option("--write/--print", help="Write the file, or only print it.")] = True,
+    mart: Annotated[
+        bool, typer.Option("--mart", help="Also write its staging model in dbt, and a first mart with its contract.")
+    ] = False,
+    write: Annotated[bool, typer.Option("--write/--print", help="Write the files, or only print them.")] = True,
     as_json: Json = False,
 ) -> None:
     """Declare a feed from the files that there are: read all of them, write the feed's Python file, try the feed on
@@ -61,10 +64,18 @@ def feed_add(
 
     Example: platform feed add ~/orders-2026-11-18.csv --origin shop --owner team:sales
 
-    Example: platform feed add ~/exports/daily-reports --origin health --name reports
+    Example: platform feed add ~/exports/daily-reports --origin health --name reports --mart
     """
     added = add_feed(
-        files, say, name=name, origin=origin, patterns=pattern or (), owner=owner, known=form or (), write=write
+        files,
+        say,
+        name=name,
+        origin=origin,
+        patterns=pattern or (),
+        owner=owner,
+        known=form or (),
+        mart=mart,
+        write=write,
     )
     proposal = added.proposal
     answer = {
@@ -73,6 +84,8 @@ def feed_add(
         "origin": proposal.origin,
         "files": ", ".join(proposal.patterns),
         "written": added.written[0] if added.written else None,
+        "files_written": added.written,
+        "mart": added.mart,
         "text": added.text,
         "remarks": proposal.remarks,
         **rehearsed_as(added.tried),
@@ -125,7 +138,10 @@ def _next(added: Added) -> Iterator[str]:
     else:
         yield f"  the files lie where they have to; deliver others {there}"
     yield "  take them in: platform run"
-    yield f"  model it in dbt: source('{proposal.origin}', '{proposal.name}')"
+    if added.mart is None:
+        yield f"  model it in dbt: source('{proposal.origin}', '{proposal.name}'); with --mart a first mart is written"
+    else:
+        yield f"  the mart is {added.mart}: make ui shows it"
 
 
 def _files(count: int) -> str:

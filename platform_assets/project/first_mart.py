@@ -30,7 +30,22 @@ _PYTHON: Final = {
 _FROM: Final = {"Decimal": "decimal", "datetime": "datetime", "date": "datetime"}
 # Numbers of which a sum means nothing, by a word of their name.
 _NO_SUMS: Final = frozenset(
-    {"lat", "long", "lng", "lon", "latitude", "longitude", "fips", "year", "month", "week", "day", "hour", "age", "rank"}
+    {
+        "lat",
+        "long",
+        "lng",
+        "lon",
+        "latitude",
+        "longitude",
+        "fips",
+        "year",
+        "month",
+        "week",
+        "day",
+        "hour",
+        "age",
+        "rank",
+    }
     | {"line", "pos", "position", "row", "seq", "version", "rate", "ratio", "percent", "pct", "share", "price", "preis"}
     | {"index", "level", "score", "temperature", "id", "no", "nr", "number", "code", "key", "zeile", "jahr", "monat"}
 )
@@ -136,16 +151,25 @@ def staging_name(feed: Feed) -> str:
 
 def _time(feed: Feed) -> Iterator[MartColumn]:
     """The day or month of a row: of its file's name where the feed declares it, else of its event time."""
-    if feed.name_date is not None:
-        unit = "day" if any(part in feed.name_date.form for part in ("%d", "%j")) else "month"
+    if (form := _dated(feed)) is not None:
+        unit = "day" if "%d" in form or "%j" in form else "month"
         about = f"The {'day' if unit == 'day' else 'first day of the month'} in the file's name."
         yield MartColumn(unit, "_file_date", "date", "date", False, about)
         return
     for column in feed.columns:
         if column.name == feed.event_time and column.pii is None:
-            sql = f"cast({column.name} at time zone '{column.timezone}' as date)" if column.kind == "timestamp" else column.name
+            sql = (
+                f"cast({column.name} at time zone '{column.timezone}' as date)"
+                if column.kind == "timestamp"
+                else column.name
+            )
             about = f"Day of {column.name}" + (f", {column.timezone}." if column.kind == "timestamp" else ".")
             yield MartColumn("day", sql, "date", "date", column.nullable, about)
+
+
+def _dated(feed: Feed) -> str | None:
+    """The format of the date in the names of its files; None where it has none, or no files."""
+    return getattr(feed.source, "dated", None)
 
 
 def _sums(feed: Feed, shown: Sequence[Column]) -> Iterator[MartColumn]:
@@ -169,7 +193,7 @@ def _as_it_is(column: Column) -> MartColumn:
 
 
 def _staging_columns(feed: Feed) -> list[str]:
-    dated = ["_file_date"] if feed.name_date is not None else []
+    dated = ["_file_date"] if _dated(feed) is not None else []
     return [*(column.name for column in feed.columns), *dated, "_delivery_id", "_line"]
 
 
@@ -187,12 +211,10 @@ def _staging_yaml(feed: Feed) -> str:
         "_delivery_id": "Delivery that brought the row.",
         "_line": "Physical line in the delivered file.",
     }
-    about = {column.name: _as_it_is(column).about for column in feed.columns} | known
     personal = {column.name for column in feed.columns if column.pii}
-    lines = [
-        f"      - {{name: {name}, description: {_quoted(about[name] + (' Personal data.' if name in personal else ''))}}}"
-        for name in _staging_columns(feed)
-    ]
+    about = {each.name: _as_it_is(each).about + " Personal data." * (each.pii is not None) for each in feed.columns}
+    about |= known
+    lines = [f"      - {{name: {name}, description: {_quoted(about[name])}}}" for name in _staging_columns(feed)]
     description = f"Accepted rows of {feed.name}" + ("; holds personal data." if personal else ".")
     return "\n".join(
         [
@@ -207,9 +229,7 @@ def _staging_yaml(feed: Feed) -> str:
 
 
 def _mart_sql(mart: FirstMart) -> str:
-    columns = [
-        column.sql if column.sql == column.name else f"{column.sql} as {column.name}" for column in mart.columns
-    ]
+    columns = [column.sql if column.sql == column.name else f"{column.sql} as {column.name}" for column in mart.columns]
     text = "select\n    " + ",\n    ".join(columns) + f"\nfrom {mart.source}\n"
     if not mart.grouped:
         return text
@@ -252,7 +272,9 @@ def _contract(mart: FirstMart) -> str:
     for kind in kinds & _FROM.keys():
         modules.setdefault(_FROM[kind], set()).add(kind)
     imports = "".join(f"from {module} import {', '.join(sorted(modules[module]))}\n" for module in sorted(modules))
-    fields = "".join(f"    {column.name}: {_PYTHON[column.kind]} = Field({_options(column)})\n" for column in mart.columns)
+    fields = "".join(
+        f"    {column.name}: {_PYTHON[column.kind]} = Field({_options(column)})\n" for column in mart.columns
+    )
     about = textwrap.wrap(f'"""{mart.about}"""', _WIDTH, initial_indent="    ", subsequent_indent="    ")
     headline = ", ".join(f'"{name}"' for name in mart.headline)
     headline += "," * (len(mart.headline) == 1)
@@ -260,9 +282,7 @@ def _contract(mart: FirstMart) -> str:
     contract = f"{contract}Rows" if contract in {*_FROM, "Contract", "Field", "Mart"} else contract
     declared = f'{mart.name.upper()} = Mart("{mart.name}", {contract}, headline=({headline}))\n'
     if len(declared) > _WIDTH + 1:
-        declared = (
-            f'{mart.name.upper()} = Mart(\n    "{mart.name}",\n    {contract},\n    headline=({headline}),\n)\n'
-        )
+        declared = f'{mart.name.upper()} = Mart(\n    "{mart.name}",\n    {contract},\n    headline=({headline}),\n)\n'
     return (
         f'"""What the marts of {mart.feed.origin} promise. To be filled in: units, rules that must hold."""\n\n'
         f"{imports}{chr(10) * bool(imports)}from platform_assets import Contract, Field, Mart\n\n\n"

@@ -44,7 +44,7 @@ class Place:
 class Proposal:
     """A feed as its first files suggest it. aside: files that were given and are not of it. dated: the format of the
     dates in their names. full_lists: whether every file lists all there is. volume: the least, and why; tolerate: the
-    share, and why."""
+    share, and why. dimension: a column with few values, by which rows may be counted."""
 
     name: str
     origin: str
@@ -65,6 +65,7 @@ class Proposal:
     full_lists: bool = False
     volume: tuple[float, str] | None = None
     tolerate: tuple[float, str] | None = None
+    dimension: str | None = None
 
     @property
     def file(self) -> str:

@@ -33,6 +33,7 @@ _MOST_PARTS: Final = 3  # columns of a key
 _CANDIDATES: Final = 7  # columns that a key may be made of
 _PLACES: Final = {"line", "pos", "position", "item", "row", "seq", "zeile", "rank"}  # of a row within something
 _FULL: Final = 0.8  # share of the keys that the next full list has, too
+_MOST_GROUPS: Final = 50
 _LISTS: Final = 3
 _BEFORE: Final = 20
 _ENOUGH: Final = 8
@@ -89,7 +90,7 @@ def rehearse(feed: Feed, proposal: Proposal, tell: Callable[[str], None]) -> tup
         deployment.warehouse.reading("look at the rehearsal") as unit,
     ):
         by_rule = unit.quarantine(tried).reasons_of([receipt.delivery_id for receipt in receipts])
-        better = _with_key(proposal, unit.profiles(tried), receipts)
+        better = _with_dimension(_with_key(proposal, unit.profiles(tried), receipts), unit.profiles(tried))
     slots = {receipt.delivery_id: receipt.slot for receipt in receipts}
     rules = [
         Broken(column, rule, sum(rows.values()), tuple((slots[at], count) for at, count in rows.items()))
@@ -152,6 +153,18 @@ def _with_key(proposal: Proposal, profiles: Profiles, receipts: Sequence[Receipt
                 key = tuple(column.name for column in proposal.columns if column.name in some)
                 return _with_evidence(proposal, key, found.across, found.rows, profiles, len(taken))
     return proposal
+
+
+def _with_dimension(proposal: Proposal, profiles: Profiles) -> Proposal:
+    """The proposal with the column that best divides its rows into a few groups: a closed list before any other, then
+    the one with the fewest values."""
+    found = []
+    for column in proposal.columns:
+        if column.type.kind == "text" and not column.pii and not column.optional and column.name not in proposal.key:
+            values = profiles.named_by([column.name]).across
+            if 1 < values <= _MOST_GROUPS and not names_identifiers(column.name):
+                found.append((not column.closed, column.nulls > 0, values, column.name))
+    return replace(proposal, dimension=min(found)[-1]) if found else proposal
 
 
 def _may_name(column: InferredColumn) -> bool:
