@@ -89,6 +89,7 @@ def why(
             f"{key}: {first.kind}",
             f"  {first.sentence}" + (f" [{first.asset}]" if first.asset != key else ""),
             f"  {first.remedy}",
+            *([f"  $ {first.command}"] if first.command else []),
             Table(
                 "Besides", others[:_SHOWN], ("asset", ("", "kind"), ("", lambda row: f"{row.sentence}. {row.remedy}"))
             ),

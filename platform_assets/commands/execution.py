@@ -13,7 +13,7 @@ from platform_assets.definitions import build_definitions
 from platform_assets.errors import ConfigurationError
 from platform_assets.orchestration.runs.automation import keys_of
 from platform_assets.orchestration.runs.instance import kept_open, open_instance, prepare_dagster_home
-from platform_assets.orchestration.runs.keys import BY_COMMAND_TAG, quarantine_key, raw_key
+from platform_assets.orchestration.runs.keys import BY_COMMAND_TAG, CI, RUN, quarantine_key, raw_key
 from platform_assets.orchestration.runs.process import PROCESS_TAG, process_name
 from platform_assets.orchestration.runs.resources import OpensDeployment
 from platform_assets.orchestration.watch.dagster_state import DagsterState
@@ -70,7 +70,8 @@ def run_assets(settings: Settings, tell: Callable[[str], None], wanted: Collecti
     # Named one by one, so that whoever looks at the run knows what it was to make.
     named = set(everything if wanted is None else keys_of(wanted))
     named |= {quarantine_key(feed) for feed in declared_feeds() if raw_key(feed) in named}
-    return _execute(settings, definitions.resolve_job_def("everything"), "platform run", sorted(named, key=str))
+    command = CI if wanted is None else RUN
+    return _execute(settings, definitions.resolve_job_def("everything"), command, sorted(named, key=str))
 
 
 def run_checks(selection: str | None, tell: Callable[[str], None]) -> RunOutcome:
@@ -127,7 +128,8 @@ def _execute(
             )
             for evaluation in result.get_asset_check_evaluations()
         )
-        return RunOutcome(result.run_id, result.success, checks, _failures(result.all_events))
+        success = result.success and not any(check.blocks for check in checks)
+        return RunOutcome(result.run_id, success, checks, _failures(result.all_events))
 
 
 def _failures(events: Sequence[dg.DagsterEvent]) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ from platform_assets.engine.store.quarantine import RejectedRow
 from platform_assets.engine.store.receipts import Receipt
 from platform_assets.errors import listed
 from platform_assets.orchestration.feed_metadata import receipts_table
+from platform_assets.orchestration.held import Verdict
 from platform_assets.orchestration.markdown import code, table
 from platform_assets.orchestration.runs.keys import raw_key
 from platform_assets.orchestration.watch.freshness import FRESH, freshness_result
@@ -102,7 +103,7 @@ def evaluated(deployment: Deployment, feed: Feed, wanted: AbstractSet[str]) -> I
             yield freshness_result(raw_key(feed), deployment.freshness(feed, receipts))
         elif spec.name in wanted:
             wrong = failing[spec.name]
-            yield dg.AssetCheckResult(
+            yield Verdict(
                 asset_key=spec.asset_key,
                 check_name=spec.name,
                 passed=not wrong,
@@ -118,7 +119,8 @@ def _summary(failing: Sequence[Receipt], deliveries: int, *, drift: bool) -> str
         return f"0 failed; {deliveries} deliveries in force"
     newest = failing[0]
     trouble = f"unknown columns {listed(newest.unknown_columns)}" if drift else newest.trouble
-    return f"{len(failing)} failed, the newest: {code(newest.slot)}: {code(trouble)}"
+    newest_of = f"{len(failing)} deliveries, the newest: " * (len(failing) > 1)
+    return f"{newest_of}{code(newest.slot)}: {code(trouble)}"
 
 
 def _let_through(receipts: Sequence[Receipt]) -> str:

@@ -23,6 +23,7 @@ from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.store.builds import CheckResult
 from platform_assets.engine.store.marts import built_tables
 from platform_assets.orchestration.columns import Columns, lineage_in
+from platform_assets.orchestration.held import Verdict, no_failure, tell_held_back
 from platform_assets.orchestration.marts import CONTRACT
 from platform_assets.orchestration.runs.automation import note_wanted
 from platform_assets.orchestration.runs.dbt_internals import (
@@ -30,7 +31,7 @@ from platform_assets.orchestration.runs.dbt_internals import (
     get_asset_check_key_for_test,
     get_updated_cli_invocation_params_for_context,
 )
-from platform_assets.orchestration.runs.keys import WRITER_POOL, mart_key, raw_key
+from platform_assets.orchestration.runs.keys import BY_COMMAND_TAG, RUN, WRITER_POOL, mart_key, raw_key
 from platform_assets.orchestration.runs.resources import DeploymentResource
 from platform_assets.orchestration.watch.deployment_state import DeploymentState
 from platform_assets.project.configured import declared_marts
@@ -109,11 +110,16 @@ def models(project: Project, condition: dg.AutomationCondition[Any] | None) -> d
         with deployment.opened(context) as opened:
             names = [key.to_user_string() for key in context.selected_asset_keys]
             state = State.of(project, opened)
+            if context.run.tags.get(BY_COMMAND_TAG) == RUN and not any(map(state.to_be_made, names)):
+                context.log.info("Nothing new has come: what is built stays as it is.")
+                return
             with opened.begin_build(names, context.run.run_id, leftovers=_LEFTOVERS):
                 done = _build(context, opened, manifest_path)
                 _note(context, opened, state, done)
-            note_wanted(State.of(project, opened), opened)
+            after = State.of(project, opened)
+            note_wanted(after, opened)
             yield from done.events
+            tell_held_back(context, opened, project, [name for name in names if after.failing(name)])
             if done.failure is not None:
                 raise done.failure
 
@@ -234,12 +240,17 @@ def _build(context: dg.AssetExecutionContext, deployment: Deployment, manifest_p
             if isinstance(dagster_event, dg.Output):
                 mine = figures.get(event["data"]["node_info"]["unique_id"], {})
                 dagster_event = dagster_event.with_metadata({**dagster_event.metadata, **mine})
+            if isinstance(dagster_event, dg.AssetCheckResult):
+                dagster_event = Verdict.of(dagster_event)
+            elif isinstance(dagster_event, dg.AssetCheckEvaluation):
+                dagster_event = no_failure(dagster_event)
             events.append(dagster_event)
             if unanswered and isinstance(dagster_event, _CheckEvent):
                 open_checks.add(_check_of(dagster_event))
-    if result.success:
-        return _Done(events, open_checks, None)
     failed = _failed_models(result, chosen.manifest, chosen.dagster_dbt_translator, personal)
+    # Tests that found rows are answers; what they hold back is told.
+    if result.success or (result.exception is None and not failed and not open_checks):
+        return _Done(events, open_checks, None)
     what = _what_failed(result, messages, personal)
     return _Done(
         events, open_checks, dg.Failure(what, metadata={"models": dg.MetadataValue.json(failed)}, allow_retries=False)

@@ -13,7 +13,7 @@ from platform_assets.engine.store.release import Label
 from platform_assets.errors import ReleaseRefused
 from platform_assets.orchestration.markdown import table
 from platform_assets.orchestration.runs.automation import Runs
-from platform_assets.orchestration.runs.keys import BY_ITSELF_TAG, RELEASE_KEY, WRITER_POOL
+from platform_assets.orchestration.runs.keys import BY_COMMAND_TAG, BY_ITSELF_TAG, RELEASE_KEY, RUN, WRITER_POOL
 from platform_assets.orchestration.runs.resources import DeploymentResource
 from platform_assets.project.causes import Cause
 from platform_assets.project.graph import RELEASE, Project
@@ -39,6 +39,9 @@ def release_asset(project: Project, condition: dg.AutomationCondition[Any] | Non
         context: dg.AssetExecutionContext, deployment: DeploymentResource
     ) -> Iterator[dg.MaterializeResult[Any]]:
         with deployment.opened(context) as opened:
+            if context.run.tags.get(BY_COMMAND_TAG) == RUN and not State.of(project, opened).to_be_made(RELEASE):
+                context.log.info("Nothing new has come: the release is up to date.")
+                return
             marts = [mart.split("/")[-1] for mart in project.marts]
             try:
                 with opened.builds.changing((), context.run.run_id):
@@ -80,7 +83,7 @@ def _leave_it(context: dg.AssetExecutionContext, cause: Cause) -> None:
     this one, and no other is about to release."""
     runs = Runs.of(context.instance, [RELEASE], since=None)
     others = [run for run in runs.under_way if run.run_id != context.run.run_id and RELEASE in runs.targets(run)]
-    if BY_ITSELF_TAG not in context.run.tags and not others:
+    if not {BY_ITSELF_TAG, BY_COMMAND_TAG}.intersection(context.run.tags) and not others:
         raise ReleaseRefused(
             f"The marts are not fit to be released: {cause}",
             cause.remedy or "Mend what was found and run again; `platform check` runs the checks alone.",

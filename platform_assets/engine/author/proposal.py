@@ -15,15 +15,16 @@ from datetime import date
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from platform_assets.engine.author.file_dates import LikelyCadence, file_dates, likely_cadence
+from platform_assets.engine.author.file_dates import FileDates, LikelyCadence, file_dates, likely_cadence
 from platform_assets.engine.author.given import Aside, Named, files_named
 from platform_assets.engine.author.history import History, histories
 from platform_assets.engine.author.infer import UNREADABLE, InferredColumn, Known, infer
 from platform_assets.engine.author.layout import with_options
 from platform_assets.engine.author.names import name_for, names_for
 from platform_assets.engine.author.survey import Survey, survey
+from platform_assets.engine.feed.dated import name_date
 from platform_assets.engine.feed.formats import Csv, Format
-from platform_assets.errors import DeliveryRefused
+from platform_assets.errors import DeliveryRefused, listed
 
 _DIGITS: Final = re.compile(r"\d([-_.:T\d]*\d)?")
 _WHEN: Final = ("event", "occurred", "created", "ordered", "invoice", "sold", "booked", "date", "time", "at", "on")
@@ -144,7 +145,7 @@ def propose(
         owner=owner or "team:data",
         remarks=(*found.remarks, *more),
         aside=(*aside, *found.aside),
-        dated=None,
+        dated=_dated(dates, [where.slot(each) for each in used], more),
         days=days,
     )
 
@@ -257,6 +258,28 @@ class _Where:
         below = file.path.absolute().relative_to(self.base).parts[:-1]
         parts = [*map(glob.escape, self.folder), *(_DIGITS.sub("*", part) for part in below)]
         return "/".join([*parts, f"{alike}{glob.escape(file.suffix)}"])
+
+
+def _dated(dates: FileDates | None, slots: Sequence[str], remarks: list[str]) -> str | None:
+    """The format of the dates in the names, if the engine reads just one date in each; else a remark says why not."""
+    if dates is None or len(slots) < 2:
+        return None
+    begins = {re.match(r"\D*", slot.rpartition("/")[2])[0] for slot in slots}  # type: ignore[index]  # it always matches
+    begin = begins.pop().replace("%", "%%") if len(begins) == 1 else ""
+    for form in dict.fromkeys((dates.form, f"{begin}{dates.form}")):
+        unread = [slot for slot in slots if not _is_read(form, slot)]
+        if not unread:
+            return form
+    remarks.append(
+        f"no dated=: {listed(unread, 3)} would be quarantined, having no date, or several, as {dates.form} writes it"
+    )
+    return None
+
+
+def _is_read(form: str, slot: str) -> bool:
+    with suppress(DeliveryRefused):
+        return bool(name_date(form).read(slot))
+    return False
 
 
 def _days_beside(file: Named) -> tuple[date, ...]:

@@ -3,9 +3,10 @@
 Belongs here: reading the file of the marts. Elsewhere: how dbt builds it (dbt_project), releasing it (release.py).
 """
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import duckdb
 import polars as pl
@@ -24,12 +25,14 @@ _SAMPLES: Final = 10
 
 @dataclass(frozen=True)
 class MartReport:
-    """How a mart stands to its contract: rows checked, rows that break it, and some of the reasons."""
+    """How a mart stands to its contract: rows checked, rows that break it, how many break which rule of which column,
+    the most frequent first, and some of the reasons, each with the `row` as text; personal data is masked."""
 
     rows: int
     broken: int
     problem: str | None
-    samples: tuple[dict[str, str | None], ...]
+    rules: tuple[tuple[str | None, str, int], ...] = ()
+    samples: tuple[dict[str, str | None], ...] = ()
 
 
 def check_marts(
@@ -86,23 +89,41 @@ def drop_leftovers(warehouse: Warehouse, endings: Sequence[str]) -> None:
 
 def _check(mart: Mart, connection: duckdb.DuckDBPyConnection, secret: Collection[str]) -> MartReport:
     rows = broken = 0
+    rules = Counter[tuple[str | None, str]]()
     samples: list[dict[str, str | None]] = []
     try:
         for frame in _batches(connection, mart.name):
             # Lineage columns lead back to a row's file and line; they are the platform's promise.
             header = match_header(mart.contract, [name for name in frame.columns if name not in LINEAGE])
             if header.unknown:
-                return MartReport(rows, broken, f"columns without a promise: {listed(header.unknown)}", ())
+                return MartReport(rows, broken, f"columns without a promise: {listed(header.unknown)}")
             split = validate(frame.select(c.name for c in columns_of(mart.contract)), mart.contract)
             rows += frame.height
             broken += split.rejected.height
-            for reasons in split.reasons.head(_SAMPLES - len(samples)).to_list():
-                samples.extend(_masked(reason, secret) for reason in reasons)
+            broken_by = split.reasons.explode().struct.unnest().group_by("column", "rule").len()
+            rules.update({(column, rule): count for column, rule, count in broken_by.rows()})
+            wanted = max(_SAMPLES - len(samples), 0)
+            for row, reasons in zip(
+                split.rejected.head(wanted).to_dicts(), split.reasons.head(wanted).to_list(), strict=True
+            ):
+                shown = _shown_row(mart, row, secret)
+                samples.extend({**_masked(reason, secret), "row": shown} for reason in reasons)
     except DeliveryRefused as error:
-        return MartReport(rows, broken, shown_of(mart.contract).message(error.said[0]), ())
+        return MartReport(rows, broken, shown_of(mart.contract).message(error.said[0]))
     except duckdb.CatalogException:
-        return MartReport(0, 0, "the mart has not been built", ())
-    return MartReport(rows, broken, None, tuple(samples[:_SAMPLES]))
+        return MartReport(0, 0, "the mart has not been built")
+    counted = tuple((column, rule, count) for (column, rule), count in rules.most_common())
+    return MartReport(rows, broken, None, counted, tuple(samples[:_SAMPLES]))
+
+
+def _shown_row(mart: Mart, row: Mapping[str, Any], secret: Collection[str]) -> str:
+    """A row of the mart, column by column."""
+    shown = shown_of(mart.contract)
+    cells = {
+        name: MASK if value is not None and (name in secret or shown.holds(name)) else value
+        for name, value in row.items()
+    }
+    return ", ".join(f"{name}={'' if value is None else value}" for name, value in cells.items())
 
 
 def _masked(reason: dict[str, str | None], secret: Collection[str]) -> dict[str, str | None]:

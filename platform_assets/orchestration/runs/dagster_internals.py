@@ -29,6 +29,7 @@ from dagster._core.storage.tags import GRPC_INFO_TAG, RUN_FAILURE_REASON_TAG
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import WorkspaceFileTarget
 from dagster._daemon.controller import get_daemon_statuses
+from dagster._daemon.types import DaemonStatus
 from dagster._serdes import ConfigurableClassData
 from dagster._utils.interrupts import capture_interrupts
 from dagster._utils.schedules import is_valid_cron_string
@@ -47,6 +48,7 @@ __all__ = [
     "AssetRecord",
     "CheckRunHealthResult",
     "ConfigurableClassData",
+    "DaemonStatus",
     "InstanceRef",
     "InstigatorState",
     "InstigatorTick",
