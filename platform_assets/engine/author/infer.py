@@ -110,6 +110,8 @@ def infer(watched: Watched, name: str, headers: tuple[str, ...], known: Known) -
     nulls = watched.nulls + blank + sum(watched.words[word] for word in known.nulls)
     values, closed = _list_of(watched, name, known) if type_.kind == "text" and not pii else ((), False)
     remarks = found.remarks
+    if watched.padded and type_.kind == "text" and type_.options.get("strip") and len(watched.files) > 1:
+        remarks = [*remarks, f"strip: {watched.padded:,} values have blanks around them"]
     if pii:
         remarks = [*remarks, "personal data by its name or look: masked wherever rows are shown"]
     return InferredColumn(

@@ -144,12 +144,15 @@ def _with_key(proposal: Proposal, profiles: Profiles, receipts: Sequence[Receipt
     if len(taken) < 2:
         return proposal
     likely = [column for column in proposal.columns if not column.nulls and not column.optional and _may_name(column)]
-    counts = {column.name: profiles.named_by([column.name]) for column in likely}
-    names = sorted(counts, key=lambda name: (not _names_rows(name), -counts[name].within))
+    values = {column.name: profiles.named_by([column.name], of=largest.delivery_id).within for column in likely}
+    names = sorted(values, key=lambda name: (not _names_rows(name), -values[name]))
     for parts in range(1, _MOST_PARTS + 1):
         for some in itertools.combinations(names[:_CANDIDATES], parts):
-            found = counts[some[0]] if parts == 1 else profiles.named_by(some)
-            if found.within == found.rows == found.complete > len(taken):
+            # One file says no to nearly all of them, at little cost.
+            if not profiles.named_by(some, of=largest.delivery_id).names_all:
+                continue
+            found = profiles.named_by(some)
+            if found.names_all and found.rows > len(taken):
                 key = tuple(column.name for column in proposal.columns if column.name in some)
                 return _with_evidence(proposal, key, found.across, found.rows, profiles, len(taken))
     return proposal

@@ -48,6 +48,11 @@ class Naming:
     within: int
     across: int
 
+    @property
+    def names_all(self) -> bool:
+        """Whether each row has a key of its own within its delivery."""
+        return self.within == self.rows == self.complete
+
 
 class Profiles:
     """The profiles of a feed's deliveries, through one open connection."""
@@ -57,14 +62,15 @@ class Profiles:
         self._feed = feed
         self._raw = FeedTables(connection, feed).raw
 
-    def named_by(self, columns: Sequence[str]) -> Naming:
-        """How far these columns name the rows of raw."""
+    def named_by(self, columns: Sequence[str], *, of: int | None = None) -> Naming:
+        """How far these columns name the rows of raw, or those of one delivery."""
         key = ", ".join(map(quote, columns))
         complete = " AND ".join(f"{quote(name)} IS NOT NULL" for name in columns)
+        rows = f"{self._raw} WHERE {'TRUE' if of is None else f'_delivery_id = {int(of)}'}"
         row = self._connection.execute(
-            f"SELECT (SELECT count(*) FROM {self._raw}), (SELECT count(*) FROM {self._raw} WHERE {complete}), "
-            f"(SELECT count(*) FROM (SELECT DISTINCT _delivery_id, {key} FROM {self._raw})), "
-            f"(SELECT count(*) FROM (SELECT DISTINCT {key} FROM {self._raw}))"
+            f"SELECT (SELECT count(*) FROM {rows}), (SELECT count(*) FROM {rows} AND {complete}), "
+            f"(SELECT count(*) FROM (SELECT DISTINCT _delivery_id, {key} FROM {rows})), "
+            f"(SELECT count(*) FROM (SELECT DISTINCT {key} FROM {rows}))"
         ).fetchone()
         assert row is not None
         return Naming(*row)
