@@ -143,6 +143,7 @@ def _with_key(proposal: Proposal, profiles: Profiles, receipts: Sequence[Receipt
     taken = [receipt for receipt in receipts if receipt.accepted]
     if len(taken) < 2:
         return proposal
+    largest = max(taken, key=lambda receipt: receipt.accepted)
     likely = [column for column in proposal.columns if not column.nulls and not column.optional and _may_name(column)]
     values = {column.name: profiles.named_by([column.name], of=largest.delivery_id).within for column in likely}
     names = sorted(values, key=lambda name: (not _names_rows(name), -values[name]))
