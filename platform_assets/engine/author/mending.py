@@ -17,7 +17,8 @@ import polars as pl
 
 from platform_assets.engine.author.draft import field_line, literal
 from platform_assets.engine.author.headers import HeaderSeen, changes
-from platform_assets.engine.author.infer import infer_column, name_for
+from platform_assets.engine.author.infer import infer_column
+from platform_assets.engine.author.names import name_for
 from platform_assets.engine.contract.model import LINEAGE, Column
 from platform_assets.engine.contract.timestamps import ISO, days, instants
 from platform_assets.engine.feed.feed import Feed
