@@ -61,7 +61,7 @@ class Candidate:
         """Try the type on distinct values, none of them NULL."""
         if self._column.strip:
             values = values.filter(values.str.strip_chars() != "")
-        never = cast(values, self._column, lambda rows: pl.Series([None] * len(rows), dtype=pl.Date)).values.is_null()
+        never = cast(values, self._column).values.is_null()
         if never.any():
             self.missed += int(never.sum())
             self.example = self.example or str(values.filter(never)[0])
