@@ -28,7 +28,7 @@ def build_definitions(deployment: OpensDeployment | None = None) -> dg.Definitio
     project = project_of(feeds, promised, current_manifest())
     condition = out_of_date(project, deployment.look)
     has_models = any(node.feed is None for node in project.nodes.values() if node.name != RELEASE)
-    checks = [mart_checks(promised), mart_freshness_checks(promised)] if promised else []
+    checks = [mart_checks(promised, project), mart_freshness_checks(promised)] if promised else []
     return dg.Definitions(
         assets=[
             *map(delivered, feeds),

@@ -29,6 +29,9 @@ def run(as_json: Json = False) -> None:
 
 def _report(done: RunReport) -> Iterator[Table | str]:
     title = "This run" if done.made else "Nothing new: every delivery is in, and the release is up to date"
+    if done.left_alone and not any(feed.deliveries for feed in done.feeds):
+        waits = f"{len(done.left_alone)} files are" if len(done.left_alone) > 1 else "1 file is"
+        title = f"Nothing new was built: {waits} not ready"
     if done.no_room:
         title = f"{'This run' if done.made else 'Nothing was made'}; nothing new is claimed: {done.no_room}"
     yield Table(title, done.feeds, ("feed", *counts_shown(done.feeds), "newest data", "freshness"))
@@ -44,6 +47,8 @@ def _report(done: RunReport) -> Iterator[Table | str]:
         ),
     )
     yield Table("Deliveries quarantined as a whole", done.quarantined, ("feed", "file", "problem", "remedy"))
+    held = (("by", "by"), ("held back", "assets"), ("why", lambda each: each.why.partition(": ")[2]))
+    yield Table("Held back by a blocking check; not failed", done.held_back, held)
     yield from done.notes
     for mart, columns, rows in headlines(done.release):
         yield Table(f"{mart}, first {len(rows)} rows", rows, columns)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 import platform_assets
-from platform_assets.engine.contract.column import USUAL_TYPES
+from platform_assets.engine.contract.declaration import USUAL_TYPES
 from platform_assets.errors import ConfigurationError, nearest, printable
 from platform_assets.settings import PROJECT
 

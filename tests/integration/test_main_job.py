@@ -388,10 +388,23 @@ def test_a_refusal_keeps_the_release(news: Chapter, refused: Chapter) -> None:
 
 def test_a_refusal_builds_no_mart(world: Deployed, refused: Chapter) -> None:
     with world.instance() as instance:
-        failed, *_ = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE]))
-        events = instance.all_logs(failed.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION)
+        held, *_ = instance.get_runs(dg.RunsFilter(tags={"platform/held_back": "true"}))
+        events = instance.all_logs(held.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION)
+        steps = instance.all_logs(held.run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
     built = {event.get_dagster_event().asset_key for event in events}
     assert {key.path[0] for key in built if key} <= {"raw", "quarantine"}
+    assert list(steps) == [], "what is held back has not failed"
+
+
+def test_a_refusal_says_what_holds_back_what(news: Chapter, refused: Chapter) -> None:
+    (held,) = refused.answer["held_back"]
+    assert held["by"] == "raw/retail/order_lines"
+    assert held["why"].startswith("held back by raw/retail/order_lines: `retail/order_lines/")
+    assert "rows rejected`; the release of " in held["why"]
+    assert held["why"].endswith("UTC still serves")
+    assert {"marts/daily_sales", "release"} <= set(held["assets"])
+    assert "marts/dim_products" not in held["assets"], "what is made of other feeds is not held back"
+    assert refused.answer["errors"] == []
 
 
 def test_the_release_cannot_be_made_by_hand_meanwhile(by_hand: list[str]) -> None:

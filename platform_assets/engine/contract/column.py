@@ -6,7 +6,6 @@ Belongs here: Field, Since, Column and what of a declaration contradicts itself.
 
 import inspect
 import re
-import typing
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -17,9 +16,9 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 import pandera.polars as pa
 import polars as pl
 
-from platform_assets.engine.contract.declaration import checked, declaration, refuse_senseless, refuse_unknown
+from platform_assets.engine.contract.declaration import checked, declaration, refuse_unknown
 from platform_assets.engine.contract.default import refuse_wrong_default
-from platform_assets.engine.contract.rules import pandera_name, refuse_unlike_a_rule, rule_of
+from platform_assets.engine.contract.rules import pandera_name, refuse_senseless, refuse_unlike_a_rule, rule_of
 from platform_assets.engine.contract.timestamps import ISO, unreadable
 from platform_assets.errors import ContractError, nearest
 
@@ -35,15 +34,6 @@ KINDS: Final[dict[Any, Kind]] = {
     datetime: "timestamp",
     date: "date",
     bool: "boolean",
-}
-# What other tools call these types.
-USUAL_TYPES: Final = {
-    **dict.fromkeys(("string", "text", "varchar", "char", "object", "utf8"), "str"),
-    **dict.fromkeys(("integer", "bigint", "int64", "int32", "long"), "int"),
-    **dict.fromkeys(("numeric", "number", "money", "dec"), "Decimal"),
-    **dict.fromkeys(("double", "real", "float64", "float32"), "float"),
-    **dict.fromkeys(("timestamp", "timestamptz"), "datetime"),
-    **dict.fromkeys(("boolean",), "bool"),
 }
 LINEAGE: Final = ("_delivery_id", "_line", "_file_date", "_revision", "_extra")
 
@@ -109,10 +99,10 @@ def Field(  # noqa: N802 - reads like pandera.Field, which it extends
     true: str | Sequence[str] | None = None,
     false: str | Sequence[str] | None = None,
     strip: bool = False,
-    optional: bool = False,
-    default: str | bool | float | Decimal | date | None = None,
     nullable: bool = False,
     description: str | None = None,
+    optional: bool = False,
+    default: str | bool | float | Decimal | date | None = None,
     pii: Literal["pseudonym", "secret"] | None = None,
     **pandera: Any,  # noqa: ANN401 - handed to pandera.Field as they are
 ) -> Any:  # noqa: ANN401 - a descriptor that the model's annotation types
@@ -249,19 +239,6 @@ def declared(field: Any, option: str) -> Any:  # noqa: ANN401 - a FieldInfo or n
     """What Field was given for `option`, None if nothing."""
     metadata: dict[str, dict[str, Any]] = getattr(field, "metadata", None) or {}
     return metadata.get(_OURS, {}).get(option)
-
-
-def no_type(given: object) -> tuple[str, str]:
-    """That this is no type of a column, and what to write instead."""
-    known = {kind.__name__: kind for kind in KINDS}
-    parts = [each for each in typing.get_args(given) if each is not type(None)]
-    if len(parts) == 1 and parts[0] in KINDS and type(None) in typing.get_args(given):
-        name = parts[0].__name__
-        return f"{name} | None is not how a contract says it", f"Write {name}, and Field(nullable=True)."
-    name = given if isinstance(given, str) else getattr(given, "__name__", str(given))
-    meant = USUAL_TYPES.get(name.lower())
-    near = f" Did you mean {meant!r}?" if meant else nearest(name, known)
-    return f"type {name} is not one a contract knows.{near}", f"Use one of: {', '.join(known)}."
 
 
 def refuse_unannotated(owner: str, members: Mapping[str, Any], annotations: Mapping[str, Any]) -> None:

@@ -1,6 +1,6 @@
 """Declarations as their authors write them: arguments that exist, of the types that they are annotated with.
 
-Belongs here: checking names, types and rules when something is declared, and saying in words what was wanted.
+Belongs here: checking names and types when something is declared, and saying in words what was wanted.
 Elsewhere: what values mean and contradict (the declarations), in which line of which file it stands (project/place.py).
 """
 
@@ -13,18 +13,21 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import date, timedelta
 from typing import Any, Final, Literal, ParamSpec, Protocol, TypeVar, Union
 
-import polars as pl
-
-from platform_assets.errors import ConfigurationError, ContractError, nearest, printable
+from platform_assets.errors import ConfigurationError, nearest, printable
 
 _Class = TypeVar("_Class", bound=type)
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
-_LONGEST: Final = 60  # characters of a value
-_COMPARING: Final = {
-    *("equal_to", "not_equal_to", "greater_than", "greater_than_or_equal_to", "less_than", "less_than_or_equal_to"),
-    *("in_range", "isin", "notin"),
+# What other tools call these types.
+USUAL_TYPES: Final = {
+    **dict.fromkeys(("string", "text", "varchar", "char", "object", "utf8"), "str"),
+    **dict.fromkeys(("integer", "bigint", "int64", "int32", "long"), "int"),
+    **dict.fromkeys(("numeric", "number", "money", "dec"), "Decimal"),
+    **dict.fromkeys(("double", "real", "float64", "float32"), "float"),
+    **dict.fromkeys(("timestamp", "timestamptz"), "datetime"),
+    **dict.fromkeys(("boolean",), "bool"),
 }
+_LONGEST: Final = 60  # characters of a value
 _EXAMPLE: Final = re.compile(r"[Ss]uch as\s+`([^`]+)`")
 _WORDS: Final[dict[Any, str]] = {
     str: "a text",
@@ -70,40 +73,17 @@ def refuse_unknown(called: str, given: Iterable[str], known: Collection[str], me
             )
 
 
-def refuse_senseless(where: str, rules: Iterable[tuple[str, Mapping[str, Any]]], values: pl.DataType) -> None:
-    """Raise ContractError for rules of Pandera's own (name and arguments) that cannot be asked of a value of that type,
-    or that no value keeps."""
-    lowest: Any = None
-    highest: Any = None
-    for rule, arguments in rules:
-        if rule.startswith("str_") and values != pl.String():
-            raise ContractError(where, f"{rule} asks texts, and its values are {values}", f"Take {rule} out.")
-        if rule not in _COMPARING:
-            continue
-        compared = []
-        for name, given in arguments.items():
-            if rule in ("isin", "notin"):
-                if isinstance(given, str) or not given:
-                    raise ContractError(where, f"{rule}={given!r} lists no values", f'Write {rule}=["A", "B"].')
-                compared += list(given)
-            elif not name.startswith("include"):
-                compared.append(given)
-        if wrong := [each for each in compared if not _comparable(each, values)]:
-            raise ContractError(
-                where, f"{rule}: {wrong[0]!r} cannot be compared with {values}", "Give values of the column's own type."
-            )
-        lowest, highest = arguments.get("min_value", lowest), arguments.get("max_value", highest)
-    if lowest is not None and highest is not None and lowest > highest:
-        raise ContractError(where, f"no value is at least {lowest} and at most {highest}", "Change one of the two.")
-
-
-def _comparable(value: object, values: pl.DataType) -> bool:
-    column = pl.Series([None], dtype=values)
-    try:
-        column.to_frame("c").select(pl.col("c") == pl.lit(value))
-    except (pl.exceptions.PolarsError, TypeError, ValueError):
-        return False
-    return isinstance(value, bool) == (values == pl.Boolean()) and isinstance(value, str) == (values == pl.String())
+def no_type(given: object, kinds: Collection[type]) -> tuple[str, str]:
+    """That this is no type of a column, of which there are `kinds`, and what to write instead."""
+    known = [kind.__name__ for kind in kinds]
+    parts = [each for each in typing.get_args(given) if each is not type(None)]
+    if len(parts) == 1 and parts[0] in kinds and type(None) in typing.get_args(given):
+        name = parts[0].__name__
+        return f"{name} | None is not how a contract says it", f"Write {name}, and Field(nullable=True)."
+    name = given if isinstance(given, str) else getattr(given, "__name__", str(given))
+    meant = USUAL_TYPES.get(name.lower())
+    near = f" Did you mean {meant!r}?" if meant else nearest(name, known)
+    return f"type {name} is not one a contract knows.{near}", f"Use one of: {', '.join(known)}."
 
 
 def _check(

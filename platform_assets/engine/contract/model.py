@@ -26,10 +26,10 @@ from platform_assets.engine.contract.column import (
     Kind,
     Since,
     declared,
-    no_type,
     read_column,
     refuse_unannotated,
 )
+from platform_assets.engine.contract.declaration import no_type
 from platform_assets.engine.contract.rules import refuse_unlike_a_rule
 from platform_assets.engine.contract.timestamps import ISO
 from platform_assets.engine.contract.version import digest
@@ -89,7 +89,7 @@ class Contract(pa.DataFrameModel):
             if name.startswith("_") or typing.get_origin(annotation) is ClassVar:
                 continue
             if annotation not in KINDS:
-                raise ContractError(f"{cls.__name__}.{name}", *no_type(annotation))
+                raise ContractError(f"{cls.__name__}.{name}", *no_type(annotation, KINDS))
             kind = kinds[name] = KINDS[annotation]
             if kind == "decimal":
                 precision, scale = declared(cls.__dict__.get(name), "digits") or (18, 4)

@@ -301,12 +301,6 @@ class Feed:
                     f"{name!r} is not a column of {self.contract.__name__}.{nearest(name, columns)}",
                     f"Name some of: {', '.join(columns)}.",
                 )
-        if self.key_within not in ("feed", "delivery"):
-            raise ConfigurationError(
-                f"Feed({self.name!r}).key_within",
-                f"{self.key_within!r} is neither 'feed' nor 'delivery'",
-                'Declare key_within="delivery" where every delivery is a full list, else leave it out.',
-            )
         if self.key_within == "delivery" and not self.key:
             raise ConfigurationError(
                 f"Feed({self.name!r}).key_within",

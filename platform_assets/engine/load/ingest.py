@@ -10,8 +10,8 @@ import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime, timedelta
-from typing import Any, Final
+from datetime import date, datetime
+from typing import Any
 
 from platform_assets.engine.archive.archive import Archive
 from platform_assets.engine.archive.journal import Entry, Extent
@@ -27,15 +27,13 @@ from platform_assets.engine.load.replay import altered, components, from_archive
 from platform_assets.engine.load.slot_changes import day_of
 from platform_assets.engine.load.transaction import Transaction
 from platform_assets.engine.load.under_way import UnderWay
-from platform_assets.engine.sources.source import Arrival, Claim, Source
+from platform_assets.engine.sources.source import A_MOMENT, Arrival, Claim, Source
 from platform_assets.engine.store.ledger import Ledger
 from platform_assets.engine.store.receipts import Receipt
 from platform_assets.engine.store.slots import Slot
 from platform_assets.engine.store.sql import lacks_memory
 from platform_assets.engine.store.unit import Store, Unit
 from platform_assets.errors import DeliveryRefused, DeliveryUnfinished, DeliveryUnreadable, DiskLow, ReplayRefused
-
-_A_MOMENT: Final = timedelta(seconds=3)
 
 
 @dataclass(frozen=True)
@@ -59,7 +57,7 @@ class Intake:
         unseen = self._unseen()
         now = self.clock()
         young = [each for each in unseen if each.waits_for is None and not each.settled(now)]
-        if not wait or not young or max(each.settle for each in young) > _A_MOMENT:
+        if not wait or not young or max(each.settle for each in young) > A_MOMENT:
             return unseen
         time.sleep(max(each.settle - each.age(now) for each in young).total_seconds() + 0.01)
         return [again for each in unseen if (again := self.source.again(each) if each in young else each) is not None]
@@ -260,8 +258,8 @@ class Intake:
             now = self.clock()
             ready += [arrival for arrival in left if arrival.settled(now)]
             left = [arrival for arrival in left if not arrival.settled(now)]
-            # What has to come first will come when it does, and is then seen.
-            if all(arrival.waits_for for arrival in left) or time.monotonic() > patience:
+            # What has to come first, or to be untouched for longer, is seen when it has.
+            if not any(arrival.settles_soon(now) for arrival in left) or time.monotonic() > patience:
                 days = {arrival.slot: day_of(self.feed, arrival.slot) or date.max for arrival in ready}
                 return sorted(ready, key=lambda arrival: (days[arrival.slot], arrival.slot)), left
             time.sleep(min(0.2, settle_s))

@@ -19,13 +19,14 @@ from platform_assets.orchestration.runs.dagster_internals import (
     AssetCheckExecutionRecordStatus,
     AssetGraph,
     AssetRecord,
+    DaemonStatus,
     InstigatorState,
     InstigatorTick,
     InstigatorType,
     TickStatus,
     get_daemon_statuses,
 )
-from platform_assets.orchestration.runs.keys import WRITER_POOL
+from platform_assets.orchestration.runs.keys import BY_COMMAND_TAG, WRITER_POOL
 from platform_assets.orchestration.watch.failures import (
     Cancelled,
     FailedStep,
@@ -189,11 +190,32 @@ class DagsterState:
     @cached_property
     def silent_daemons(self) -> Sequence[str]:
         """Those of the daemons that make things run which have not been heard of for a minute."""
-        needed = [name for name in _NEEDED_DAEMONS if name in self.instance.get_required_daemon_types()]
-        statuses = get_daemon_statuses(
-            self.instance, needed, ignore_errors=True, heartbeat_tolerance_seconds=_DAEMON_SILENT_S
+        return [name for name, status in self._daemons.items() if not status.healthy]
+
+    @cached_property
+    def by_command(self) -> bool:
+        """Whether nothing is meant to run by itself: no daemon was ever heard of, or none since the last run, which a
+        command made."""
+        beats = [each.last_heartbeat.timestamp for each in self._daemons.values() if each.last_heartbeat is not None]
+        last = self.instance.get_run_records(limit=1)
+        return bool(self.silent_daemons) and (
+            not beats
+            or any(
+                BY_COMMAND_TAG in record.dagster_run.tags and record.create_timestamp.timestamp() > max(beats)
+                for record in last
+            )
         )
-        return [name for name, status in statuses.items() if not status.healthy]
+
+    @cached_property
+    def _daemons(self) -> Mapping[str, DaemonStatus]:
+        needed = [name for name in _NEEDED_DAEMONS if name in self.instance.get_required_daemon_types()]
+        return get_daemon_statuses(
+            self.instance,
+            needed,
+            curr_time_seconds=self.now.timestamp(),
+            ignore_errors=True,
+            heartbeat_tolerance_seconds=_DAEMON_SILENT_S,
+        )
 
     @cached_property
     def writing(self) -> Sequence[tuple[str, str]]:

@@ -93,7 +93,7 @@ def test_one_file_that_is_overwritten_keeps_every_list_where_the_feed_appends(li
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"key_within": "deliveries"}, "'deliveries' is neither 'feed' nor 'delivery'"),
+        ({"key_within": "deliveries"}, "'deliveries' is not one of 'feed', 'delivery'"),
         ({"key": (), "on_known_key": "allow"}, "'delivery' needs to know what names a row of the list"),
         ({"key": ("sku", "nothing")}, "'nothing' is not a column of Sales"),
     ],
