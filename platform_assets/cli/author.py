@@ -59,10 +59,8 @@ def feed_add(
     every file.
 
     The more of its history there is, the more the feed knows: headers that were renamed, columns that came and went,
-    formats that changed, the dates in the names. It is always a new Python file: no file that is there is changed. Exit
-    code 1 when the feed would not take every row.
-
-    Example: platform feed add ~/orders-2026-11-18.csv --origin shop --owner team:sales
+    formats that changed, the dates in the names. One file will do, too. It is always a new Python file: no file that is
+    there is changed. Exit code 1 when the feed would not take every row.
 
     Example: platform feed add ~/exports/daily-reports --origin health --name reports --mart
     """
