@@ -21,9 +21,9 @@ from platform_assets.engine.author.draft import literal
 from platform_assets.engine.author.infer import InferredColumn
 from platform_assets.engine.author.names import names_identifiers
 from platform_assets.engine.author.proposal import Proposal
-from platform_assets.engine.author.trial import asks_for
 from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.feed.feed import Feed, Files
+from platform_assets.engine.foreseen import asks_for
 from platform_assets.engine.store.profiles import Profiles
 from platform_assets.engine.store.receipts import Receipt
 from platform_assets.errors import ConfigurationError
@@ -115,7 +115,7 @@ def _loaded(
             shutil.copyfile(place.path, target)
         assert isinstance(feed.source, Files)
         # Files that somebody names are meant as they are: there is no producer to wait for.
-        unasked = [glob.escape(each.slot) for each in proposal.places if not asks_for(feed.source, each.slot)]
+        unasked = [glob.escape(each.slot) for each in proposal.places if not asks_for(feed, each.slot.split("/"))]
         source = feed.source.read_from(*feed.source.patterns, *unasked, settle=timedelta(), patience=timedelta())
         tried = replace(feed, source=source)
         told = time.monotonic()
