@@ -100,7 +100,7 @@ def _added(added: Added, answer: dict[str, Any]) -> Iterator[Table | str]:
     title = (
         f"{proposal.files} as deliveries of {proposal.name}, which was drafted from all their {proposal.rows:,} rows"
     )
-    yield Table(title, [answer], ("files_read", ("would be", "status"), *ROWS))
+    yield Table(title, [answer], (("files", "files_read"), ("would be", "status"), *ROWS))
     yield f"{tried.share} of {tried.rows:,} rows in {_files(len(tried.receipts))} would be taken"
     yield Table(
         "Rejected rows by rule",
