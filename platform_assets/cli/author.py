@@ -135,6 +135,8 @@ def _next(added: Added) -> Iterator[str]:
             yield f"    mkdir -p {shlex.quote(str(target))} && cp {names} {shlex.quote(str(target))}/"
     else:
         yield f"  the files lie where they have to; deliver others {there}"
+        if proposal.aside:
+            yield "  move away what was set aside, or it is quarantined where its name is asked for"
     yield "  take them in: platform run"
     if added.mart is None:
         yield f"  model it in dbt: source('{proposal.origin}', '{proposal.name}'); with --mart a first mart is written"
