@@ -12,10 +12,13 @@ from pathlib import Path
 
 from platform_assets.commands.attention import Attention, of_quarantined
 from platform_assets.commands.counts import Quarantined, added_up, quarantined
+from platform_assets.engine.contract.shown import shown_of
 from platform_assets.engine.deployment import Deployment
+from platform_assets.engine.load.export import Exported, export_rows
 from platform_assets.engine.load.trace import Trace, trace
 from platform_assets.engine.store.quarantine import Explanation, RejectedRow
 from platform_assets.engine.store.receipts import Chosen, Receipt
+from platform_assets.errors import ConfigurationError
 from platform_assets.project.configured import audit_log, configured_deployment, prepared_deployment
 from platform_assets.settings import person
 
@@ -57,8 +60,29 @@ def explained(feed: str, examples: int, tell: Tell) -> Explanation:
         return unit.quarantine(deployment.feed(feed)).explain(examples=examples)
 
 
-def exported(feed: str, to: Path, tell: Tell) -> int:
-    """Write the feed's rejected rows to a CSV file; how many."""
+def exported(feed: str, to: Path, tell: Tell, *, deliveries: Sequence[int], unmasked: bool) -> Exported:
+    """Write the feed's rejected rows as they came, to be mended and delivered again.
+
+    Raises ConfigurationError where the contract has personal data, unless somebody says that they are to be `unmasked`.
+    """
+    _, deployment = prepared_deployment(tell)
+    of = deployment.feed(feed)
+    if shown_of(of.contract).personal and not unmasked:
+        raise ConfigurationError(
+            f"rejected rows of {feed}",
+            "hold personal data, and what is masked cannot be delivered again",
+            "Give --unmasked, which is recorded in the audit log; or --spreadsheet, to look at them masked.",
+        )
+    about = {"feed": of.name, "delivery": list(deliveries), "unmasked": unmasked}
+    exporting = audit_log(deployment.home).doing(person(), "quarantine export", {k: v for k, v in about.items() if v})
+    with exporting as came, deployment.warehouse.reading("export the quarantine") as unit:
+        done = export_rows(unit, of, deployment.archive, to, deliveries)
+        came.update(rows=sum(each.rows for each in done.files), files=len(done.files))
+        return done
+
+
+def exported_for_spreadsheet(feed: str, to: Path, tell: Tell) -> int:
+    """Write the feed's rejected rows to a CSV file for people to look at, masked; how many."""
     _, deployment = prepared_deployment(tell)
     exporting = audit_log(deployment.home).doing(person(), "quarantine export", {"feed": deployment.feed(feed).name})
     with exporting as came, deployment.warehouse.reading("export the quarantine") as unit:

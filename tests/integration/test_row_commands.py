@@ -20,8 +20,11 @@ def test_from_a_rejected_row_to_its_file_and_back(tmp_path: Path) -> None:
     assert (world.landing / example["file"]).exists()
     assert "order_lines" in world.verb("quarantine", "explain", "order_lines").out
 
-    exported = world.verb("quarantine", "export", "order_lines", "--to", str(tmp_path / "out.csv"), "--json").answer
-    assert exported["rows"] == explained["rows"]
+    export = ("quarantine", "export", "order_lines", "--to", str(tmp_path / "out.csv"))
+    refused = world.verb(*export, "--json")
+    assert (refused.code, "--unmasked" in refused.answer["error"]["remedy"]) == (2, True)
+    for how in ("--spreadsheet", "--unmasked"):
+        assert world.verb(*export, how, "--json").answer["rows"] == explained["rows"]
 
     assert "nothing to replay" in world.verb("quarantine", "replay", "order_lines").out
     figures = world.verb("replay", "order_lines", "--again", "--json").answer
@@ -32,7 +35,7 @@ def test_from_a_rejected_row_to_its_file_and_back(tmp_path: Path) -> None:
 
     recorded = world.verb("audit", "list", "--json").answer["entries"][::-1]
     verbs = [each["what"] for each in recorded if each["outcome"] == "done"]
-    assert verbs == ["run", "quarantine export", "quarantine replay", "replay"]
+    assert verbs == ["run", "quarantine export", "quarantine export", "quarantine replay", "replay"]
     assert recorded[-1]["about"] == {name: figures[name] for name in ("deliveries", "accepted", "rejected")}
 
     found = world.verb("trace", "raw.order_lines", "--where", "country=France", "--limit", "1", "--json").answer
