@@ -3,8 +3,12 @@
 import json
 from pathlib import Path
 
+import duckdb
 import pytest
 from deployed import Deployed
+
+from platform_assets.engine.deployment import Deployment
+from platform_assets.project.configured import declared_feeds
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -40,6 +44,31 @@ def test_from_a_rejected_row_to_its_file_and_back(tmp_path: Path) -> None:
     line = (world.landing / row["file"]).read_text().splitlines()[row["line"] - 1]
     assert row["record"]["InvoiceNo"] in line
     assert row["record"]["CustomerID"] in ("***", None)
+
+
+def test_a_replay_that_asks_for_nothing_there_is_says_what_there_is(tmp_path: Path) -> None:
+    world = Deployed(tmp_path)
+    nothing = world.verb("replay", "products", "--json")
+    assert (nothing.code, nothing.answer["error"]["what"]) == (2, "replay: nothing was ever delivered for products")
+    world.simulate(days=3, rows=20, until="2026-03-18", dirt=0.0)
+    loaded = Deployment(declared_feeds(), home=world.home, landing=world.landing)
+    loaded.prepare()
+    loaded.ingest(loaded.feed("order_lines"))
+    none = world.verb("replay", "order_lines", "--file", "retail/order_lines/2026-03-8.csv", "--json")
+    assert none.code == 2
+    assert "none of the 3 deliveries of order_lines is one that was asked for" in none.answer["error"]["what"]
+    assert "Did you mean 'retail/order_lines/2026-03-18.csv'?" in none.answer["error"]["what"]
+    assert "ids 1 to 3" in none.answer["error"]["remedy"]
+    assert world.verb("replay", "order_lines", "--delivery", "17").code == 2
+    judged = world.verb("replay", "order_lines")
+    assert (judged.code, "platform replay order_lines --again" in judged.out) == (0, True)
+    with duckdb.connect(str(world.home / "warehouse.duckdb")) as warehouse:
+        warehouse.execute("CREATE SCHEMA staging; CREATE TABLE staging.own AS SELECT invoice_no FROM raw.order_lines")
+    lacks = world.verb("trace", "staging.own", "--where", "invoice_no=1", "--json").answer["error"]
+    assert "does not keep _delivery_id and _line" in lacks["what"]
+    assert "SELECT …, _delivery_id, _line FROM {{ source(…) }}; then `platform run`" in lacks["remedy"]
+    misspelt = world.verb("trace", "raw.order_line", "--where", "invoice_no=1", "--json").answer["error"]
+    assert "Did you mean 'raw.order_lines'?" in misspelt["what"]
 
 
 def test_asking_wrongly_is_answered(tmp_path: Path) -> None:

@@ -35,6 +35,9 @@ from dagster._utils.interrupts import capture_interrupts
 from dagster._utils.schedules import is_valid_cron_string
 from dagster_shared.error import SerializableErrorInfo
 
+SKIPPING_LOGGER: Final = "dagster._core.execution.plan.active"
+"""Where Dagster logs which steps it skips."""
+
 __all__ = [
     "COMPLETED_ASSET_CHECK_EXECUTION_RECORD_STATUSES",
     "DAEMON",
@@ -42,6 +45,7 @@ __all__ = [
     "GRPC_INFO_TAG",
     "NEEDED_BY_A_RUN",
     "RUN_FAILURE_REASON_TAG",
+    "SKIPPING_LOGGER",
     "AssetCheckExecutionRecord",
     "AssetCheckExecutionRecordStatus",
     "AssetGraph",
