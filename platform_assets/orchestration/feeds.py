@@ -244,4 +244,6 @@ def _column_schema(feed: Feed) -> dg.TableSchema:
         dg.TableColumn("_delivery_id", "BIGINT", description="The delivery the row came with; see ledger.deliveries"),
         dg.TableColumn("_line", "BIGINT", description="The physical line of the row in its delivery"),
     ]
+    if feed.name_date is not None:
+        lineage.append(dg.TableColumn("_file_date", "DATE", description="The date in the file's name"))
     return dg.TableSchema(columns=columns + lineage)

@@ -46,13 +46,17 @@ def try_on(feed: Feed, file: Path, *, shown: int = 20) -> Trial:
     with tempfile.TemporaryDirectory(prefix="trial-") as folder:
         landing = Path(folder, "landing")
         landing.mkdir()
-        shutil.copyfile(file, landing / file.name)
+        # With it go as many folders of its path as the date may stand in.
+        name = Path(*file.absolute().parts[-1 - (feed.name_date.form.count("/") if feed.name_date else 0) :])
+        copy = landing / name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, copy)
         files = feed.source if isinstance(feed.source, Files) else Files("*", format=feed.source.format)
         if (suffix := files.sidecar) is not None:
             beside = file.with_name(file.name + suffix)
-            (landing / beside.name).write_bytes(beside.read_bytes() if beside.is_file() else b"")
+            copy.with_name(beside.name).write_bytes(beside.read_bytes() if beside.is_file() else b"")
         # A file that somebody names is meant as it is: there is no producer to wait for.
-        source = files.read_from(glob.escape(file.name), settle=timedelta(), patience=timedelta())
+        source = files.read_from(glob.escape(name.as_posix()), settle=timedelta(), patience=timedelta())
         tried = replace(feed, source=source)
         deployment = Deployment([tried], home=Path(folder, "home"), landing=landing)
         deployment.prepare()

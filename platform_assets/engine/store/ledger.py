@@ -37,7 +37,7 @@ CREATE TABLE IF NOT EXISTS ledger.deliveries (
     replayed_at TIMESTAMPTZ, expired BIGINT, expects JSON,
     covers_from TIMESTAMPTZ, covers_to TIMESTAMPTZ, accepted_at TIMESTAMPTZ,
     generation BIGINT, came_with BIGINT, moved_from VARCHAR[], erased BIGINT, rewritten VARCHAR,
-    withdrawn JSON, allowed JSON, changed BIGINT, mark UBIGINT
+    withdrawn JSON, allowed JSON, file_date DATE, changed BIGINT, mark UBIGINT
 );
 CREATE TABLE IF NOT EXISTS ledger.slots (
     feed VARCHAR, slot VARCHAR, place BIGINT, filled_by BIGINT, delivery_id BIGINT, fingerprint VARCHAR,

@@ -27,8 +27,8 @@ from platform_assets.engine.store.profiles import Profiles
 from platform_assets.engine.store.published import Published
 from platform_assets.engine.store.quarantine import Quarantine
 from platform_assets.engine.store.slots import Slots
-from platform_assets.engine.store.sql import attach
-from platform_assets.engine.store.tables import FeedTables, lines_with
+from platform_assets.engine.store.sql import attach, lines_with
+from platform_assets.engine.store.tables import FeedTables
 from platform_assets.engine.store.unit import Unit
 from platform_assets.errors import StorageError, WarehouseBusy, WarehouseUnreadable, listed, printable
 
