@@ -199,6 +199,7 @@ def trace(
 def _replayed(done: Replayed) -> Iterator[Table | str]:
     if not done.deliveries:
         yield f"nothing to replay: today's contract has judged every delivery of {done.feed} that was asked for"
+        yield f"to judge them anew all the same: platform replay {done.feed} --again"
         return
     yield Table(f"Replayed deliveries of {done.feed}", [done], counts_shown([done]))
     yield _waiting(done.quarantined)

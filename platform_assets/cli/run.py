@@ -114,8 +114,9 @@ def setup() -> None:
 
     Example: platform setup
     """
-    from platform_assets.commands.setup import prepare_checkout, write_env_file
+    from platform_assets.commands.setup import make_landing, prepare_checkout, write_env_file
 
+    make_landing()
     settings = prepare_checkout(say)
     write_env_file()
     say(f"ready; state lies in {settings.home}, deliveries arrive in {settings.landing}")

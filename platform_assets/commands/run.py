@@ -131,6 +131,7 @@ def _report(
         *(f"left alone for now: {each}" for each in waiting),
         *(f"no feed asks for {slot}" for slot in landing.unclaimed[:_SHOWN]),
         *_failures(outcome, release, last),
+        *_no_mart(deployment, project),
         *([f"release {release.id}: {release.path}"] if release is not None else []),
     ]
     return RunReport(
@@ -149,6 +150,16 @@ def _report(
         attention=waiting_for_people(deployment),
         took_s=round(time.monotonic() - began, 2),
     )
+
+
+def _no_mart(deployment: Deployment, project: Project) -> Iterator[str]:
+    """How a first mart is made, where there is none to be released."""
+    if deployment.feeds and not project.marts:
+        feed = deployment.feeds[0]
+        yield (
+            "There is no mart yet, so nothing is released: write dbt_project/models/marts/NAME.sql, such as "
+            f"SELECT * FROM {{{{ source('{feed.origin}', '{feed.name}') }}}}; then `platform run` builds it."
+        )
 
 
 def _failures(outcome: "RunOutcome | None", release: Release | None, last: Release | None) -> Iterator[str]:
