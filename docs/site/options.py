@@ -144,6 +144,11 @@ EXAMPLES: Final = (
             "sales/c.txt": "sku,quantity\nC3,1\n",
         },
     ),
+    _files(
+        "dated",
+        'Files("sales/*.csv", dated="%m-%d-%Y")',
+        {"sales/01-22-2020.csv": "sku,quantity\nA1,2\n", "sales/latest.csv": "sku,quantity\nB7,1\n"},
+    ),
     _value("Files", "settle", 'Files("sales/*", settle=seconds(30))', _rests),
     _value("Files", "patience", 'Files("sales/*", patience=hours(2))', _waits),
     _files("format", 'Files("sales/*.txt", format=Csv(delimiter="|"))', {"sales/a.txt": "sku|quantity\nA1|2\n"}),

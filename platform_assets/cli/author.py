@@ -89,23 +89,36 @@ def feed_check(
 ) -> None:
     """Say what would become of a file, without taking it in: nothing is written.
 
-    Exit code 1 when it would be quarantined, or hold the release.
+    First what the ledger says: whether it is new, repeats or replaces a delivery, is withdrawn, or is not finished;
+    then what its rows would come to. Exit code 1 when it would be quarantined or left out, or hold the release.
 
     Example: platform feed check landing/retail/order_lines/2026-11-18.csv
     """
-    tried = check_file(file, feed, limit, say)
-    rows = [{"line": row.line, "reasons": row.reasons} for row in tried.rejected]
-    answer = {"ok": tried.loads, "feed": tried.feed.name, **tried_as(tried), "rejected_rows": rows}
+    checked = check_file(file, feed, limit, say)
+    foreseen, tried = checked.foreseen, checked.tried
+    rows = [] if tried is None else [{"line": row.line, "reasons": row.reasons} for row in tried.rejected]
+    answer = {
+        "ok": checked.comes_in,
+        "feed": checked.feed.name,
+        "would_be": foreseen.would_be,
+        "why": foreseen.why,
+        "delivery": foreseen.delivery,
+        **({} if tried is None else tried_as(tried)),
+        "rejected_rows": rows,
+    }
 
     def tables() -> Iterator[Table | str]:
-        yield from _tried(f"{file.name} as a delivery of {tried.feed.name}", answer)
+        yield f"{file.name} {foreseen.why}"
+        if tried is None:
+            return
+        yield from _tried(f"Its rows by the contract of {checked.feed.name}, with nothing before it", answer)
         if tried.receipt.unknown_columns:
             yield f"unknown columns ({tried.feed.on_drift}): {listed(tried.receipt.unknown_columns)}"
         yield Table("Rejected rows", by_reason(rows), ("line", "column", "rule", "value"))
         if not tried.tolerated:
             yield f"more rows rejected than {tried.feed.name} tolerates: the release would be held"
 
-    render(answer, tables(), as_json=as_json, failed=not tried.loads)
+    render(answer, tables(), as_json=as_json, failed=not checked.comes_in)
 
 
 def _tried(title: str, answer: dict[str, Any]) -> Iterator[Table | str]:

@@ -16,6 +16,8 @@ from platform_assets.engine.author.drift import Drift, compare
 from platform_assets.engine.author.headers import HeaderSeen, headers
 from platform_assets.engine.author.proposal import Proposal, propose
 from platform_assets.engine.author.trial import Trial, feed_of, try_on
+from platform_assets.engine.feed.feed import Feed
+from platform_assets.engine.foreseen import Foreseen, finished
 from platform_assets.errors import ConfigurationError
 from platform_assets.project.configured import FEEDS_PACKAGE, audit_log, configured_deployment, declared_feeds
 from platform_assets.project.dbt_sources import drifted_sources, gained_columns, write_sources
@@ -93,10 +95,30 @@ def add_feed(
     return Added(proposal, text, written, tried)
 
 
-def check_file(file: Path, feed: str | None, shown: int, tell: Callable[[str], None]) -> Trial:
+@dataclass(frozen=True)
+class Checked:
+    """What would become of a file: by the ledger, and, where it can be read, what its rows would come to."""
+
+    feed: Feed
+    foreseen: Foreseen
+    tried: Trial | None
+
+    @property
+    def comes_in(self) -> bool:
+        """Whether it would be taken in, or was, without holding a release."""
+        left = self.foreseen.would_be in ("withdrawn", "refused", "ignored")
+        return not left and (self.tried is None or self.tried.loads)
+
+
+def check_file(file: Path, feed: str | None, shown: int, tell: Callable[[str], None]) -> Checked:
     """What would become of a file, for the named feed or the one that it is for; with `shown` rejected rows."""
     _, deployment = configured_deployment(tell)
-    return try_on(feed_of(file, deployment.feeds) if feed is None else deployment.feed(feed), file, shown=shown)
+    of = feed_of(finished(file), deployment.feeds) if feed is None else deployment.feed(feed)
+    if not file.is_symlink() and not file.is_file():
+        raise ConfigurationError(f"file {str(file)!r}", "is not a regular file", "Name the file to try.")
+    foreseen = deployment.foresee(of, file)
+    tried = try_on(of, file, shown=shown, allowed=foreseen.allowed) if foreseen.readable else None
+    return Checked(of, foreseen, tried)
 
 
 def tried_as(tried: Trial) -> dict[str, Any]:

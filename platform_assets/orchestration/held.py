@@ -12,15 +12,14 @@ import dagster as dg
 
 from platform_assets.engine.deployment import Deployment
 from platform_assets.errors import listed
+from platform_assets.orchestration.runs.dagster_internals import PLAN_LOGGER
 from platform_assets.orchestration.runs.keys import HELD, HELD_TAG
 from platform_assets.project.graph import Project
 from platform_assets.project.state import State
 
 # Dagster warns that the release goes on without the checks of what was skipped; it is skipped, too, and asks what is
 # stored besides.
-logging.getLogger("dagster._core.execution.plan.active").addFilter(
-    lambda record: "will proceed without gating" not in record.getMessage()
-)
+logging.getLogger(PLAN_LOGGER).addFilter(lambda record: "will proceed without gating" not in record.getMessage())
 
 
 class Verdict(dg.AssetCheckResult):

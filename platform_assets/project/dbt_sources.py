@@ -165,6 +165,8 @@ def _table(feed: Feed, gained: Sequence[dict[str, Any]]) -> dict[str, Any]:
         {"name": "_delivery_id", "description": "Delivery the row came with.", "data_type": "bigint"},
         {"name": "_line", "description": "Physical line of the row in its delivery.", "data_type": "bigint"},
     ]
+    if feed.name_date is not None:
+        columns.append({"name": "_file_date", "description": "Date in the file's name.", "data_type": "date"})
     if feed.on_drift == "rescue":
         columns.append({"name": "_extra", "description": "Unknown columns, as JSON.", "data_type": "json"})
     return {

@@ -35,7 +35,7 @@ KINDS: Final[dict[Any, Kind]] = {
     date: "date",
     bool: "boolean",
 }
-LINEAGE: Final = ("_delivery_id", "_line", "_revision", "_extra")
+LINEAGE: Final = ("_delivery_id", "_line", "_file_date", "_revision", "_extra")
 
 _OURS: Final = "platform"
 _MOST_DIGITS: Final = 38

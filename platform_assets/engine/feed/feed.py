@@ -7,7 +7,7 @@ Nothing here reads a file or the warehouse.
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import PurePosixPath
 from typing import Literal, Protocol
 
@@ -15,6 +15,7 @@ from platform_assets.engine.contract.declaration import declaration
 from platform_assets.engine.contract.model import Column, Contract, columns_of, describe, version_of
 from platform_assets.engine.contract.version import digest
 from platform_assets.engine.feed.cadence import Cadence, hours, minutes, seconds
+from platform_assets.engine.feed.dated import NameDate, name_date
 from platform_assets.engine.feed.formats import Format
 from platform_assets.errors import ConfigurationError, nearest
 
@@ -77,6 +78,9 @@ class Files:
         complete once `a.csv.done` is there. A file without its sidecar is not claimed.
     largest: bytes of the largest file, as it is delivered; a larger one is quarantined without being copied.
     longest: how long a file may take to be read, and a second more for each 4 MB; one that takes longer is quarantined.
+    dated: the strptime format of a date in the file's name, such as "%m-%d-%Y"; with `/` in it, of its path. It orders
+        the deliveries, whenever they come; it is `_file_date` in raw, and what promises and usual volumes go by where
+        there is no event time. A file whose name has no such date, or several, is quarantined.
     """
 
     patterns: tuple[str, ...]
@@ -86,6 +90,7 @@ class Files:
     sidecar: str | None
     largest: int
     longest: timedelta
+    dated: str | None
 
     def __init__(
         self,
@@ -96,6 +101,7 @@ class Files:
         sidecar: str | None = None,
         largest: int = gigabytes(10),
         longest: timedelta = minutes(5),  # noqa: B008 - an immutable value
+        dated: str | None = None,
     ) -> None:
         for pattern in patterns:
             if not pattern.strip("/ "):
@@ -127,6 +133,7 @@ class Files:
         object.__setattr__(self, "sidecar", sidecar)
         object.__setattr__(self, "largest", largest)
         object.__setattr__(self, "longest", longest)
+        object.__setattr__(self, "dated", None if dated is None else NameDate(dated).form)
 
     @property
     def places(self) -> tuple[str, ...]:
@@ -143,6 +150,7 @@ class Files:
             sidecar=self.sidecar,
             largest=self.largest,
             longest=self.longest,
+            dated=self.dated,
         )
 
 
@@ -325,7 +333,7 @@ class Feed:
         policies = (self.on_restatement, self.on_drift, self.on_duplicate, self.on_empty, keys)
         quarantining = self.tolerate if self.tolerate.beyond == "quarantine" else None
         caps = (self.most_columns, self.most_undeclared, self.source.largest, self.source.longest)
-        return digest((version_of(self.contract), self.source.format, *policies, quarantining, *caps))
+        return digest((version_of(self.contract), self.source.format, self.name_date, *policies, quarantining, *caps))
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -333,9 +341,27 @@ class Feed:
         return columns_of(self.contract)
 
     @property
-    def dated(self) -> bool:
+    def event_is_date(self) -> bool:
         """Whether its event time is a date, which says nothing of the hour."""
         return any(column.name == self.event_time and column.kind == "date" for column in self.columns)
+
+    @property
+    def by_day(self) -> bool:
+        """Whether what says when its data is from is a day: of its event time, or without one in its files' names."""
+        return self.event_is_date or (self.event_time is None and self.name_date is not None)
+
+    @property
+    def name_date(self) -> NameDate | None:
+        """The date in the names of its files; None where none is declared."""
+        dated = self.source.dated if isinstance(self.source, Files) else None
+        return None if dated is None else name_date(dated)
+
+    def file_date(self, slot: str) -> date | None:
+        """The date in the name of the file that fills `slot`; None where none is declared.
+
+        Raises DeliveryRefused where the name does not have just one.
+        """
+        return None if (named := self.name_date) is None else named.read(slot)
 
     @property
     def description(self) -> str:

@@ -24,7 +24,7 @@ from platform_assets.engine.load.decisions import taken_back
 from platform_assets.engine.load.offer import ITS_TURN, Offer
 from platform_assets.engine.load.remedies import advised
 from platform_assets.engine.load.rows import Validated, Validation
-from platform_assets.engine.load.slot_changes import SlotChanges
+from platform_assets.engine.load.slot_changes import SlotChanges, day_of
 from platform_assets.engine.load.under_way import UnderWay
 from platform_assets.engine.readers import Batch, Part, Reader, open_reader
 from platform_assets.engine.readers.limits import LIMITS
@@ -120,6 +120,7 @@ class Load:
             return
         same = self._same_content(offer.slot, offer.claim.fingerprint)
         try:
+            self._feed.file_date(offer.slot)
             offer.arrival.expects.check(fingerprint=offer.claim.fingerprint, read=same.read if same else None)
             if self._decided(offer).allowed is None:
                 self._hold_to_restatements(offer.slot)
@@ -167,7 +168,7 @@ class Load:
         delivery = self.deliveries[receipt.delivery_id] = Delivery(offer, receipt)
         read = 0
         try:
-            columns = self._validation.begin(receipt.delivery_id, header, receipt.arrived_at.date())
+            columns = self._validation.begin(receipt, header)
             if reader.header:
                 for batch in _readable(claim.copy, reader.batches(columns)):
                     read += batch.frame.height + batch.malformed.height
@@ -329,6 +330,7 @@ class Load:
             moved_from=offer.moved_from,
             erased=offer.erased,
             rewritten=content_of(claim.copy) if claim and offer.erased else None,
+            file_date=day_of(self._feed, arrival.slot),
             withdrawn=decided.withdrawn,
             allowed=decided.allowed,
             **outcome,

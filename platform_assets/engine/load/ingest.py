@@ -10,7 +10,7 @@ import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from platform_assets.engine.archive.archive import Archive
@@ -24,6 +24,7 @@ from platform_assets.engine.load.cleaning import Cleaning, let_go
 from platform_assets.engine.load.decisions import follow, unfollowed
 from platform_assets.engine.load.offer import ITS_TURN, MOST_FILES, Known, Offer, Outcome, grouped
 from platform_assets.engine.load.replay import altered, components, from_archive, outdated
+from platform_assets.engine.load.slot_changes import day_of
 from platform_assets.engine.load.transaction import Transaction
 from platform_assets.engine.load.under_way import UnderWay
 from platform_assets.engine.sources.source import A_MOMENT, Arrival, Claim, Source
@@ -259,7 +260,8 @@ class Intake:
             left = [arrival for arrival in left if not arrival.settled(now)]
             # What has to come first, or to be untouched for longer, is seen when it has.
             if not any(arrival.settles_soon(now) for arrival in left) or time.monotonic() > patience:
-                return sorted(ready, key=lambda arrival: arrival.slot), left
+                days = {arrival.slot: day_of(self.feed, arrival.slot) or date.max for arrival in ready}
+                return sorted(ready, key=lambda arrival: (days[arrival.slot], arrival.slot)), left
             time.sleep(min(0.2, settle_s))
             left = [now_seen for arrival in left if (now_seen := self.source.again(arrival)) is not None]
 

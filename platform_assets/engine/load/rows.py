@@ -79,23 +79,26 @@ class Validation:
         self._unknown: dict[int, list[str]] = {}
         self._lacking: dict[int, Sequence[str]] = {}
         self._arrived: dict[int, date] = {}
+        self._dated: dict[int, date | None] = {}
         self._buffer: list[pl.DataFrame] = []
         self._buffered = 0
         self._bytes = 0
         self._spanning: int | None = None
 
-    def begin(self, delivery_id: int, header: Header, arrived: date) -> Mapping[str, str]:
+    def begin(self, receipt: Receipt, header: Header) -> Mapping[str, str]:
         """Get ready for the rows of a delivery; which columns they are to have (name to give -> delivered header).
 
         Raises DeliveryRefused where raw cannot take its unknown columns.
         """
         self._hold_to_caps(header.unknown)
+        delivery_id = receipt.delivery_id
         adds = self._feed.on_drift == "add"
         unknown = {self._column(name) if adds else name: name for name in header.unknown}
         self._delivered[delivery_id] = {**header.columns, **unknown}
         self._unknown[delivery_id] = list(unknown)
         self._lacking[delivery_id] = header.lacking
-        self._arrived[delivery_id] = arrived
+        self._arrived[delivery_id] = receipt.file_date or receipt.arrived_at.date()
+        self._dated[delivery_id] = receipt.file_date
         return self._delivered[delivery_id]
 
     def add(self, delivery_id: int, batch: Batch) -> Iterator[Validated]:
@@ -119,6 +122,8 @@ class Validation:
             frame = frame.with_columns(extra.alias("_extra")).drop(unknown)
         lacking = (pl.lit(None, pl.String).alias(name) for name in self._lacking[delivery_id])
         frame = frame.with_columns(pl.lit(delivery_id, pl.Int64).alias("_delivery_id"), *lacking)
+        if self._feed.name_date is not None:
+            frame = frame.with_columns(pl.lit(self._dated[delivery_id], pl.Date).alias("_file_date"))
         if self._buffer and self._buffer[-1].schema != frame.schema:
             if self._buffer[-1]["_delivery_id"][0] == delivery_id:
                 self._spanning = delivery_id
@@ -160,7 +165,7 @@ class Validation:
         contract = self._feed.contract
         reader = open_reader(copy, receipt.slot, self._feed.source, headers_of(contract))
         header = match_header(contract, reader.header, lacking=receipt.allowed is not None)
-        columns = self.begin(receipt.delivery_id, header, receipt.arrived_at.date())
+        columns = self.begin(receipt, header)
         for batch in reader.batches(columns):
             theirs = batch.frame.filter(pl.col("_line").is_in(lines))
             yield from self.add(receipt.delivery_id, Batch(theirs, batch.malformed.clear()))

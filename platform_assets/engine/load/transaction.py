@@ -5,9 +5,10 @@ Belongs here: what is stored, in which order. Elsewhere: what becomes of each de
 """
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import asdict, replace
 from datetime import datetime
+from functools import partial
 
 from platform_assets.engine.archive.archive import Archive
 from platform_assets.engine.archive.decisions import decided_of
@@ -18,10 +19,10 @@ from platform_assets.engine.load.delivery import Knowledge, Load, refused
 from platform_assets.engine.load.offer import Offer, Outcome
 from platform_assets.engine.load.replay import linked, offered_again, outdated
 from platform_assets.engine.load.rows import Rows, Validation, ahead
-from platform_assets.engine.load.slot_changes import SlotChanges
+from platform_assets.engine.load.slot_changes import SlotChanges, day_of
 from platform_assets.engine.load.under_way import UnderWay
 from platform_assets.engine.store.receipts import Receipt
-from platform_assets.engine.store.slots import Slot
+from platform_assets.engine.store.slots import Slot, ranks
 from platform_assets.engine.store.unit import Unit
 from platform_assets.errors import DeliveryRefused
 
@@ -131,7 +132,10 @@ class Transaction:
         them stay."""
         rows = Rows(self.ledger, self.tables)
         copy = self.archive.root / str(receipt.archived)
-        for validated in ahead(Validation(self.feed, rows.types).again(receipt, copy, lines)):
+        held = ranks(self.slots.holding([receipt.delivery_id]), partial(day_of, self.feed)).get(receipt.delivery_id)
+        day = receipt.file_date if held is None or receipt.file_date is None else held.day
+        again = Validation(self.feed, rows.types).again(replace(receipt, file_date=day), copy, lines)
+        for validated in ahead(again):
             rows.store(validated)
         rejected = rows.of(receipt.delivery_id).rejected
         self.ledger.bring_back(receipt.delivery_id, len(lines), rejected, self.revision)
@@ -155,7 +159,7 @@ class Round:
         there = self._ledger.in_force(feed.name, [each.fingerprint for each in offers if each.fingerprint is not None])
         in_force = _same_contents(feed, offers, there, before)
         last = self._ledger.by_id(slot.delivery_id for slot in before.values() if slot.delivery_id is not None)
-        self._slot_changes = SlotChanges(before, feed.on_restatement, offers, in_force)
+        self._slot_changes = SlotChanges(before, feed, offers, in_force)
         known = Knowledge(
             slots=self._slot_changes,
             in_force=in_force,
@@ -168,7 +172,7 @@ class Round:
         self._load = Load(feed, within.archive, within.now, offers, known, within.under_way)
         self.unfinished: Mapping[str, str] = self._load.unfinished
         self.removed: set[int] = set()
-        self.reordered: set[int] = set()
+        self.reordered: Set[int] = set()
 
     def run(self) -> list[int]:
         """Take the deliveries in; their ids. Afterwards, `removed` are those that they took out of raw, and `reordered`
@@ -234,10 +238,11 @@ class Round:
         replaced = self._slot_changes.fill(sorted([*came, *kept], key=lambda each: each[0].delivery_id))
         for delivery in self._load.deliveries.values():
             self._slot_changes.note_position(delivery.offer)
-        by, self.reordered = self._slot_changes.write(self._slots, replaced, self._revision)
-        self.removed = set(by)
-        self._tables.remove(sorted(by))
-        self._ledger.supersede(by, self._revision)
+        written = self._slot_changes.write(self._slots, replaced, self._revision)
+        self.removed, self.reordered = set(written.removed), written.moved
+        self._tables.remove(sorted(written.removed))
+        self._tables.redate(written.redated)
+        self._ledger.supersede(written.removed, self._revision)
         return {delivery_id: old for delivery_id, old in replaced.items() if delivery_id in receipts}
 
 

@@ -7,7 +7,7 @@ import json
 import typing
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, time
 from fnmatch import fnmatchcase
 from typing import Any, Final, Literal
 
@@ -72,6 +72,7 @@ class Receipt:
     rewritten: SHA-256 of that copy since they were taken out of it.
     withdrawn: who took it back (`by`), `why`, and when (`at`).
     allowed: who let it through though it breaks tolerance, volume or drift (`by`), `why`, and when (`at`).
+    file_date: the date in its name, of a feed that declares one.
     """
 
     delivery_id: int
@@ -116,6 +117,7 @@ class Receipt:
     rewritten: str | None = None
     withdrawn: Decision | None = None
     allowed: Decision | None = None
+    file_date: date | None = None
 
     @property
     def original(self) -> int:
@@ -176,8 +178,8 @@ class Totals:
 
 @dataclass(frozen=True)
 class Chosen:
-    """Which deliveries are to come in again: by id, by a pattern of their file's path, by arrival (UTC, `until` not
-    included); all of these that are given."""
+    """Which deliveries are to come in again: by id, by a pattern of their file's path, by the date in its name, else by
+    arrival (UTC, `until` not included); all of these that are given."""
 
     deliveries: Collection[int] = ()
     file: str | None = None
@@ -186,7 +188,8 @@ class Chosen:
 
     def __call__(self, receipt: Receipt) -> bool:
         """Whether the delivery is one of them."""
-        arrived = receipt.arrived_at
+        day = receipt.file_date
+        arrived = receipt.arrived_at if day is None else datetime.combine(day, time(), UTC)
         return (
             (not self.deliveries or receipt.delivery_id in self.deliveries)
             and (self.file is None or fnmatchcase(receipt.slot, self.file))
@@ -202,6 +205,7 @@ def _utc(moment: datetime) -> datetime:
 _TYPES: Final = {
     **dict.fromkeys((int, int | None), pl.Int64()),
     **dict.fromkeys((datetime, datetime | None), pl.Datetime("us", "UTC")),
+    date | None: pl.Date(),
     tuple[str, ...]: pl.List(pl.String()),
 }
 RECEIPT_SCHEMA: Final = {name: _TYPES.get(hint, pl.String()) for name, hint in typing.get_type_hints(Receipt).items()}

@@ -17,6 +17,7 @@ from platform_assets.engine.store.published import Published
 from platform_assets.engine.store.quarantine import Quarantine
 from platform_assets.engine.store.slots import Slots
 from platform_assets.engine.store.tables import FeedTables
+from platform_assets.engine.store.undeclared import Undeclared
 
 
 class Unit(Protocol):
@@ -46,6 +47,9 @@ class Unit(Protocol):
 
     def profiles(self, feed: Feed) -> Profiles:
         """What the values of the feed's newest deliveries are like."""
+
+    def undeclared(self, declared: Collection[str]) -> Undeclared:
+        """What is stored of feeds that are none of those `declared`."""
 
     def lines(self, table: str, values: Mapping[str, str], most: int) -> list[tuple[int, int]]:
         """Delivery and line of the first rows of `table` in which columns have these values, as text.

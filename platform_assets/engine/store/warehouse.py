@@ -28,8 +28,9 @@ from platform_assets.engine.store.profiles import Profiles
 from platform_assets.engine.store.published import Published
 from platform_assets.engine.store.quarantine import Quarantine
 from platform_assets.engine.store.slots import Slots
-from platform_assets.engine.store.sql import attach
-from platform_assets.engine.store.tables import FeedTables, lines_with
+from platform_assets.engine.store.sql import attach, lines_with
+from platform_assets.engine.store.tables import FeedTables
+from platform_assets.engine.store.undeclared import Undeclared
 from platform_assets.engine.store.unit import Unit
 from platform_assets.errors import StorageError, WarehouseBusy, WarehouseUnreadable, listed, printable
 
@@ -229,6 +230,9 @@ class _Unit:
 
     def profiles(self, feed: Feed) -> Profiles:
         return Profiles(self._connection, feed)
+
+    def undeclared(self, declared: Collection[str]) -> Undeclared:
+        return Undeclared(self._connection, declared)
 
     def lines(self, table: str, values: Mapping[str, str], most: int) -> list[tuple[int, int]]:
         return lines_with(self._connection, table, values, most)

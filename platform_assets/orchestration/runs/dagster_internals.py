@@ -44,6 +44,7 @@ __all__ = [
     "DATA_VERSION_TAG",
     "GRPC_INFO_TAG",
     "NEEDED_BY_A_RUN",
+    "PLAN_LOGGER",
     "RUN_FAILURE_REASON_TAG",
     "AssetCheckExecutionRecord",
     "AssetCheckExecutionRecordStatus",
@@ -74,6 +75,7 @@ __all__ = [
     "known_by_its_job",
 ]
 # Modules of Dagster that a run imports before and in its steps.
+PLAN_LOGGER: Final = "dagster._core.execution.plan.active"
 NEEDED_BY_A_RUN: Final = (
     "dagster._core.definitions.external_asset",
     "dagster._core.definitions.repository_definition.repository_data_builder",

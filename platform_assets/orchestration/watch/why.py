@@ -154,7 +154,7 @@ class _Asking:
                 )
             )
             what = f"{printable(each.slot)} {each.unfinished}"
-            yield Cause("file not settled", name, what, remedy=remedy, since=each.arrived_at)
+            yield Cause("file not settled", name, what, remedy=remedy, since=each.changed_at)
         if ready:
             waiting = f"{len(ready)} new file{'s' * (len(ready) > 1)}, the first {printable(ready[0].slot)}"
             yield self._not_taken(feed, waiting, max(each.size for each in ready))
