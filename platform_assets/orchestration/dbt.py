@@ -70,6 +70,7 @@ class Translator(DagsterDbtTranslator):
     def __init__(self, condition: dg.AutomationCondition[Any] | None = None) -> None:
         super().__init__()
         self._condition = condition
+        self._descriptions: dict[str, str] = {}
 
     def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> dg.AssetKey:
         """`<folder>/…/<model>`; a source maps to the raw asset it names."""
@@ -87,7 +88,10 @@ class Translator(DagsterDbtTranslator):
     def get_asset_spec(self, manifest: Mapping[str, Any], unique_id: str, project: DbtProject | None) -> dg.AssetSpec:
         """The node's spec."""
         spec = super().get_asset_spec(manifest, unique_id, project)
-        spec = spec.replace_attributes(description=_described(manifest, unique_id, spec.owners))
+        if unique_id in manifest["nodes"]:  # asked again for each that reads it
+            if unique_id not in self._descriptions:
+                self._descriptions[unique_id] = _described(manifest, unique_id, spec.owners)
+            spec = spec.replace_attributes(description=self._descriptions[unique_id])
         # The ledger tells models what is new; it is not data that anybody materializes.
         return spec.replace_attributes(deps=[dep for dep in spec.deps if dep.asset_key.path[0] != _LEDGER_SOURCE])
 
