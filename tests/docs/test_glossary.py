@@ -14,7 +14,7 @@ from examples import Example
 from test_readme import VERBS
 
 import platform_assets
-from platform_assets.cli import app
+from platform_assets.cli.tree import app
 from platform_assets.orchestration.runs.keys import RELEASE_KEY, deliveries_key, mart_key, quarantine_key, raw_key
 from platform_assets.settings import PROJECT
 
