@@ -24,8 +24,8 @@ from selenium.webdriver.common.by import By  # noqa: E402
 from selenium.webdriver.support.ui import WebDriverWait  # noqa: E402
 
 FOLDER: Final = Path(__file__).with_name("pictures")
-WIDTH, HEIGHT = 1400, 950
-DRAWN_S: Final = 3.0
+WIDTH, HEIGHT = 1400, 1050
+DRAWN_S: Final = 8.0
 STARTS_WITHIN_S: Final = 120
 LINEAGE: Final = "assets/marts/daily_sales?view=lineage&lineageScope=upstream&lineageDepth=7"
 # Picture -> page, and what stands on it once it is there.
