@@ -337,7 +337,7 @@ def test_marts_and_release_follow_a_decision_and_the_manifest_tells_of_it(watche
 # ---- how often
 
 
-@pytest.mark.parametrize(("feeds", "seconds"), [(1, 10), (3, 15), (50, 30)])
+@pytest.mark.parametrize(("feeds", "seconds"), [(1, 10), (3, 18), (50, 30)])
 def test_the_more_feeds_there_are_the_more_rarely_each_is_looked_for(feeds: int, seconds: int) -> None:
     """An idle platform costs little, however many feeds it has; a new file is never left for longer than this."""
     named = [replace(SALES, name=f"sales_{at}") for at in range(feeds)]
