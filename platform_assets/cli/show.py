@@ -34,14 +34,20 @@ def feed_list(as_json: Json = False) -> None:
             "columns": [column.name for column in feed.columns],
             "cron": feed.delivered.cron,
             "timezone": feed.delivered.timezone,
+            "delivered": str(feed.delivered),
             "owner": feed.owner,
         }
         for feed in deployment.feeds
     ]
-    delivered = ("delivered", lambda row: f"{row['cron']} {row['timezone']}")
-    columns = ("feed", "origin", "files", "contract", delivered, "owner")
-    title = f"Feeds (files under {deployment.landing})"
-    render({"feeds": feeds}, [Table(title, feeds, columns, empty="no feed is declared")], as_json=as_json)
+    columns = ("feed", "origin", "files", "contract", "delivered", "owner")
+    table = Table(
+        f"Feeds (files under {deployment.landing})",
+        feeds,
+        columns,
+        empty="no feed is declared",
+        least=("contract", "origin", "owner"),
+    )
+    render({"feeds": feeds}, [table], as_json=as_json)
 
 
 @feed_app.command("status")
