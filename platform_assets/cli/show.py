@@ -13,6 +13,7 @@ from platform_assets.commands.counts import counts_shown, feed_totals
 from platform_assets.project.configured import prepared_deployment
 
 _SHOWN = 10
+_LESS_OF_STATUS = ("duplicate", "read", "deliveries", "newest data", "waiting")
 
 feed_app = typer.Typer(no_args_is_help=True, help="Feeds: what is declared, and how each stands.")
 release_app = typer.Typer(no_args_is_help=True, help="Published versions of the marts.")
@@ -65,7 +66,7 @@ def feed_status(as_json: Json = False) -> None:
     render(
         {"feeds": feeds, "unclaimed": deployment.look().unclaimed, "no_room": None if low is None else low.what},
         [
-            Table("Feeds, over all time", feeds, columns, empty="no feed is declared"),
+            Table("Feeds, over all time", feeds, columns, empty="no feed is declared", least=_LESS_OF_STATUS),
             *([f"nothing new is claimed: {low.what}", f"  {low.remedy}"] if low is not None else []),
         ],
         as_json=as_json,
