@@ -55,7 +55,8 @@ _MEANINGS: Final = {
     ("ledger.duplicates", "line"): "its line.",
     ("ledger.duplicates", "of_delivery"): "the delivery of the row that counts; empty where it is the same.",
     ("ledger.duplicates", "of_line"): "its line.",
-    ("ledger.given_out", "revision"): "the last revision that a warehouse which is lost had handed out.",
+    ("ledger.given_out", "revision"): "the last revision that a lost warehouse, or a dropped feed, had been given.",
+    ("ledger.given_out", "delivery_id"): "the last id of a delivery that a dropped feed had been given; else 0.",
     ("ledger.profiles", "feed"): "the feed.",
     ("ledger.profiles", "delivery_id"): "one of its newest deliveries.",
     ("ledger.profiles", "revision"): "of the delivery, when it was measured.",
@@ -68,7 +69,7 @@ _TABLES: Final = {
     "ledger.deliveries": "One receipt per delivery, written in the same transaction as its rows.",
     "ledger.slots": "What stands in each slot (a file's path), and the position in which its source was last read.",
     "ledger.duplicates": "Rows that repeat an earlier row of their delivery, or whose key a row of another delivery has.",
-    "ledger.given_out": "The last revision of a warehouse that was lost.",
+    "ledger.given_out": "What is never given out again: revisions and ids of a lost warehouse, or a dropped feed.",
     "ledger.profiles": "What the values of the newest deliveries are like.",
 }
 

@@ -10,6 +10,7 @@ import typer
 from platform_assets.cli.render import Column, Json, Table, render, say
 from platform_assets.commands.attention import Attention, waiting_for_people
 from platform_assets.commands.counts import counts_shown, feed_totals
+from platform_assets.engine.undeclared import undeclared_feeds
 from platform_assets.project.configured import prepared_deployment
 
 _SHOWN = 10
@@ -21,7 +22,7 @@ release_app = typer.Typer(no_args_is_help=True, help="Published versions of the 
 
 @feed_app.command("list")
 def feed_list(as_json: Json = False) -> None:
-    """List the declared feeds.
+    """List the declared feeds, and what is kept of feeds that are no longer declared.
 
     Example: platform feed list
     """
@@ -41,14 +42,17 @@ def feed_list(as_json: Json = False) -> None:
         for feed in deployment.feeds
     ]
     columns = ("feed", "origin", "files", "contract", "delivered", "owner")
-    table = Table(
-        f"Feeds (files under {deployment.landing})",
-        feeds,
-        columns,
-        empty="no feed is declared",
-        least=("contract", "origin", "owner"),
-    )
-    render({"feeds": feeds}, [table], as_json=as_json)
+    least = ("contract", "origin", "owner")
+    title = f"Feeds (files under {deployment.landing})"
+    left = undeclared_feeds(deployment)
+    since = ("since", lambda row: row.since and f"{row.since:%Y-%m-%d}")
+    last = ("last", lambda row: row.last and f"{row.last:%Y-%m-%d}")
+    tables: list[Table | str] = [Table(title, feeds, columns, empty="no feed is declared", least=least)]
+    if left:
+        columns_left = ("feed", "rows", ("in quarantine", "rejected"), "deliveries", since, last)
+        tables += [Table("Kept, but not declared any more", left, columns_left)]
+        tables += ["take it along: platform feed rename OLD NEW; remove it: platform feed drop NAME"]
+    render({"feeds": feeds, "undeclared": left}, tables, as_json=as_json)
 
 
 @feed_app.command("status")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from platform_assets.engine.load.decisions import Followed, Verb
+from platform_assets.engine.load.decisions import RECORDED, Followed, Verb
 from platform_assets.engine.store.receipts import Receipt
 from platform_assets.errors import ConfigurationError
 from platform_assets.project.configured import audit_log, prepared_deployment
@@ -107,12 +107,3 @@ def decided(verb: Verb, delivery: int, tell: Tell, *, why: str = "") -> Followed
         followed = deployment.decide(feed, verb, delivery, by=person(), why=why)
         came.update(raw=followed.raw, quarantine=followed.quarantine)
         return followed
-
-
-RECORDED: dict[Verb, str] = {
-    "withdraw": "delivery withdraw",
-    "restore": "delivery restore",
-    "accept": "delivery accept",
-    "refuse": "delivery accept --undo",
-}
-"""What the audit log calls each decision."""

@@ -17,6 +17,7 @@ import dagster as dg
 from platform_assets.definitions import build_definitions
 from platform_assets.errors import ConfigurationError
 from platform_assets.orchestration.runs.automation import keys_of
+from platform_assets.orchestration.runs.dagster_internals import known_by_its_job
 from platform_assets.orchestration.runs.instance import kept_open, open_instance, prepare_dagster_home
 from platform_assets.orchestration.runs.keys import BY_COMMAND_TAG, CI, RUN, quarantine_key, raw_key
 from platform_assets.orchestration.runs.process import PROCESS_TAG, process_name
@@ -35,6 +36,8 @@ from platform_assets.project.configured import (
 from platform_assets.project.graph import project_of
 from platform_assets.project.manifest import current_manifest
 from platform_assets.settings import Settings
+
+_LOCATION = "platform_assets"  # as workspace.yaml calls it
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,7 @@ def _execute(
     assets: Sequence[dg.AssetKey] | None = None,
 ) -> RunOutcome:
     with open_instance(settings, at_hand=True) as instance, kept_open(instance), _interrupts() as interrupted:
+        known_by_its_job(instance, _LOCATION, job.name)
         run_id = str(uuid.uuid4())
         instance.add_event_listener(run_id, _tells_progress(tell, len(assets) if assets else None))
         try:

@@ -4,7 +4,6 @@ Belongs here: asking the engine, and the results that Dagster is told. Elsewhere
 checks of marts (marts.py).
 """
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, Final
@@ -16,19 +15,17 @@ from platform_assets.engine.anomalies.volume import check_volume
 from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.store.published import NEWEST
-from platform_assets.engine.store.quarantine import RejectedRow
 from platform_assets.engine.store.receipts import Receipt
 from platform_assets.errors import listed
 from platform_assets.orchestration.feed_metadata import receipts_table
 from platform_assets.orchestration.held import Verdict
-from platform_assets.orchestration.markdown import code, table
+from platform_assets.orchestration.markdown import code, rejected, table
 from platform_assets.orchestration.runs.keys import raw_key
 from platform_assets.orchestration.watch.freshness import FRESH, freshness_result
 from platform_assets.orchestration.watch.runbooks import of_check, shown
 
 _SHOWN: Final = 20
 _SAMPLES: Final = 10
-_CELL: Final = 200
 _COUNTED: Final = 1_000
 
 
@@ -92,7 +89,10 @@ def evaluated(deployment: Deployment, feed: Feed, wanted: AbstractSet[str]) -> I
         "no_delivery_quarantined": waiting,
     }
     summaries = {"volume_as_usual": code(str(usual)) if usual.unusual else str(usual)}
-    samples_of = {"rejects_within_tolerance": _rows_table(samples), "no_delivery_quarantined": _problems_table(waiting)}
+    samples_of = {
+        "rejects_within_tolerance": rejected(samples) if samples else "",
+        "no_delivery_quarantined": _problems_table(waiting),
+    }
     as_usual = check_values(feed, receipts, figures)
     for name, result in zip(("nulls_as_usual", "values_as_usual"), as_usual, strict=True):
         failing[name] = list({odd.receipt.delivery_id: odd.receipt for odd in result.odd}.values())
@@ -131,27 +131,17 @@ def _let_through(receipts: Sequence[Receipt]) -> str:
     return f"; not judged: {code(receipts[0].slot)}: {code(receipts[0].decided)}{more}"
 
 
-def _failing_metadata(failing: Sequence[Receipt], samples: str, check: str) -> Mapping[str, Any]:
+def _failing_metadata(
+    failing: Sequence[Receipt], samples: str | dg.TableMetadataValue, check: str
+) -> Mapping[str, Any]:
     if not failing:
         return {"failed": 0}
     return {
         "failed": len(failing),
         "deliveries": dg.MetadataValue.md(receipts_table(failing)),
-        **({"samples": dg.MetadataValue.md(samples)} if samples else {}),
+        **({"samples": dg.MetadataValue.md(samples) if isinstance(samples, str) else samples} if samples else {}),
         **shown(of_check(check)),
     }
-
-
-def _rows_table(rows: Sequence[RejectedRow]) -> str:
-    """Rejected rows, personal data masked, each once for every rule it breaks."""
-    head = ("file", "line", "column", "rule", "value", "record")
-    lines = []
-    for row in rows:
-        record = row.record if isinstance(row.record, str) else json.dumps(row.record, ensure_ascii=False)
-        for reason in row.reasons:
-            cells = (row.file, str(row.line), *(reason[part] or "" for part in ("column", "rule", "value")), record)
-            lines.append([code(cell[:_CELL]) for cell in cells])
-    return table(head, lines)
 
 
 def _problems_table(waiting: Sequence[Receipt]) -> str:

@@ -16,6 +16,7 @@ from platform_assets.engine.store.builds import CheckResult, Made
 from platform_assets.engine.store.receipts import Chosen, Receipt
 from platform_assets.errors import ConfigurationError, printable
 from platform_assets.orchestration.checks import check_specs, evaluated
+from platform_assets.orchestration.decided import Decide, decided
 from platform_assets.orchestration.feed_metadata import FeedFigures
 from platform_assets.orchestration.held import tell_held_back
 from platform_assets.orchestration.runs.automation import note_wanted
@@ -44,6 +45,11 @@ class Intake(dg.Config):
     until: str | None = Field(None, description="Only what arrived before then (UTC).")
     files: str | None = Field(None, description="Only files whose path fits, such as '*/2026-11-*'.")
     again: bool = Field(False, description="Also what today's contract has judged already.")
+    decide: Decide | None = Field(
+        None, description="Decide about one delivery first: take it back, restore it, let it through, or undo that."
+    )
+    delivery: int | None = Field(None, ge=1, description="The delivery to decide about, by its id.")
+    why: str = Field("", description="Why; it stands in the delivery's receipt and in the audit log.")
 
     def chosen(self) -> Chosen:
         """The archived deliveries that are asked for; raises ConfigurationError where a time is none."""
@@ -121,6 +127,8 @@ def feed_assets(feed: Feed, project: Project) -> dg.AssetsDefinition:
             # Checks alone may be asked for.
             if context.selected_asset_keys:
                 again = _replayed(context, opened, here, config) if config.replay else []
+                if config.decide is not None:
+                    again += decided(context, opened, here, config.decide, config.delivery, config.why)
                 outcome = opened.ingest(here, most_files=config.most_files)
                 for slot, why in outcome.unfinished.items():
                     opened.notify(f"{printable(slot)}: {why}; left alone and offered again")

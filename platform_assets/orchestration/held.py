@@ -5,22 +5,21 @@ tagged. Elsewhere: what is held, and by what (project/state.py); runs that fail 
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import dagster as dg
 
 from platform_assets.engine.deployment import Deployment
 from platform_assets.errors import listed
+from platform_assets.orchestration.runs.dagster_internals import PLAN_LOGGER
 from platform_assets.orchestration.runs.keys import HELD, HELD_TAG
 from platform_assets.project.graph import Project
 from platform_assets.project.state import State
 
 # Dagster warns that the release goes on without the checks of what was skipped; it is skipped, too, and asks what is
 # stored besides.
-logging.getLogger("dagster._core.execution.plan.active").addFilter(
-    lambda record: "will proceed without gating" not in record.getMessage()
-)
+logging.getLogger(PLAN_LOGGER).addFilter(lambda record: "will proceed without gating" not in record.getMessage())
 
 
 class Verdict(dg.AssetCheckResult):
@@ -32,13 +31,13 @@ class Verdict(dg.AssetCheckResult):
         return no_failure(super().to_asset_check_evaluation(step_context))
 
     @classmethod
-    def of(cls, result: dg.AssetCheckResult) -> "Verdict":
-        """The same result."""
+    def of(cls, result: dg.AssetCheckResult, more: Mapping[str, Any]) -> "Verdict":
+        """The same result, with more metadata."""
         return cls(
             passed=result.passed,
             asset_key=result.asset_key,
             check_name=result.check_name,
-            metadata=result.metadata,
+            metadata={**(result.metadata or {}), **more},
             severity=result.severity,
             description=result.description,
         )

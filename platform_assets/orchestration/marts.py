@@ -12,7 +12,7 @@ from platform_assets.engine.feed.mart import Mart
 from platform_assets.engine.store.builds import CheckResult
 from platform_assets.engine.store.marts import MartReport, check_marts
 from platform_assets.orchestration.held import Verdict, tell_held_back
-from platform_assets.orchestration.markdown import code, table
+from platform_assets.orchestration.markdown import code, listing, table
 from platform_assets.orchestration.runs.keys import WRITER_POOL, mart_key
 from platform_assets.orchestration.runs.resources import DeploymentResource
 from platform_assets.orchestration.watch.runbooks import of_check, shown
@@ -74,8 +74,8 @@ def _result(key: dg.AssetKey, report: MartReport) -> Verdict:
         rules = [(code(column or "row"), code(rule), rows) for column, rule, rows in report.rules[:_SHOWN]]
         metadata["broken_rules"] = dg.MetadataValue.md(table(("column", "rule", "rows"), rules))
     if report.samples:
-        cells = [[code(each[name]) for name in ("column", "rule", "value", "row")] for each in report.samples]
-        metadata["samples"] = dg.MetadataValue.md(table(("column", "rule", "value", "row"), cells))
+        head = ("column", "rule", "value", "row")
+        metadata["samples"] = listing(head, ([each[name] for name in head] for each in report.samples))
     return Verdict(
         asset_key=key,
         check_name=CONTRACT,

@@ -28,6 +28,12 @@ POINTS: Final = (
     "erase-released",
     "erase-rewritten",
     "decided",
+    "drop-committed",
+    "mid-drop",
+    "rename-asked",
+    "rename-archive",
+    "rename-committed",
+    "rename-noted",
     "mid-audit-line",
     "audit-line",
 )

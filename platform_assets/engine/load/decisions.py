@@ -23,6 +23,13 @@ if TYPE_CHECKING:
 
 Verb = Literal["withdraw", "restore", "accept", "refuse"]
 """`refuse` undoes `accept`, as `restore` undoes `withdraw`."""
+RECORDED: Final[Mapping[Verb, str]] = {
+    "withdraw": "delivery withdraw",
+    "restore": "delivery restore",
+    "accept": "delivery accept",
+    "refuse": "delivery accept --undo",
+}
+"""What the audit log calls each."""
 _OF_ITS_DAY: Final = (
     *("read", "accepted", "rejected", "duplicate", "format", "dialect", "parts", "header", "unknown_columns"),
     *("problem", "problem_line", "problem_column", "remedy"),

@@ -46,7 +46,7 @@ CREATE TABLE IF NOT EXISTS ledger.slots (
 CREATE TABLE IF NOT EXISTS ledger.duplicates (
     delivery_id BIGINT, line BIGINT, of_delivery BIGINT, of_line BIGINT
 );
-CREATE TABLE IF NOT EXISTS ledger.given_out (revision BIGINT);
+CREATE TABLE IF NOT EXISTS ledger.given_out (revision BIGINT, delivery_id BIGINT);
 CREATE TABLE IF NOT EXISTS ledger.profiles (
     feed VARCHAR, delivery_id BIGINT, revision BIGINT, "column" VARCHAR, figure VARCHAR, "value" DOUBLE, example VARCHAR
 );
@@ -80,12 +80,12 @@ class Ledger:
         """
         self._connection.execute(_SCHEMA)
         if after >= self.next_ids()[1]:
-            self._connection.execute("INSERT INTO ledger.given_out VALUES (?)", [after])
+            self._connection.execute("INSERT INTO ledger.given_out VALUES (?, 0)", [after])
 
     def next_ids(self) -> tuple[int, int]:
         """The next delivery id and the next revision. Only the writer asks, inside its transaction."""
         (row,) = self._connection.execute(
-            "SELECT coalesce(max(delivery_id), 0) + 1, "
+            "SELECT greatest(max(delivery_id), (SELECT max(delivery_id) FROM ledger.given_out), 0) + 1, "
             "greatest(max(changed), (SELECT max(revision) FROM ledger.given_out), 0) + 1 FROM ledger.deliveries"
         ).fetchall()
         return int(row[0]), int(row[1])

@@ -3,6 +3,7 @@
 Belongs here: reading the file of the marts. Elsewhere: how dbt builds it (dbt_project), releasing it (release.py).
 """
 
+import contextlib
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,12 +16,14 @@ from platform_assets.engine.contract.model import LINEAGE, columns_of, match_hea
 from platform_assets.engine.contract.shown import MASK, guarding, shown_of
 from platform_assets.engine.contract.validate import validate
 from platform_assets.engine.feed.mart import Mart
+from platform_assets.engine.store.newest import Rows, read_newest
 from platform_assets.engine.store.sql import attach, quote
 from platform_assets.engine.store.warehouse import Warehouse
 from platform_assets.errors import DeliveryRefused, listed
 
 _ROWS: Final = 250_000
 _SAMPLES: Final = 10
+_TIMES: Final = ("DATE", "TIMESTAMP")
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,47 @@ def built_tables(warehouse: Warehouse) -> dict[tuple[str, str], BuiltTable]:
             name = f"{quote(database)}.{quote(schema)}.{quote(table)}"
             ((rows[schema, table],),) = connection.execute(f"SELECT count(*) FROM {name}").fetchall()
     return {table: BuiltTable(of, rows.get(table)) for table, of in columns.items()}
+
+
+def newest_of_marts(warehouse: Warehouse, secret: Mapping[str, Collection[str]]) -> dict[str, Rows]:
+    """The newest rows of each of these marts that is built, by its first time, or else as they were written.
+
+    secret: of each, the columns whose values are not shown.
+    """
+    found = {}
+    with warehouse.open("show the newest rows") as connection:
+        attach(connection, warehouse.marts, "marts", "(READ_ONLY)")
+        for mart, hidden in secret.items():
+            kinds = dict(
+                connection.execute(
+                    "SELECT column_name, data_type FROM duckdb_columns() WHERE database_name = 'marts' "
+                    "AND schema_name = 'main' AND table_name = $1 ORDER BY column_index",
+                    [mart],
+                ).fetchall()
+            )
+            columns = [name for name in kinds if name not in LINEAGE]
+            times = [name for name in columns if kinds[name].startswith(_TIMES) and name not in hidden]
+            end = f"ORDER BY {quote(times[0])} DESC NULLS LAST" if times else "ORDER BY rowid DESC"
+            if columns:
+                found[mart] = read_newest(connection, f"marts.main.{quote(mart)}", columns, hidden, end)
+        connection.execute("DETACH marts")
+    return found
+
+
+def rows_that_fail(warehouse: Warehouse, tests: Mapping[str, str]) -> dict[str, Rows]:
+    """Some of the rows that each of these tests finds; tests are SQL, which dbt has compiled. None of one that fails
+    otherwise."""
+    found: dict[str, Rows] = {}
+    if not tests:
+        return found
+    with warehouse.open("show what fails") as connection:
+        attach(connection, warehouse.marts, "marts", "(READ_ONLY)")
+        for test, sql in tests.items():
+            with contextlib.suppress(duckdb.Error):
+                columns = connection.sql(f"FROM ({sql}\n)").columns
+                found[test] = read_newest(connection, f"({sql}\n)", columns, (), "")
+        connection.execute("DETACH marts")
+    return found
 
 
 def drop_leftovers(warehouse: Warehouse, endings: Sequence[str]) -> None:

@@ -10,7 +10,7 @@ import os
 import random
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -23,12 +23,14 @@ from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.store.connection import connect
 from platform_assets.engine.store.ledger import Ledger
 from platform_assets.engine.store.listing import Listing
+from platform_assets.engine.store.newest import Rows, newest_of_raw
 from platform_assets.engine.store.profiles import Profiles
 from platform_assets.engine.store.published import Published
 from platform_assets.engine.store.quarantine import Quarantine
 from platform_assets.engine.store.slots import Slots
 from platform_assets.engine.store.sql import attach, lines_with
 from platform_assets.engine.store.tables import FeedTables
+from platform_assets.engine.store.undeclared import Undeclared
 from platform_assets.engine.store.unit import Unit
 from platform_assets.errors import StorageError, WarehouseBusy, WarehouseUnreadable, listed, printable
 
@@ -220,11 +222,17 @@ class _Unit:
     def slots(self, feed: Feed) -> Slots:
         return Slots(self._connection, feed.name)
 
+    def newest(self, feed: Feed, deliveries: Collection[int]) -> Rows:
+        return newest_of_raw(self._connection, feed, deliveries)
+
     def quarantine(self, feed: Feed) -> Quarantine:
         return Quarantine(self._connection, feed)
 
     def profiles(self, feed: Feed) -> Profiles:
         return Profiles(self._connection, feed)
+
+    def undeclared(self, declared: Collection[str]) -> Undeclared:
+        return Undeclared(self._connection, declared)
 
     def lines(self, table: str, values: Mapping[str, str], most: int) -> list[tuple[int, int]]:
         return lines_with(self._connection, table, values, most)

@@ -14,7 +14,7 @@ import dagster as dg
 from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.store.receipts import Receipt
 from platform_assets.errors import LONGEST_SHOWN, listed, printable
-from platform_assets.orchestration.runs.keys import BY_COMMAND_TAG, feed_tag
+from platform_assets.orchestration.runs.keys import BY_COMMAND_TAG, HELD_TAG, feed_tag
 from platform_assets.orchestration.watch.failures import innermost, message_of
 
 _OVERLAP: Final = timedelta(seconds=2)  # times of updates are kept in whole seconds
@@ -74,7 +74,7 @@ class Happened:
             receipts = deployment.receipts_published(deployment.feed(feed))
             mine = [each for each in receipts if max(each.committed_at, each.replayed_at or each.committed_at) >= began]
             yield from (f"{feed}: {each}" for each in _deliveries(mine[::-1]))
-        made, failed, stopped = [], [], False
+        made, failed = [], []
         for entry in self._instance.all_logs(run.run_id, of_type=_HEARD):
             event = entry.dagster_event
             if event is None:
@@ -83,7 +83,6 @@ class Happened:
                 evaluation = event.asset_check_evaluation_data
                 if not evaluation.passed:
                     asset = evaluation.asset_key.to_user_string()
-                    stopped = stopped or evaluation.severity == dg.AssetCheckSeverity.ERROR
                     about = f"{asset}: {evaluation.check_name}: {printable(evaluation.description or '', _LONGEST)}"
                     yield f"check failed: {about} (platform why {asset})"
             elif event.event_type == dg.DagsterEventType.ASSET_MATERIALIZATION and event.asset_key is not None:
@@ -91,12 +90,11 @@ class Happened:
             elif event.is_step_failure:
                 error = innermost(event.step_failure_data.error)
                 if error is None or error.cls_name != "DagsterAssetCheckFailedError":
-                    failed.append(f"{event.step_key}: {message_of(error)}")
+                    failed.append(f"{event.step_key}: {message_of(error).partition(chr(10))[0]}")
         words = {dg.DagsterRunStatus.SUCCESS: "ended well", dg.DagsterRunStatus.CANCELED: "was cancelled"}
-        if stopped and not failed:
-            words[dg.DagsterRunStatus.FAILURE] = "stopped at a failed check"
+        held = ", what is below a failed check is held back" if HELD_TAG in run.tags else ""
         took = (record.end_time or time.time()) - began.timestamp()
-        how = f"run {run.run_id[:8]} {words.get(run.status, 'failed')} after {took:.0f} s"
+        how = f"run {run.run_id[:8]} {words.get(run.status, 'failed')} after {took:.0f} s{held}"
         yield ": ".join([how, *[printable(each, _LONGEST) for each in failed[:1]], _made(made)])
 
 
