@@ -79,7 +79,7 @@ def test_a_misspelt_feed_is_told_with_the_nearest(tmp_path: Path) -> None:
     ("wrong", "told"),
     [
         ('on_drift="ad",', "platform_assets/feeds/shop.py:14: Feed('prices').on_drift: 'ad' is not one of"),
-        ('on_drift="add"', "platform_assets/feeds/shop.py:11: invalid syntax. Perhaps you forgot a comma?"),
+        ('on_drift="add"', "platform_assets/feeds/shop.py:14: invalid syntax. Perhaps you forgot a comma"),
         ("tolerate=Rejects(rate=5),", "platform_assets/feeds/shop.py:14: NameError: name 'Rejects' is not defined."),
     ],
 )
