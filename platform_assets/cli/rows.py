@@ -46,7 +46,10 @@ def quarantine_list(
     columns = ("feed", "file", "line", "column", "rule", "value")
     render(
         {"rows": rows, "deliveries": deliveries},
-        [Table("Rejected rows", by_reason(rows), columns, empty="no rejected rows"), _waiting(deliveries)],
+        [
+            Table("Rejected rows", by_reason(rows), columns, empty="no rejected rows", least=("feed", "value")),
+            _waiting(deliveries),
+        ],
         as_json=as_json,
     )
 
