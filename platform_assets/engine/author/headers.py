@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from platform_assets.engine.author.infer import name_for
+from platform_assets.engine.author.names import name_for
 from platform_assets.engine.contract.model import headers_of
 from platform_assets.engine.contract.shown import shown_of
 from platform_assets.engine.feed.feed import Feed
