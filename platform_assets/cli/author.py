@@ -253,8 +253,8 @@ def contract_diff(
 ) -> None:
     """Compare contracts with what deliveries really held: headers, unknown columns, NULLs, rules, ranges, formats.
 
-    Drift is what contradicts the contract: unknown or missing columns, more rejected rows than tolerated, a type that
-    raw does not have yet. All else are hints.
+    What it proposes is pasted into the feed's file as it is; then replay. Drift is what contradicts the contract:
+    unknown or missing columns, more rejected rows than tolerated, a type that raw lacks. All else is a hint.
 
     Example: platform contract diff order_lines --check
     """
@@ -289,8 +289,13 @@ def _compared(found: Compared) -> Iterator[Table | str]:
         for rule in drift.broken:
             yield f"{rule.rows} rows ({rule.share:.2%}) break {rule.rule}"
         for unknown in drift.unknown:
-            yield f"\nunknown column {unknown.header} ({unknown.policy}), since {unknown.since}, in {unknown.went}:"
-            yield unknown.declaration
+            yield f"unknown column {unknown.header} ({unknown.policy}), since {unknown.since}, in {unknown.went}"
+        for replaces, what in ((True, "in place of the columns of these names"), (False, "besides")):
+            lines = [each for each in drift.proposed if each.replaces == replaces]
+            if lines:
+                yield f"\nWrite in {drift.contract}, {what}, then: platform replay {drift.feed}"
+                yield from sorted({each.imports for each in lines if each.imports})
+                yield from (each.declaration for each in lines)
         marks = ("", lambda row: "DRIFT" if row.drift else "hint")
         yield Table("What that says of the contract", drift.findings, (marks, "column", "finding"))
     yield "no contract has drifted" if found.ok else f"drifted: {', '.join(found.drifted)}"
