@@ -146,13 +146,11 @@ def _with_key(proposal: Proposal, profiles: Profiles, receipts: Sequence[Receipt
     largest = max(taken, key=lambda receipt: receipt.accepted)
     likely = [column for column in proposal.columns if not column.nulls and not column.optional and _may_name(column)]
     values = {column.name: profiles.named_by([column.name], of=largest.delivery_id).within for column in likely}
-    by_values = sorted(values, key=lambda name: -values[name])
-    identifiers = [name for name in by_values if names_identifiers(name)]
-    lines = [name for name in by_values if _names_lines(name) and name not in identifiers]
-    # What most likely names a row: an identifier, or its best with the number of a line.
-    names = list(dict.fromkeys([*identifiers[:1], *lines, *identifiers, *by_values]))
+    names = sorted(values, key=lambda name: (not (names_identifiers(name) or _names_lines(name)), -values[name]))
     for parts in range(1, _MOST_PARTS + 1):
-        for some in itertools.combinations(names[:_CANDIDATES], parts):
+        several = itertools.combinations(names[:_CANDIDATES], parts)
+        # The number of a line is there to tell rows apart; two other columns may do so by chance.
+        for some in sorted(several, key=lambda some: not any(map(_names_lines, some))):
             # One file says no to nearly all of them, at little cost.
             if not profiles.named_by(some, of=largest.delivery_id).names_all:
                 continue
