@@ -24,7 +24,7 @@ from platform_assets.commands.author import (
     update_sources,
 )
 from platform_assets.commands.counts import ROWS, by_reason
-from platform_assets.errors import listed
+from platform_assets.errors import counted, listed
 
 contract_app = typer.Typer(no_args_is_help=True, help="Contracts: what feeds promise, against what came.")
 _VALUES: Final = 5
@@ -241,7 +241,7 @@ def feed_headers(
         ("against the contract", "disagreements"),
     )
     title = f"Headers of {feed}, in the order they first came"
-    table = Table(title, seen, columns, empty=f"no delivery of {feed} with a header yet")
+    table = Table(title, seen, columns, empty=f"no delivery of {feed} with a header yet", least=("last",))
     render({"feed": feed, "headers": seen}, [table], as_json=as_json)
 
 
@@ -265,7 +265,7 @@ def contract_diff(
 def _compared(found: Compared) -> Iterator[Table | str]:
     for drift in found.feeds:
         yield Table(
-            f"{drift.feed}: {drift.contract} against {drift.read} rows",
+            f"{drift.feed}: {drift.contract} against {counted(drift.read, 'row')}",
             drift.columns,
             (
                 "column",
@@ -287,7 +287,7 @@ def _compared(found: Compared) -> Iterator[Table | str]:
             ),
         )
         for rule in drift.broken:
-            yield f"{rule.rows} rows ({rule.share:.2%}) break {rule.rule}"
+            yield f"{counted(rule.rows, 'row')} ({rule.share:.2%}) break {rule.rule}"
         for unknown in drift.unknown:
             yield f"unknown column {unknown.header} ({unknown.policy}), since {unknown.since}, in {unknown.went}"
         for replaces, what in ((True, "in place of the columns of these names"), (False, "besides")):
