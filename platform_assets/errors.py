@@ -91,10 +91,11 @@ def counted(number: int, one: str, several: str = "") -> str:
     return f"{number:,} {one if number == 1 else several or f'{one}s'}"
 
 
-def nearest(word: str, among: Iterable[str]) -> str:
-    """`" Did you mean 'x'?"`, to end a sentence with, where one of the words that there are is near; else `""`."""
+def nearest(word: str, among: Iterable[str], alike: float = 0.6) -> str:
+    """`" Did you mean 'x'?"`, to end a sentence with, where one of the words that there are is near; else `""`.
+    alike: from 0 (everything is) to 1 (only the same)."""
     known = {each.casefold(): each for each in among}
-    found = difflib.get_close_matches(word.casefold(), known, n=1)
+    found = difflib.get_close_matches(word.casefold(), known, n=1, cutoff=alike)
     return f" Did you mean {known[found[0]]!r}?" if found else ""
 
 

@@ -22,8 +22,8 @@ from receipts import columns
 
 import platform_assets
 from platform_assets import Feed, Mart
-from platform_assets.cli import app
 from platform_assets.cli.codes import explained
+from platform_assets.cli.tree import app
 from platform_assets.engine.store.receipts import Receipt
 from platform_assets.orchestration.checks import check_specs
 from platform_assets.orchestration.marts import mart_checks
@@ -236,6 +236,7 @@ def settings() -> str:
         rows.append((f"`{name}`", told[1], told[2], told[3]))
     head = (
         "# Settings\n\nVariables of the environment. A wrong one ends a command with exit code 2 and names itself. "
+        "So does a name that begins with `PLATFORM_` and is near a setting's name, also in `.env`; of others, a line tells. "
         "A secret may also come from a file or a command: [secrets](../how-to/secrets.md).\n\n"
     )
     return head + table(("variable", "is", "default", "example"), rows)

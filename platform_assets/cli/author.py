@@ -3,7 +3,8 @@
 Belongs here: their options and how their answers look. Elsewhere: what is concluded (engine/author).
 """
 
-from collections.abc import Iterator
+import shlex
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -18,6 +19,7 @@ from platform_assets.commands.author import (
     check_file,
     compare_contracts,
     headers_seen,
+    rehearsed_as,
     tried_as,
     update_sources,
 )
@@ -27,57 +29,128 @@ from platform_assets.errors import listed
 contract_app = typer.Typer(no_args_is_help=True, help="Contracts: what feeds promise, against what came.")
 _VALUES: Final = 5
 _LONGEST: Final = 30
+_FILES: Final = 3
 
 
 @feed_app.command("add")
 def feed_add(
-    file: Annotated[Path, typer.Argument(help="A file such as the feed will deliver, wherever it lies.")],
-    name: Annotated[str | None, typer.Option(help="The feed's name; by the file's name or folder.")] = None,
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FILE...|FOLDER|PATTERN", help="Files such as the feed will deliver, wherever they lie."
+        ),
+    ],
+    name: Annotated[str | None, typer.Option(help="The feed's name; by the files' name or folder.")] = None,
     origin: Annotated[str | None, typer.Option(help="The source system; by the folder below landing.")] = None,
-    pattern: Annotated[str | None, typer.Option(help="Where under the landing folder its files will be.")] = None,
+    pattern: Annotated[
+        list[str] | None, typer.Option(help="Where under the landing folder its files will be; may be repeated.")
+    ] = None,
     owner: Annotated[str | None, typer.Option(help="Who answers for it, such as team:sales.")] = None,
     form: Annotated[
         list[str] | None, typer.Option("--format", help="What you know of its format, such as sheet=Orders.")
     ] = None,
-    write: Annotated[bool, typer.Option("--write/--print", help="Write the file, or only print it.")] = True,
+    mart: Annotated[
+        bool, typer.Option("--mart", help="Also write its staging model in dbt, and a first mart with its contract.")
+    ] = False,
+    write: Annotated[bool, typer.Option("--write/--print", help="Write the files, or only print them.")] = True,
     as_json: Json = False,
 ) -> None:
-    """Declare a feed from one of its files: read all of it, write the feed's Python file, try the feed on the file.
+    """Declare a feed from the files that there are: read all of them, write the feed's Python file, try the feed on
+    every file.
 
-    It is always a new Python file: no file that is there is changed. Exit code 1 when the feed would not take every
-    row of the file.
+    The more of its history there is, the more the feed knows: headers that were renamed, columns that came and went,
+    formats that changed, the dates in the names. One file will do, too. It is always a new Python file: no file that is
+    there is changed. Exit code 1 when the feed would not take every row.
 
-    Example: platform feed add ~/orders-2026-11-18.csv --origin shop --owner team:sales
+    Example: platform feed add ~/exports/daily-reports --origin health --name reports --mart
     """
-    added = add_feed(file, say, name=name, origin=origin, pattern=pattern, owner=owner, known=form or (), write=write)
+    added = add_feed(
+        files,
+        say,
+        name=name,
+        origin=origin,
+        patterns=pattern or (),
+        owner=owner,
+        known=form or (),
+        mart=mart,
+        write=write,
+    )
     proposal = added.proposal
     answer = {
         "ok": added.takes_all,
         "feed": proposal.name,
         "origin": proposal.origin,
-        "files": proposal.pattern,
+        "files": ", ".join(proposal.patterns),
         "written": added.written[0] if added.written else None,
+        "files_written": added.written,
+        "mart": added.mart,
         "text": added.text,
         "remarks": proposal.remarks,
-        **tried_as(added.tried),
+        **rehearsed_as(added.tried),
+        "set_aside": [{"file": each.file, "why": each.why} for each in proposal.aside],
+        "files_to_place": [{"file": each.path, "as": each.slot} for each in added.elsewhere],
     }
     render(answer, _added(added, answer), as_json=as_json, failed=not added.takes_all)
 
 
 def _added(added: Added, answer: dict[str, Any]) -> Iterator[Table | str]:
-    proposal = added.proposal
+    proposal, tried = added.proposal, added.tried
     if not added.written:
         yield added.text
-    title = f"{proposal.file} as a delivery of {proposal.name}, which was drafted from all its {proposal.rows} rows"
-    yield from _tried(title, answer)
-    for each in answer["reasons"]:
-        yield f"{each.rows} rows rejected: {each.column or 'row'}: {each.rule}"
+    title = (
+        f"{proposal.files} as deliveries of {proposal.name}, which was drafted from all their {proposal.rows:,} rows"
+    )
+    yield Table(title, [answer], (("files", "files_read"), ("would be", "status"), *ROWS))
+    yield f"{tried.share} of {tried.rows:,} rows in {_files(len(tried.receipts))} would be taken"
+    yield Table(
+        "Rejected rows by rule",
+        tried.rules,
+        (("column", lambda rule: rule.column or "row"), "rule", "rows", ("in", lambda rule: _in_files(rule.files))),
+    )
+    for receipt in tried.refused[:_VALUES]:
+        yield f"{receipt.slot} would be quarantined: {receipt.problem}\n  remedy: {receipt.remedy}"
+    yield Table("Set aside: no rows of these files were looked at", list(proposal.aside), ("file", "why"))
     if added.written:
         say(f"written: {', '.join(map(str, added.written))}")
-        say("next:")
-        say(f"  review {added.written[0].name}: docstrings, owner, cadence, and every comment that asks something")
-        say(f"  deliver files as {proposal.pattern} under the landing folder, then: platform run")
-        say(f"  model it in dbt: source('{proposal.origin}', '{proposal.name}')")
+        for line in _next(added):
+            say(line)
+
+
+def _next(added: Added) -> Iterator[str]:
+    """What to do and to type once a feed is written."""
+    proposal = added.proposal
+    yield "next:"
+    yield f"  review {added.written[0].name}: docstrings, owner, cadence, and every comment that asks something"
+    there = f"as {' or '.join(proposal.patterns)} under the landing folder, {added.landing}"
+    if elsewhere := added.elsewhere:
+        folders = {(each.path.absolute().parent, (added.landing / each.slot).parent) for each in elsewhere}
+        yield f"  deliver files {there}; the {_files(len(elsewhere))} read just now:"
+        for source, target in sorted(folders)[:_VALUES]:
+            ends = sorted({each.path.suffix for each in elsewhere if each.path.absolute().parent == source})
+            names = (
+                " ".join(f"{shlex.quote(str(source))}/*{end}" for end in ends)
+                if len(elsewhere) > 1
+                else shlex.quote(str(elsewhere[0].path))
+            )
+            yield f"    mkdir -p {shlex.quote(str(target))} && cp {names} {shlex.quote(str(target))}/"
+    else:
+        yield f"  the files lie where they have to; deliver others {there}"
+        if proposal.aside:
+            yield "  move away what was set aside, or it is quarantined where its name is asked for"
+    yield "  take them in: platform run"
+    if added.mart is None:
+        yield f"  model it in dbt: source('{proposal.origin}', '{proposal.name}'); with --mart a first mart is written"
+    else:
+        yield f"  the mart is {added.mart}: make ui shows it"
+
+
+def _files(count: int) -> str:
+    return f"{count:,} file{'s' * (count != 1)}"
+
+
+def _in_files(files: Sequence[tuple[str, int]]) -> list[str]:
+    shown = [f"{file}: {rows:,}" for file, rows in files[:_FILES]]
+    return [*shown, *([f"{len(files) - _FILES:,} more files"] if len(files) > _FILES else [])]
 
 
 @feed_app.command("check")
@@ -180,8 +253,8 @@ def contract_diff(
 ) -> None:
     """Compare contracts with what deliveries really held: headers, unknown columns, NULLs, rules, ranges, formats.
 
-    Drift is what contradicts the contract: unknown or missing columns, more rejected rows than tolerated, a type that
-    raw does not have yet. All else are hints.
+    What it proposes is pasted into the feed's file as it is; then replay. Drift is what contradicts the contract:
+    unknown or missing columns, more rejected rows than tolerated, a type that raw lacks. All else is a hint.
 
     Example: platform contract diff order_lines --check
     """
@@ -216,8 +289,13 @@ def _compared(found: Compared) -> Iterator[Table | str]:
         for rule in drift.broken:
             yield f"{rule.rows} rows ({rule.share:.2%}) break {rule.rule}"
         for unknown in drift.unknown:
-            yield f"\nunknown column {unknown.header} ({unknown.policy}), since {unknown.since}, in {unknown.went}:"
-            yield unknown.declaration
+            yield f"unknown column {unknown.header} ({unknown.policy}), since {unknown.since}, in {unknown.went}"
+        for replaces, what in ((True, "in place of the columns of these names"), (False, "besides")):
+            lines = [each for each in drift.proposed if each.replaces == replaces]
+            if lines:
+                yield f"\nWrite in {drift.contract}, {what}, then: platform replay {drift.feed}"
+                yield from sorted({each.imports for each in lines if each.imports})
+                yield from (each.declaration for each in lines)
         marks = ("", lambda row: "DRIFT" if row.drift else "hint")
         yield Table("What that says of the contract", drift.findings, (marks, "column", "finding"))
     yield "no contract has drifted" if found.ok else f"drifted: {', '.join(found.drifted)}"

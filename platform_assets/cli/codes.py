@@ -10,6 +10,7 @@ DONE: Final = 0
 FAILED: Final = 1
 MISUSED: Final = 2
 ATTENTION: Final = 3
+INTERRUPTED: Final = 130
 
 MEANING: Final = {
     DONE: "done",

@@ -3,8 +3,12 @@
 Belongs here: what a run did, in plain values. Elsewhere: what is to be run (run.py, project/state.py).
 """
 
+import contextlib
 import os
-from collections.abc import Callable, Collection, Sequence
+import signal
+import socket
+import threading
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import dagster as dg
@@ -111,15 +115,20 @@ def ask_why(asset: str, tell: Callable[[str], None]) -> tuple[str, list[Cause]]:
 def _execute(
     settings: Settings, job: dg.JobDefinition, command: str, assets: Sequence[dg.AssetKey] | None = None
 ) -> RunOutcome:
-    with open_instance(settings) as instance, kept_open(instance):
+    with open_instance(settings, at_hand=True) as instance, kept_open(instance), _interrupts() as interrupted:
         known_by_its_job(instance, _LOCATION, job.name)
-        result = job.execute_in_process(
-            instance=instance,
-            raise_on_error=False,
-            asset_selection=assets,
-            tags={PROCESS_TAG: process_name(os.getpid()), BY_COMMAND_TAG: command},
-            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-        )
+        try:
+            result = job.execute_in_process(
+                instance=instance,
+                raise_on_error=False,
+                asset_selection=assets,
+                tags={PROCESS_TAG: process_name(os.getpid()), BY_COMMAND_TAG: command},
+                run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+            )
+        except dg.DagsterExecutionInterruptedError:
+            raise KeyboardInterrupt from None
+        if interrupted() and not result.success:
+            raise KeyboardInterrupt
         graph = job.asset_layer.asset_graph
         checks = tuple(
             CheckOutcome(
@@ -134,6 +143,29 @@ def _execute(
         )
         success = result.success and not any(check.blocks for check in checks)
         return RunOutcome(result.run_id, success, checks, _failures(result.all_events))
+
+
+@contextlib.contextmanager
+def _interrupts() -> Iterator[Callable[[], bool]]:
+    """Whether Ctrl-C was pressed since: Dagster takes the signal, and the step ends as if it had failed."""
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    told, tells = socket.socketpair()
+    with told, tells:
+        told.setblocking(False)
+        tells.setblocking(False)
+        before = signal.set_wakeup_fd(tells.fileno(), warn_on_full_buffer=False)
+
+        def pressed() -> bool:
+            with contextlib.suppress(BlockingIOError):
+                return signal.SIGINT in told.recv(64)
+            return False
+
+        try:
+            yield pressed
+        finally:
+            signal.set_wakeup_fd(before)
 
 
 def _failures(events: Sequence[dg.DagsterEvent]) -> tuple[str, ...]:

@@ -214,6 +214,8 @@ def _build(context: dg.AssetExecutionContext, deployment: Deployment, manifest_p
             context.log.info(personal.told(event["info"]["msg"], _node_of(event)))
 
     manifest = Manifest.from_msgpack(parsed_manifest(manifest_path).read_bytes())
+    # What macros know as `graph`: dbt makes it only of what it has parsed itself.
+    manifest.build_flat_graph()  # type: ignore[no-untyped-call]
     try:
         result = dbtRunner(manifest=manifest, callbacks=[hear]).invoke(arguments)
     finally:

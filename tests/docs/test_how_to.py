@@ -16,8 +16,8 @@ from machine import PROJECT
 from test_tutorial import blocks, squeezed
 from typer.testing import CliRunner
 
-from platform_assets.cli import app
 from platform_assets.cli.codes import ATTENTION, DONE
+from platform_assets.cli.tree import app
 from platform_assets.project.configured import configured_deployment
 from samples.retail.simulator import simulate
 

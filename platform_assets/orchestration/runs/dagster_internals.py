@@ -28,6 +28,7 @@ from dagster._core.storage.asset_check_execution_record import (
     AssetCheckExecutionRecordStatus,
 )
 from dagster._core.storage.event_log.base import AssetRecord
+from dagster._core.storage.noop_compute_log_manager import NoOpComputeLogManager
 from dagster._core.storage.tags import GRPC_INFO_TAG, RUN_FAILURE_REASON_TAG
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import WorkspaceFileTarget
@@ -59,6 +60,7 @@ __all__ = [
     "InstigatorType",
     "LaunchRunContext",
     "ModuleCodePointer",
+    "NoOpComputeLogManager",
     "ProxyServerManager",
     "RunFailureReason",
     "SerializableErrorInfo",
