@@ -135,6 +135,7 @@ def _told(receipt: Receipt) -> Iterator[tuple[str, Any]]:
     counts = [f"{name} {getattr(receipt, name):,}" for name in (*_ROWS, "erased") if getattr(receipt, name)]
     yield "rows", ", ".join(counts) or "none"
     yield "removed by retention", f"{receipt.expired} rejected rows" if receipt.expired else None
+    yield "date in its name", receipt.file_date
     yield "arrived", receipt.arrived_at
     yield "taken in", receipt.committed_at
     yield "replayed", receipt.replayed_at

@@ -115,8 +115,11 @@ def replay(
     feed: FeedName,
     delivery: Annotated[list[int] | None, typer.Option(help="Only these deliveries, by id.")] = None,
     file: Annotated[str | None, typer.Option(help="Only files whose path fits, such as '*/2026-11-*'.")] = None,
-    since: Annotated[datetime | None, typer.Option(help="Only what arrived then or later (UTC).")] = None,
-    until: Annotated[datetime | None, typer.Option(help="Only what arrived before then (UTC).")] = None,
+    since: Annotated[
+        datetime | None,
+        typer.Option(help="Only what is of then or later: by the date in its name, else by arrival (UTC)."),
+    ] = None,
+    until: Annotated[datetime | None, typer.Option(help="Only what is of before then, likewise.")] = None,
     again: Annotated[
         bool, typer.Option("--again", help="Also what today's contract has judged already: from the archive, anew.")
     ] = False,

@@ -160,14 +160,14 @@ def _with_key(proposal: Proposal, profiles: Profiles, receipts: Sequence[Receipt
 
 
 def _with_dimension(proposal: Proposal, profiles: Profiles) -> Proposal:
-    """The proposal with the column that best divides its rows into a few groups: a closed list before any other, then
-    the one with the fewest values."""
+    """The proposal with the column that best divides its rows into a few groups: one without NULLs before any other,
+    a closed list before one that may grow, then the one with the fewest values."""
     found = []
     for column in proposal.columns:
         if column.type.kind == "text" and not column.pii and not column.optional and column.name not in proposal.key:
             values = profiles.named_by([column.name]).across
             if 1 < values <= _MOST_GROUPS and not names_identifiers(column.name):
-                found.append((not column.closed, column.nulls > 0, values, column.name))
+                found.append((column.nulls > 0, not column.closed, values, column.name))
     return replace(proposal, dimension=min(found)[-1]) if found else proposal
 
 

@@ -22,6 +22,7 @@ from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.feed.formats import Excel
 from platform_assets.engine.load.decisions import taken_back
 from platform_assets.engine.load.offer import ITS_TURN, Offer
+from platform_assets.engine.load.readings import readings
 from platform_assets.engine.load.remedies import advised
 from platform_assets.engine.load.rows import Validated, Validation
 from platform_assets.engine.load.slot_changes import SlotChanges, day_of
@@ -168,7 +169,8 @@ class Load:
         delivery = self.deliveries[receipt.delivery_id] = Delivery(offer, receipt)
         read = 0
         try:
-            columns = self._validation.begin(receipt, header)
+            reading = readings(self._feed, reader, header, receipt)
+            columns = self._validation.begin(receipt, header, reading)
             if reader.header:
                 for batch in _readable(claim.copy, reader.batches(columns)):
                     read += batch.frame.height + batch.malformed.height
