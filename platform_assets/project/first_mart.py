@@ -17,6 +17,7 @@ from platform_assets.project.dbt_sources import sources_file
 from platform_assets.project.manifest import model_folders
 
 _MOST_SUMS: Final = 6
+_SUMMED: Final[dict[str, str]] = {"integer": "bigint", "decimal": "decimal(38,4)", "number": "double"}
 _WIDTH: Final = 120
 _PYTHON: Final = {
     "text": "str",
@@ -47,8 +48,30 @@ _NO_SUMS: Final = frozenset(
         "rank",
     }
     | {"line", "pos", "position", "row", "seq", "version", "rate", "ratio", "percent", "pct", "share", "price", "preis"}
-    | {"index", "level", "score", "temperature", "id", "no", "nr", "number", "code", "key", "zeile", "jahr", "monat"}
+    | {"unit", "status", "latency", "rating", "average", "avg", "mean", "median", "min", "max", "std", "port", "zip"}
+    | {
+        "humidity",
+        "pressure",
+        "speed",
+        "voltage",
+        "altitude",
+        "height",
+        "index",
+        "level",
+        "score",
+        "temperature",
+        "id",
+        "no",
+        "nr",
+        "number",
+        "code",
+        "key",
+        "zeile",
+        "jahr",
+        "monat",
+    }
 )
+_NO_SUMS_END: Final = ("preis", "nummer", "satz", "quote", "temperatur")
 
 
 @dataclass(frozen=True)
@@ -177,12 +200,13 @@ def _sums(feed: Feed, shown: Sequence[Column]) -> Iterator[MartColumn]:
     worth = [
         column
         for column in shown
-        if column.kind in ("integer", "decimal")
+        if column.kind in _SUMMED
         and column.name not in feed.key
         and not _NO_SUMS & set(column.name.split("_"))
+        and not column.name.rstrip("_").endswith(_NO_SUMS_END)
     ]
     for column in worth[:_MOST_SUMS]:
-        kind = "bigint" if column.kind == "integer" else f"decimal(38,{column.digits[1]})"
+        kind = f"decimal(38,{column.digits[1]})" if column.kind == "decimal" else _SUMMED[column.kind]
         sql = f"cast(sum({column.name}) as {kind})"
         yield MartColumn(column.name, sql, column.kind, kind, column.nullable, f"Sum of {column.name}.")
 

@@ -208,6 +208,33 @@ def test_a_list_that_was_complete_early_is_closed_and_one_that_grew_is_not(tmp_p
     assert "isin" not in found["kind"].options
 
 
+@pytest.mark.parametrize(
+    ("name", "some", "closed"),
+    [
+        ("channel", ("web", "phone"), True),
+        ("currency", ("EUR", "GBP"), True),
+        ("order_status", ("In progress", "Done"), True),
+        ("country", ("DE", "FR"), False),
+        ("salesman", ("Eva Klein", "Jo Weiss"), False),
+        ("sold_in", ("Köln", "Bonn"), False),
+        ("queue", ("web-1", "web-2"), False),
+    ],
+)
+def test_a_list_of_places_people_or_things_is_never_closed(
+    tmp_path: Path, name: str, some: tuple[str, str], closed: bool
+) -> None:
+    files = [[name, *(some[n % 2] for n in range(120))] for _ in range(12)]
+    (found,) = columns(wrote(tmp_path / "d", files)).values()
+    assert ("isin" in found.options) == closed
+    assert set(found.values) == set(some), "the draft names them all the same"
+
+
+def test_whole_numbers_of_which_one_has_an_exponent_are_a_float_and_the_draft_says_why(tmp_path: Path) -> None:
+    (column,) = columns(wrote(tmp_path / "d", [["confirmed", "12", "99999"], ["confirmed", "1e+05"]])).values()
+    assert column.type.kind == "number"
+    assert "1 are written with an exponent" in " ".join(column.remarks)
+
+
 # ---- names of files
 
 
