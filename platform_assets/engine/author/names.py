@@ -42,7 +42,7 @@ _GROWING: Final = frozenset(
     | {"user", "customer", "client", "kunde", "seller", "vendor", "supplier", "lieferant", "manager", "author", "owner"}
     | {"brand", "marke", "manufacturer", "hersteller", "company", "firma", "product", "produkt", "item", "article"}
     | {"artikel", "project", "campaign", "plan", "group", "gruppe", "category", "name", "title", "source"}
-    | {"note", "comment", "remark", "bemerkung", "description", "text", "message"}
+    | (_NOTES := {"note", "notes", "comment", "comments", "remark", "bemerkung", "description", "text", "message"})
 )
 
 
@@ -90,6 +90,11 @@ def names_identifiers(name: str) -> bool:
 def names_days(name: str) -> bool:
     """Whether eight digits in a column of this name may be a day."""
     return bool(_DAYS & set(name.split("_")))
+
+
+def names_notes(name: str) -> bool:
+    """Whether a column of this name holds what people write."""
+    return bool(_NOTES & set(name.split("_")))
 
 
 def names_closed_list(name: str) -> bool | None:

@@ -19,7 +19,7 @@ from typing import Final
 
 from platform_assets.engine.author.draft import literal
 from platform_assets.engine.author.infer import InferredColumn
-from platform_assets.engine.author.names import names_identifiers
+from platform_assets.engine.author.names import names_identifiers, names_notes
 from platform_assets.engine.author.proposal import Proposal
 from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.feed.feed import Feed, Files
@@ -171,7 +171,7 @@ def _with_dimension(proposal: Proposal, profiles: Profiles) -> Proposal:
         if column.type.kind == "text" and not column.pii and not column.optional and column.name not in proposal.key:
             values = profiles.named_by([column.name]).across
             few = values <= _MOST_GROUPS or (values <= _MANY_GROUPS and values * _ROWS_OF_EACH <= proposal.rows)
-            if values > 1 and few and not names_identifiers(column.name):
+            if values > 1 and few and not names_identifiers(column.name) and not names_notes(column.name):
                 found.append((column.nulls > 0, not column.closed, values, column.name))
     return replace(proposal, dimension=min(found)[-1]) if found else proposal
 

@@ -235,6 +235,27 @@ def test_whole_numbers_of_which_one_has_an_exponent_are_a_float_and_the_draft_sa
     assert "1 are written with an exponent" in " ".join(column.remarks)
 
 
+# ---- lines that are no rows
+
+
+def test_lines_of_sums_at_the_ends_of_files_are_a_footer_and_no_rows(tmp_path: Path) -> None:
+    rows = [f"{n:04},Köln,{n}" for n in range(1, 30)]
+    ends = [["Summe,,435"], ["Summe: 29 Zeilen"], [], ["Summe,,435", "Stand heute"], ["Stand gestern"]]
+    folder = wrote(tmp_path / "d", [["bon,ort,menge", *rows, *ends[at % 5]] for at in range(20)])
+    feed, rehearsal, text = tried(folder)
+    assert (rehearsal.taken, rehearsal.rows) == (20 * 29, 20 * 29)
+    assert "# 20 lines at the ends of files begin with 'Stand' or 'Summe' and are no rows: the footer" in text
+    assert [column.nullable for column in feed.columns] == [False, False, False]
+
+
+def test_what_rows_begin_with_too_is_no_footer_but_a_question(tmp_path: Path) -> None:
+    rows = ["Total,wash,2.5", "Aqua,foam,1.5", "Total,,0.5"]
+    feed, rehearsal, text = tried(wrote(tmp_path / "d", [["brand,product,price", *rows]] * 5))
+    assert (rehearsal.taken, rehearsal.rows) == (15, 15)
+    assert "5 files end with a line that begins with 'Total', and so do rows, it seems" in " ".join(text.split())
+    assert getattr(feed.source.format, "footer", None) is None
+
+
 # ---- names of files
 
 
