@@ -51,6 +51,7 @@ _ROOMS: Final = (
     "engine.contract.column",
     "engine.contract.model",
     "engine.feed.formats",
+    "engine.feed.cadence",
     "engine.feed.feed",
     "engine.feed.mart",
 )

@@ -1,5 +1,7 @@
 """The Dagster code location: settings and feeds become definitions. Nothing is declared here."""
 
+import logging
+
 import dagster as dg
 
 from platform_assets.orchestration.dbt import models
@@ -12,6 +14,7 @@ from platform_assets.orchestration.sensors import feed_sensor
 from platform_assets.orchestration.watch.alerts import alerts_sensor
 from platform_assets.orchestration.watch.freshness import mart_freshness_checks
 from platform_assets.project.configured import declared_feeds, declared_marts
+from platform_assets.project.dbt_sources import follow_feeds
 from platform_assets.project.graph import RELEASE, project_of
 from platform_assets.project.manifest import current_manifest
 from platform_assets.settings import protect_process
@@ -25,7 +28,7 @@ def build_definitions(deployment: OpensDeployment | None = None) -> dg.Definitio
     project = project_of(feeds, promised, current_manifest())
     condition = out_of_date(project, deployment.look)
     has_models = any(node.feed is None for node in project.nodes.values() if node.name != RELEASE)
-    checks = [mart_checks(promised), mart_freshness_checks(promised)] if promised else []
+    checks = [mart_checks(promised, project), mart_freshness_checks(promised)] if promised else []
     return dg.Definitions(
         assets=[
             *map(delivered, feeds),
@@ -54,6 +57,7 @@ def build_definitions(deployment: OpensDeployment | None = None) -> dg.Definitio
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    """The code location; built when it is loaded, not when this module is imported."""
+    """The code location; built when it is loaded, not when this module is imported. dbt's sources follow the feeds."""
     protect_process()
+    follow_feeds(declared_feeds(), logging.getLogger(__name__).warning)
     return build_definitions()

@@ -4,11 +4,12 @@ Belongs here: every error a user can meet, and how text from outside stands in a
 about it; what of a feed's text may be shown (engine/contract/shown.py).
 """
 
+import difflib
 import functools
 import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import ClassVar, Final
+from typing import ClassVar, Final, Self
 
 LONGEST_SHOWN: Final = 80  # characters of a name
 HIDDEN: Final = "(not shown)"
@@ -83,6 +84,19 @@ def listed(names: Sequence[str], most: int = 10) -> str:
     if shown:
         return f"{shown} (and {hidden} more, {why})"
     return f"({hidden}, {why})" if hidden > 1 else f"({why})"
+
+
+def counted(number: int, one: str, several: str = "") -> str:
+    """So many of something, in words: `1 delivery`, `2 deliveries`. several: by default, `one` with an s."""
+    return f"{number:,} {one if number == 1 else several or f'{one}s'}"
+
+
+def nearest(word: str, among: Iterable[str], alike: float = 0.6) -> str:
+    """`" Did you mean 'x'?"`, to end a sentence with, where one of the words that there are is near; else `""`.
+    alike: from 0 (everything is) to 1 (only the same)."""
+    known = {each.casefold(): each for each in among}
+    found = difflib.get_close_matches(word.casefold(), known, n=1, cutoff=alike)
+    return f" Did you mean {known[found[0]]!r}?" if found else ""
 
 
 def quoted(*names: str) -> str:
@@ -162,6 +176,12 @@ class ConfigurationError(PlatformError):
         super().__init__(f"{key}: {problem}", state="Nothing was run or changed.", remedy=remedy)
         self.key = key
 
+    def at(self, place: str) -> Self:
+        """The same, told with the place (a file and its line) of what is wrong."""
+        self.said = f"{place}: {self.said[0]}", self.said[1]
+        self.tell()
+        return self
+
 
 class ContractError(ConfigurationError):
     """A contract cannot be used as it is declared."""
@@ -204,6 +224,13 @@ class DeliveryUnfinished(PlatformError):
 
 class ReplayRefused(PlatformError):
     """Deliveries cannot be brought in again; everything is as it was."""
+
+    def __init__(self, what: str, remedy: str) -> None:
+        super().__init__(what, state="Raw, quarantine and receipts are as they were.", remedy=remedy)
+
+
+class DecisionRefused(PlatformError):
+    """What a person decided of a delivery cannot be done; everything is as it was."""
 
     def __init__(self, what: str, remedy: str) -> None:
         super().__init__(what, state="Raw, quarantine and receipts are as they were.", remedy=remedy)

@@ -6,20 +6,22 @@ Belongs here: every setting, its default and its check. Elsewhere: what a settin
 import ipaddress
 import os
 import pwd
+import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path, PurePosixPath
 
-from platform_assets.errors import ConfigurationError
-from platform_assets.secrets import ALERT, ALERT_HOSTS, Secret, secret, secrets
+from platform_assets.errors import ConfigurationError, nearest
+from platform_assets.secrets import ALERT, ALERT_HOSTS, Secret, is_secret, secret, secrets
 
 PROJECT = Path(__file__).resolve().parent.parent
 _FEED_FILES_PREFIX = "PLATFORM_FEED_"
 _FEED_FILES_SUFFIX = "_FILES"
 RELEASES_GROUP = "PLATFORM_RELEASES_GROUP"
 DISK_FLOOR = "PLATFORM_DISK_FLOOR"
+_OURS = "PLATFORM_"
 _LOGIN = Path("/proc/self/loginuid")
 _NO_LOGIN = 2**32 - 1
 _PRIVATE = 0o077
@@ -162,6 +164,7 @@ class Settings:
     def from_environment(cls) -> "Settings":
         """Read and check the settings; a wrong one raises ConfigurationError naming its key."""
         env = os.environ
+        _refuse_misspelt(env)
         home = Path(env.get("PLATFORM_HOME") or PROJECT / ".platform").expanduser().absolute()
         landing = Path(env.get("PLATFORM_LANDING") or PROJECT / "landing").expanduser().absolute()
         dagster_home = Path(env.get("DAGSTER_HOME") or home / "dagster").expanduser().absolute()
@@ -208,6 +211,50 @@ class Settings:
         os.environ["PLATFORM_HOME"] = str(self.home)
         os.environ["PLATFORM_LANDING"] = str(self.landing)
         os.environ["DAGSTER_HOME"] = str(self.dagster_home)
+
+
+def settings_not_known() -> list[str]:
+    """What the environment and .env name as settings that are none; one that is misspelt raises ConfigurationError."""
+    try:
+        lines = (PROJECT / ".env").read_text(errors="replace").splitlines()
+    except OSError:
+        lines = []
+    named = [name for line in lines if (name := line.strip().removeprefix("export ").partition("=")[0].strip())]
+    _refuse_misspelt(named)
+    return _unknown([*os.environ, *named])
+
+
+def _refuse_misspelt(names: Iterable[str]) -> None:
+    """Raise ConfigurationError for a name that is no setting, and so near one that it is meant."""
+    for name in _unknown(names):
+        if near := nearest(name.removeprefix(_OURS), _suffixes(name), alike=0.75):
+            right = near.split("'")[1]
+            raise ConfigurationError(
+                name, f"there is no such setting. Did you mean '{_OURS}{right}'?", f"Write {_OURS}{right}, or unset it."
+            )
+
+
+def _unknown(names: Iterable[str]) -> list[str]:
+    """Those that begin as a setting does and are none."""
+    known = {f"{_OURS}{each}" for each in _suffixes("")}
+    found = []
+    for name in sorted(set(names)):
+        bare = name.removesuffix("_FILE").removesuffix("_COMMAND")
+        is_pattern = name.startswith(_FEED_FILES_PREFIX) and name.endswith(_FEED_FILES_SUFFIX)
+        is_known = name in known or is_pattern or is_secret(name) or is_secret(bare)
+        # One letter less than PLATFORM_ALERT_HOSTS would be another owner's channel.
+        if name.startswith(_OURS) and (not is_known or name == ALERT_HOSTS.removesuffix("S")):
+            found.append(name)
+    return found
+
+
+def _suffixes(name: str) -> list[str]:
+    """What settings are called after PLATFORM_; one of a feed's has its name."""
+    named = re.findall(r"^ +PLATFORM_(\w+):", Settings.__doc__ or "", re.MULTILINE)
+    if name.startswith(_FEED_FILES_PREFIX):
+        feed = name.removeprefix(_FEED_FILES_PREFIX).rpartition("_")[0] or name.removeprefix(_FEED_FILES_PREFIX)
+        named.append(f"FEED_{feed}_FILES")
+    return named
 
 
 def person() -> str:

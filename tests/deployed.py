@@ -22,6 +22,7 @@ import duckdb
 from machine import PROJECT
 
 from platform_assets.cli import main
+from platform_assets.cli.codes import ATTENTION, DONE
 
 BIN: Final = Path(sys.executable).parent
 # What a developer has exported must not steer a test; and compiled imports make every process faster.
@@ -35,6 +36,11 @@ class Finished:
     code: int
     out: str
     err: str
+
+    @property
+    def did(self) -> bool:
+        """Whether it did what it was asked for, be it that something waits for a person besides."""
+        return self.code in (DONE, ATTENTION)
 
     @property
     def answer(self) -> Any:

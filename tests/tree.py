@@ -21,6 +21,7 @@ import psutil
 from deployed import Deployed
 
 from platform_assets.orchestration.runs.automation import UNDER_WAY
+from platform_assets.orchestration.runs.dagster_internals import InstigatorType
 from platform_assets.orchestration.runs.keys import WRITER_POOL
 from platform_assets.orchestration.runs.process import DIED_TAG, PROCESS_TAG, process_is_alive
 
@@ -50,7 +51,7 @@ class Tree:
             self.drop(path)
         self.drop_a_day()
         done = self.world.platform("run", "--json")
-        assert done.code == 0, done.err
+        assert done.did, done.err
 
     def drop(self, path: Path) -> None:
         """Deliver a file of the source, whole at once."""
@@ -73,7 +74,15 @@ class Tree:
                 "platform", "ui", "--port", self.port, out=log, err=subprocess.STDOUT, env=environment
             )
         self._process = started
-        self.until(lambda: "Checking for new runs for sensor" in self.log.read_text(), AWAKE_S, "tick of a sensor")
+        began = time.time()
+        self.until(lambda: self._ticked(began), AWAKE_S, "tick of a sensor")
+
+    def _ticked(self, since: float) -> bool:
+        """Whether Dagster's sensors have looked since then."""
+        with self.world.instance() as instance:
+            states = instance.all_instigator_state(instigator_type=InstigatorType.SENSOR)
+        ticks = (getattr(each.instigator_data, "last_tick_start_timestamp", None) for each in states)
+        return any(at is not None and at >= since for at in ticks)
 
     @property
     def log(self) -> Path:

@@ -22,7 +22,8 @@ from receipts import columns
 
 import platform_assets
 from platform_assets import Feed, Mart
-from platform_assets.cli import app
+from platform_assets.cli.codes import explained
+from platform_assets.cli.tree import app
 from platform_assets.engine.store.receipts import Receipt
 from platform_assets.orchestration.checks import check_specs
 from platform_assets.orchestration.marts import mart_checks
@@ -54,7 +55,8 @@ _MEANINGS: Final = {
     ("ledger.duplicates", "line"): "its line.",
     ("ledger.duplicates", "of_delivery"): "the delivery of the row that counts; empty where it is the same.",
     ("ledger.duplicates", "of_line"): "its line.",
-    ("ledger.given_out", "revision"): "the last revision that a warehouse which is lost had handed out.",
+    ("ledger.given_out", "revision"): "the last revision that a lost warehouse, or a dropped feed, had been given.",
+    ("ledger.given_out", "delivery_id"): "the last id of a delivery that a dropped feed had been given; else 0.",
     ("ledger.profiles", "feed"): "the feed.",
     ("ledger.profiles", "delivery_id"): "one of its newest deliveries.",
     ("ledger.profiles", "revision"): "of the delivery, when it was measured.",
@@ -67,7 +69,7 @@ _TABLES: Final = {
     "ledger.deliveries": "One receipt per delivery, written in the same transaction as its rows.",
     "ledger.slots": "What stands in each slot (a file's path), and the position in which its source was last read.",
     "ledger.duplicates": "Rows that repeat an earlier row of their delivery, or whose key a row of another delivery has.",
-    "ledger.given_out": "The last revision of a warehouse that was lost.",
+    "ledger.given_out": "What is never given out again: revisions and ids of a lost warehouse, or a dropped feed.",
     "ledger.profiles": "What the values of the newest deliveries are like.",
 }
 
@@ -234,6 +236,7 @@ def settings() -> str:
         rows.append((f"`{name}`", told[1], told[2], told[3]))
     head = (
         "# Settings\n\nVariables of the environment. A wrong one ends a command with exit code 2 and names itself. "
+        "So does a name that begins with `PLATFORM_` and is near a setting's name, also in `.env`; of others, a line tells. "
         "A secret may also come from a file or a command: [secrets](../how-to/secrets.md).\n\n"
     )
     return head + table(("variable", "is", "default", "example"), rows)
@@ -257,8 +260,7 @@ def _verbs(group: Any, before: str) -> Iterator[tuple[str, Any]]:
 def commands() -> str:
     """Every verb with its arguments and options, from its help."""
     parts = [
-        "# Commands\n\n`platform VERB --help` says the same. Exit codes: 0 done, 1 the work failed (a blocking check that "
-        "failed is that, too), 2 you asked for it wrongly (a setting, a declaration, an option). With `--json` the answer "
+        "# Commands\n\n`platform VERB --help` says the same. " + explained() + " With `--json` the answer "
         "is one line, the last of standard output; progress goes to standard error."
     ]
     for verb, command in verbs():

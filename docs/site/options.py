@@ -118,8 +118,15 @@ EXAMPLES: Final = (
     _column("point_zero", "customer: str = Field(point_zero=True)", "17850.0", "17850"),
     _column("true false", 'paid: bool = Field(true=("Y", "yes"), false="N")', "y", "N", "1"),
     _column("strip", "sku: str = Field(strip=True)", " A1 "),
+    Example(
+        _of("Field", "optional default"),
+        'currency: str = Field(optional=True, default="GBP")',
+        {"sales/a.csv": "sku\nA1\n", "sales/b.csv": "sku,currency\nB7,EUR\n"},
+        'sku: str = Field()\ncurrency: str = Field(optional=True, default="GBP")',
+    ),
     _column("pii", 'email: str = Field(pii="secret", str_contains="@")', "ann@example.org", "ann"),
-    _column("pandera", 'quantity: int = Field(ge=0, nullable=True, description="Units sold")', "3", "", "-1"),
+    _column("nullable description", 'stock: int = Field(nullable=True, description="Units")', "3", ""),
+    _column("pandera", "quantity: int = Field(ge=0)", "3", "-1"),
     Example(("Since.day", "Since.text"), _HISTORY, {"sales/a.csv": "day\n04/03/2026\n"}, _HISTORY),
     Example(
         ("Since.day", "Since.text"),
@@ -136,6 +143,11 @@ EXAMPLES: Final = (
             "old/2025/b.csv": "sku,quantity\nB7,1\n",
             "sales/c.txt": "sku,quantity\nC3,1\n",
         },
+    ),
+    _files(
+        "dated",
+        'Files("sales/*.csv", dated="%m-%d-%Y")',
+        {"sales/01-22-2020.csv": "sku,quantity\nA1,2\n", "sales/latest.csv": "sku,quantity\nB7,1\n"},
     ),
     _value("Files", "settle", 'Files("sales/*", settle=seconds(30))', _rests),
     _value("Files", "patience", 'Files("sales/*", patience=hours(2))', _waits),
@@ -254,6 +266,11 @@ EXAMPLES: Final = (
             {"sales/a.csv": "sku,quantity\nA1,2\n", "sales/b.csv": "sku,quantity\nA1,3\n"},
         )
         for does in ("reject", "latest", "allow")
+    ),
+    _feed(
+        "key_within",
+        'key=("sku",), key_within="delivery", on_known_key="reject"',
+        {"sales/a.csv": "sku,quantity\nA1,2\nA1,3\n", "sales/b.csv": "sku,quantity\nA1,4\n"},
     ),
     _feed("tolerate", "tolerate=Rejects(rows=1)", {"sales/a.csv": "sku,quantity\nA1,2\nB7,many\n"}),
     _feed("most_columns", "most_columns=2", {"sales/a.csv": "sku,quantity,shop\nA1,2,North\n"}),

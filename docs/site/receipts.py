@@ -27,6 +27,7 @@ _VARYING: Final = {
     ("ledger.slots", "position"): "[61,1772434800000000000,1772434800000000000,1311862]",
     # A warehouse has to be lost for this table to hold anything.
     ("ledger.given_out", "revision"): 41,
+    ("ledger.given_out", "delivery_id"): 0,
 }
 
 

@@ -163,6 +163,10 @@ class Alerts:
             connection.execute("DELETE FROM incidents WHERE closed_at < ?", [written(now - KEPT)])
         return Changes(tuple(opened), tuple(flapping), tuple(closed))
 
+    def rename(self, old: str, new: str, origin: str) -> None:
+        """Let what is open of the feed `old` be of `new`, of that origin: it stays one incident."""
+        self._outbox.rename(old, new, origin)
+
     def deliver(self, within: timedelta) -> Delivered:
         """Send what is due; a dead channel delays neither the others nor us. At least once, and oldest first."""
         return self._outbox.deliver(within)

@@ -4,7 +4,9 @@ Belongs here: that file and its tables, and sending again after a failure. Elsew
 (incidents.py), the form of a message (channels.py). Only a channel's name is kept here, never where it leads.
 """
 
+import json
 import random
+import re
 import sqlite3
 import threading
 import time
@@ -96,6 +98,24 @@ class Outbox:
                 yield connection
         except sqlite3.DatabaseError as error:
             raise AlertsUnreadable(self._path, str(error)) from error
+
+    def rename(self, old: str, new: str, origin: str) -> None:
+        """Let the keys and assets of open incidents name the feed `new`, of that origin, where they named `old`."""
+        if not self.exists:
+            return
+        key = re.compile(rf"^(missing:|budget:|sensor:){re.escape(old)}(?=:|_files$|$)")
+        asset = re.compile(rf"\b(raw|quarantine|deliveries)/\w+/{re.escape(old)}(?=[:/]|$)")
+
+        def named(text: str) -> str:
+            return asset.sub(rf"\1/{origin}/{new}", key.sub(rf"\1{new}", text))
+
+        with self.transaction() as connection:
+            open_now = connection.execute("SELECT id, key, assets FROM incidents WHERE closed_at IS NULL").fetchall()
+            for incident, known_as, assets in open_now:
+                held = json.dumps([named(each) for each in json.loads(assets)])
+                connection.execute(
+                    "UPDATE OR IGNORE incidents SET key = ?, assets = ? WHERE id = ?", (named(known_as), held, incident)
+                )
 
     def put(self, connection: sqlite3.Connection, incident: int, channel: str, message: Message) -> None:
         """Put a message in, with the transaction that caused it."""

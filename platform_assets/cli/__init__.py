@@ -1,61 +1,36 @@
 """The console command `platform`: thin verbs over the engine and its orchestration.
 
-Belongs here: the command tree and how errors end a command. Elsewhere: work (commands). Modules that import Dagster
-are imported by the verbs that need it, so that the others answer at once.
+Belongs here: how a command begins and ends. Elsewhere: the tree of commands (tree.py), work (commands). Modules that
+import Dagster are imported by the verbs that need it, so that the others answer at once.
 """
 
 from platform_assets.settings import import_nothing_from_here, protect_process
 
 import_nothing_from_here()  # before anything is imported that could be taken from there
 
+import json
+import signal
 import sys
 import traceback
-from typing import Final, NoReturn
+from typing import NoReturn
 
-import typer
-
-from platform_assets.cli.alerts import alerts_app
-from platform_assets.cli.audit import audit_app
-from platform_assets.cli.author import contract_app
-from platform_assets.cli.erase import erase_app
-from platform_assets.cli.promises import promises
-from platform_assets.cli.render import render, say
-from platform_assets.cli.rows import quarantine_app, replay, trace
-from platform_assets.cli.run import check, ci, run, setup
-from platform_assets.cli.sample import sample_app, simulate
-from platform_assets.cli.show import feed_app, release_app, why
-from platform_assets.cli.ui import ui_app
+from platform_assets.cli.codes import FAILED, INTERRUPTED, MISUSED
 from platform_assets.errors import ConfigurationError, ForeignError, PlatformError
-
-FAILED: Final = 1
-MISUSED: Final = 2
-
-app = typer.Typer(
-    name="platform",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode="rich",
-    pretty_exceptions_enable=False,
-    help="Drop a file, get a trusted table.\n\nExample: platform simulate --days 30 && platform run",
-)
-for verb in (run, check, why, promises, replay, trace, ci, simulate, setup):
-    app.command()(verb)
-app.add_typer(alerts_app, name="alerts")
-app.add_typer(audit_app, name="audit")
-app.add_typer(feed_app, name="feed")
-app.add_typer(erase_app, name="erase")
-app.add_typer(contract_app, name="contract")
-app.add_typer(quarantine_app, name="quarantine")
-app.add_typer(release_app, name="release")
-app.add_typer(sample_app, name="sample")
-app.add_typer(ui_app, name="ui")
 
 
 def main() -> None:
-    """Run the command; exit code 1 where the work failed, 2 where it was asked for wrongly."""
+    """Run the command; it ends as codes.py says."""
     protect_process()
     try:
+        from platform_assets.cli.tree import app  # takes a while, and Ctrl-C may come meanwhile
+
         app()
+    except KeyboardInterrupt:
+        _tell_interrupted()
+    except SystemExit as end:
+        if end.code == INTERRUPTED:  # so Typer ends a command that was interrupted
+            _tell_interrupted()
+        raise
     except PlatformError as error:
         _tell(error)
     except Exception as error:
@@ -68,7 +43,18 @@ def main() -> None:
         _tell(ForeignError(error))
 
 
+def _tell_interrupted() -> NoReturn:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever presses it twice gets the same answer
+    sys.stderr.write("interrupted; the last commit stands; run again\n")
+    if "--json" in sys.argv:
+        error = {"what": "interrupted", "state": "The last commit stands.", "remedy": "Run again."}
+        sys.stdout.write(json.dumps({"ok": False, "error": error}) + "\n")
+    sys.exit(INTERRUPTED)
+
+
 def _tell(error: PlatformError) -> NoReturn:
+    from platform_assets.cli.render import render, say
+
     say(f"error: {error}")
     answer = {"ok": False, "error": {"what": error.what, "state": error.state, "remedy": error.remedy}}
     render(answer, (), as_json="--json" in sys.argv)

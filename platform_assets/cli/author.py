@@ -3,7 +3,8 @@
 Belongs here: their options and how their answers look. Elsewhere: what is concluded (engine/author).
 """
 
-from collections.abc import Iterator
+import shlex
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -18,6 +19,7 @@ from platform_assets.commands.author import (
     check_file,
     compare_contracts,
     headers_seen,
+    rehearsed_as,
     tried_as,
     update_sources,
 )
@@ -27,57 +29,128 @@ from platform_assets.errors import listed
 contract_app = typer.Typer(no_args_is_help=True, help="Contracts: what feeds promise, against what came.")
 _VALUES: Final = 5
 _LONGEST: Final = 30
+_FILES: Final = 3
 
 
 @feed_app.command("add")
 def feed_add(
-    file: Annotated[Path, typer.Argument(help="A file such as the feed will deliver, wherever it lies.")],
-    name: Annotated[str | None, typer.Option(help="The feed's name; by the file's name or folder.")] = None,
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FILE...|FOLDER|PATTERN", help="Files such as the feed will deliver, wherever they lie."
+        ),
+    ],
+    name: Annotated[str | None, typer.Option(help="The feed's name; by the files' name or folder.")] = None,
     origin: Annotated[str | None, typer.Option(help="The source system; by the folder below landing.")] = None,
-    pattern: Annotated[str | None, typer.Option(help="Where under the landing folder its files will be.")] = None,
+    pattern: Annotated[
+        list[str] | None, typer.Option(help="Where under the landing folder its files will be; may be repeated.")
+    ] = None,
     owner: Annotated[str | None, typer.Option(help="Who answers for it, such as team:sales.")] = None,
     form: Annotated[
         list[str] | None, typer.Option("--format", help="What you know of its format, such as sheet=Orders.")
     ] = None,
-    write: Annotated[bool, typer.Option("--write/--print", help="Write the file, or only print it.")] = True,
+    mart: Annotated[
+        bool, typer.Option("--mart", help="Also write its staging model in dbt, and a first mart with its contract.")
+    ] = False,
+    write: Annotated[bool, typer.Option("--write/--print", help="Write the files, or only print them.")] = True,
     as_json: Json = False,
 ) -> None:
-    """Declare a feed from one of its files: read all of it, write the feed's Python file, try the feed on the file.
+    """Declare a feed from the files that there are: read all of them, write the feed's Python file, try the feed on
+    every file.
 
-    It is always a new Python file: no file that is there is changed. Exit code 1 when the feed would not take every
-    row of the file.
+    The more of its history there is, the more the feed knows: headers that were renamed, columns that came and went,
+    formats that changed, the dates in the names. It is always a new Python file: no file that is there is changed. Exit
+    code 1 when the feed would not take every row.
 
     Example: platform feed add ~/orders-2026-11-18.csv --origin shop --owner team:sales
+
+    Example: platform feed add ~/exports/daily-reports --origin health --name reports --mart
     """
-    added = add_feed(file, say, name=name, origin=origin, pattern=pattern, owner=owner, known=form or (), write=write)
+    added = add_feed(
+        files,
+        say,
+        name=name,
+        origin=origin,
+        patterns=pattern or (),
+        owner=owner,
+        known=form or (),
+        mart=mart,
+        write=write,
+    )
     proposal = added.proposal
     answer = {
         "ok": added.takes_all,
         "feed": proposal.name,
         "origin": proposal.origin,
-        "files": proposal.pattern,
+        "files": ", ".join(proposal.patterns),
         "written": added.written[0] if added.written else None,
+        "files_written": added.written,
+        "mart": added.mart,
         "text": added.text,
         "remarks": proposal.remarks,
-        **tried_as(added.tried),
+        **rehearsed_as(added.tried),
+        "set_aside": [{"file": each.file, "why": each.why} for each in proposal.aside],
+        "files_to_place": [{"file": each.path, "as": each.slot} for each in added.elsewhere],
     }
     render(answer, _added(added, answer), as_json=as_json, failed=not added.takes_all)
 
 
 def _added(added: Added, answer: dict[str, Any]) -> Iterator[Table | str]:
-    proposal = added.proposal
+    proposal, tried = added.proposal, added.tried
     if not added.written:
         yield added.text
-    title = f"{proposal.file} as a delivery of {proposal.name}, which was drafted from all its {proposal.rows} rows"
-    yield from _tried(title, answer)
-    for each in answer["reasons"]:
-        yield f"{each.rows} rows rejected: {each.column or 'row'}: {each.rule}"
+    title = (
+        f"{proposal.files} as deliveries of {proposal.name}, which was drafted from all their {proposal.rows:,} rows"
+    )
+    yield Table(title, [answer], ("files_read", ("would be", "status"), *ROWS))
+    yield f"{tried.share} of {tried.rows:,} rows in {_files(len(tried.receipts))} would be taken"
+    yield Table(
+        "Rejected rows by rule",
+        tried.rules,
+        (("column", lambda rule: rule.column or "row"), "rule", "rows", ("in", lambda rule: _in_files(rule.files))),
+    )
+    for receipt in tried.refused[:_VALUES]:
+        yield f"{receipt.slot} would be quarantined: {receipt.problem}\n  remedy: {receipt.remedy}"
+    yield Table("Set aside: no rows of these files were looked at", list(proposal.aside), ("file", "why"))
     if added.written:
         say(f"written: {', '.join(map(str, added.written))}")
-        say("next:")
-        say(f"  review {added.written[0].name}: docstrings, owner, cadence, and every comment that asks something")
-        say(f"  deliver files as {proposal.pattern} under the landing folder, then: platform run")
-        say(f"  model it in dbt: source('{proposal.origin}', '{proposal.name}')")
+        for line in _next(added):
+            say(line)
+
+
+def _next(added: Added) -> Iterator[str]:
+    """What to do and to type once a feed is written."""
+    proposal = added.proposal
+    yield "next:"
+    yield f"  review {added.written[0].name}: docstrings, owner, cadence, and every comment that asks something"
+    there = f"as {' or '.join(proposal.patterns)} under the landing folder, {added.landing}"
+    if elsewhere := added.elsewhere:
+        folders = {(each.path.absolute().parent, (added.landing / each.slot).parent) for each in elsewhere}
+        yield f"  deliver files {there}; the {_files(len(elsewhere))} read just now:"
+        for source, target in sorted(folders)[:_VALUES]:
+            ends = sorted({each.path.suffix for each in elsewhere if each.path.absolute().parent == source})
+            names = (
+                " ".join(f"{shlex.quote(str(source))}/*{end}" for end in ends)
+                if len(elsewhere) > 1
+                else shlex.quote(str(elsewhere[0].path))
+            )
+            yield f"    mkdir -p {shlex.quote(str(target))} && cp {names} {shlex.quote(str(target))}/"
+    else:
+        yield f"  the files lie where they have to; deliver others {there}"
+    yield "  take them in: platform run"
+    if added.mart is None:
+        yield f"  model it in dbt: source('{proposal.origin}', '{proposal.name}'); with --mart a first mart is written"
+    else:
+        yield f"  the mart is {added.mart}: make ui shows it"
+
+
+def _files(count: int) -> str:
+    return f"{count:,} file{'s' * (count != 1)}"
+
+
+def _in_files(files: Sequence[tuple[str, int]]) -> list[str]:
+    shown = [f"{file}: {rows:,}" for file, rows in files[:_FILES]]
+    return [*shown, *([f"{len(files) - _FILES:,} more files"] if len(files) > _FILES else [])]
 
 
 @feed_app.command("check")
@@ -89,23 +162,36 @@ def feed_check(
 ) -> None:
     """Say what would become of a file, without taking it in: nothing is written.
 
-    Exit code 1 when it would be quarantined, or hold the release.
+    First what the ledger says: whether it is new, repeats or replaces a delivery, is withdrawn, or is not finished;
+    then what its rows would come to. Exit code 1 when it would be quarantined or left out, or hold the release.
 
     Example: platform feed check landing/retail/order_lines/2026-11-18.csv
     """
-    tried = check_file(file, feed, limit, say)
-    rows = [{"line": row.line, "reasons": row.reasons} for row in tried.rejected]
-    answer = {"ok": tried.loads, "feed": tried.feed.name, **tried_as(tried), "rejected_rows": rows}
+    checked = check_file(file, feed, limit, say)
+    foreseen, tried = checked.foreseen, checked.tried
+    rows = [] if tried is None else [{"line": row.line, "reasons": row.reasons} for row in tried.rejected]
+    answer = {
+        "ok": checked.comes_in,
+        "feed": checked.feed.name,
+        "would_be": foreseen.would_be,
+        "why": foreseen.why,
+        "delivery": foreseen.delivery,
+        **({} if tried is None else tried_as(tried)),
+        "rejected_rows": rows,
+    }
 
     def tables() -> Iterator[Table | str]:
-        yield from _tried(f"{file.name} as a delivery of {tried.feed.name}", answer)
+        yield f"{file.name} {foreseen.why}"
+        if tried is None:
+            return
+        yield from _tried(f"Its rows by the contract of {checked.feed.name}, with nothing before it", answer)
         if tried.receipt.unknown_columns:
             yield f"unknown columns ({tried.feed.on_drift}): {listed(tried.receipt.unknown_columns)}"
         yield Table("Rejected rows", by_reason(rows), ("line", "column", "rule", "value"))
         if not tried.tolerated:
             yield f"more rows rejected than {tried.feed.name} tolerates: the release would be held"
 
-    render(answer, tables(), as_json=as_json, failed=not tried.loads)
+    render(answer, tables(), as_json=as_json, failed=not checked.comes_in)
 
 
 def _tried(title: str, answer: dict[str, Any]) -> Iterator[Table | str]:

@@ -14,18 +14,17 @@ from typing import Annotated, Any, Final
 
 import typer
 from rich.console import Console
-from rich.table import Table as RichTable
 from rich.text import Text
 
+from platform_assets.cli.codes import ATTENTION, FAILED
+from platform_assets.cli.table import Shown, laid_out
+from platform_assets.commands.attention import Attention
 from platform_assets.errors import lines, printable
 
 Json = Annotated[bool, typer.Option("--json", help="Print one line of JSON instead of tables.")]
 Column = str | tuple[str, str | Callable[[Any], object]]
 
-_WIDTH_OF_PIPES: Final = 160
 _LONGEST: Final = 1_000  # characters of a cell
-_out = Console(width=None if sys.stdout.isatty() else _WIDTH_OF_PIPES)
-_err = Console(stderr=True)
 
 
 @dataclass(frozen=True)
@@ -34,27 +33,41 @@ class Table:
 
     columns: headers; each names the field that it shows (`newest data` shows `newest_data`), or comes with another
     field's name, or with a function that makes the cell of a row. Without rows there is no table; `empty` is printed.
+    least: headers of columns that give way where there is no room for all, the first of them first; else the last do.
     """
 
     title: str
     rows: Sequence[Any]
     columns: Sequence[Column]
     empty: str | None = None
+    least: Sequence[str] = ()
 
 
-def render(answer: object, parts: Iterable[Table | str], *, as_json: bool, failed: bool = False) -> None:
+def render(
+    answer: object,
+    parts: Iterable[Table | str],
+    *,
+    as_json: bool,
+    failed: bool = False,
+    attention: Sequence[Attention] | None = None,
+) -> None:
     """Print `answer` (dataclasses, mappings, lists) as JSON, or else `parts`, the same for people.
 
-    Ends the command with exit code 1 where it `failed`. All of it is text, never markup.
+    Ends the command as codes.py says: where it `failed`, else where something waits for a person. attention: what that
+    is; JSON has it under `attention`. All of it is text, never markup.
     """
     if as_json:
-        sys.stdout.write(json.dumps(plain(answer), default=str) + "\n")
+        told = plain(answer) if attention is None else {**plain(answer), "attention": plain(attention)}
+        sys.stdout.write(json.dumps(told, default=str) + "\n")
         sys.stdout.flush()
     else:
         for part in parts:
             _print(part)
+        _print(Table("Waits for a person", attention or (), ("about", "what", ("what to do", "remedy"))))
     if failed:
-        raise typer.Exit(1)
+        raise typer.Exit(FAILED)
+    if attention:
+        raise typer.Exit(ATTENTION)
 
 
 def plain(value: object) -> Any:  # noqa: ANN401 - whatever JSON holds
@@ -77,28 +90,37 @@ def plain(value: object) -> Any:  # noqa: ANN401 - whatever JSON holds
 
 def say(message: str) -> None:
     """Progress and remarks: standard error, so that standard output stays the answer. Text, never markup."""
-    _err.print(Text(lines(message)), soft_wrap=True)
+    text = Text(lines(message))
+    text.highlight_regex(r"\Aerror:", "bold red")
+    _console(to_err=True).print(text, soft_wrap=True)
+
+
+def _console(*, to_err: bool = False) -> Console:
+    """Colours are for terminals, unless NO_COLOR is set. The width is the terminal's, or what COLUMNS says, or 80."""
+    console = Console(stderr=to_err, highlight=False)
+    is_terminal = (sys.stderr if to_err else sys.stdout).isatty()
+    # Rich would still write bold letters where it is told not to colour.
+    return console if is_terminal and not console.no_color else Console(stderr=to_err, color_system=None)
 
 
 def _print(part: Table | str) -> None:
+    console = _console()
     if isinstance(part, str):
-        _out.print(Text(lines(part)), soft_wrap=True)
+        console.print(Text(lines(part)), soft_wrap=True)
         return
     if not part.rows:
         if part.empty is not None:
             _print(part.empty)
         return
-    table = RichTable(
-        title=printable(part.title, _LONGEST), title_justify="left", title_style="bold", header_style="bold"
-    )
-    cells = [[_cell(row, column) for column in part.columns] for row in part.rows]
-    for at, column in enumerate(part.columns):
-        numbers = all(isinstance(row[at], int | Decimal | None) for row in cells)
-        header = column if isinstance(column, str) else column[0]
-        table.add_column(header, justify="right" if numbers else "left", overflow="fold", no_wrap=numbers)
-    for row in cells:
-        table.add_row(*(Text(_shown(cell)) for cell in row))
-    _out.print(table)
+    columns = []
+    for column in part.columns:
+        cells = [_cell(row, column) for row in part.rows]
+        numbers = all(isinstance(cell, int | Decimal | None) for cell in cells)
+        columns.append(Shown(column if isinstance(column, str) else column[0], list(map(_shown, cells)), numbers))
+    table, gone = laid_out(printable(part.title, _LONGEST), columns, console.width, part.least)
+    console.print(table)
+    if gone:
+        _print(f"no room here for: {', '.join(gone)} (a wider terminal shows them, and --json)")
 
 
 def _cell(row: object, column: Column) -> object:

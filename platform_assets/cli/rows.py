@@ -88,12 +88,13 @@ def quarantine_explain(
 def quarantine_replay(feed: FeedName, as_json: Json = False) -> None:
     """Bring what waits in quarantine through today's contract: whole deliveries, and those with rejected rows.
 
-    Deliveries that today's contract has judged already are left alone, so that repeating it changes nothing.
+    Deliveries that today's contract has judged already are left alone, so that repeating it changes nothing. Exit code
+    3 when a delivery is quarantined whole again.
 
     Example: platform quarantine replay order_lines
     """
     done = replay_quarantined(feed, say)
-    render(done, _replayed(done), as_json=as_json)
+    render(done, _replayed(done), as_json=as_json, attention=done.attention)
 
 
 @quarantine_app.command("export")
@@ -123,12 +124,13 @@ def replay(
 ) -> None:
     """Bring archived deliveries through today's contract, as if it had always been.
 
-    Deliveries that replace or repeat one another come together. Repeating it changes nothing.
+    Deliveries that replace or repeat one another come together. Repeating it changes nothing. Exit code 3 when a
+    delivery is quarantined whole again.
 
     Example: platform replay order_lines --since 2026-11-01 --file '*.csv'
     """
     done = replay_archived(feed, say, deliveries=delivery or (), file=file, since=since, until=until, again=again)
-    render(done, _replayed(done), as_json=as_json)
+    render(done, _replayed(done), as_json=as_json, attention=done.attention)
 
 
 def trace(

@@ -19,16 +19,19 @@ def run(as_json: Json = False) -> None:
     """Take in what is pending, build the marts, check them, release them.
 
     Exit code 1 when a blocking check or a step fails; what is made from it is then not released. Also when files wait
-    because the disk is too full.
+    because the disk is too full. Exit code 3 when all is done, and a delivery is quarantined whole or missing.
 
     Example: platform run --json
     """
     done = run_pending(say)
-    render(done, _report(done), as_json=as_json, failed=not done.ok)
+    render(done, _report(done), as_json=as_json, failed=not done.ok, attention=done.attention)
 
 
 def _report(done: RunReport) -> Iterator[Table | str]:
     title = "This run" if done.made else "Nothing new: every delivery is in, and the release is up to date"
+    if done.left_alone and not any(feed.deliveries for feed in done.feeds):
+        waits = f"{len(done.left_alone)} files are" if len(done.left_alone) > 1 else "1 file is"
+        title = f"Nothing new was built: {waits} not ready"
     if done.no_room:
         title = f"{'This run' if done.made else 'Nothing was made'}; nothing new is claimed: {done.no_room}"
     yield Table(title, done.feeds, ("feed", *counts_shown(done.feeds), "newest data", "freshness"))
@@ -44,6 +47,8 @@ def _report(done: RunReport) -> Iterator[Table | str]:
         ),
     )
     yield Table("Deliveries quarantined as a whole", done.quarantined, ("feed", "file", "problem", "remedy"))
+    held = (("by", "by"), ("held back", "assets"), ("why", lambda each: each.why.partition(": ")[2]))
+    yield Table("Held back by a blocking check; not failed", done.held_back, held)
     yield from done.notes
     for mart, columns, rows in headlines(done.release):
         yield Table(f"{mart}, first {len(rows)} rows", rows, columns)

@@ -8,7 +8,9 @@ from typing import Annotated
 import typer
 
 from platform_assets.cli.render import Column, Json, Table, render, say
+from platform_assets.commands.attention import Attention, waiting_for_people
 from platform_assets.commands.counts import counts_shown, feed_totals
+from platform_assets.engine.undeclared import undeclared_feeds
 from platform_assets.project.configured import prepared_deployment
 
 _SHOWN = 10
@@ -19,7 +21,7 @@ release_app = typer.Typer(no_args_is_help=True, help="Published versions of the 
 
 @feed_app.command("list")
 def feed_list(as_json: Json = False) -> None:
-    """List the declared feeds.
+    """List the declared feeds, and what is kept of feeds that are no longer declared.
 
     Example: platform feed list
     """
@@ -40,12 +42,22 @@ def feed_list(as_json: Json = False) -> None:
     delivered = ("delivered", lambda row: f"{row['cron']} {row['timezone']}")
     columns = ("feed", "origin", "files", "contract", delivered, "owner")
     title = f"Feeds (files under {deployment.landing})"
-    render({"feeds": feeds}, [Table(title, feeds, columns, empty="no feed is declared")], as_json=as_json)
+    left = undeclared_feeds(deployment)
+    since = ("since", lambda row: row.since and f"{row.since:%Y-%m-%d}")
+    last = ("last", lambda row: row.last and f"{row.last:%Y-%m-%d}")
+    tables: list[Table | str] = [Table(title, feeds, columns, empty="no feed is declared")]
+    if left:
+        columns_left = ("feed", "rows", ("in quarantine", "rejected"), "deliveries", since, last)
+        tables += [Table("Kept, but not declared any more", left, columns_left)]
+        tables += ["take it along: platform feed rename OLD NEW; remove it: platform feed drop NAME"]
+    render({"feeds": feeds, "undeclared": left}, tables, as_json=as_json)
 
 
 @feed_app.command("status")
 def feed_status(as_json: Json = False) -> None:
     """Show every feed's totals over all time, its newest data and whether it is fresh.
+
+    Exit code 3 when a delivery is quarantined whole or missing.
 
     Example: platform feed status --json
     """
@@ -60,6 +72,7 @@ def feed_status(as_json: Json = False) -> None:
             *([f"nothing new is claimed: {low.what}", f"  {low.remedy}"] if low is not None else []),
         ],
         as_json=as_json,
+        attention=waiting_for_people(deployment),
     )
 
 
@@ -69,7 +82,7 @@ def why(
 ) -> None:
     """Say why an asset did not run, is stale or is red: the first cause, and what else keeps data from it.
 
-    Exit code 1 when something does.
+    Exit code 1 when something does; 3 when it is only a delivery that is quarantined whole or missing.
 
     Example: platform why marts/daily_sales
     """
@@ -78,18 +91,21 @@ def why(
     key, reasons = ask_why(asset, say)
     first, *others = reasons
     well = first.kind == "all is well"
+    people = [Attention(each.sentence, each.asset, each.remedy) for each in reasons if each.waits_for_people]
     render(
         {"ok": well, "asset": key, "reasons": reasons},
         [
             f"{key}: {first.kind}",
             f"  {first.sentence}" + (f" [{first.asset}]" if first.asset != key else ""),
             f"  {first.remedy}",
+            *([f"  $ {first.command}"] if first.command else []),
             Table(
                 "Besides", others[:_SHOWN], ("asset", ("", "kind"), ("", lambda row: f"{row.sentence}. {row.remedy}"))
             ),
         ],
         as_json=as_json,
-        failed=not well,
+        failed=not well and len(people) < len(reasons),
+        attention=people,
     )
 
 

@@ -9,11 +9,11 @@ from typing import Annotated
 
 import typer
 
+from platform_assets.cli.codes import MISUSED
 from platform_assets.cli.render import Json, Table, render, say
 from platform_assets.commands.ui import add_user, login_link, open_ui, remove_user, user_names
 from platform_assets.errors import ConfigurationError
 
-_MISUSED = 2
 ui_app = typer.Typer()
 user_app = typer.Typer(no_args_is_help=True, help="Who may log in to `platform ui --share`.")
 ui_app.add_typer(user_app, name="user")
@@ -22,7 +22,7 @@ ui_app.add_typer(user_app, name="user")
 @ui_app.callback(invoke_without_command=True)
 def ui(
     context: typer.Context,
-    port: Annotated[int, typer.Option(help="Port.")] = 3000,
+    port: Annotated[str, typer.Option(metavar="PORT", help="Port.")] = "3000",
     share: Annotated[
         str | None,
         typer.Option(metavar="HOST", help="Serve a read-only view at this address, for users with a password."),
@@ -44,7 +44,7 @@ def ui(
             open_ui(port, share, say)
     except ConfigurationError as error:
         say(f"error: {error.what}. {error.remedy}")
-        raise typer.Exit(_MISUSED) from None
+        raise typer.Exit(MISUSED) from None
 
 
 @user_app.command()

@@ -5,7 +5,7 @@ declared with what came. Elsewhere: what is concluded from files (engine/author)
 """
 
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,27 +14,46 @@ from platform_assets.commands.counts import ROWS, broken_rules
 from platform_assets.engine.author.draft import declared_by, draft
 from platform_assets.engine.author.drift import Drift, compare
 from platform_assets.engine.author.headers import HeaderSeen, headers
-from platform_assets.engine.author.proposal import Proposal, propose
+from platform_assets.engine.author.proposal import Place, Proposal, propose
+from platform_assets.engine.author.rehearsal import Rehearsal, rehearse
 from platform_assets.engine.author.trial import Trial, feed_of, try_on
+from platform_assets.engine.feed.feed import Feed
+from platform_assets.engine.foreseen import Foreseen, finished
 from platform_assets.errors import ConfigurationError
-from platform_assets.project.configured import FEEDS_PACKAGE, audit_log, configured_deployment, declared_feeds
+from platform_assets.project.configured import (
+    FEEDS_PACKAGE,
+    MARTS_PACKAGE,
+    audit_log,
+    configured_deployment,
+    declared_feeds,
+    declared_marts,
+)
 from platform_assets.project.dbt_sources import drifted_sources, gained_columns, write_sources
+from platform_assets.project.first_mart import files_of, first_mart
 from platform_assets.settings import person
 
 
 @dataclass(frozen=True)
 class Added:
-    """A feed that was drafted from a file, and tried on it. written: files that declare it; none of a mere draft."""
+    """A feed that was drafted from files, and tried on them. written: files that declare it; none of a mere draft.
+    landing: where the files have to lie. mart: the first mart's name, where one was asked for."""
 
     proposal: Proposal
     text: str
     written: tuple[Path, ...]
-    tried: Trial
+    tried: Rehearsal
+    landing: Path
+    mart: str | None = None
 
     @property
     def takes_all(self) -> bool:
-        """Whether the feed takes every row of its file."""
-        return self.tried.receipt.status == "accepted" and not self.tried.receipt.rejected
+        """Whether the feed takes every row of its files."""
+        return self.tried.takes_all
+
+    @property
+    def elsewhere(self) -> tuple[Place, ...]:
+        """The files that do not lie where they have to."""
+        return tuple(each for each in self.proposal.places if each.path.absolute() != self.landing / each.slot)
 
 
 @dataclass(frozen=True)
@@ -47,20 +66,25 @@ class Compared:
 
 
 def add_feed(
-    file: Path,
+    files: Sequence[Path],
     tell: Callable[[str], None],
     *,
     name: str | None,
     origin: str | None,
-    pattern: str | None,
+    patterns: Sequence[str],
     owner: str | None,
     known: Sequence[str],
+    mart: bool,
     write: bool,
 ) -> Added:
-    """Draft a feed from one of its files, try it on the file, and write it; `known`: of its format."""
+    """Draft a feed from some of its files, try it on all of them, and write it; `known`: of their format.
+
+    mart: also write its staging model and a first mart.
+    """
     _, deployment = configured_deployment(tell)
+    landing = deployment.landing
     proposal = propose(
-        file, landing=deployment.landing, name=name, origin=origin, pattern=pattern, owner=owner, given=known
+        *files, landing=landing, name=name, origin=origin, patterns=patterns, owner=owner, given=known, tell=tell
     )
     declared = {feed.name: feed.origin for feed in deployment.feeds}
     if proposal.name in declared:
@@ -71,32 +95,77 @@ def add_feed(
     target = folder / f"{proposal.origin}.py"
     if target.exists():
         target = folder / f"{proposal.origin}_{proposal.name}.py"
-    text = draft(proposal, own_file=target.stem == proposal.origin)
+    own_file = target.stem == proposal.origin
+    feed = declared_by(draft(proposal, own_file=own_file), proposal)
+    tried, proposal = rehearse(feed, proposal, tell)
+    text = draft(proposal, own_file=own_file)
     feed = declared_by(text, proposal)
-    tried = try_on(feed, file)
+    first = first_mart(feed, proposal.dimension) if mart else None
+    texts = {target: text}
+    if first is not None:
+        _refuse_taken(first.name)
+        module = Path(importlib.import_module(MARTS_PACKAGE).__path__[0]) / target.name
+        texts |= files_of(first, module)
+    added = Added(proposal, text, (), tried, landing, first.name if first else None)
     if not write:
-        return Added(proposal, text, (), tried)
+        return replace(added, text="\n\n".join(texts.values()))
     about = {"feed": feed.name, "file": target.name}
     with audit_log(deployment.home).doing(person(), "feed add", about) as came:
-        _create(target, text)
-        try:
-            importlib.invalidate_caches()
-            feeds = declared_feeds()
-            (there,) = (each for each in feeds if each.name == feed.name)
-            if there.columns != feed.columns or replace(there, contract=feed.contract) != feed:
-                raise ConfigurationError(target.name, "does not declare what was tried", "Declare the feed by hand.")
-        except BaseException:
-            target.unlink()
-            raise
-        written = (target, *write_sources(feeds, gained_columns(deployment)))
+        written = [*_write(texts, feed), *write_sources(declared_feeds(), gained_columns(deployment))]
         came["written"] = [path.name for path in written]
-    return Added(proposal, text, written, tried)
+    return replace(added, written=tuple(written))
 
 
-def check_file(file: Path, feed: str | None, shown: int, tell: Callable[[str], None]) -> Trial:
+def _write(texts: Mapping[Path, str], feed: Feed) -> list[Path]:
+    """Write the files of the feed, all of them or none; the first declares it."""
+    target = next(iter(texts))
+    written: list[Path] = []
+    try:
+        for path, text in texts.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _create(path, text)
+            written.append(path)
+        importlib.invalidate_caches()
+        (there,) = (each for each in declared_feeds() if each.name == feed.name)
+        if there.columns != feed.columns or replace(there, contract=feed.contract) != feed:
+            raise ConfigurationError(target.name, "does not declare what was tried", "Declare the feed by hand.")
+        declared_marts()
+    except BaseException:
+        for path in written:
+            path.unlink()
+        raise
+    return written
+
+
+def _refuse_taken(mart: str) -> None:
+    if mart in {each.name for each in declared_marts()}:
+        raise ConfigurationError(f"mart {mart!r}", "is declared already", "Give the feed another --name.")
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What would become of a file: by the ledger, and, where it can be read, what its rows would come to."""
+
+    feed: Feed
+    foreseen: Foreseen
+    tried: Trial | None
+
+    @property
+    def comes_in(self) -> bool:
+        """Whether it would be taken in, or was, without holding a release."""
+        left = self.foreseen.would_be in ("withdrawn", "refused", "ignored")
+        return not left and (self.tried is None or self.tried.loads)
+
+
+def check_file(file: Path, feed: str | None, shown: int, tell: Callable[[str], None]) -> Checked:
     """What would become of a file, for the named feed or the one that it is for; with `shown` rejected rows."""
     _, deployment = configured_deployment(tell)
-    return try_on(feed_of(file, deployment.feeds) if feed is None else deployment.feed(feed), file, shown=shown)
+    of = feed_of(finished(file), deployment.feeds) if feed is None else deployment.feed(feed)
+    if not file.is_symlink() and not file.is_file():
+        raise ConfigurationError(f"file {str(file)!r}", "is not a regular file", "Name the file to try.")
+    foreseen = deployment.foresee(of, file)
+    tried = try_on(of, file, shown=shown, allowed=foreseen.allowed) if foreseen.readable else None
+    return Checked(of, foreseen, tried)
 
 
 def tried_as(tried: Trial) -> dict[str, Any]:
@@ -109,6 +178,26 @@ def tried_as(tried: Trial) -> dict[str, Any]:
         "remedy": receipt.remedy,
         "unknown_columns": receipt.unknown_columns,
         "reasons": broken_rules(tried.reasons),
+    }
+
+
+def rehearsed_as(tried: Rehearsal) -> dict[str, Any]:
+    """What became of files that were tried, as the verb answers it."""
+    refused = tried.refused
+    return {
+        "status": "quarantined" if refused else "accepted",
+        **{name: sum(getattr(receipt, name) for receipt in tried.receipts) for name in ROWS},
+        "problem": refused[0].problem if refused else None,
+        "remedy": refused[0].remedy if refused else None,
+        "reasons": broken_rules((each.column, each.rule, each.rows) for each in tried.rules),
+        "files_read": len(tried.receipts),
+        "rows": tried.rows,
+        "taken": tried.share,
+        "rejected_by_file": [
+            {"file": file, "column": each.column, "rule": each.rule, "rows": rows}
+            for each in tried.rules
+            for file, rows in each.files
+        ],
     }
 
 

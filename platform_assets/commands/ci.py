@@ -48,6 +48,8 @@ def run_ci(days: int, tell: Callable[[str], None]) -> list[Case]:
         _case("dbt", "sources_follow_the_feeds", _sources_follow),
         _case("dbt", "marts_follow_their_contracts", _marts_follow),
     ]
+    if cases[0].problem is not None:
+        return cases
     with tempfile.TemporaryDirectory(prefix="platform-ci-") as folder, _environment(Path(folder)) as settings:
         if not declared_feeds():
             tell("no feed is declared, so there is nothing to build; `platform feed add FILE` declares one")

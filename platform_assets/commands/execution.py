@@ -3,8 +3,12 @@
 Belongs here: what a run did, in plain values. Elsewhere: what is to be run (run.py, project/state.py).
 """
 
+import contextlib
 import os
-from collections.abc import Callable, Collection, Sequence
+import signal
+import socket
+import threading
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import dagster as dg
@@ -12,8 +16,9 @@ import dagster as dg
 from platform_assets.definitions import build_definitions
 from platform_assets.errors import ConfigurationError
 from platform_assets.orchestration.runs.automation import keys_of
+from platform_assets.orchestration.runs.dagster_internals import known_by_its_job
 from platform_assets.orchestration.runs.instance import kept_open, open_instance, prepare_dagster_home
-from platform_assets.orchestration.runs.keys import quarantine_key, raw_key
+from platform_assets.orchestration.runs.keys import BY_COMMAND_TAG, CI, RUN, quarantine_key, raw_key
 from platform_assets.orchestration.runs.process import PROCESS_TAG, process_name
 from platform_assets.orchestration.runs.resources import OpensDeployment
 from platform_assets.orchestration.watch.dagster_state import DagsterState
@@ -30,6 +35,8 @@ from platform_assets.project.configured import (
 from platform_assets.project.graph import project_of
 from platform_assets.project.manifest import current_manifest
 from platform_assets.settings import Settings
+
+_LOCATION = "platform_assets"  # as workspace.yaml calls it
 
 
 @dataclass(frozen=True)
@@ -70,7 +77,8 @@ def run_assets(settings: Settings, tell: Callable[[str], None], wanted: Collecti
     # Named one by one, so that whoever looks at the run knows what it was to make.
     named = set(everything if wanted is None else keys_of(wanted))
     named |= {quarantine_key(feed) for feed in declared_feeds() if raw_key(feed) in named}
-    return _execute(settings, definitions.resolve_job_def("everything"), sorted(named, key=str))
+    command = CI if wanted is None else RUN
+    return _execute(settings, definitions.resolve_job_def("everything"), command, sorted(named, key=str))
 
 
 def run_checks(selection: str | None, tell: Callable[[str], None]) -> RunOutcome:
@@ -88,7 +96,7 @@ def run_checks(selection: str | None, tell: Callable[[str], None]) -> RunOutcome
     if not checks:
         return RunOutcome("", True, (), ())
     job = definitions.resolve_implicit_global_asset_job_def()
-    return _execute(settings, job.get_subset(asset_selection=set(), asset_check_selection=checks))
+    return _execute(settings, job.get_subset(asset_selection=set(), asset_check_selection=checks), "platform check")
 
 
 def ask_why(asset: str, tell: Callable[[str], None]) -> tuple[str, list[Cause]]:
@@ -104,15 +112,23 @@ def ask_why(asset: str, tell: Callable[[str], None]) -> tuple[str, list[Cause]]:
         return key.to_user_string(), why(key, seen, stored)
 
 
-def _execute(settings: Settings, job: dg.JobDefinition, assets: Sequence[dg.AssetKey] | None = None) -> RunOutcome:
-    with open_instance(settings) as instance, kept_open(instance):
-        result = job.execute_in_process(
-            instance=instance,
-            raise_on_error=False,
-            asset_selection=assets,
-            tags={PROCESS_TAG: process_name(os.getpid())},
-            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-        )
+def _execute(
+    settings: Settings, job: dg.JobDefinition, command: str, assets: Sequence[dg.AssetKey] | None = None
+) -> RunOutcome:
+    with open_instance(settings, at_hand=True) as instance, kept_open(instance), _interrupts() as interrupted:
+        known_by_its_job(instance, _LOCATION, job.name)
+        try:
+            result = job.execute_in_process(
+                instance=instance,
+                raise_on_error=False,
+                asset_selection=assets,
+                tags={PROCESS_TAG: process_name(os.getpid()), BY_COMMAND_TAG: command},
+                run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+            )
+        except dg.DagsterExecutionInterruptedError:
+            raise KeyboardInterrupt from None
+        if interrupted() and not result.success:
+            raise KeyboardInterrupt
         graph = job.asset_layer.asset_graph
         checks = tuple(
             CheckOutcome(
@@ -125,7 +141,31 @@ def _execute(settings: Settings, job: dg.JobDefinition, assets: Sequence[dg.Asse
             )
             for evaluation in result.get_asset_check_evaluations()
         )
-        return RunOutcome(result.run_id, result.success, checks, _failures(result.all_events))
+        success = result.success and not any(check.blocks for check in checks)
+        return RunOutcome(result.run_id, success, checks, _failures(result.all_events))
+
+
+@contextlib.contextmanager
+def _interrupts() -> Iterator[Callable[[], bool]]:
+    """Whether Ctrl-C was pressed since: Dagster takes the signal, and the step ends as if it had failed."""
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    told, tells = socket.socketpair()
+    with told, tells:
+        told.setblocking(False)
+        tells.setblocking(False)
+        before = signal.set_wakeup_fd(tells.fileno(), warn_on_full_buffer=False)
+
+        def pressed() -> bool:
+            with contextlib.suppress(BlockingIOError):
+                return signal.SIGINT in told.recv(64)
+            return False
+
+        try:
+            yield pressed
+        finally:
+            signal.set_wakeup_fd(before)
 
 
 def _failures(events: Sequence[dg.DagsterEvent]) -> tuple[str, ...]:

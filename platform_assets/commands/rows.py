@@ -10,6 +10,7 @@ from datetime import datetime
 from itertools import islice
 from pathlib import Path
 
+from platform_assets.commands.attention import Attention, of_quarantined
 from platform_assets.commands.counts import Quarantined, added_up, quarantined
 from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.load.trace import Trace, trace
@@ -34,6 +35,7 @@ class Replayed:
     duplicate: int
     erased: int
     quarantined: list[Quarantined]
+    attention: list[Attention]
 
 
 def waiting_rows(feed: str | None, limit: int, tell: Tell) -> tuple[list[tuple[str, RejectedRow]], list[Quarantined]]:
@@ -118,6 +120,12 @@ def _replay(
     again: bool,
 ) -> Replayed:
     receipts = deployment.replay(deployment.feed(feed), chosen, again=again)
-    done = Replayed(ok=True, feed=feed, **added_up(receipts), quarantined=quarantined(receipts))
+    done = Replayed(
+        ok=True,
+        feed=feed,
+        **added_up(receipts),
+        quarantined=quarantined(receipts),
+        attention=list(of_quarantined(receipts)),
+    )
     came.update(deliveries=done.deliveries, accepted=done.accepted, rejected=done.rejected)
     return done

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from platform_assets.commands.attention import Attention, waiting_for_people
 from platform_assets.commands.counts import FeedTotals, Quarantined, feed_totals, quarantined
 from platform_assets.engine.contract.shown import MASK
 from platform_assets.engine.deployment import Deployment
@@ -21,10 +22,11 @@ from platform_assets.project.configured import (
     declared_marts,
     prepared_deployment,
 )
-from platform_assets.project.graph import project_of, raw_name
+from platform_assets.project.dbt_sources import follow_feeds
+from platform_assets.project.graph import Project, project_of, raw_name
 from platform_assets.project.manifest import current_manifest
 from platform_assets.project.personal import personal_columns
-from platform_assets.project.state import State
+from platform_assets.project.state import HeldBack, State
 from platform_assets.settings import person
 
 if TYPE_CHECKING:
@@ -38,9 +40,10 @@ _SHOWN = 10
 class RunReport:
     """What a run did. made: whether there was anything to do. feeds: with the deliveries of this run alone.
 
-    failed_checks: the blocking ones, as asset:check. errors: of steps that failed. left_alone: files that are not
-    ready. unclaimed: files that no feed asks for. notes: the same in sentences. no_room: why nothing new is claimed,
-    where the disk is too full and files wait; the run is then not `ok`.
+    failed_checks: the blocking ones, as asset:check. held_back: what they keep from being made. errors: of steps that
+    failed. left_alone: files that are not ready. unclaimed: files that no feed asks for. notes: the same in sentences.
+    no_room: why nothing new is claimed, where the disk is too full and files wait; the run is then not `ok`.
+    attention: what waits for a person besides.
     """
 
     ok: bool
@@ -49,11 +52,13 @@ class RunReport:
     release: Release | None
     quarantined: list[Quarantined]
     failed_checks: list[str]
+    held_back: list[HeldBack]
     errors: list[str]
     left_alone: list[str]
     unclaimed: list[str]
     notes: list[str]
     no_room: str | None
+    attention: list[Attention]
     took_s: float
 
 
@@ -63,8 +68,10 @@ def run_pending(tell: Callable[[str], None]) -> RunReport:
     settings, deployment = prepared_deployment(tell)
     if not deployment.feeds:
         tell(NO_FEED)
+    follow_feeds(declared_feeds(), tell)
     arrivals = deployment.look().arrivals
-    pending = {name: sum(each.waits_for is None for each in found) for name, found in arrivals.items()}
+    now = deployment.clock()
+    pending = {name: sum(each.settles_soon(now) for each in found) for name, found in arrivals.items()}
     if (low := deployment.disk.low()) is not None and any(pending.values()):
         tell(str(low))
         pending = dict.fromkeys(pending, 0)
@@ -82,7 +89,7 @@ def run_pending(tell: Callable[[str], None]) -> RunReport:
         with audit_log(deployment.home).doing(person(), "run", {"files": sum(pending.values())}) as came:
             outcome = run_assets(settings, tell, wanted)
             came.update(run=outcome.run_id, success=outcome.success)
-    return _report(deployment, outcome, before, last, began)
+    return _report(deployment, state.project, outcome, before, last, began)
 
 
 def headlines(release: Release | None) -> Iterator[tuple[str, tuple[str, ...], list[dict[str, Any]]]]:
@@ -105,7 +112,12 @@ def _newest_delivery(deployment: Deployment) -> int:
 
 
 def _report(
-    deployment: Deployment, outcome: "RunOutcome | None", before: int, last: Release | None, began: float
+    deployment: Deployment,
+    project: Project,
+    outcome: "RunOutcome | None",
+    before: int,
+    last: Release | None,
+    began: float,
 ) -> RunReport:
     """What this run did: its deliveries are those with ids above `before`; `last` is the release before it."""
     with deployment.warehouse.reading("read the ledger") as unit:
@@ -128,11 +140,13 @@ def _report(
         release=release,
         quarantined=quarantined(receipts),
         failed_checks=[f"{each.asset}:{each.check}" for each in outcome.blocked] if outcome is not None else [],
+        held_back=State.of(project, deployment).held_back(list(project.nodes)) if outcome is not None else [],
         errors=list(outcome.failures) if outcome is not None else [],
         left_alone=[file.slot for file in left_alone],
         unclaimed=list(landing.unclaimed),
         notes=notes,
         no_room=None if low is None else low.what,
+        attention=waiting_for_people(deployment),
         took_s=round(time.monotonic() - began, 2),
     )
 

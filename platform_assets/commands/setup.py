@@ -1,24 +1,28 @@
 """`platform setup`: this checkout made ready, for a UI too.
 
-Belongs here: folders, Dagster's settings and dbt's manifest, put there before anybody asks for them.
+Belongs here: folders, Dagster's settings, dbt's sources and manifest, put there before anybody asks for them.
 """
 
 from collections.abc import Callable
 
 from platform_assets.orchestration.runs.instance import prepare_dagster_home
-from platform_assets.project.configured import NO_FEED, prepared_deployment
+from platform_assets.project.configured import NO_FEED, declared_feeds, declared_marts, prepared_deployment
+from platform_assets.project.dbt_sources import follow_feeds
+from platform_assets.project.graph import project_of
 from platform_assets.project.manifest import current_manifest
 from platform_assets.settings import PROJECT, Settings
 
 
 def prepare_checkout(tell: Callable[[str], None]) -> Settings:
-    """Prepare state folders, Dagster's settings and dbt's manifest."""
+    """Prepare state folders, Dagster's settings, dbt's sources and manifest; raises ConfigurationError where a model
+    reads what no feed fills."""
     settings, deployment = prepared_deployment(tell)
     if not deployment.feeds:
         tell(NO_FEED)
     settings.landing.mkdir(parents=True, exist_ok=True)
     prepare_dagster_home(settings)
-    current_manifest()
+    follow_feeds(declared_feeds(), tell)
+    project_of(deployment.feeds, declared_marts(), current_manifest())
     return settings
 
 

@@ -4,39 +4,77 @@ Belongs here: in which order things start, and what is told. Elsewhere: who come
 (orchestration/runs/services.py). Light until the port and the home are ours: what is wrong is told at once.
 """
 
+import logging
 import os
-from collections.abc import Callable
-from contextlib import ExitStack
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from platform_assets.errors import ConfigurationError, PlatformError
 from platform_assets.project.configured import audit_log, opened_settings
 from platform_assets.settings import PROJECT, Settings, person
-from platform_assets.web.door import Door, alone, opened, running
+from platform_assets.web.door import Door, alone, opened, port_of, running
 from platform_assets.web.logins import Logins
 from platform_assets.web.users import Users
 
+if TYPE_CHECKING:
+    from platform_assets.orchestration.runs.details import Details
+    from platform_assets.orchestration.watch.happened import Happened
+
+_LOG: Final = logging.getLogger(__name__)
 _HERE: Final = "127.0.0.1"
+_DAEMON_ENDS_WITHIN_S: Final = 40.0
+_LOOK_S: Final = 3.0
 
 
-def open_ui(port: int, share: str | None, tell: Callable[[str], None]) -> None:
+def open_ui(port: str, share: str | None, tell: Callable[[str], None]) -> None:
     """Serve the UI until it is told to end. share: the address of a read-only view; it starts no daemon."""
+    number = port_of(port)
     settings = opened_settings(tell)
     users = Users(_web(settings)) if share is not None else None
     if users is not None and not (users.names() or settings.ui.proxy_header or settings.ui.token):
         raise ConfigurationError("--share", "nobody could log in", "Add a user first: platform ui user add NAME")
+    shared = users is not None
     with ExitStack() as stack:
-        door = opened(share or _HERE, port, settings.ui, shared=users is not None)
+        place = stack.enter_context(alone(_place(settings, shared=shared)))
+        door = opened(share or _HERE, number, settings.ui, shared=shared)
         stack.callback(door.close)
-        stack.enter_context(alone(_place(settings, shared=door.shared), door))
+        place.say(url=door.url)
+        if not shared:
+            _await_no_daemon(settings, tell)
         _serve(settings, door, users, tell)
+
+
+def _await_no_daemon(settings: Settings, tell: Callable[[str], None]) -> None:
+    """ConfigurationError at once where somebody runs Dagster's daemon on this home without us; that of a UI that was
+    killed is about to end, and is waited for."""
+    from platform_assets.orchestration.runs.process import running_daemon
+
+    deadline = time.monotonic() + _DAEMON_ENDS_WITHIN_S
+    told = False
+    while (found := running_daemon(settings.dagster_home)) is not None:
+        who, ends = found
+        if not ends or time.monotonic() > deadline:
+            raise ConfigurationError(
+                str(settings.home), f"{who} runs on it already", "End that one first, `dagster dev` or `dg dev`."
+            )
+        if not told:
+            tell(f"{who} is about to end")
+            told = True
+        time.sleep(0.2)
 
 
 def _serve(settings: Settings, door: Door, users: Users | None, tell: Callable[[str], None]) -> None:
     from platform_assets.commands.setup import prepare_checkout, prepare_view
+    from platform_assets.orchestration.runs.details import detailed
     from platform_assets.orchestration.runs.instance import open_instance
     from platform_assets.orchestration.runs.services import workspace
+    from platform_assets.orchestration.watch.happened import Happened
+    from platform_assets.project.configured import configured_deployment
     from platform_assets.web.server import Server, guarded
 
     folder = _place(settings, shared=door.shared)
@@ -46,8 +84,11 @@ def _serve(settings: Settings, door: Door, users: Users | None, tell: Callable[[
     (prepare_view if door.shared else prepare_checkout)(tell)
     os.chdir(PROJECT)
 
+    def now(text: str) -> None:
+        tell(f"{datetime.now().astimezone():%H:%M:%S} {text}")
+
     def ended() -> None:
-        tell("Dagster's daemon has ended; the UI ends with it")
+        now("Dagster's daemon has ended; the UI ends with it")
         for each in server:
             each.should_exit = True
 
@@ -62,26 +103,60 @@ def _serve(settings: Settings, door: Door, users: Users | None, tell: Callable[[
             )
         if door.missing:
             tell(f"this machine has no {door.missing}: it listens at {door.address} alone")
-        tell(f"copy a file into {settings.landing} and watch")
+        tell(f"copy a file into {settings.landing}, and it is taken in within half a minute; details: {details.path}")
 
     # What died with its machine is settled before anything new is asked for; a view changes nothing.
-    with open_instance(settings, settle=not door.shared) as instance:
+    log = settings.home / "logs" / ("share.log" if door.shared else "ui.log")
+    with detailed(log) as details, open_instance(settings, settle=not door.shared) as instance:
         told = False
+        happened = None if door.shared else Happened(instance, lambda: configured_deployment(lambda _: None)[1])
         with workspace(
             instance, folder / "workspace.yaml", read_only=door.shared, daemon_ended=None if door.shared else ended
         ) as shown:
-            app = guarded(shown, door, logins, audit_log(settings.home).record, tell, users)
+            app = guarded(shown, door, logins, audit_log(settings.home).record, now, users)
             server.append(Server(app, door, ready))
             try:
-                told = server[0].serve_until_told()
+                with _repeated(lambda: _look(details, happened, now)):
+                    told = server[0].serve_until_told()
             finally:
                 logins.end_all()
-    if not told:
+    if told:
+        now("ended")
+    else:
         raise PlatformError(
             "The UI has ended by itself.",
             state="Runs under way go on; what was committed stands.",
             remedy="See above for why; start it again: platform ui",
         )
+
+
+def _look(details: "Details", happened: "Happened | None", tell: Callable[[str], None]) -> None:
+    """Keep the log of details short, and tell what has happened."""
+    details.bound()
+    try:
+        for line in happened.lines() if happened is not None else ():
+            tell(line)
+    except Exception:  # noqa: BLE001 - whatever Dagster's storage raises, the UI goes on
+        _LOG.exception("what has happened cannot be told")  # the next look tells it
+
+
+@contextmanager
+def _repeated(work: Callable[[], None]) -> Iterator[None]:
+    """Do that work every few seconds, meanwhile and once more at the end."""
+    over = threading.Event()
+
+    def repeat() -> None:
+        while not over.wait(_LOOK_S):
+            work()
+
+    thread = threading.Thread(target=repeat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+        work()
 
 
 def login_link(tell: Callable[[str], None]) -> str:

@@ -4,17 +4,20 @@ Belongs here: what the command line and Dagster both need. Elsewhere: how either
 """
 
 import contextlib
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
 from platform_assets.engine.archive.archive import Archive
+from platform_assets.engine.archive.decisions import Decision
 from platform_assets.engine.contract.shown import guarding
 from platform_assets.engine.durable.disk import Disk, Floor
 from platform_assets.engine.erase.tombstones import Tombstones
 from platform_assets.engine.feed.feed import Feed, feed_named
+from platform_assets.engine.foreseen import Foreseen, foresee
+from platform_assets.engine.load.decisions import Followed, Verb, decide
 from platform_assets.engine.load.ingest import Intake
 from platform_assets.engine.load.offer import Outcome
 from platform_assets.engine.promises.due import Deliveries
@@ -153,6 +156,22 @@ class Deployment:
         with guarding([feed.contract]):
             return self._intake(feed).replay(chosen, again=again)
 
+    def decide(self, feed: Feed, verb: Verb, delivery: int, *, by: str, why: str = "") -> Followed:
+        """Withdraw a delivery of the feed, restore it, accept it, or undo that; with all that hangs on it.
+
+        Raises ConfigurationError where it is none of the feed or it stands so already, DecisionRefused where it cannot
+        be done, ReplayRefused where a copy is gone.
+        """
+        with guarding([feed.contract]):
+            return decide(self._intake(feed), verb, delivery, Decision(by, why, self.clock().isoformat()))
+
+    def foresee(self, feed: Feed, file: Path) -> Foreseen:
+        """What ledger and landing folder say of a file of the feed before it is taken in; nothing is written."""
+        if not self.warehouse.path.exists():
+            return foresee(feed, file, self.landing, self.clock(), None)
+        with self.warehouse.reading("see what the ledger knows of a file") as unit:
+            return foresee(feed, file, self.landing, self.clock(), unit)
+
     def status(self, feeds: Sequence[Feed] | None = None) -> list[FeedStatus]:
         """How the feeds stand, over all time."""
         with self.warehouse.reading("read the ledger") as unit:
@@ -191,6 +210,22 @@ class Deployment:
     def receipts_published(self, feed: Feed) -> list[Receipt]:
         """The feed's newest receipts by what was published of the ledger, newest first; takes no lock."""
         return self.warehouse.published(feed).receipts()
+
+    def decided(self, feeds: Iterable[str]) -> list[dict[str, object]]:
+        """What persons decided of deliveries of these feeds, as far as it stands: of those that were let through, whose
+        rows are in raw. By what was published of the ledger; takes no lock."""
+        found: list[dict[str, object]] = []
+        for name in feeds:
+            decided = {about: each for about, each in self.archive.decisions(name).all().items() if each.stands}
+            receipts = self.warehouse.published(self.feed(name)).receipts() if decided else []
+            there = {about: receipt.status for receipt in receipts[::-1] for about in receipt.subjects}
+            for about, each in decided.items():
+                mark, what = each.withdrawn or each.allowed, "accepted" if each.withdrawn is None else "withdrawn"
+                if mark is not None and (what == "withdrawn" or there.get(about) != "superseded"):
+                    found.append(
+                        {"feed": name, "delivery": each.delivery, "file": each.file, "what": what, **asdict(mark)}
+                    )
+        return found
 
     def revision_published(self, feed: Feed) -> int:
         """The feed's revision by what was published of the ledger, 0 before its first delivery; takes no lock."""

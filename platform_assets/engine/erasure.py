@@ -146,7 +146,7 @@ class Erasure:
         """Rows of the person in a copy, and their lines; None where it cannot be told. No row and no line, but a copy
         that has to go, is (0, [0])."""
         if not copy.exists():
-            return (0, []) if receipt.status in ("superseded", "duplicate") else None
+            return (0, []) if receipt.status in ("superseded", "duplicate", "withdrawn") else None
         if (found := copies.found(copy, receipt.slot)) is not None:
             return found.rows, [start for start, _ in found.spans]
         return (0, [0]) if copies.names_one(copy, receipt.slot) else None

@@ -4,7 +4,6 @@ Belongs here: asking the engine, and the results that Dagster is told. Elsewhere
 checks of marts (marts.py).
 """
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, Final
@@ -16,18 +15,17 @@ from platform_assets.engine.anomalies.volume import check_volume
 from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.store.published import NEWEST
-from platform_assets.engine.store.quarantine import RejectedRow
 from platform_assets.engine.store.receipts import Receipt
 from platform_assets.errors import listed
 from platform_assets.orchestration.feed_metadata import receipts_table
-from platform_assets.orchestration.markdown import code, table
+from platform_assets.orchestration.held import Verdict
+from platform_assets.orchestration.markdown import code, rejected, table
 from platform_assets.orchestration.runs.keys import raw_key
 from platform_assets.orchestration.watch.freshness import FRESH, freshness_result
 from platform_assets.orchestration.watch.runbooks import of_check, shown
 
 _SHOWN: Final = 20
 _SAMPLES: Final = 10
-_CELL: Final = 200
 _COUNTED: Final = 1_000
 
 
@@ -76,15 +74,25 @@ def evaluated(deployment: Deployment, feed: Feed, wanted: AbstractSet[str]) -> I
     if strangers := sorted({*unaccounted} - {receipt.delivery_id for receipt in known}):
         raise dg.Failure(f"rows of deliveries without a receipt: {strangers[:_SHOWN]}")
     usual = check_volume(feed, receipts)
+    allowed = [receipt for receipt in in_force if receipt.allowed is not None]
+    strange = [receipt for receipt in in_force[:_SHOWN] if receipt.unknown_columns]
+    newest = [receipt for receipt in allowed if receipt in in_force[:_SHOWN]]
+    let_through = dict.fromkeys(("volume_as_usual", "nulls_as_usual", "values_as_usual"), newest) | {
+        "rejects_within_tolerance": [r for r in allowed if not feed.tolerate.allows(r.rejected, r.read)],
+        "no_drift": [receipt for receipt in strange if receipt.allowed is not None],
+    }
     failing = {
         "receipts_reconcile": list({r.delivery_id: r for r in (*unreconciled, *known[::-1])}.values()),
         "rejects_within_tolerance": intolerable,
         "volume_as_usual": [unusual.receipt for unusual in usual.unusual],
-        "no_drift": [receipt for receipt in in_force[:_SHOWN] if receipt.unknown_columns],
+        "no_drift": [receipt for receipt in strange if receipt.allowed is None],
         "no_delivery_quarantined": waiting,
     }
     summaries = {"volume_as_usual": code(str(usual)) if usual.unusual else str(usual)}
-    samples_of = {"rejects_within_tolerance": _rows_table(samples), "no_delivery_quarantined": _problems_table(waiting)}
+    samples_of = {
+        "rejects_within_tolerance": rejected(samples) if samples else "",
+        "no_delivery_quarantined": _problems_table(waiting),
+    }
     as_usual = check_values(feed, receipts, figures)
     for name, result in zip(("nulls_as_usual", "values_as_usual"), as_usual, strict=True):
         failing[name] = list({odd.receipt.delivery_id: odd.receipt for odd in result.odd}.values())
@@ -95,12 +103,13 @@ def evaluated(deployment: Deployment, feed: Feed, wanted: AbstractSet[str]) -> I
             yield freshness_result(raw_key(feed), deployment.freshness(feed, receipts))
         elif spec.name in wanted:
             wrong = failing[spec.name]
-            yield dg.AssetCheckResult(
+            yield Verdict(
                 asset_key=spec.asset_key,
                 check_name=spec.name,
                 passed=not wrong,
                 severity=dg.AssetCheckSeverity.ERROR if spec.blocking else dg.AssetCheckSeverity.WARN,
-                description=summaries.get(spec.name) or _summary(wrong, deliveries, drift=spec.name == "no_drift"),
+                description=(summaries.get(spec.name) or _summary(wrong, deliveries, drift=spec.name == "no_drift"))
+                + _let_through(let_through.get(spec.name, ())),
                 metadata=_failing_metadata(wrong, samples_of.get(spec.name, ""), spec.name),
             )
 
@@ -110,30 +119,29 @@ def _summary(failing: Sequence[Receipt], deliveries: int, *, drift: bool) -> str
         return f"0 failed; {deliveries} deliveries in force"
     newest = failing[0]
     trouble = f"unknown columns {listed(newest.unknown_columns)}" if drift else newest.trouble
-    return f"{len(failing)} failed, the newest: {code(newest.slot)}: {code(trouble)}"
+    newest_of = f"{len(failing)} deliveries, the newest: " * (len(failing) > 1)
+    return f"{newest_of}{code(newest.slot)}: {code(trouble)}"
 
 
-def _failing_metadata(failing: Sequence[Receipt], samples: str, check: str) -> Mapping[str, Any]:
+def _let_through(receipts: Sequence[Receipt]) -> str:
+    """Which deliveries are not judged, for a person accepted them."""
+    if not receipts:
+        return ""
+    more = f" and {len(receipts) - 1} more" if len(receipts) > 1 else ""
+    return f"; not judged: {code(receipts[0].slot)}: {code(receipts[0].decided)}{more}"
+
+
+def _failing_metadata(
+    failing: Sequence[Receipt], samples: str | dg.TableMetadataValue, check: str
+) -> Mapping[str, Any]:
     if not failing:
         return {"failed": 0}
     return {
         "failed": len(failing),
         "deliveries": dg.MetadataValue.md(receipts_table(failing)),
-        **({"samples": dg.MetadataValue.md(samples)} if samples else {}),
+        **({"samples": dg.MetadataValue.md(samples) if isinstance(samples, str) else samples} if samples else {}),
         **shown(of_check(check)),
     }
-
-
-def _rows_table(rows: Sequence[RejectedRow]) -> str:
-    """Rejected rows, personal data masked, each once for every rule it breaks."""
-    head = ("file", "line", "column", "rule", "value", "record")
-    lines = []
-    for row in rows:
-        record = row.record if isinstance(row.record, str) else json.dumps(row.record, ensure_ascii=False)
-        for reason in row.reasons:
-            cells = (row.file, str(row.line), *(reason[part] or "" for part in ("column", "rule", "value")), record)
-            lines.append([code(cell[:_CELL]) for cell in cells])
-    return table(head, lines)
 
 
 def _problems_table(waiting: Sequence[Receipt]) -> str:

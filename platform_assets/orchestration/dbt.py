@@ -21,8 +21,11 @@ from dagster_dbt import DagsterDbtTranslator, DbtProject, dbt_assets
 
 from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.store.builds import CheckResult
-from platform_assets.engine.store.marts import built_tables
+from platform_assets.engine.store.marts import built_tables, newest_of_marts, rows_that_fail
+from platform_assets.engine.store.newest import Rows
 from platform_assets.orchestration.columns import Columns, lineage_in
+from platform_assets.orchestration.held import Verdict, no_failure, tell_held_back
+from platform_assets.orchestration.markdown import listing, newest
 from platform_assets.orchestration.marts import CONTRACT
 from platform_assets.orchestration.runs.automation import note_wanted
 from platform_assets.orchestration.runs.dbt_internals import (
@@ -30,9 +33,10 @@ from platform_assets.orchestration.runs.dbt_internals import (
     get_asset_check_key_for_test,
     get_updated_cli_invocation_params_for_context,
 )
-from platform_assets.orchestration.runs.keys import WRITER_POOL, mart_key, raw_key
+from platform_assets.orchestration.runs.keys import BY_COMMAND_TAG, RUN, WRITER_POOL, mart_key, raw_key
 from platform_assets.orchestration.runs.resources import DeploymentResource
 from platform_assets.orchestration.watch.deployment_state import DeploymentState
+from platform_assets.orchestration.watch.runbooks import of_check, shown
 from platform_assets.project.configured import declared_marts
 from platform_assets.project.graph import Project
 from platform_assets.project.manifest import (
@@ -43,10 +47,11 @@ from platform_assets.project.manifest import (
     parsed_manifest,
     reached,
 )
-from platform_assets.project.personal import Personal
+from platform_assets.project.personal import Personal, personal_columns
 from platform_assets.project.state import State
 
 _LEDGER_SOURCE: Final = "platform"
+_MARTS: Final = "marts"
 _LEFTOVERS: Final = ("__dbt_tmp", "__dbt_backup")
 _CheckEvent: TypeAlias = dg.AssetCheckResult | dg.AssetCheckEvaluation
 _LOCKED: Final = re.compile(r"disabled by configuration|through configuration|has been locked|requires the extension")
@@ -109,11 +114,16 @@ def models(project: Project, condition: dg.AutomationCondition[Any] | None) -> d
         with deployment.opened(context) as opened:
             names = [key.to_user_string() for key in context.selected_asset_keys]
             state = State.of(project, opened)
+            if context.run.tags.get(BY_COMMAND_TAG) == RUN and not any(map(state.to_be_made, names)):
+                context.log.info("Nothing new has come: what is built stays as it is.")
+                return
             with opened.begin_build(names, context.run.run_id, leftovers=_LEFTOVERS):
                 done = _build(context, opened, manifest_path)
                 _note(context, opened, state, done)
-            note_wanted(State.of(project, opened), opened)
+            after = State.of(project, opened)
+            note_wanted(after, opened)
             yield from done.events
+            tell_held_back(context, opened, project, [name for name in names if after.failing(name)])
             if done.failure is not None:
                 raise done.failure
 
@@ -204,6 +214,8 @@ def _build(context: dg.AssetExecutionContext, deployment: Deployment, manifest_p
             context.log.info(personal.told(event["info"]["msg"], _node_of(event)))
 
     manifest = Manifest.from_msgpack(parsed_manifest(manifest_path).read_bytes())
+    # What macros know as `graph`: dbt makes it only of what it has parsed itself.
+    manifest.build_flat_graph()  # type: ignore[no-untyped-call]
     try:
         result = dbtRunner(manifest=manifest, callbacks=[hear]).invoke(arguments)
     finally:
@@ -216,6 +228,16 @@ def _build(context: dg.AssetExecutionContext, deployment: Deployment, manifest_p
     figures = _figures(deployment, chosen.manifest, chosen.dagster_dbt_translator, target, personal)
     if personal:
         personal.note(lineage_in(figures), target)
+    for unique_id, rows in _newest(context, deployment, chosen, personal).items():
+        figures[unique_id] = newest(rows) | figures.get(unique_id, {})
+    failing = rows_that_fail(
+        deployment.warehouse,
+        {
+            each.node.unique_id: each.node.compiled_code
+            for each in getattr(result.result, "results", ())
+            if each.status in ("fail", "warn") and not personal.reaches(each.node.unique_id)
+        },
+    )
     events: list[Any] = []
     open_checks: set[dg.AssetCheckKey] = set()
     for event in messages:
@@ -231,17 +253,50 @@ def _build(context: dg.AssetExecutionContext, deployment: Deployment, manifest_p
         ):
             if isinstance(dagster_event, dg.Output):
                 mine = figures.get(event["data"]["node_info"]["unique_id"], {})
-                dagster_event = dagster_event.with_metadata({**dagster_event.metadata, **mine})
+                dagster_event = dagster_event.with_metadata({**mine, **dagster_event.metadata})
+            if isinstance(dagster_event, dg.AssetCheckResult):
+                found = failing.get(event["data"]["node_info"]["unique_id"])
+                dagster_event = Verdict.of(dagster_event, {} if dagster_event.passed else _shown(dagster_event, found))
+            elif isinstance(dagster_event, dg.AssetCheckEvaluation):
+                dagster_event = no_failure(dagster_event)
             events.append(dagster_event)
             if unanswered and isinstance(dagster_event, _CheckEvent):
                 open_checks.add(_check_of(dagster_event))
-    if result.success:
-        return _Done(events, open_checks, None)
     failed = _failed_models(result, chosen.manifest, chosen.dagster_dbt_translator, personal)
+    # Tests that found rows are answers; what they hold back is told.
+    if result.success or (result.exception is None and not failed and not open_checks):
+        return _Done(events, open_checks, None)
     what = _what_failed(result, messages, personal)
     return _Done(
         events, open_checks, dg.Failure(what, metadata={"models": dg.MetadataValue.json(failed)}, allow_retries=False)
     )
+
+
+def _newest(
+    context: dg.AssetExecutionContext,
+    deployment: Deployment,
+    chosen: Any,  # noqa: ANN401 - of dagster-dbt
+    personal: Personal,
+) -> dict[str, Rows]:
+    """The newest rows of the marts that the step has built, by node. One without a contract shows none where it is made
+    from personal data."""
+    declared = personal_columns(declared_marts(), deployment.feeds, deployment.home)
+    nodes = {
+        node["alias"]: key
+        for key, node in chosen.manifest["nodes"].items()
+        if key.startswith("model.")
+        and (name := chosen.dagster_dbt_translator.get_asset_key(node)) in context.selected_asset_keys
+        and name.path[0] == _MARTS
+        and (node["alias"] in declared or not personal.reaches(key))
+    }
+    rows = newest_of_marts(deployment.warehouse, {mart: declared.get(mart, ()) for mart in nodes})
+    return {nodes[mart]: found for mart, found in rows.items()}
+
+
+def _shown(result: dg.AssetCheckResult, rows: Rows | None) -> dict[str, Any]:
+    """What a person needs who looks at a test that failed: some of the rows that it found, and what to do."""
+    samples = {} if rows is None else {"samples": listing(rows.columns, rows.rows)}
+    return samples | shown(of_check(result.check_name or ""))
 
 
 def _is_unanswered(event: Mapping[str, Any]) -> bool:

@@ -16,7 +16,9 @@ from platform_assets.engine.store.builds import CheckResult, Made
 from platform_assets.engine.store.receipts import Chosen, Receipt
 from platform_assets.errors import ConfigurationError, listed, printable
 from platform_assets.orchestration.checks import check_specs, evaluated
+from platform_assets.orchestration.decided import Decide, decided
 from platform_assets.orchestration.feed_metadata import FeedFigures
+from platform_assets.orchestration.held import tell_held_back
 from platform_assets.orchestration.runs.automation import note_wanted
 from platform_assets.orchestration.runs.dagster_internals import DATA_VERSION_TAG
 from platform_assets.orchestration.runs.keys import (
@@ -43,6 +45,11 @@ class Intake(dg.Config):
     until: str | None = Field(None, description="Only what arrived before then (UTC).")
     files: str | None = Field(None, description="Only files whose path fits, such as '*/2026-11-*'.")
     again: bool = Field(False, description="Also what today's contract has judged already.")
+    decide: Decide | None = Field(
+        None, description="Decide about one delivery first: take it back, restore it, let it through, or undo that."
+    )
+    delivery: int | None = Field(None, ge=1, description="The delivery to decide about, by its id.")
+    why: str = Field("", description="Why; it stands in the delivery's receipt and in the audit log.")
 
     def chosen(self) -> Chosen:
         """The archived deliveries that are asked for; raises ConfigurationError where a time is none."""
@@ -120,16 +127,22 @@ def feed_assets(feed: Feed, project: Project) -> dg.AssetsDefinition:
             # Checks alone may be asked for.
             if context.selected_asset_keys:
                 again = _replayed(context, opened, here, config) if config.replay else []
+                if config.decide is not None:
+                    again += decided(context, opened, here, config.decide, config.delivery, config.why)
                 outcome = opened.ingest(here, most_files=config.most_files)
                 for slot, why in outcome.unfinished.items():
                     opened.notify(f"{printable(slot)}: {why}; left alone and offered again")
                 figures = FeedFigures.of(opened, here, [*again, *outcome.receipts])
-                yield from _results(context, figures, State.of(project, opened))
             wanted = {check.name for check in context.selected_asset_check_keys}
             results = list(evaluated(opened, here, wanted))
             _note_audit(context, opened, here, project, results)
-            note_wanted(State.of(project, opened), opened)
+            state = State.of(project, opened)
+            if context.selected_asset_keys:
+                yield from _results(context, figures, state)
+            note_wanted(state, opened)
             yield from results
+            if state.failing(raw_name(here)):
+                tell_held_back(context, opened, project, [raw_name(here)])
 
     return ingest_feed
 
@@ -187,14 +200,16 @@ def _results(
     )
     idle = not any(state.outdated(name) for name in below)
     ends = BY_ITSELF_TAG in context.run.tags and _last_version(context, raw_key(feed)) == version.value and idle
+    # What is made from it is then skipped.
+    holds = bool(state.failing(raw_name(feed)))
     shown = {raw_key(feed): figures.raw_metadata(), quarantine_key(feed): figures.quarantine_metadata()}
     for key, metadata in shown.items():
         if ends:
             context.log_event(dg.AssetObservation(key, metadata=metadata))
-        elif key in context.selected_asset_keys:
+        elif key in context.selected_asset_keys and not holds:
             yield dg.MaterializeResult(asset_key=key, metadata=metadata, data_version=version)
         else:
-            # Both tables are loaded in one transaction, whichever was asked for; what is below must hear of it.
+            # Both tables are loaded in one transaction, whichever was asked for; all must hear of it.
             tags = {DATA_VERSION_TAG: version.value}
             context.log_event(dg.AssetMaterialization(key, metadata=metadata, tags=tags))
 
@@ -237,4 +252,6 @@ def _column_schema(feed: Feed) -> dg.TableSchema:
         dg.TableColumn("_delivery_id", "BIGINT", description="The delivery the row came with; see ledger.deliveries"),
         dg.TableColumn("_line", "BIGINT", description="The physical line of the row in its delivery"),
     ]
+    if feed.name_date is not None:
+        lineage.append(dg.TableColumn("_file_date", "DATE", description="The date in the file's name"))
     return dg.TableSchema(columns=columns + lineage)

@@ -11,16 +11,20 @@ import dagster as dg
 from platform_assets.engine.feed.mart import Mart
 from platform_assets.engine.store.builds import CheckResult
 from platform_assets.engine.store.marts import MartReport, check_marts
-from platform_assets.orchestration.markdown import code
+from platform_assets.orchestration.held import Verdict, tell_held_back
+from platform_assets.orchestration.markdown import code, listing, table
 from platform_assets.orchestration.runs.keys import WRITER_POOL, mart_key
 from platform_assets.orchestration.runs.resources import DeploymentResource
 from platform_assets.orchestration.watch.runbooks import of_check, shown
+from platform_assets.project.graph import NOTHING, Project
 from platform_assets.project.personal import personal_columns
 
 CONTRACT: Final = "contract"
+_SHOWN: Final = 20
+_FIRST: Final = 3
 
 
-def mart_checks(marts: Sequence[Mart]) -> dg.AssetChecksDefinition:
+def mart_checks(marts: Sequence[Mart], project: Project = NOTHING) -> dg.AssetChecksDefinition:
     """Holds marts to their contracts before anybody reads them; all in one step, which costs more than the checks."""
 
     def described(mart: Mart) -> str:
@@ -51,6 +55,8 @@ def mart_checks(marts: Sequence[Mart]) -> dg.AssetChecksDefinition:
                     if (name := _asset_of(result)) in versions
                 ]
             )
+            broken = [_asset_of(result) for result in results if not result.passed]
+            tell_held_back(context.op_execution_context, opened, project, broken)
         yield from results
 
     return check_all
@@ -61,15 +67,31 @@ def _asset_of(result: dg.AssetCheckResult) -> str:
     return result.asset_key.to_user_string()
 
 
-def _result(key: dg.AssetKey, report: MartReport) -> dg.AssetCheckResult:
+def _result(key: dg.AssetKey, report: MartReport) -> Verdict:
     passed = report.problem is None and report.broken == 0
     metadata: dict[str, Any] = {"rows": report.rows, "failed": report.broken}
+    if report.rules:
+        rules = [(code(column or "row"), code(rule), rows) for column, rule, rows in report.rules[:_SHOWN]]
+        metadata["broken_rules"] = dg.MetadataValue.md(table(("column", "rule", "rows"), rules))
     if report.samples:
-        metadata["samples"] = dg.MetadataValue.json(list(report.samples))
-    return dg.AssetCheckResult(
+        head = ("column", "rule", "value", "row")
+        metadata["samples"] = listing(head, ([each[name] for name in head] for each in report.samples))
+    return Verdict(
         asset_key=key,
         check_name=CONTRACT,
         passed=passed,
-        description=code(report.problem) or f"{report.broken} of {report.rows} rows break the contract",
+        description=code(report.problem) or _summary(report),
         metadata=metadata if passed else metadata | shown(of_check(CONTRACT)),
     )
+
+
+def _summary(report: MartReport) -> str:
+    """How many rows break the contract, and which rules of which columns, such as is fit for one line."""
+    said = f"{report.broken} of {report.rows} rows break the contract"
+    rules = [f"{code(column or 'row')}: {code(rule)} ({rows} rows)" for column, rule, rows in report.rules[:_FIRST]]
+    if not rules:
+        return said
+    value = next((each["value"] for each in report.samples if each["value"] is not None), None)
+    such = f", such as {code(value)}" if value is not None and len(report.rules) == 1 else ""
+    more = f" and {len(report.rules) - _FIRST} more rules" * (len(report.rules) > _FIRST)
+    return f"{said}: {', '.join(rules)}{such}{more}"

@@ -20,6 +20,7 @@ Kind = Literal[
     "held back",
     "new file",
     "not asked for yet",
+    "nothing delivered",
     "out of date",
     "pool busy",
     "run cancelled",
@@ -38,6 +39,7 @@ class Cause:
 
     asset: where it has to be mended. what: what happened, a clause. effect: what follows from it, a clause. evidence:
     file, line, figures, text of an error; personal data is masked. remedy: what happens by itself, or what to do.
+    command: the one to type then, where somebody has asked.
     key: the same over retries, restarts and looks; "" where nobody is told of it unasked. owner: who is to mend it.
     waiting: the assets that wait for that, inputs first. Both are empty where only asset and state are known.
     """
@@ -48,10 +50,16 @@ class Cause:
     effect: str = ""
     evidence: str = ""
     remedy: str = ""
+    command: str = ""
     since: datetime | None = None
     key: str = ""
     owner: str = ""
     waiting: tuple[str, ...] = ()
+
+    @property
+    def waits_for_people(self) -> bool:
+        """Whether nothing failed, and somebody has to deliver or mend something."""
+        return self.kind in ("delivery missing", "delivery quarantined", "nothing delivered")
 
     @property
     def headline(self) -> str:
@@ -77,7 +85,8 @@ def check_failed(asset: str, check: str, evidence: str, since: datetime, *, bloc
         what=f"check {check} of {asset} failed",
         effect="nothing is built on it until it passes" if blocking else "it holds nothing back",
         evidence=evidence,
-        remedy=f'The page of {asset} in the UI shows rows; after mending: `platform check "key:{asset}"`.',
+        remedy=f"The page of {asset} in the UI shows rows. Mend the data, the contract or the model; then "
+        "`platform run` checks it again.",
         since=since,
         key=f"check:{asset}:{check}",
     )

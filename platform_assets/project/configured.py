@@ -20,11 +20,11 @@ from platform_assets.engine.durable.disk import Floor
 from platform_assets.engine.durable.private import Readers, close_file, is_ours, keep_private, make_private
 from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.feed.mart import Mart
-from platform_assets.errors import ConfigurationError
+from platform_assets.errors import ConfigurationError, listed
 from platform_assets.project.declared import load_feeds, load_marts, with_files
 from platform_assets.project.manifest import DBT_PROJECT
 from platform_assets.project.sample import check_sample_links
-from platform_assets.settings import DISK_FLOOR, PROJECT, RELEASES_GROUP, Settings
+from platform_assets.settings import DISK_FLOOR, PROJECT, RELEASES_GROUP, Settings, settings_not_known
 
 FEEDS_PACKAGE: Final = "platform_assets.feeds"
 MARTS_PACKAGE: Final = "platform_assets.marts"
@@ -64,6 +64,8 @@ def opened_settings(notify: Callable[[str], None], *, make: bool = False) -> Set
     make: also make the home if it is not there.
     """
     settings = Settings.from_environment()
+    if unknown := settings_not_known():
+        notify(f"no setting of the platform is called {listed(unknown)}: docs/reference/settings.md has all")
     if make:
         make_private(settings.home)
     group = settings.releases_group

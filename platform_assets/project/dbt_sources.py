@@ -4,7 +4,7 @@ Belongs here: their text and their places. Elsewhere: tables that dbt builds (it
 Columns that only a warehouse knows, because they arrived undeclared, are marked and held to nothing.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from types import MappingProxyType
@@ -12,10 +12,12 @@ from typing import Any, Final
 
 import yaml
 
+from platform_assets.engine.contract.model import Column
 from platform_assets.engine.contract.shown import shown_of
 from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.feed.feed import Feed
-from platform_assets.project.manifest import model_folders
+from platform_assets.errors import ConfigurationError
+from platform_assets.project.manifest import alone, model_folders
 
 _NAME: Final = "_{}__sources.yml"
 _MARK: Final = "undeclared"
@@ -40,11 +42,45 @@ def write_sources(feeds: Iterable[Feed], gained: Gained = _NOTHING, folders: Seq
     drifted = [path for path, text in texts.items() if not path.exists() or path.read_text() != text]
     for path in drifted:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(texts[path])
+        partial = path.with_name(f".{path.name}.tmp")  # so that nobody reads half of it
+        partial.write_text(texts[path])
+        partial.replace(path)
     abandoned = [path for path in _generated(folders) if path not in texts]
     for path in abandoned:
         path.unlink()
     return [*drifted, *abandoned]
+
+
+def follow_feeds(feeds: Sequence[Feed], tell: Callable[[str], None], folders: Sequence[Path] = ()) -> None:
+    """Bring the files up to date with the feeds, and say so; undeclared columns that they name stay named.
+
+    Raises ConfigurationError where the checkout cannot be written.
+    """
+    folders = folders or model_folders()
+    if not drifted_sources(feeds, folders):
+        return
+    try:
+        with alone():
+            written = write_sources(feeds, _noted(folders), folders)
+    except OSError as error:
+        raise ConfigurationError(
+            "dbt's sources",
+            f"differ from the feeds, and cannot be written: {error.strerror or error}",
+            "Run `platform feed sources` where this checkout can be written, and deploy the files it names.",
+        ) from error
+    if written:
+        said = ", ".join(f"{path.name} {'written' if path.exists() else 'removed'}" for path in written)
+        tell(f"dbt's sources follow the feeds: {said}")
+
+
+def _noted(folders: Sequence[Path]) -> Gained:
+    """The undeclared columns that the files name, by feed."""
+    return {
+        table["name"]: [column for column in table["columns"] if _undeclared(column)]
+        for path in _generated(folders)
+        for source in yaml.safe_load(path.read_text())["sources"]
+        for table in source["tables"]
+    }
 
 
 def drifted_sources(feeds: Iterable[Feed], folders: Sequence[Path] = ()) -> list[Path]:
@@ -114,16 +150,23 @@ def _text(origin: str, tables: Sequence[dict[str, Any]]) -> str:
     return _HEAD + text
 
 
+def _meta(column: Column) -> dict[str, Any]:
+    """What of a column dbt has no word for."""
+    return ({"pii": column.pii} if column.pii else {}) | ({"optional": True} if column.optional else {})
+
+
 def _table(feed: Feed, gained: Sequence[dict[str, Any]]) -> dict[str, Any]:
     columns = [
         {"name": column.name, "description": column.description, "data_type": column.sql_type.lower()}
-        | ({"config": {"meta": {"pii": column.pii}}} if column.pii else {})
+        | ({"config": {"meta": meta}} if (meta := _meta(column)) else {})
         for column in feed.columns
     ]
     columns += [
         {"name": "_delivery_id", "description": "Delivery the row came with.", "data_type": "bigint"},
         {"name": "_line", "description": "Physical line of the row in its delivery.", "data_type": "bigint"},
     ]
+    if feed.name_date is not None:
+        columns.append({"name": "_file_date", "description": "Date in the file's name.", "data_type": "date"})
     if feed.on_drift == "rescue":
         columns.append({"name": "_extra", "description": "Unknown columns, as JSON.", "data_type": "json"})
     return {

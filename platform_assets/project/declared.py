@@ -7,44 +7,82 @@ import importlib
 import pkgutil
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import TypeVar
 
 from platform_assets.engine.feed.feed import Feed, Files
 from platform_assets.engine.feed.mart import Mart
-from platform_assets.errors import ConfigurationError
+from platform_assets.errors import ConfigurationError, nearest
+from platform_assets.project.place import misdeclared, place_of, place_of_name
 
 _Declared = TypeVar("_Declared")
 
 
 def declarations(package: str, kind: type[_Declared]) -> Iterator[tuple[str, _Declared]]:
-    """Import every module of `package`; each module's name with each `kind` that it declares, in order of module."""
+    """Import every module of `package`; each module's name with each `kind` that it declares, in order of module.
+
+    Raises ConfigurationError, with file and line, for a module that cannot be imported or whose declarations would be
+    passed over.
+    """
     path = importlib.import_module(package).__path__
     for module_info in sorted(pkgutil.iter_modules(path), key=lambda info: info.name):
-        module = importlib.import_module(f"{package}.{module_info.name}")
-        for declared in vars(module).values():
+        file = Path(path[0], f"{module_info.name}.py")
+        try:
+            module = importlib.import_module(f"{package}.{module_info.name}")
+        except Exception as error:  # noqa: BLE001 - whatever the author wrote, it is told with its line
+            raise misdeclared(error, file) from None
+        for name, declared in vars(module).items():
             if isinstance(declared, kind):
                 yield module_info.name, declared
+            elif isinstance(declared, tuple | list) and any(isinstance(each, Feed | Mart) for each in declared):
+                raise _no_declaration(name, declared).at(place_of_name(name, file))
+
+
+def _no_declaration(name: str, several: tuple[object, ...] | list[object]) -> ConfigurationError:
+    inside = next(each for each in several if isinstance(each, Feed | Mart))
+    kind = type(inside).__name__
+    if len(several) == 1 and isinstance(several, tuple):
+        return ConfigurationError(
+            f"{name} = {kind}({inside.name!r}),", "the comma at its end makes a tuple of it", "Take the comma out."
+        )
+    return ConfigurationError(
+        name, f"has several declarations in one, of which none counts ({inside.name!r})", f"Name each: ONE = {kind}(…)."
+    )
 
 
 def load_feeds(package: str) -> tuple[Feed, ...]:
     """The feeds that the modules of `package` declare, by name; `feeds/retail.py` declares those of origin `retail`,
     but for a feed that names another."""
     feeds: dict[str, Feed] = {}
-    declaring: dict[str, str] = {}
+    declaring: dict[str, tuple[str, Feed]] = {}
     for origin, declared in declarations(package, Feed):
-        if (other := declaring.setdefault(declared.name, origin)) != origin or declared.name in feeds:
+        other, same = declaring.setdefault(declared.name, (origin, declared))
+        if other == origin and same is declared and declared.name in feeds:
+            continue  # it has two names in its module
+        if declared.name in feeds:
+            places = [place_of("Feed", declared.name, f"{package}.{each}") for each in dict.fromkeys((other, origin))]
             raise ConfigurationError(
                 f"Feed({declared.name!r})",
-                f"declared in {other}.py and in {origin}.py",
+                f"is declared twice: {' and '.join(places)}",
                 "Give one of them another name.",
             )
-        feeds[declared.name] = declared if declared.origin else replace(declared, origin=origin)
+        try:
+            feeds[declared.name] = declared if declared.origin else replace(declared, origin=origin)
+        except ConfigurationError as error:
+            raise error.at(place_of("Feed", declared.name, f"{package}.{origin}")) from None
     return tuple(feeds[name] for name in sorted(feeds))
 
 
 def load_marts(package: str) -> tuple[Mart, ...]:
     """The marts that the modules of `package` declare, by name."""
-    return tuple(sorted((mart for _, mart in declarations(package, Mart)), key=lambda mart: mart.name))
+    marts: dict[str, Mart] = {}
+    for module, mart in declarations(package, Mart):
+        if marts.setdefault(mart.name, mart) is not mart:
+            place = place_of("Mart", mart.name, f"{package}.{module}")
+            raise ConfigurationError(
+                f"Mart({mart.name!r})", f"is declared twice, the second time in {place}", "Leave one of them."
+            )
+    return tuple(marts[name] for name in sorted(marts))
 
 
 def with_files(feeds: Iterable[Feed], patterns: Mapping[str, str]) -> tuple[Feed, ...]:
@@ -55,7 +93,7 @@ def with_files(feeds: Iterable[Feed], patterns: Mapping[str, str]) -> tuple[Feed
     if unknown:
         raise ConfigurationError(
             f"PLATFORM_FEED_{unknown[0].upper()}_FILES",
-            f"there is no feed {unknown[0]!r} that reads files",
+            f"there is no feed {unknown[0]!r} that reads files.{nearest(unknown[0], files)}",
             f"Feeds that do are: {', '.join(files)}.",
         )
     return tuple(

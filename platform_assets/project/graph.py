@@ -14,7 +14,10 @@ from typing import Any, Final
 
 from platform_assets.engine.feed.feed import Cadence, Feed
 from platform_assets.engine.feed.mart import Mart
+from platform_assets.errors import ConfigurationError, nearest
 from platform_assets.project.manifest import asset_name, declared_in, is_asset, reached
+from platform_assets.project.place import place_of
+from platform_assets.project.unfed import refuse_unfed
 
 RELEASE: Final = "release"
 # What changes a model's table or what its tests say; descriptions, tags and places of files do not.
@@ -71,8 +74,10 @@ def raw_name(feed: Feed) -> str:
 
 
 def project_of(feeds: Sequence[Feed], marts: Sequence[Mart], manifest: Path) -> Project:
-    """The assets that feeds, marts and the dbt project of `manifest` amount to."""
+    """The assets that feeds, marts and the dbt project of `manifest` amount to. Raises ConfigurationError where a model
+    reads what no feed fills."""
     dbt = json.loads(manifest.read_bytes())
+    refuse_unfed(dbt, feeds)
     nodes = {raw_name(feed): Node(raw_name(feed), code=_code_of_feed(feed), feed=feed) for feed in feeds}
     names = {key: asset_name(node) for key, node in dbt["nodes"].items() if is_asset(dbt, key)}
     names |= {
@@ -80,6 +85,14 @@ def project_of(feeds: Sequence[Feed], marts: Sequence[Mart], manifest: Path) -> 
         for key, source in dbt["sources"].items()
         if (name := "/".join(declared_in(source).get("asset_key", ()))) in nodes
     }
+    models = {node["name"] for node in dbt["nodes"].values() if node["resource_type"] == "model"}
+    for mart in marts:
+        if mart.name not in models:
+            raise ConfigurationError(
+                f"Mart({mart.name!r})",
+                f"there is no dbt model {mart.name!r}.{nearest(mart.name, models)}",
+                f"Write dbt_project/models/marts/{mart.name}.sql, or name the mart as its model is called.",
+            ).at(place_of("Mart", mart.name, mart.contract.__module__))
     contracts = {mart.name: mart.version() for mart in marts}
     codes = _codes(dbt)
     for key in _inputs_first(dbt["parent_map"], [key for key in names if key in dbt["nodes"]]):

@@ -4,19 +4,21 @@ Belongs here: dbt's files, and parsing them when, and only when, something chang
 (orchestration/dbt.py). No Dagster here, so that asking "has the code changed?" stays cheap.
 """
 
+import contextlib
 import fcntl
 import hashlib
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import yaml
 
 from platform_assets.errors import ConfigurationError
+from platform_assets.project.unfed import missing_source
 from platform_assets.settings import PROJECT
 
 if TYPE_CHECKING:
@@ -59,14 +61,20 @@ def current_manifest() -> Path:
     digest = dbt_digest()
     if _agrees(stamp, digest) and manifest.exists():
         return manifest
-    _TARGET.mkdir(parents=True, exist_ok=True)
-    # Code server, daemon and runs may all load the definitions at once; one of them parses.
-    with (_TARGET / ".parsing").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with alone():
         if not (_agrees(stamp, digest) and manifest.exists()):
             _parse()
             stamp.write_text(digest)
     return manifest
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """Code server, daemon and runs may all load the definitions at once; one of them writes sources, or parses."""
+    _TARGET.mkdir(parents=True, exist_ok=True)
+    with (_TARGET / ".parsing").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def parsed_manifest(manifest: Path) -> Path:
@@ -161,7 +169,7 @@ def run_dbt(arguments: Sequence[str], target: Path) -> str | None:
 
 def _parse() -> None:
     if (problem := run_dbt(["parse", "--no-partial-parse"], _TARGET)) is not None:
-        raise ConfigurationError(
+        raise missing_source(problem, dbt_files(), DBT_PROJECT) or ConfigurationError(
             "dbt_project",
             f"dbt cannot parse it:\n{problem}",
             f"Mend the file named above; `dbt parse` in {DBT_PROJECT} says the same.",

@@ -43,6 +43,10 @@ class Personal:
         """Whether there are any."""
         return bool(self._nodes)
 
+    def reaches(self, node: str) -> bool:
+        """Whether the node is one of them."""
+        return node in self._nodes
+
     def told(self, text: str, node: str | None) -> str:
         """What dbt says of a node, or of none that is known, as it may be written down: of these without values."""
         if not self._nodes or (node is not None and node not in self._nodes):

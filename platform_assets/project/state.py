@@ -23,6 +23,15 @@ from platform_assets.project.graph import RELEASE, Node, Project, version_from
 
 
 @dataclass(frozen=True)
+class HeldBack:
+    """Assets that a failed blocking check keeps from being made. by: what failed it. why: in words."""
+
+    by: str
+    why: str
+    assets: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class State:
     """What is stored, at one moment. revisions: of the feeds' rows, 0 before the first delivery. unpublished: feeds
     that were changed by a process that could not tell; arrives: says of a feed without rows whether its first files are
@@ -140,6 +149,11 @@ class State:
         """Blocking checks that have said nothing of the asset as it is now."""
         return [check for check in made.checks if self.verdict(made.asset, check) is None]
 
+    def to_be_made(self, name: str) -> bool:
+        """Whether the asset is not what it should be: it is out of date, or failed its checks. Before the first rows
+        nothing is to be made."""
+        return self.begun and (self.outdated(name) is not None or bool(self.failing(name)))
+
     def failing(self, name: str) -> list[CheckResult]:
         """Blocking checks that failed on the asset as it is now."""
         made = self.built.made.get(name)
@@ -170,6 +184,20 @@ class State:
             if each not in together and (cause := self._unsound(each)) is not None:
                 return cause
         return None
+
+    def held_back(self, names: Collection[str]) -> list[HeldBack]:
+        """What of these assets failed blocking checks hold back, by what holds it."""
+        found: dict[tuple[str, str], list[str]] = {}
+        for name in names:
+            if (cause := self.first_cause(name)) is not None and self.failing(cause.asset):
+                found.setdefault((cause.asset, self.held_words(cause)), []).append(name)
+        return [HeldBack(by, why, tuple(assets)) for (by, why), assets in found.items()]
+
+    def held_words(self, cause: Cause) -> str:
+        """What holds an asset back, and what readers have meanwhile."""
+        at = self.release.created_at[:16].replace("T", " ") if self.release is not None else None
+        serves = f"the release of {at} UTC still serves" if at is not None else "there is no release yet"
+        return f"held back by {cause.asset}: {cause.evidence or cause.what}; {serves}"
 
     def first_cause(self, name: str) -> Cause | None:
         """What holds the asset back, followed up to where it has to be mended."""

@@ -6,20 +6,18 @@ Light: a taken port is told before Dagster is imported.
 
 import contextlib
 import errno
-import fcntl
 import ipaddress
-import json
-import os
 import secrets
 import socket
 import ssl
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from platform_assets.errors import ConfigurationError
+from platform_assets.engine.durable.held import Place, Taken, held, holder
+from platform_assets.errors import LONGEST_SHOWN, ConfigurationError, printable
 from platform_assets.settings import UiSettings
 
 # A browser looks for localhost at two addresses.
@@ -29,6 +27,7 @@ _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _PRIVATE: Final = 0o700
 _SHORTEST_TOKEN: Final = 16
 _HIGHEST_PORT: Final = 65535
+_WHICH: Final = "Give one from 1024 to 65535, such as 3000."
 
 
 @dataclass(frozen=True)
@@ -104,15 +103,16 @@ class Door:
 
 def opened(host: str, port: int, settings: UiSettings, *, shared: bool) -> Door:
     """Listen at once, so that a port that cannot be had is told before anything starts; raises ConfigurationError."""
-    if not 0 <= port <= _HIGHEST_PORT:
-        raise ConfigurationError("--port", f"{port} is no port", "Give one from 1024 to 65535, such as 3000.")
     token = _checked(settings)
     try:
         listening = _listening(host, port)
     except (socket.gaierror, UnicodeError) as error:
         raise ConfigurationError("--share", f"{host!r} is no address: {error}", "Give one of this machine.") from None
     except OSError as error:
-        why = f"is taken at {error.filename}" if error.errno == errno.EADDRINUSE else f"cannot be had: {error.strerror}"
+        if error.errno == errno.EACCES:
+            raise ConfigurationError(f"port {port}", "only root may listen there", _WHICH) from None
+        taken = f"is taken at {error.filename}{_by_whom(port)}"
+        why = taken if error.errno == errno.EADDRINUSE else f"cannot be had: {error.strerror}"
         raise ConfigurationError(f"port {port}", why, "Give another: platform ui --port 3001") from None
     door = Door(host, listening[0].getsockname()[1], shared, settings, token, listening)
     if not (is_loopback(door.address) or settings.certificate or settings.proxies):
@@ -123,6 +123,24 @@ def opened(host: str, port: int, settings: UiSettings, *, shared: bool) -> Door:
             "Set PLATFORM_UI_CERTIFICATE and PLATFORM_UI_KEY, or PLATFORM_UI_PROXY where a proxy does TLS.",
         )
     return door
+
+
+def port_of(text: str) -> int:
+    """The port that somebody has typed; raises ConfigurationError where it is none."""
+    if not (text.isascii() and text.isdecimal() and int(text[:9]) <= _HIGHEST_PORT):
+        raise ConfigurationError("--port", f"{printable(text, LONGEST_SHOWN)!r} is no port", _WHICH)
+    return int(text)
+
+
+def _by_whom(port: int) -> str:
+    """Which process listens there, as far as this user may know."""
+    import psutil  # where all is well, nothing of it is needed
+
+    with contextlib.suppress(psutil.Error, OSError):
+        for each in psutil.net_connections("tcp"):
+            if each.status == psutil.CONN_LISTEN and tuple(each.laddr)[1:2] == (port,) and each.pid is not None:
+                return f" by process {each.pid} ({printable(psutil.Process(each.pid).name(), LONGEST_SHOWN)})"
+    return ""
 
 
 def _listening(host: str, port: int) -> tuple[socket.socket, ...]:
@@ -201,43 +219,33 @@ def _has_port(name: str) -> bool:
 
 
 @contextlib.contextmanager
-def alone(folder: Path, door: Door) -> Iterator[None]:
-    """Hold a home's one place for a UI; ConfigurationError at once where another has it."""
-    path = _lock(folder)
-    with path.open("r+" if path.exists() else "w+") as file:
+def alone(folder: Path) -> Iterator[Place]:
+    """Hold a home's one place for a UI, which then says its `url` there; ConfigurationError at once where another has
+    it."""
+    with contextlib.ExitStack() as stack:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            where = running(folder) or "elsewhere"
+            place = stack.enter_context(held(_lock(folder)))
+        except Taken as taken:
+            where = f"{_at(taken.said)} (process {taken.said.get('pid', 'unknown')})"
             raise ConfigurationError(
-                str(folder.parent.parent), f"a UI runs on it already: {where}", "Open that one, or end it first."
+                str(folder.parent.parent), f"a UI runs on it already: {where}", "Log in: platform ui --login"
             ) from None
-        file.truncate()
-        file.write(json.dumps({"url": door.url, "pid": os.getpid()}))
-        file.flush()
-        yield
-        file.seek(0)
-        file.truncate()
+        yield place
 
 
 def running(folder: Path) -> str | None:
     """The URL of the UI that holds that place; None if nobody does."""
-    path = _lock(folder)
-    with path.open("r+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            return None
-        except BlockingIOError:
-            with contextlib.suppress(ValueError, KeyError):
-                return str(json.loads(file.read())["url"])
-            return "its address is not known yet"
+    said = holder(_lock(folder))
+    return None if said is None else _at(said)
+
+
+def _at(said: Mapping[str, Any]) -> str:
+    return str(said.get("url", "its address is not known yet"))
 
 
 def _lock(folder: Path) -> Path:
     private(folder.parent)
-    path = private(folder) / "lock"
-    path.touch(mode=0o600)
-    return path
+    return private(folder) / "lock"
 
 
 def private(folder: Path) -> Path:

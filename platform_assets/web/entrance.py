@@ -26,6 +26,7 @@ from platform_assets.web.logins import SESSION_S, Logins
 from platform_assets.web.users import Slow, Users
 
 LOGIN: Final = "/login"
+FIRST_PAGE: Final = "/asset-groups"  # the lineage of everything: never empty, and each asset is a click away
 OWNER: Final = "ui:local"
 _FORM_BYTES: Final = 8192
 _LONGEST_NAME: Final = 200
@@ -210,7 +211,7 @@ class Entrance:
     async def _begin(self, asked: Asked, own: str, who: str, proof: str = "") -> Response:
         """A session. The browser goes on from a page of ours, so that it sends the cookie wherever it came from."""
         await self._write_down(Person(who), "login", {"from": asked.client}, "done")
-        answer = HTMLResponse(pages.going_to(f"{own}/"))
+        answer = HTMLResponse(pages.going_to(f"{own}{FIRST_PAGE}"))
         answer.set_cookie(
             self.cookie,
             self._logins.begin(who, asked.host, proof),

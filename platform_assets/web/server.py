@@ -50,6 +50,7 @@ class Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
+                log_config=None,  # as the process logs
                 log_level="warning",
                 access_log=False,
                 server_header=False,

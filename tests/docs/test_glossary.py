@@ -14,7 +14,7 @@ from examples import Example
 from test_readme import VERBS
 
 import platform_assets
-from platform_assets.cli import app
+from platform_assets.cli.tree import app
 from platform_assets.orchestration.runs.keys import RELEASE_KEY, deliveries_key, mart_key, quarantine_key, raw_key
 from platform_assets.settings import PROJECT
 
@@ -22,6 +22,7 @@ GLOSSARY: Final = PROJECT / "docs" / "reference" / "glossary.md"
 # Words that the glossary has for something else, and that a public name may hold all the same.
 ALLOWED: Final[Mapping[str, str]] = {
     "Feed.key": "the columns that name a row, as every database calls them; not a file's place",
+    "Feed.key_within": "the same key",
     "Feed.on_known_key": "the same key",
     "PLATFORM_AUDIT_KEY": "a secret to sign with, as everybody calls it; not a file's place",
     "PLATFORM_ERASE_KEY": "the same kind of secret",

@@ -14,7 +14,7 @@ from machine import PROJECT
 from test_tutorial import blocks
 from typer.testing import CliRunner
 
-from platform_assets.cli import app
+from platform_assets.cli.tree import app
 from platform_assets.engine.durable.failpoint import POINTS
 from platform_assets.secrets import SECRETS
 

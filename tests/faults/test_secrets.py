@@ -75,7 +75,7 @@ def test_a_command_is_run_by_no_verb_that_needs_no_secret(world: Deployed) -> No
         ("alerts",),
         ("audit", "list"),
     ):
-        assert world.verb(*verb).code == 0, verb
+        assert world.verb(*verb).did, verb
     assert world.verb("alerts", "--heartbeat").code == 1
     assert ran(world) == 0
 
@@ -123,7 +123,7 @@ def test_secrets_of_three_ways_are_used_and_shown_and_kept_nowhere(world: Deploy
 def test_a_run_and_the_sensor_keep_no_secret_either(world: Deployed, hook: Webhook) -> None:
     world.simulate(days=2, rows=100, until="2026-03-16", dirt=0.1)
     made = world.platform("run", "--json")
-    assert made.code in (0, 1), made.err
+    assert made.did or made.code == 1, made.err
     assert ran(world) == 0, "a run sends nothing"
     ticked = world.run("python", "-c", SENSOR, env={"DAGSTER_HOME": str(world.home / "dagster")})
     assert ticked.code == 0, ticked.err

@@ -18,6 +18,7 @@ from shop import FILES, Shop, child, ended, ingest_in_child, numbered, sales
 from platform_assets.engine.archive.archive import Archive
 from platform_assets.engine.durable.disk import Floor
 from platform_assets.engine.sources.files import FileSource
+from platform_assets.engine.store.warehouse import Warehouse
 from platform_assets.errors import DeliveryUnfinished, StorageError, WarehouseBusy, WarehouseUnreadable
 
 STORAGE_ERROR, REFUSED = 3, 4
@@ -43,6 +44,33 @@ def test_a_warehouse_that_is_held_too_long_is_named_with_its_holder(shop: Shop) 
     shop.lock_wait = timedelta(seconds=0.3)
     pid = held(shop, 20)
     with pytest.raises(WarehouseBusy, match=rf"is held by process {pid} .*; waited 0 s to"):
+        shop.ingest()
+    os.kill(pid, 9)
+
+
+def _hold_under_a_name(home: Path, told: Path) -> None:
+    warehouse = Warehouse(home / "warehouse.duckdb", home / "marts.duckdb")
+    warehouse.call_holder("Dagster run 1a2b3c4d (raw/shop/sales)")
+    with warehouse.open("hold it"):
+        told.touch()
+        time.sleep(20)
+
+
+def test_a_run_that_holds_the_warehouse_is_named_by_its_id(shop: Shop) -> None:
+    """Only while it holds it: of another process, its name says nothing."""
+    shop.lock_wait = timedelta(seconds=0.3)
+    shop.ingest()
+    told = shop.root / "held by name"
+    process = child(_hold_under_a_name, shop.deployment.warehouse.path.parent, told)
+    while not told.exists():
+        time.sleep(0.01)
+    name = r"is held by Dagster run 1a2b3c4d \(raw/shop/sales\), since \d\d:\d\d:\d\d UTC; waited 0 s to"
+    with pytest.raises(WarehouseBusy, match=name):
+        shop.ingest()
+    process.kill()
+    process.join()
+    pid = held(shop, 20)
+    with pytest.raises(WarehouseBusy, match=rf"is held by process {pid} "):
         shop.ingest()
     os.kill(pid, 9)
 

@@ -29,6 +29,8 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.expected_conditions import title_is, url_contains
 from selenium.webdriver.support.ui import WebDriverWait
 
+from platform_assets.orchestration.runs.process import running_daemon
+
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
 STARTED_S: Final = 120
 GONE_S: Final = 100
@@ -75,6 +77,10 @@ class Running:
         with self.world.instance() as instance:
             limits = instance.event_log_storage.get_concurrency_keys()
             return "forged" in limits or bool(instance.get_latest_materialization_event(dg.AssetKey("forged")))
+
+    def has_daemon(self) -> bool:
+        """Whether Dagster's daemon has taken its place."""
+        return running_daemon(self.world.home / "dagster") is not None
 
     def processes(self) -> list[psutil.Process]:
         """Every living process of this deployment."""
@@ -271,7 +277,7 @@ def test_a_second_ui_and_a_bad_port_are_told_at_once_in_a_line(ui: Running) -> N
     for world, port, why in (
         (ui.world, free_port(), "a UI runs on it already: http://"),
         (other, ui.port, f"port {ui.port}: is taken"),
-        (other, 70000, "70000 is no port"),
+        (other, 70000, "'70000' is no port"),
     ):
         began = time.monotonic()
         done = world.platform("ui", "--port", str(port))
@@ -311,7 +317,7 @@ def test_a_shared_view_is_for_users_and_changes_nothing(tmp_path: Path) -> None:
 def test_nothing_of_it_outlives_it(tmp_path: Path, way: signal.Signals) -> None:
     """The signal reaches the command alone: what it has started has to notice."""
     with started(tmp_path) as running:
-        running.until(lambda: "dagster.daemon" in running.log.read_text(), STARTED_S, "daemon")
+        running.until(running.has_daemon, STARTED_S, "daemon")
         assert len(running.processes()) >= 4
         os.kill(running.process.pid, way)
         assert running.process.wait(60) == (0 if way != signal.SIGKILL else -signal.SIGKILL)
@@ -321,7 +327,7 @@ def test_nothing_of_it_outlives_it(tmp_path: Path, way: signal.Signals) -> None:
 def test_the_ui_ends_with_its_daemon(tmp_path: Path) -> None:
     """Whoever keeps the service alive starts it anew."""
     with started(tmp_path) as running:
-        running.until(lambda: "dagster.daemon" in running.log.read_text(), STARTED_S, "daemon")
+        running.until(running.has_daemon, STARTED_S, "daemon")
         for each in running.processes():
             with contextlib.suppress(psutil.Error):
                 if "dagster._daemon" in each.cmdline():

@@ -54,6 +54,7 @@ READINGS = Feed(
     event_time="measured_at",
     on_drift="add",
     key=("station", "measured_at"),
+    key_within="feed",
     on_known_key="latest",
     tolerate=Rejects(rate=0.01),
     volume=Volume(least=0.8),

@@ -171,7 +171,7 @@ def test_no_verb_imports_dagster_before_it_needs_it() -> None:
 def test_looking_at_the_feeds_never_imports_dagster(tmp_path: Path) -> None:
     watch = """
 import json, sys
-from platform_assets.cli import app
+from platform_assets.cli.tree import app
 app(["feed", "list", "--json"], standalone_mode=False)
 print(json.dumps(sorted({module.partition(".")[0] for module in sys.modules})))
 """

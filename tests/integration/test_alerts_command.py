@@ -141,7 +141,7 @@ def test_a_run_writes_no_secret_of_alerts_down(world: Deployed, hooks: tuple[Web
         hook.does(answers(500, CANARY.encode()))
     world.simulate(days=2, rows=50, until="2026-03-16", dirt=0.1)
     done = world.platform("run", "--json")
-    assert done.code in (0, 1), done.err
+    assert done.did or done.code == 1, done.err
     tell = desk(world)
     tell.alerts.beat()
     tell.tick(PROBLEM)

@@ -40,9 +40,13 @@ class Copy(Deployed):
         return (self.project / "dbt_project/models/staging/shop/_shop__sources.yml").read_text()
 
     def platform(self, *arguments: str, env: Mapping[str, str] | None = None) -> Finished:
+        return self.run_in_project("platform", *arguments, env=env)
+
+    def run_in_project(self, *command: str, env: Mapping[str, str] | None = None) -> Finished:
+        """Run a command of the environment on the copy."""
         done = subprocess.run(
-            [BIN / "platform", *arguments], cwd=self.project, check=False, capture_output=True, text=True, timeout=300,
-            env=self.environment({"PYTHONPATH": str(self.project), **(env or {})}),
+            [BIN / command[0], *command[1:]], cwd=self.project, check=False, capture_output=True, text=True,
+            timeout=300, env=self.environment({"PYTHONPATH": str(self.project), **(env or {})}),
         )  # fmt: skip
         return Finished(done.returncode, done.stdout, done.stderr)
 

@@ -49,7 +49,7 @@ def test_a_customer_of_the_sample_is_gone_from_every_byte_and_every_release(worl
     person = {"customer_id": "99999", "name": "Canary Jane", "email": "canary@example.org", "country": "Eire"}
     rest = {"segment": "retail", "registered_on": "2026-01-01", "updated_at": "2026-11-18T10:00:00Z"}
     world.deliver("retail/customers/extra.ndjson", [json.dumps(person | rest)])
-    assert world.run("platform", "run", within_s=600).code == 0
+    assert world.run("platform", "run", within_s=600).did
     before = world.current
 
     looked = world.run("platform", "erase", *WHO, "--dry-run", "--json").answer
@@ -76,5 +76,5 @@ def test_a_customer_of_the_sample_is_gone_from_every_byte_and_every_release(worl
         # The file still lies there, and is sent once more under another name.
         lines = (world.landing / "retail/customers/extra.ndjson").read_text().splitlines()
         world.deliver("retail/customers/once-more.ndjson", [*lines, json.dumps(person | rest | {"country": "France"})])
-        assert world.run("platform", "run", within_s=600).code == 0
+        assert world.run("platform", "run", within_s=600).did
     assert world.current != before

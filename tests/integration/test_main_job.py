@@ -111,7 +111,7 @@ def expected(world: Deployed) -> dict[str, dict[str, int]]:
 @pytest.fixture(scope="module")
 def first(world: Deployed, expected: dict[str, dict[str, int]]) -> Chapter:
     run = world.verb("run", "--json")
-    assert run.code == 0, run.err
+    assert run.did, run.err
     return Chapter(run, world.current)
 
 
@@ -320,7 +320,7 @@ def test_every_asset_check_was_evaluated(world: Deployed, first: Chapter) -> Non
 
 
 def test_nothing_new_loads_nothing_and_keeps_the_release(first: Chapter, again: Chapter) -> None:
-    assert again.run.code == 0
+    assert again.run.did
     assert [feed["read"] for feed in again.answer["feeds"]] == [0, 0, 0]
     assert again.answer["release"] == first.answer["release"]
     assert again.release == first.release
@@ -337,7 +337,7 @@ def test_nothing_new_needs_neither_dagster_nor_dbt(again: Chapter) -> None:
 
 
 def test_news_make_a_new_release(first: Chapter, news: Chapter) -> None:
-    assert news.run.code == 0, news.run.err
+    assert news.run.did, news.run.err
     assert news.answer["ok"] is True
     assert news.answer["release"]["id"] > first.answer["release"]["id"]
 
@@ -388,10 +388,23 @@ def test_a_refusal_keeps_the_release(news: Chapter, refused: Chapter) -> None:
 
 def test_a_refusal_builds_no_mart(world: Deployed, refused: Chapter) -> None:
     with world.instance() as instance:
-        failed, *_ = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE]))
-        events = instance.all_logs(failed.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION)
+        held, *_ = instance.get_runs(dg.RunsFilter(tags={"platform/held_back": "true"}))
+        events = instance.all_logs(held.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION)
+        steps = instance.all_logs(held.run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
     built = {event.get_dagster_event().asset_key for event in events}
     assert {key.path[0] for key in built if key} <= {"raw", "quarantine"}
+    assert list(steps) == [], "what is held back has not failed"
+
+
+def test_a_refusal_says_what_holds_back_what(news: Chapter, refused: Chapter) -> None:
+    (held,) = refused.answer["held_back"]
+    assert held["by"] == "raw/retail/order_lines"
+    assert held["why"].startswith("held back by raw/retail/order_lines: `retail/order_lines/")
+    assert "rows rejected`; the release of " in held["why"]
+    assert held["why"].endswith("UTC still serves")
+    assert {"marts/daily_sales", "release"} <= set(held["assets"])
+    assert "marts/dim_products" not in held["assets"], "what is made of other feeds is not held back"
+    assert refused.answer["errors"] == []
 
 
 def test_the_release_cannot_be_made_by_hand_meanwhile(by_hand: list[str]) -> None:
@@ -412,7 +425,7 @@ def test_platform_check_ends_with_1_where_a_blocking_check_fails(checked_while_r
 
 
 def test_the_mended_delivery_heals_everything_below(news: Chapter, healed: Chapter) -> None:
-    assert healed.run.code == 0, healed.run.err
+    assert healed.run.did, healed.run.err
     assert healed.answer["ok"] is True
     assert healed.release not in (news.release,)
 

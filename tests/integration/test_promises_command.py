@@ -1,5 +1,6 @@
 """`platform promises` says how promises stand, and names what is missing."""
 
+import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -19,8 +20,28 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Deployed:
     deployed = Deployed(tmp_path_factory.mktemp("promises"))
     deployed.simulate(days=21, rows=60, until=str(YESTERDAY - timedelta(days=8)))
     done = deployed.verb("run", "--json")
-    assert done.code == 0, done.err
+    assert done.code == 3, done.err
     return deployed
+
+
+def test_a_week_old_sample_waits_for_a_person_and_says_how_it_goes_on(deployed: Deployed, tmp_path: Path) -> None:
+    """`done`, for all that is there is in; and 3, for what is due is not."""
+    for verb in (("run", "--json"), ("feed", "status", "--json")):
+        done = deployed.verb(*verb)
+        assert done.code == 3, done.err
+        (waits,) = [each for each in done.answer["attention"] if each["about"] == "order_lines"]
+        assert waits["what"].endswith(MISSING)
+        assert waits["remedy"] == (
+            "The sample goes on: platform simulate --days 8 --rows-per-day 60 --seed 7 --dirt 0.05 && platform run"
+        )
+    assert "Waits for a person" in deployed.verb("run").out
+    # What it names helps: nothing of the sample's is missing then, and what was there is as it was.
+    shutil.copytree(deployed.landing, tmp_path / "landing")
+    command = waits["remedy"].removeprefix("The sample goes on: platform ").removesuffix(" && platform run")
+    goes_on = Deployed(tmp_path).verb(*command.split(), "--json")
+    assert goes_on.code == 0, goes_on.err
+    assert goes_on.answer["until"] == str(YESTERDAY)
+    assert any(f"{YESTERDAY - timedelta(days=7)}" in file for file in goes_on.answer["files"])
 
 
 def test_a_missing_delivery_is_named_and_every_mart_it_makes_stale(deployed: Deployed) -> None:

@@ -13,7 +13,7 @@ def test_from_a_rejected_row_to_its_file_and_back(tmp_path: Path) -> None:
     world = Deployed(tmp_path)
     world.simulate(days=2, rows=200, until="2026-03-16", dirt=0.1)
     done = world.verb("run", "--json")
-    assert done.code in (0, 1), done.err
+    assert done.did or done.code == 1, done.err
     explained = world.verb("quarantine", "explain", "order_lines", "--json").answer
     assert explained["rows"] > 0
     example = explained["rules"][0]["examples"][0]

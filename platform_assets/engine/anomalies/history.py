@@ -7,7 +7,7 @@ import statistics
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import Final
 
 from platform_assets.engine.feed.feed import Feed
@@ -57,16 +57,34 @@ class History:
 
 
 def weekday_of(feed: Feed, receipt: Receipt) -> int:
-    """The weekday of the delivery's newest event, else of its arrival."""
-    newest = receipt.covers_to or receipt.event_max or receipt.arrived_at
-    return newest.astimezone(feed.delivered.zone).weekday()
+    """The weekday of the delivery's newest event, else of the date in its name, else of its arrival."""
+    newest = receipt.covers_to or receipt.event_max
+    if newest is None and receipt.file_date is not None:
+        return receipt.file_date.weekday()
+    return (newest or receipt.arrived_at).astimezone(feed.delivered.zone).weekday()
 
 
 def comparable(receipts: Iterable[Receipt]) -> list[tuple[Receipt, bool]]:
-    """Deliveries in force with a row, in their order, and whether each is new: of the last hour in which any came."""
-    in_force = sorted(
-        (receipt for receipt in receipts if receipt.status == "accepted" and receipt.read),
-        key=lambda receipt: receipt.delivery_id,
-    )
-    last = max((receipt.committed_at for receipt in in_force), default=None)
-    return [(receipt, last is not None and receipt.committed_at >= last - _TOGETHER) for receipt in in_force]
+    """Deliveries in force with a row, in the order of their own times, and whether each is to be judged: it is of the
+    last hour in which any came, and no person has let it through. A feed's first deliveries, if they tell no time of
+    their own, are not judged: nobody knows their order."""
+    in_force = [receipt for receipt in receipts if receipt.status == "accepted" and receipt.read]
+    in_force.sort(key=lambda receipt: (_own_time(receipt) or receipt.committed_at, receipt.delivery_id))
+    if not in_force:
+        return []
+    since = max(receipt.committed_at for receipt in in_force) - _TOGETHER
+    begins = len(in_force) > 1 and min(receipt.committed_at for receipt in in_force) >= since
+
+    def is_judged(receipt: Receipt) -> bool:
+        in_order = not begins or _own_time(receipt) is not None
+        return receipt.committed_at >= since and receipt.allowed is None and in_order
+
+    return [(receipt, is_judged(receipt)) for receipt in in_force]
+
+
+def _own_time(receipt: Receipt) -> datetime | None:
+    """When its data is from: by its newest event, else by the date in its name."""
+    newest = receipt.covers_to or receipt.event_max
+    if newest is None and receipt.file_date is not None:
+        return datetime.combine(receipt.file_date, time(), UTC)
+    return newest

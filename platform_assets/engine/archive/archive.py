@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Final
 
+from platform_assets.engine.archive.decisions import Decisions
 from platform_assets.engine.archive.journal import Journal
 from platform_assets.engine.durable import failpoint
 from platform_assets.engine.durable.disk import ANY, Disk
@@ -88,6 +89,10 @@ class Archive:
     def journal(self, feed: str) -> Journal:
         """What is noted of the feed's copies."""
         return Journal(self.root / feed / "journal.jsonl")
+
+    def decisions(self, feed: str) -> Decisions:
+        """What persons decided of the feed's deliveries."""
+        return Decisions(self.root / feed / "decisions.json")
 
     def holds(self, copy: Path) -> bool:
         """Whether `copy` is there and still has the bytes that its name tells of."""

@@ -52,7 +52,7 @@ def field_line(column: InferredColumn, *, indent: str = "    ") -> str:
         remarks.append(
             f"nearly all are {as_declared(type_)}, but not {_short(example)}: declare it so, and such rows are rejected"
         )
-    if column.values:
+    if column.values and not column.closed:
         values = ", ".join(literal(value) for value in column.values)
         remarks.append(f"only {len(column.values)} values: isin=[{values}] would hold it to them")
     annotation = TYPES[column.type.kind].__name__
@@ -67,12 +67,16 @@ def _class_name(proposal: Proposal) -> str:
 
 def _ours(proposal: Proposal) -> list[str]:
     """What the module imports of the platform."""
-    formats = [type(proposal.form).__name__] if proposal.form is not None else []
-    return sorted(["Cadence", "Contract", "Feed", "Field", "Files", "hours", *formats])
+    more = [type(proposal.form).__name__] if proposal.form is not None else []
+    more += ["Rejects"] if proposal.tolerate else []
+    more += ["Volume"] if proposal.volume else []
+    return sorted(["Cadence", "Contract", "Feed", "Field", "Files", "hours", *more])
 
 
 def literal(value: object) -> str:
     """`value` as the formatter writes it."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(literal, value))}]"
     if isinstance(value, tuple):
         inner = ", ".join(map(literal, value))
         return f"({inner},)" if len(value) == 1 else f"({inner})"
@@ -87,7 +91,8 @@ def literal(value: object) -> str:
 
 
 def _contract(proposal: Proposal) -> str:
-    about = f"Rows of {proposal.name}, as in {_plain(proposal.file)}. To be filled in: what a row is, grain, units."
+    files = _plain(proposal.files).strip('"')
+    about = f"Rows of {proposal.name}, as in {files}. To be filled in: what a row is, grain, units."
     lines = [f"class {_class_name(proposal)}(Contract):"]
     lines += textwrap.wrap(f'"""{about}"""', _WIDTH, initial_indent="    ", subsequent_indent="    ")
     lines.append("")
@@ -106,29 +111,29 @@ def _imports(proposal: Proposal) -> str:
 
 
 def _feed(proposal: Proposal, *, own_file: bool) -> str:
-    source = [literal(proposal.pattern)]
+    source = [literal(pattern) for pattern in proposal.patterns]
+    if proposal.dated is not None:
+        source.append(f"dated={literal(proposal.dated)}")
     if proposal.form is not None:
         source.append(f"format={_form(proposal.form)}")
-    drift = ["a column more quarantines its delivery: drift of a new feed should be seen; add or rescue would keep it"]
-    on_drift = "fail"
-    if proposal.left_out:
-        names = " and ".join(_short(column.header) for column in proposal.left_out)
-        drift = [f"{names} hold what no kind of a contract takes: rescue keeps them, as JSON in _extra"]
-        on_drift = "rescue"
-    keys = [
-        f"no value of {name} comes twice in this file: if it names a row, key=({literal(name)},) says so"
-        for name in proposal.keys
-    ]
     times = [f'"{column.name}"' for column in proposal.columns if column.type.kind in ("timestamp", "date")]
     other_times = [f"or one of: {', '.join(times)}"] if len(times) > 1 else []
     cadence = proposal.cadence
+    drift, on_drift = _drift(proposal)
     arguments: Iterator[tuple[list[str], str]] = iter(
         [
             ([], f"name={literal(proposal.name)}"),
             (list(proposal.remarks), _call("source=Files", source, "    ", within=1)),
             ([], f"contract={_class_name(proposal)}"),
             *([(other_times, f"event_time={literal(proposal.event_time)}")] if proposal.event_time else []),
-            (keys[:3] + drift, f"on_drift={literal(on_drift)}"),
+            *_key(proposal),
+            ([*_perhaps_keys(proposal), *drift], f"on_drift={literal(on_drift)}"),
+            *(
+                [([proposal.tolerate[1]], f"tolerate=Rejects(rate={proposal.tolerate[0]})")]
+                if proposal.tolerate
+                else []
+            ),
+            *([([proposal.volume[1]], f"volume=Volume(least={proposal.volume[0]})")] if proposal.volume else []),
             ([f"a guess: {cadence.why}"], f"delivered=Cadence(cron={literal(cadence.cron)}, within=hours(24))"),
             ([], f"owner={literal(proposal.owner)}"),
             *([] if own_file else [([], f"origin={literal(proposal.origin)}")]),
@@ -136,6 +141,34 @@ def _feed(proposal: Proposal, *, own_file: bool) -> str:
     )
     inner = "".join(f"{_comments(remarks, '    ')}    {text},\n" for remarks, text in arguments)
     return f"{proposal.name.upper()} = Feed(\n{inner})\n"
+
+
+def _key(proposal: Proposal) -> Iterator[tuple[list[str], str]]:
+    """The arguments that say what names a row, where all files show it."""
+    if proposal.key:
+        yield [proposal.key_why], f"key={literal(proposal.key)}"
+        if proposal.full_lists:
+            yield [], 'key_within="delivery"'
+
+
+def _perhaps_keys(proposal: Proposal) -> list[str]:
+    """What may name a row, where that is not sure."""
+    if proposal.key_why:
+        return [] if proposal.key else [proposal.key_why]
+    if len(proposal.places) > 1:
+        return ["no column, nor two or three of them, name a row within its file, so no key is declared"]
+    return [
+        f"no value of {name} comes twice in this file: if it names a row, key=({literal(name)},) says so"
+        for name in proposal.keys[:3]
+    ]
+
+
+def _drift(proposal: Proposal) -> tuple[list[str], str]:
+    if proposal.left_out:
+        names = " and ".join(_short(column.header) for column in proposal.left_out)
+        return [f"{names} hold what no kind of a contract takes: rescue keeps them, as JSON in _extra"], "rescue"
+    why = "a column more quarantines its delivery: drift of a new feed should be seen; add or rescue would keep it"
+    return [why], "fail"
 
 
 def _form(form: Format) -> str:
@@ -176,7 +209,7 @@ def _comments(remarks: list[str], indent: str) -> str:
 def _plain(text: str) -> str:
     """Text for a comment or docstring: one line, nothing that ends it, no trailing blank."""
     shown = "".join(c if c.isprintable() else "?" for c in text).replace("\\", "/").replace('"""', "'''")
-    return " ".join(shown.split()).rstrip('"') or "?"
+    return " ".join(shown.split()) or "?"
 
 
 def _short(value: str) -> str:

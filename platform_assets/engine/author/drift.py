@@ -198,7 +198,7 @@ def _of_column(
         never = [header for header in column.headers if header not in seen.headers]
         if never and seen.headers:
             yield Finding(column.name, f"never came under {listed(never)}, which is declared")
-    if seen.rows and column.nullable and not seen.nulls and not column.strip:
+    if seen.rows and column.nullable and not seen.nulls and not column.strip and not column.optional:
         yield Finding(column.name, f"nullable by the contract, but none of {seen.rows} rows is NULL")
     for broken in seen.broken:
         yield Finding(column.name, f"{broken.rows} rows ({broken.share:.2%} of those read) break {broken.rule}")

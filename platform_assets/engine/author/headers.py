@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from platform_assets.engine.author.infer import name_for
+from platform_assets.engine.author.names import name_for
 from platform_assets.engine.contract.model import headers_of
 from platform_assets.engine.contract.shown import shown_of
 from platform_assets.engine.feed.feed import Feed
@@ -115,7 +115,9 @@ def headers(unit: Unit, feed: Feed, archive: Path) -> list[HeaderSeen]:
                 added,
                 gone,
                 renamed,
-                missing=tuple(column.headers[0] for column in declared if column.name not in known),
+                missing=tuple(
+                    column.headers[0] for column in declared if column.name not in known and not column.optional
+                ),
                 unknown=tuple(name for name in header if name not in known.values()),
             )
         )

@@ -1,346 +1,380 @@
-"""Columns inferred from values: type, formats, NULLs, keys, personal data.
+"""Columns inferred from what was counted of their values: type, formats, NULLs, closed lists, personal data.
 
-Belongs here: conclusions from values. Elsewhere: how a file is written (proposal.py), the same as Python (draft.py).
-Every row is looked at, a frame at a time; what is kept of them does not grow with the file but for hashes, to a cap.
+Belongs here: conclusions on a single column. Elsewhere: counting (watched.py), which headers are one column
+(history.py), how files are written (layout.py), the same as Python (draft.py).
 """
 
-import itertools
-import keyword
-import re
-import unicodedata
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import polars as pl
 
-from platform_assets.engine.author.candidates import TYPES, Candidate, ColumnType, as_declared, likely_types
-from platform_assets.engine.contract.column import LINEAGE
-from platform_assets.engine.contract.model import Contract
+from platform_assets.engine.author.candidates import OTHER, ColumnType, as_declared, booleans, numbers, typed
+from platform_assets.engine.author.names import names_days, names_for, names_identifiers, names_people
+from platform_assets.engine.author.watched import Watched
+from platform_assets.errors import LONGEST_SHOWN, listed, printable
 
-_SAMPLE: Final = 2_000  # distinct values that say which types are worth trying
-_NEAR: Final = 0.05  # share of distinct values that may not fit a type that is still worth a remark
-_FEW: Final = 12
-_HASHES: Final = 4_000_000  # of a column; fewer where there are many
-
-_IDENTIFIERS: Final = frozenset(
-    {"id", "ids", "no", "nr", "num", "number", "code", "sku", "ean", "gtin", "isbn", "zip", "postcode", "plz"}
-    | {"phone", "telephone", "tel", "mobile", "fax", "key", "ref", "account"}
-)
-# Names of columns about people; as a name's last word all but the first line says so too.
-_PERHAPS_PEOPLE: Final = frozenset({"name", "contact", "person", "address", "street"})
-_PEOPLE: Final = _PERHAPS_PEOPLE | {
-    *("first_name", "last_name", "full_name", "given_name", "family_name", "firstname", "lastname", "fullname"),
-    *("surname", "forename", "contact_name", "customer_name", "employee_name", "username", "user_name"),
-    *("dob", "birthday", "birth_date", "date_of_birth", "ssn", "iban", "passport"),
-    *("email", "e_mail", "mail", "phone", "telephone", "tel", "mobile", "fax", "phone_number", "email_address"),
-}
-_EMAIL: Final = r"^[^@\s]+@[^@\s]+\.[^@\s]+$"
-_NULL_WORDS: Final = frozenset({"na", "n/a", "null", "none", "nan", "nil", "-", "--", "?", r"\n", "#n/a"})
-_DATE_KINDS: Final = {"date", "timestamp"}
+_NEAR: Final = 0.05  # share of values that may not fit a type that is still worth a remark
 _NUMBERS: Final = {"integer", "decimal", "number"}
 _MOST_DIGITS: Final = 38
 _FLOAT_DIGITS: Final = 17
+_DOUBLE_DIGITS: Final = 15  # as many significant ones as a float is written with when all of it is
+_MEASURED: Final = 6  # decimals beyond which so many digits are a measurement's, not an amount's
 _PLAIN_WHOLE: Final = 14
 _PLAIN_SCALE: Final = 4
+_MANY: Final = 1_000  # rows that say what a few do not
+_SOME: Final = 20
+_SOME_FILES: Final = 10
 # A type that nothing fits: what arrived is nothing that a contract has a kind for.
 UNREADABLE: Final = ColumnType("text", {"unreadable": True})
 
 
 @dataclass(frozen=True)
 class InferredColumn:
-    """What a column looks like. name: for the contract; header: as delivered.
+    """What a column looks like. name: for the contract; headers: as delivered, the oldest first.
 
-    type: what fits all its values. near: what fits all but a few, and one of those. distinct: whether no
-    value came twice. values: all there are, where they are few. remarks: what its author should know.
+    type: what fits its values. near: what fits all but a few, and one of those. distinct: whether no value came twice.
+    values: all there are, where they are few. closed: whether these seem to be all there will be. optional: whether
+    files lack the column. strays: rows that do not fit the type, by file. remarks: what its author should know.
     """
 
-    header: str
+    headers: tuple[str, ...]
     name: str
     type: ColumnType
     rows: int
     nulls: int
     distinct: bool = False
     values: tuple[str, ...] = ()
+    closed: bool = False
     pii: str | None = None
     near: tuple[ColumnType, str] | None = None
     remarks: tuple[str, ...] = ()
+    optional: bool = False
+    strays: Mapping[int, int] = field(default_factory=dict)
+
+    @property
+    def header(self) -> str:
+        """The newest of its headers."""
+        return self.headers[-1]
 
     @property
     def options(self) -> dict[str, Any]:
         """The arguments of `Field` that say how the column arrives."""
+        source: str | tuple[str, ...] = self.headers[0] if len(self.headers) == 1 else self.headers
         return {
-            **({"source": self.header} if self.header != self.name else {}),
+            **({"source": source} if source != self.name else {}),
+            **({"optional": True} if self.optional else {}),
             **self.type.options,
-            **({"nullable": True} if self.nulls else {}),
+            **({"nullable": True} if self.nulls or self.optional else {}),
+            **({"isin": list(self.values)} if self.closed else {}),
             **({"pii": self.pii} if self.pii else {}),
         }
 
 
-class Columns:
-    """The columns of a file or table while its rows go by."""
+@dataclass(frozen=True)
+class Known:
+    """What is known beside a column's values. commas, points: the files write decimals with one. nulls: words that mean
+    a missing value. most: values that may be rejected for a type that all others have. files: their names."""
 
-    def __init__(self, headers: Sequence[str]) -> None:
-        cap = _HASHES // max(1, len(headers) // 8)
-        self._watched = {f"{at}": _ColumnSoFar(header, cap) for at, header in enumerate(headers)}
-
-    @property
-    def asked(self) -> dict[str, str]:
-        """What a reader is to be asked for: name to give -> header."""
-        return {at: watched.header for at, watched in self._watched.items()}
-
-    def add(self, frame: pl.DataFrame) -> None:
-        """Look at some more rows; columns are called as in `asked`."""
-        for at, watched in self._watched.items():
-            watched.add(frame[at])
-
-    def inferred(self) -> tuple[InferredColumn, ...]:
-        """What the columns look like, in their order."""
-        names = names_for([watched.header for watched in self._watched.values()])
-        found = [watched.inferred(name) for watched, name in zip(self._watched.values(), names, strict=True)]
-        if any(inferred.type.options.get("decimal") == "," for inferred in found):
-            # Where one column has decimal commas, the points of another may stand between thousands.
-            return tuple(
-                watched.inferred(inferred.name, commas=True)
-                for watched, inferred in zip(self._watched.values(), found, strict=True)
-            )
-        return tuple(found)
+    commas: bool = False
+    points: bool = False
+    nulls: Collection[str] = ()
+    most: int = 0
+    files: Sequence[str] = ("this file",)
 
 
 def infer_column(header: str, values: pl.Series) -> InferredColumn:
     """What one column looks like."""
-    columns = Columns([header])
-    columns.add(values.alias("0").to_frame())
-    return columns.inferred()[0]
+    watched = Watched(header)
+    watched.add(values)
+    return infer(watched, names_for([header])[0], (header,), Known())
 
 
-def name_for(text: str) -> str:
-    """`text` in snake_case and ASCII, usable as a name; "" where nothing of it is."""
-    plain = unicodedata.normalize("NFKD", text.replace("ß", "ss")).encode("ascii", "ignore").decode()
-    plain = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", plain)
-    name = re.sub(r"[^a-z0-9]+", "_", plain.lower()).strip("_")
-    return f"n{name}" if name[:1].isdigit() else name
+def infer(watched: Watched, name: str, headers: tuple[str, ...], known: Known) -> InferredColumn:
+    """What a column looks like, by what was counted."""
+    pii = "pseudonym" if names_people(name) or _looks_personal(watched) else None
+    found = _decide(watched, name, known)
+    type_, near = found.type, found.near
+    if (
+        type_.kind == "text"
+        and type_ != UNREADABLE
+        and (watched.padded or watched.blank)
+        and "strip" not in type_.options
+    ):
+        type_ = replace(type_, options={**type_.options, "strip": True})
+    if near is not None and pii:
+        near = (near[0], "***")
+    blank = watched.blank if type_.options.get("strip") else 0
+    nulls = watched.nulls + blank + sum(watched.words[word] for word in known.nulls)
+    values, closed = _list_of(watched, name, known) if type_.kind == "text" and not pii else ((), False)
+    remarks = found.remarks
+    if watched.padded and type_.kind == "text" and type_.options.get("strip") and len(watched.files) > 1:
+        remarks = [*remarks, f"strip: {watched.padded:,} values have blanks around them"]
+    if pii:
+        remarks = [*remarks, "personal data by its name or look: masked wherever rows are shown"]
+    return InferredColumn(
+        headers, name, type_, watched.rows, nulls, watched.distinct, values, closed, pii, near, tuple(remarks),
+        strays=found.strays,
+    )  # fmt: skip
 
 
-def names_for(headers: Sequence[str]) -> list[str]:
-    """A contract's names for the delivered headers, each another."""
-    taken = {*LINEAGE, *(kind.__name__.lower() for kind in TYPES.values()), *dir(Contract), *keyword.kwlist}
-    names: list[str] = []
-    for at, header in enumerate(headers, start=1):
-        name = name_for(header) or f"column_{at}"
-        if name in taken:
-            tries = (f"{name}_{number}" for number in itertools.count(2))
-            name = (
-                f"{name}_"
-                if f"{name}_" not in taken and name not in names
-                else next(t for t in tries if t not in taken)
-            )
-        taken.add(name)
-        names.append(name)
-    return names
+@dataclass(frozen=True)
+class _Decision:
+    """The type of a column, what nearly fits, remarks on both, and the rows that do not fit, by file."""
+
+    type: ColumnType
+    near: tuple[ColumnType, str] | None = None
+    remarks: list[str] = field(default_factory=list)
+    strays: Mapping[int, int] = field(default_factory=dict)
 
 
-class _ColumnSoFar:
-    """One column while its rows go by."""
+def _looks_personal(watched: Watched) -> bool:
+    return watched.emails and watched.dtype == pl.String and watched.seen > 0
 
-    def __init__(self, header: str, cap: int) -> None:
-        self.header = header
-        self._cap = cap
-        self._rows = self._nulls = self._blank = self._seen = 0
-        self._dtype: pl.DataType | None = None
-        self._candidates: list[Candidate] | None = None
-        self._few: dict[str, None] | None = {}
-        self._hashes: list[pl.Series] | None = []
-        self._leading_zero = self._whole_floats = self._emails = self._objects = self._offsets = True
-        self._digits = {".": (0, 0), ",": (0, 0)}
-        self._null_words: set[str] = set()
-        self._mixed = False
 
-    def add(self, values: pl.Series) -> None:
-        """Look at some more values."""
-        self._rows += len(values)
-        self._nulls += values.null_count()
-        if values.dtype in (pl.Categorical, pl.Enum):
-            values = values.cast(pl.String)
-        if values.dtype != pl.Null:
-            self._mixed |= self._dtype not in (None, values.dtype)
-            self._dtype = values.dtype
-        present = values.drop_nulls()
-        if not len(present):
-            return
-        distinct = present.unique(maintain_order=True)
-        self._count(distinct, len(present))
-        if self._mixed:
-            return
-        if distinct.dtype != pl.String:
-            self._try(distinct)
-            return
-        first = self._seen == len(distinct)
-        zeros = distinct.str.contains(r"^[+-]?0[0-9]").any()
-        self._leading_zero = zeros if first else self._leading_zero or zeros
-        self._whole_floats &= bool(distinct.str.contains(r"^[0-9]+\.0$").all())
-        self._emails &= bool(distinct.str.contains(_EMAIL).all())
-        self._objects &= bool(distinct.str.contains(r"^[{\[].*[}\]]$").all())
-        self._offsets &= bool(distinct.str.contains(r"(Z|[+-][0-9]{2}:?[0-9]{2})$").all())
-        self._blank += int(values.str.contains(r"^\s+$").sum())
-        self._null_words |= set(distinct.filter(distinct.str.to_lowercase().is_in(list(_NULL_WORDS))))
-        self._measure(distinct)
-        self._try(distinct)
+def _decide(watched: Watched, name: str, known: Known) -> _Decision:
+    text = ColumnType("text")
+    if not watched.dtypes:
+        where = "this file" if len(watched.files) < 2 else f"these {len(watched.files)} files"
+        return _Decision(text, None, [f"no value in {where}, so its kind is not known"])
+    if pl.String not in watched.dtypes and len(watched.dtypes) == 1:
+        return _decide_typed(watched)
+    decision = _decide_text(watched, name, known)
+    others = [dtype for dtype in watched.dtypes if dtype != pl.String]
+    if all(decision.type.kind in _kinds_of(dtype) for dtype in others):
+        return decision
+    why = "values of several types: text can take them, if they are texts, days or whole numbers"
+    return _Decision(text, None, [why])
 
-    def _count(self, distinct: pl.Series, present: int) -> None:
-        """Note whether values come again, and which there are as long as they are few."""
-        self._seen += len(distinct)
-        if self._few is not None and distinct.dtype == pl.String:
-            self._few.update(dict.fromkeys(distinct.head(_FEW + 1)))
-            if len(self._few) > _FEW:
-                self._few = None
-        if self._hashes is not None:
-            held = sum(map(len, self._hashes))
-            if len(distinct) < present or held + present > self._cap or self._nulls:
-                self._hashes = None
-            else:
-                self._hashes.append(distinct.hash())
 
-    def _measure(self, distinct: pl.Series) -> None:
-        """The most digits before and after the decimal mark, whichever of the two that is."""
-        for mark, (whole, scale) in self._digits.items():
-            parts = distinct.str.split_exact(mark, 1).struct
-            before = parts.field("field_0").str.count_matches("[0-9]").max()
-            after = parts.field("field_1").str.strip_chars(" ").str.strip_chars_end("0").str.len_chars().max()
-            self._digits[mark] = max(whole, _int(before)), max(scale, _int(after))
+def _kinds_of(dtype: pl.DataType) -> set[str]:
+    """The kinds that take values of a typed source without loss, besides what they are."""
+    kinds = {each.kind for each in typed(dtype)}
+    return kinds | ({"number", "text"} if dtype.is_integer() else {"text"} if dtype in (pl.Date, pl.Boolean) else set())
 
-    def _try(self, distinct: pl.Series) -> None:
-        """Try the types that looked worth it."""
-        if self._candidates is None:
-            sample = distinct.head(_SAMPLE)
-            self._candidates = [Candidate(type_) for type_ in likely_types(sample)]
-            for candidate in self._candidates:
-                candidate.put(sample)
-            distinct = distinct.slice(_SAMPLE)
-        for candidate in self._candidates:
-            if len(distinct):
-                candidate.put(distinct)
-        self._candidates = [candidate for candidate in self._candidates if candidate.missed <= _NEAR * self._seen]
 
-    def inferred(self, name: str, *, commas: bool = False) -> InferredColumn:
-        """What the column looks like; `commas` where the file writes decimals with one."""
-        tokens = name.split("_")
-        pii = self._personal(tokens)
-        type_, near, remarks = self._decide(name, commas=commas)
-        if near is not None and pii:
-            near = (near[0], "***")
-        nulls = self._nulls + (self._blank if type_.options.get("strip") else 0)
-        distinct = self._hashes is not None and self._rows > 1 and not nulls
-        if distinct and self._hashes:
-            distinct = pl.concat(self._hashes).n_unique() == self._rows
-        values = tuple(self._few) if self._few and type_.kind == "text" and not pii and self._rows > 2 * _FEW else ()
-        if pii:
-            remarks = [*remarks, "personal data by its name or look: masked wherever rows are shown"]
-        return InferredColumn(self.header, name, type_, self._rows, nulls, distinct, values, pii, near, tuple(remarks))
+def _decide_typed(watched: Watched) -> _Decision:
+    dtype, present = watched.dtype, sum(watched.dtypes.values())
+    fitting = [each for each in typed(dtype) if watched.typed.get(each) == present] if dtype is not None else []
+    if not fitting:
+        return _Decision(UNREADABLE, None, [f"{dtype} values that no kind of a contract takes"])
+    first = fitting[0]
+    if first.kind == "timestamp" and getattr(dtype, "time_zone", None) is None:
+        return _Decision(first, None, ["no zone is given: declare the timezone of the producer's clock, or it is UTC"])
+    if first.kind == "decimal" and isinstance(dtype, pl.Decimal):
+        return _Decision(first)
+    return _Decision(ColumnType(first.kind, {k: v for k, v in first.options.items() if k != "digits" or v[1] == 0}))
 
-    def _personal(self, tokens: list[str]) -> str | None:
-        ends = {"_".join(tokens[-length:]) for length in (2, 3)} | {"_".join(tokens)}
-        found = ends & _PEOPLE or tokens[-1] in _PEOPLE - _PERHAPS_PEOPLE
-        looks = self._emails and self._dtype == pl.String and self._seen > 0
-        return "pseudonym" if found or looks else None
 
-    def _decide(self, name: str, *, commas: bool) -> tuple[ColumnType, tuple[ColumnType, str] | None, list[str]]:
-        """The type of the column, the type that nearly fits, and remarks on both."""
-        text = ColumnType("text")
-        if self._dtype is None:
-            return text, None, ["no value in this file, so its kind is not known"]
-        if self._mixed:
-            return text, None, ["values of several types: text can take them, if they are texts, days or whole numbers"]
-        candidates = [candidate for candidate in self._candidates or () if self._plausible(candidate.type, name)]
-        fitting = [candidate.type for candidate in candidates if not candidate.missed]
-        if self._dtype != pl.String:
-            return self._decide_typed(fitting)
-        if not fitting:
-            return text, *self._nearly(candidates, number=name.split("_")[-1] not in _IDENTIFIERS)
-        first = fitting[0]
-        if _DATE_KINDS & {first.kind} and (rivals := [r for r in fitting if r.kind in _DATE_KINDS and r != first]):
-            forms = " or ".join(_shown(r.options.get("format", "ISO 8601")) for r in (first, *rivals))
-            return text, None, [f"dates that could be {forms}: declare the right one, since no value here decides it"]
-        if first.kind in _NUMBERS:
-            if name.split("_")[-1] in _IDENTIFIERS or self._leading_zero:
-                why = "leading zeros" if self._leading_zero else "numbers by their look, an identifier by its name"
-                if self._whole_floats:
-                    why += '; point_zero=True would make 17850 of "17850.0"'
-                return text, None, [f"{why}: text, so that nothing is lost"]
-            if rivals := [r for r in fitting if _scaled_otherwise(first, r, commas=commas)]:
-                both = f"{as_declared(first)} or {as_declared(rivals[0])}"
-                return text, None, [f"could be {both}: declare which, since no value here decides it"]
-        return self._fitted(first)
+def _decide_text(watched: Watched, name: str, known: Known) -> _Decision:
+    strip: dict[str, Any] = {"strip": True} if watched.padded or watched.blank else {}
+    # A word for a missing value is one only where it is declared so.
+    ways = Counter(watched.tally())
+    ways[OTHER] += sum(count for word, count in watched.words.items() if word not in known.nulls)
+    everything = ways.total()
+    if not everything:
+        return _Decision(ColumnType("text"), None, ["no value but blanks and words for a missing one"])
+    if (words := _boolean(watched, known)) is not None:
+        return _Decision(replace(words, options={**words.options, **strip}))
+    if (dates := _dates(watched, name, everything, known, strip)) is not None:
+        return dates
+    tried = [(each, missed) for each, missed in numbers(+ways) if _meant(each, watched)]
+    fitting = [each for each, missed in tried if not missed]
+    if not fitting and (near := _strays(watched, tried, known)):
+        fitting = near
+    if not fitting:
+        return _Decision(ColumnType("text"), *_nearly(watched, name, tried, known))
+    first = fitting[0]
+    if names_identifiers(name) or watched.zeros_lead:
+        why = "leading zeros" if watched.zeros_lead else "numbers by their look, an identifier by its name"
+        options: dict[str, Any] = {}
+        if ways["12.0"] and not set(+ways) - {"12", "12.0"}:
+            why += '; point_zero=True makes 17850 of "17850.0"'
+            options = {"point_zero": True}
+        return _Decision(ColumnType("text", options), None, [f"{why}: text, so that nothing is lost"])
+    if (grouped := _grouped(watched, fitting, known)) is not None:
+        mark = grouped.options["thousands"]
+        first, fitting = grouped, [grouped]
+        remark = (
+            f"{mark!r} stands between thousands, since other columns have {',' if mark == '.' else '.'!r} for decimals"
+        )
+        return _Decision(replace(first, options={**first.options, **strip}), None, [remark])
+    if rivals := [each for each in fitting if _scaled_otherwise(first, each, commas=known.commas)]:
+        both = f"{as_declared(first)} or {as_declared(rivals[0])}"
+        return _Decision(ColumnType("text"), None, [f"could be {both}: declare which, since no value here decides it"])
+    strays = _rows_but(watched, dict(tried)[first], first)
+    found = _fitted(watched, first, ways)
+    return replace(
+        found,
+        type=replace(found.type, options={**found.type.options, **strip}),
+        remarks=[*found.remarks, *_of_strays(watched, first, strays, known)],
+        strays=strays,
+    )
 
-    def _fitted(self, type_: ColumnType) -> tuple[ColumnType, None, list[str]]:
-        remarks = []
-        options = dict(type_.options)
-        whole, scale = self._digits[options.get("decimal", ".")]
-        if whole + scale > {"number": _FLOAT_DIGITS, "decimal": _MOST_DIGITS}.get(type_.kind, whole + scale):
-            return ColumnType("text"), None, ["more digits than a number would keep: text, so that nothing is lost"]
-        if type_.kind == "decimal":
-            options.pop("digits")
-            if whole > _PLAIN_WHOLE or scale > _PLAIN_SCALE:
-                scale = max(scale, min(_PLAIN_SCALE, _MOST_DIGITS - whole))
-                options["digits"] = (max(18, whole + scale), scale)
-            if self._whole_floats:
-                remarks.append('whole numbers written as "17850.0": int with point_zero=True, if they are')
-        if type_.kind == "integer" and self._few is not None and set(self._few) <= {"0", "1"}:
-            remarks.append("only 0 and 1: bool, if that is what they mean")
-        if type_.kind == "timestamp" and not self._offsets:
-            remarks.append("no offset is written: declare the timezone of the producer's clock, or it is UTC")
-        return ColumnType(type_.kind, options), None, remarks
 
-    def _decide_typed(self, fitting: list[ColumnType]) -> tuple[ColumnType, None, list[str]]:
-        if not fitting:
-            return UNREADABLE, None, [f"{self._dtype} values that no kind of a contract takes"]
-        first = fitting[0]
-        if first.kind == "timestamp" and getattr(self._dtype, "time_zone", None) is None:
-            return first, None, ["no zone is given: declare the timezone of the producer's clock, or it is UTC"]
-        if first.kind == "decimal" and isinstance(self._dtype, pl.Decimal):
-            return first, None, []
-        return ColumnType(first.kind, {k: v for k, v in first.options.items() if k != "digits" or v[1] == 0}), None, []
+def _boolean(watched: Watched, known: Known) -> ColumnType | None:
+    values = {text.lower() for text in watched.few or () if text not in known.nulls}
+    for column_type, words in booleans():
+        if values and values <= words and (len(values) > 1 or not column_type.options):
+            return column_type
+    return None
 
-    def _nearly(self, candidates: list[Candidate], *, number: bool) -> tuple[tuple[ColumnType, str] | None, list[str]]:
-        """Which type all but a few values fit, and what to say of it."""
-        if self._objects:
-            return None, ['nested: a field of it is named by its path, such as source="address.city"']
-        words = sorted(self._null_words)
-        number = number and not self._leading_zero
-        likely = (t for t in candidates if t.type.kind in _DATE_KINDS or (number and t.type.kind in _NUMBERS))
-        best = min(likely, key=lambda candidate: candidate.missed, default=None)
-        if best is None:
-            return None, []
-        if words and best.missed <= len(words):
-            return (best.type, best.example), [
-                f"{as_declared(best.type)}, if {' and '.join(map(repr, words))} means missing: format=Csv(nulls=…)"
-            ]
-        return (best.type, best.example), []
 
-    def _plausible(self, type_: ColumnType, name: str) -> bool:
-        """Whether a type that fits can be meant."""
-        if type_.kind == "boolean":
-            return self._few is not None and (len(self._few) > 1 or not type_.options)
-        if type_.kind == "date" and "%Y%m%d" in type_.options.get("format", ()):
-            return bool({"date", "day", "dt", "on", "datum", "ymd"} & set(name.split("_")))
+def _dates(watched: Watched, name: str, everything: int, known: Known, strip: Mapping[str, Any]) -> _Decision | None:
+    """What the column is if its values are dates; None where they are not."""
+    decided = watched.dates.decided()
+    if decided.rivals and decided.could >= everything - known.most:
+        forms = " or ".join(decided.rivals[0])
+        return _Decision(
+            ColumnType("text"),
+            None,
+            [f"dates that could be {forms}: declare the right one, since no value here decides it"],
+        )
+    if decided.type is None or ("%Y%m%d" in decided.formats and not names_days(name)):
+        return None
+    missed = everything - sum(decided.rows.values())
+    if missed > known.most:
+        return None
+    total: Counter[int] = sum(watched.ways.values(), Counter())
+    strays = dict(total - Counter(decided.rows)) if missed else {}
+    if missed and not _is_rare(watched, strays):
+        return None
+    remarks = list(decided.remarks)
+    if decided.type.kind == "timestamp" and not watched.offsets:
+        remarks.append("no offset is written: declare the timezone of the producer's clock, or it is UTC")
+    if len(decided.kinds) > 1:
+        remarks.append("some values are days without a time: they are read as midnight")
+    type_ = replace(decided.type, options={**decided.type.options, **strip})
+    return _Decision(type_, None, [*remarks, *_of_strays(watched, type_, strays, known)], strays)
+
+
+def _meant(type_: ColumnType, watched: Watched) -> bool:
+    """Whether a type of number can be meant."""
+    if type_.kind != "integer":
         return True
+    if type_.options.get("point_zero"):
+        zeros = watched.ways.get("12.0", Counter()).total()
+        return not watched.huge and (zeros >= _MANY or bool(zeros and "12" in watched.ways))
+    return not watched.huge
+
+
+def _strays(watched: Watched, tried: Sequence[tuple[ColumnType, int]], known: Known) -> list[ColumnType]:
+    """The types that all values fit but so few, in so few files, that these are faults rather than another type."""
+    least = min((missed for _, missed in tried), default=0)
+    return [
+        each
+        for each, missed in tried
+        if missed == least <= known.most and _is_rare(watched, _rows_but(watched, missed, each))
+    ]
+
+
+def _rows_but(watched: Watched, missed: int, type_: ColumnType) -> dict[int, int]:
+    """The rows, by file, that a type of number does not take."""
+    if not missed:
+        return {}
+    taken = {way for way in watched.ways if dict(numbers({way: 1})).get(type_, 1) == 0}
+    return dict(sum((counts for way, counts in watched.ways.items() if way not in taken), Counter()))
+
+
+def _is_rare(watched: Watched, strays: Mapping[int, int]) -> bool:
+    total: Counter[int] = sum(watched.ways.values(), Counter())
+    in_few_files = len(strays) <= max(1, 0.02 * len(watched.files)) or sum(strays.values()) <= 3
+    return bool(strays) and in_few_files and all(2 * rows < total[file] for file, rows in strays.items())
+
+
+def _of_strays(watched: Watched, type_: ColumnType, strays: Mapping[int, int], known: Known) -> list[str]:
+    if not strays:
+        return []
+    files = listed([known.files[file] for file in strays if file < len(known.files)], 3)
+    share = f"{sum(strays.values()):,} of {watched.rows - watched.nulls:,} values"
+    return [f"{share} are no {as_declared(type_)}, in {files}: such rows are rejected; str would take them"]
+
+
+def _fitted(watched: Watched, type_: ColumnType, ways: Mapping[str, int]) -> _Decision:
+    remarks = []
+    options = dict(type_.options)
+    digits = watched.digits[options.get("decimal", ".")]
+    whole, scale = digits.whole, digits.scale
+    measured = scale > 2 * _PLAIN_SCALE or (scale > _MEASURED and digits.significant >= _DOUBLE_DIGITS)
+    if type_.kind == "decimal" and measured and digits.significant <= _FLOAT_DIGITS:
+        remarks.append(f"up to {digits.significant} significant digits, as binary floats are written: float")
+        return _Decision(ColumnType("number", {k: v for k, v in options.items() if k == "decimal"}), None, remarks)
+    if (type_.kind == "decimal" and whole + scale > _MOST_DIGITS) or (
+        type_.kind == "number" and digits.significant > _FLOAT_DIGITS
+    ):
+        why = "more digits than a number would keep: text, so that nothing is lost"
+        return _Decision(ColumnType("text"), None, [why])
+    if type_.kind == "decimal":
+        options.pop("digits")
+        if whole > _PLAIN_WHOLE or scale > _PLAIN_SCALE:
+            scale = max(scale, min(_PLAIN_SCALE, _MOST_DIGITS - whole))
+            options["digits"] = (max(18, whole + scale), scale)
+        if not set(ways) - {"12.0", OTHER} or not +Counter({k: v for k, v in ways.items() if k != "12.0"}):
+            remarks.append('whole numbers written as "17850.0": int with point_zero=True, if they are')
+    if type_.kind == "integer" and watched.few is not None and set(watched.few) <= {"0", "1"}:
+        remarks.append("only 0 and 1: bool, if that is what they mean")
+    return _Decision(ColumnType(type_.kind, options), None, remarks)
+
+
+def _nearly(
+    watched: Watched, name: str, tried: Sequence[tuple[ColumnType, int]], known: Known
+) -> tuple[tuple[ColumnType, str] | None, list[str]]:
+    """Which type all but a few values fit, and what to say of it."""
+    if watched.objects and not watched.words:
+        return None, ['nested: a field of it is named by its path, such as source="address.city"']
+    everything = sum(watched.tally().values()) + watched.words.total()
+    decided = watched.dates.decided()
+    near = [(decided.type, everything - sum(decided.rows.values()))] if decided.type is not None else []
+    near += [] if names_identifiers(name) or watched.zeros_lead else tried
+    near = [(each, missed) for each, missed in near if missed <= _NEAR * max(everything, 1)]
+    if not near:
+        return None, []
+    best, missed = min(near, key=lambda pair: pair[1])
+    words = sorted(word for word in watched.words if word not in known.nulls)
+    if words and missed <= sum(watched.words[word] for word in words):
+        meant = " and ".join(map(repr, words))
+        return (best, words[0]), [f"{as_declared(best)}, if {meant} means missing: format=Csv(nulls=…)"]
+    return (best, next((text for _, text in watched.examples.get(OTHER, ())), "others")), []
+
+
+def _list_of(watched: Watched, name: str, known: Known) -> tuple[tuple[str, ...], bool]:
+    """The values of a column that has few, and whether these seem to be all there will be: none of them came late."""
+    few = {text: held for text, held in (watched.few or {}).items() if text not in known.nulls}
+    if not few or watched.rows <= 24 or any(len(text) > LONGEST_SHOWN for text in few):
+        return (), False
+    files = sorted(watched.files)
+    late = files[len(files) // 2]
+    closed = (
+        len(files) >= _SOME_FILES
+        and watched.rows >= _MANY
+        and len(few) > 1
+        and not names_identifiers(name)
+        and all(first < late and among >= 3 for _, first, among, _ in few.values())
+        and all(printable(text) == text for text in few)
+    )
+    return tuple(sorted(few)) if closed else tuple(few), closed
+
+
+def _grouped(watched: Watched, fitting: Sequence[ColumnType], known: Known) -> ColumnType | None:
+    """Whole numbers with a mark between all of their thousands, where other columns have another mark for decimals."""
+    for mark, of_groups, elsewhere in (
+        (".", ("1.234", "1.000", "1.234.567"), known.commas),
+        (",", ("1,234", "1,234,567"), known.points),
+    ):
+        rows = sum(watched.ways.get(way, Counter()).total() for way in of_groups)
+        whole = ColumnType("integer", {"thousands": mark})
+        if elsewhere and rows >= _SOME and not watched.ungrouped and whole in fitting:
+            return whole
+    return None
 
 
 def _scaled_otherwise(first: ColumnType, other: ColumnType, *, commas: bool) -> bool:
     """Whether one type takes for a decimal mark what the other takes for a mark between thousands."""
-    if other.kind not in _NUMBERS:
-        return False
     (point, between), (other_point, other_between) = (
         (None if type_.kind == "integer" else type_.options.get("decimal", "."), type_.options.get("thousands"))
         for type_ in (first, other)
     )
     clash = ({point} & {other_between} | {other_point} & {between}) - {None}
     return "," in clash or (commas and "." in clash)
-
-
-def _shown(form: str | tuple[str, ...]) -> str:
-    return form if isinstance(form, str) else " and ".join(form)
-
-
-def _int(value: object) -> int:
-    return value if isinstance(value, int) else 0

@@ -1,67 +1,89 @@
-"""A proposal: a feed as one of its files suggests it. Its format, its columns, its name, its cadence.
+"""A proposal: a feed as some of its files suggest it. Its format, its columns, its name, its cadence.
 
-Belongs here: conclusions from the file as a whole, its name and its neighbours. Elsewhere: single columns (infer.py),
-the proposal as Python (draft.py), the feed tried on the file (trial.py).
+Belongs here: conclusions from the files as a whole and from where they lie. Elsewhere: reading them (survey.py), single
+columns (infer.py), headers that changed (history.py), the proposal as Python (draft.py), trying it (trial.py).
 """
 
-import codecs
 import glob
 import itertools
+import os
 import re
-import statistics
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, fields
-from datetime import date, timedelta
-from pathlib import Path
-from typing import Any, Final
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path, PurePosixPath
+from typing import Final
 
-from platform_assets.engine.author.infer import UNREADABLE, Columns, InferredColumn, name_for
-from platform_assets.engine.feed.feed import Files
-from platform_assets.engine.feed.formats import Csv, Format, Json, Xml
-from platform_assets.engine.readers import FORMATS, Reader, open_reader
-from platform_assets.engine.readers.csv.dialect import SAMPLE, likely
-from platform_assets.engine.readers.encodings import FAR, likely_encodings
-from platform_assets.engine.readers.magic import kind_of
-from platform_assets.engine.readers.packing.unpack import blocks_of, packing
-from platform_assets.errors import ConfigurationError, DeliveryRefused, DeliveryUnfinished, listed
+from platform_assets.engine.author.file_dates import FileDates, LikelyCadence, file_dates, likely_cadence
+from platform_assets.engine.author.given import Aside, Named, files_named
+from platform_assets.engine.author.history import History, histories
+from platform_assets.engine.author.infer import UNREADABLE, InferredColumn, Known, infer
+from platform_assets.engine.author.layout import with_options
+from platform_assets.engine.author.names import name_for, names_for
+from platform_assets.engine.author.survey import Survey, survey
+from platform_assets.engine.feed.dated import name_date
+from platform_assets.engine.feed.formats import Csv, Format
+from platform_assets.errors import DeliveryRefused, listed
 
-_NAME: Final = re.compile(r"(?P<stem>.*?)(?P<kind>\.[a-z]+)(?P<packed>\.(gz|zst|zip))?", re.IGNORECASE)
 _DIGITS: Final = re.compile(r"\d([-_.:T\d]*\d)?")
-_DATED: Final = re.compile(r"(?<!\d)(\d{4})[-_.]?(\d{2})[-_.]?(\d{2})(?!\d{3})")
-_HEAD: Final = 1 << 20
 _WHEN: Final = ("event", "occurred", "created", "ordered", "invoice", "sold", "booked", "date", "time", "at", "on")
+_REJECTED: Final = 0.001  # share of all rows that may be rejected for types that all others have
+_ALWAYS_MISSING: Final = ("na", "none", "nil", "?", "nv", "missing")  # words that may be a value in a column of texts
+_MOST_PATTERNS: Final = 4
 
 
 @dataclass(frozen=True)
-class LikelyCadence:
-    """When deliveries seem to come, and the evidence."""
+class Place:
+    """Where a file lies, and where it has to lie to be taken in, if it is elsewhere."""
 
-    cron: str
-    why: str
+    path: Path
+    slot: str
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """A feed as its first file suggests it."""
+    """A feed as its first files suggest it. aside: files that were given and are not of it. dated: the format of the
+    dates in their names. full_lists: whether every file lists all there is. volume: the least, and why; tolerate: the
+    share, and why. dimension: a column with few values, by which rows may be counted."""
 
     name: str
     origin: str
-    pattern: str
+    patterns: tuple[str, ...]
     form: Format | None
-    file: str
+    places: tuple[Place, ...]
     columns: tuple[InferredColumn, ...]
     left_out: tuple[InferredColumn, ...]
     rows: int
     cadence: LikelyCadence
     owner: str
     remarks: tuple[str, ...]
+    aside: tuple[Aside, ...] = ()
+    dated: str | None = None
+    days: tuple[date, ...] = ()
+    key: tuple[str, ...] = ()
+    key_why: str = ""
+    full_lists: bool = False
+    volume: tuple[float, str] | None = None
+    tolerate: tuple[float, str] | None = None
+    dimension: str | None = None
+
+    @property
+    def file(self) -> str:
+        """The newest of its files."""
+        return self.places[-1].path.name
+
+    @property
+    def files(self) -> str:
+        """Its files, in words."""
+        if len(self.places) == 1:
+            return self.file
+        return f"{len(self.places):,} files, {self.places[0].path.name} to {self.file}"
 
     @property
     def event_time(self) -> str | None:
         """The column that most likely is the time at which a row happened."""
-        times = [c for c in self.columns if c.type.kind in ("timestamp", "date")]
+        times = [c for c in self.columns if c.type.kind in ("timestamp", "date") and not c.optional]
         times.sort(
             key=lambda c: (
                 c.nulls > 0,
@@ -79,216 +101,191 @@ class Proposal:
 
 
 def propose(
-    file: Path,
-    *,
+    *files: Path,
     landing: Path,
     name: str | None = None,
     origin: str | None = None,
-    pattern: str | None = None,
+    patterns: Sequence[str] = (),
     owner: str | None = None,
     given: Sequence[str] = (),
+    tell: Callable[[str], None] = lambda _: None,
 ) -> Proposal:
-    """Read all of `file` and propose a feed for the likes of it.
+    """Read all of the files (or folders, or patterns of names) and propose a feed for the likes of them.
 
-    given: what is known of its format, such as "sheet=Orders". Raises ConfigurationError where there is no such file
-    or no such format, DeliveryRefused where it cannot be read.
+    given: what is known of their format, such as "sheet=Orders". Raises ConfigurationError where there is no such file
+    or no such format, or where they are of several feeds, DeliveryRefused where none can be read.
     """
-    if not file.is_file():
-        raise ConfigurationError(f"file {str(file)!r}", "is not a regular file", "Name the file to start from.")
-    stem, suffix, kind = _parts(file)
-    place = file.absolute()
-    below = place.relative_to(landing).parts[:-1] if place.is_relative_to(landing) else ()
-    words = name_for(re.sub(_DIGITS, " ", stem))
-    name = name or (below[-1:] and name_for(below[-1])) or words or name_for(file.absolute().parent.name) or "rows"
-    origin = origin or (name_for(below[0]) if len(below) > 1 else name)
-    likes = f"{_alike(stem)}{glob.escape(suffix)}"
-    folder = [*map(glob.escape, below)] if place.is_relative_to(landing) else [origin, name]
-    with tempfile.TemporaryDirectory(prefix="proposal-") as scratch:
-        opened = _Opened(file, Path(scratch))
-        if kind in (Csv, Json, Xml) and not suffix.lower().endswith(".zip"):
-            _refuse_another_kind(opened)
-        form, remarks = _form(opened, kind, given)
-        try:
-            reader = opened.by(form)
-        except DeliveryUnfinished as error:
-            raise DeliveryRefused(error.what, remedy="Name a whole file.") from error
-        inferred, rows, more = _inferred(reader)
-    if isinstance(form, Csv) or (form is None and kind is Csv):
-        form = _written_down(form, reader.dialect)
-    columns = tuple(column for column in inferred if column.type != UNREADABLE)
-    if not columns:
+    named, aside = files_named(files)
+    found = survey(named, given, tell)
+    columns, nulls, more = _columns(found)
+    usable = tuple(column for column in columns if column.type != UNREADABLE)
+    if not usable:
         raise DeliveryRefused("no column of it fits any kind of a contract", remedy="Deliver plain columns.")
+    form = found.form
+    if nulls:
+        form = with_options(form if isinstance(form, Csv) else None, nulls=nulls)
+    used = [each.named for each in found.files]
+    where = _Where.of(used, landing, name, origin, patterns)
+    dates = found.dates
+    days = tuple(day for day in dates.days if day is not None) if dates else ()
+    if dates is not None and not dates.sure:
+        more.append(
+            f"the dates in the names could also be {dates.other}; {dates.form} makes them follow each other more evenly"
+        )
     return Proposal(
-        name=name,
-        origin=origin,
-        pattern=pattern or "/".join([*folder, likes]),
+        name=where.name,
+        origin=where.origin,
+        patterns=tuple(patterns) or where.patterns(),
         form=form,
-        file=file.name,
-        columns=columns,
-        left_out=tuple(column for column in inferred if column.type == UNREADABLE),
-        rows=rows,
-        cadence=_likely_cadence(file),
+        places=tuple(Place(each.path, where.slot(each)) for each in used),
+        columns=usable,
+        left_out=tuple(column for column in columns if column.type == UNREADABLE),
+        rows=found.rows,
+        cadence=likely_cadence(days if len(used) > 1 else _days_beside(used[0])),
         owner=owner or "team:data",
-        remarks=(*remarks, *more),
+        remarks=(*found.remarks, *more),
+        aside=(*aside, *found.aside),
+        dated=_dated(dates, [where.slot(each) for each in used], more),
+        days=days,
     )
 
 
+def _columns(found: Survey) -> tuple[list[InferredColumn], tuple[str, ...], list[str]]:
+    """The columns, the words that mean a missing value in all files, and remarks."""
+    files = [each.named.path.name for each in found.files]
+    columns = histories([each.header for each in found.files], found.watched, files)
+    names = names_for([column.headers[-1] for column in columns])
+    types = [
+        _inferred(column, name, len(files), Known(files=files)).type
+        for column, name in zip(columns, names, strict=True)
+    ]
+    commas = any(each.options.get("decimal") == "," for each in types)
+    points = not commas and any(
+        each.kind in ("decimal", "number") and "1.2" in column.watched.ways
+        for each, column in zip(types, columns, strict=True)
+    )
+    # Where one column has decimal commas, the points of another may stand between thousands.
+    known = Known(commas=commas, points=points, files=files)
+    nulls = _nulls(found, columns, names, known)
+    known = Known(commas=commas, points=points, nulls=nulls, files=files)
+    most = int(_REJECTED * found.rows)
+    lenient = replace(known, most=most)
+    tried = {name: _inferred(column, name, len(files), lenient) for column, name in zip(columns, names, strict=True)}
+    left = most
+    for name, column in sorted(tried.items(), key=lambda item: sum(item[1].strays.values())):
+        left -= sum(column.strays.values())
+        if column.strays and left < 0:
+            at = names.index(name)
+            tried[name] = _inferred(columns[at], name, len(files), known)
+    remarks = []
+    if nulls:
+        remarks.append(f"{' and '.join(map(repr, nulls))}: words for a missing value where other values are numbers")
+    return [tried[name] for name in names], nulls, remarks
+
+
+def _inferred(column: History, name: str, files: int, known: Known) -> InferredColumn:
+    found = infer(column.watched, name, tuple(column.headers), known)
+    return replace(found, optional=len(column.files) < files, remarks=(*column.remarks, *found.remarks))
+
+
+def _nulls(found: Survey, columns: Sequence[History], names: Sequence[str], known: Known) -> tuple[str, ...]:
+    """Words that stand for a missing value among numbers and dates, and are no value elsewhere."""
+    if found.form is not None and not isinstance(found.form, Csv):
+        return ()
+    if isinstance(found.form, Csv) and found.form.nulls:
+        return ()
+    if any(each.named.kind is not Csv for each in found.files) or len(found.files) < 2:
+        return ()
+    typed: set[str] = set()
+    texts: set[str] = set()
+    for column, name in zip(columns, names, strict=True):
+        words = set(column.watched.words)
+        if words:
+            without = infer(column.watched, name, tuple(column.headers), replace(known, nulls=words))
+            (texts if without.type.kind == "text" else typed).update(words)
+    doubtful = {word for word in texts if word.lower() in _ALWAYS_MISSING}
+    return tuple(sorted(typed - doubtful))
+
+
 @dataclass(frozen=True)
-class _Opened:
-    """A file to open in several ways; `scratch` is where it may be unpacked."""
+class _Where:
+    """Where files lie below `base`, and below which `folder` of the landing folder they have to lie."""
 
-    path: Path
-    scratch: Path
+    files: tuple[Named, ...]
+    base: Path
+    name: str
+    origin: str
+    folder: tuple[str, ...]
 
-    def by(self, form: Format | None) -> Reader:
-        """Its reader, if it is of the form."""
-        return open_reader(self.path, self.path.name, Files("*", format=form), scratch=self.scratch)
+    @classmethod
+    def of(
+        cls, files: Sequence[Named], landing: Path, name: str | None, origin: str | None, patterns: Sequence[str]
+    ) -> "_Where":
+        """By where they lie, unless somebody says otherwise."""
+        base = Path(os.path.commonpath([each.path.absolute().parent for each in files]))
+        inside = base.is_relative_to(landing)
+        below = base.relative_to(landing).parts if inside else ()
+        words = name_for(re.sub(_DIGITS, " ", files[-1].stem))
+        name = name or (below[-1:] and name_for(below[-1])) or words or name_for(base.name) or "rows"
+        origin = origin or (name_for(below[0]) if len(below) > 1 else name)
+        folder = below if inside else (origin, name)
+        if patterns and not inside:
+            parts = PurePosixPath(patterns[0]).parts[:-1]
+            folder = tuple(itertools.takewhile(lambda part: not glob.has_magic(part), parts))
+        return cls(tuple(files), base, name, origin, folder)
 
-    def beginning(self, most: int) -> bytes:
-        """Its first bytes, unpacked."""
-        begin = b""
-        for block in blocks_of(self.path, packing(self.path.name)):
-            begin += block
-            if len(begin) >= most:
-                break
-        return begin[:most]
+    def slot(self, file: Named) -> str:
+        """Where below the landing folder a file lies, or has to."""
+        return "/".join([*self.folder, *file.path.absolute().relative_to(self.base).parts])
 
+    def patterns(self) -> tuple[str, ...]:
+        """Patterns of the names of the files, and as little else as may be."""
+        found = {self._pattern(each, each.alike): None for each in self.files}
+        if len(found) > _MOST_PATTERNS:
+            stems = sorted(each.stem for each in self.files)
+            same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(stems[0], stems[-1], strict=False))
+            begin = re.sub(r"\d.*$", "", "".join(one for one, _ in same))
+            found = {self._pattern(each, f"{glob.escape(begin)}*"): None for each in self.files}
+        if len(found) > _MOST_PATTERNS:
+            ends = {
+                "/".join([*map(glob.escape, self.folder), "**", f"*{glob.escape(each.suffix)}"]): None
+                for each in self.files
+            }
+            found = ends
+        return tuple(found)
 
-def _refuse_another_kind(file: _Opened) -> None:
-    """Raise DeliveryRefused for what is not what its name says."""
-    if (found := kind_of(file.beginning(_HEAD))) is not None:
-        what, ends = found
-        remedy = (
-            f"Give it a name that ends in {ends}." if ends else "Ask for the data in the format that the name says."
-        )
-        raise DeliveryRefused(f"by its content the file is {what}", remedy=remedy)
-
-
-def _parts(file: Path) -> tuple[str, str, type[Format]]:
-    found = _NAME.fullmatch(file.name)
-    while found is not None and found["kind"].lower() not in FORMATS and "." in file.name[len(found["stem"]) + 1 :]:
-        found = re.compile(rf"(?P<stem>{re.escape(found['stem'] + found['kind'])}.*?)(?P<kind>\.[a-z]+)(?P<packed>"
-                           r"\.(gz|zst|zip))?", re.IGNORECASE).fullmatch(file.name)  # fmt: skip
-    if found is None or found["kind"].lower() not in FORMATS:
-        raise ConfigurationError(
-            f"file {file.name!r}", "has no name of a known format", f"Its name should end in {' '.join(FORMATS)}."
-        )
-    return found["stem"], file.name[len(found["stem"]) :], FORMATS[found["kind"].lower()]
-
-
-def _alike(stem: str) -> str:
-    """A pattern for names like `stem`: what is numbers in it may be others."""
-    numbered = [glob.escape(part) for part in re.split(r"\d(?:[-_.:T\d]*\d)?", stem)]
-    return "*".join(numbered) if len(numbered) > 1 else f"{numbered[0]}*"
-
-
-def _form(file: _Opened, kind: type[Format], given: Sequence[str]) -> tuple[Format | None, list[str]]:
-    """The format to declare, None where the reader finds out all there is; and remarks."""
-    options = dict(_option(kind, each) for each in given)
-    if kind is not Csv:
-        return (kind(**options) if options else None), []
-    remarks = []
-    if "encoding" not in options:
-        encoding = _encoding(file)
-        if encoding is not None:
-            options["encoding"] = encoding
-            remarks.append(f"the file is not UTF-8; {encoding} is a guess: look at its accented letters")
-    if "delimiter" not in options and "skip" not in options and "header" not in options:
-        options |= _layout(file, options.get("encoding"))
-    return (Csv(**options) if options else None), remarks
+    def _pattern(self, file: Named, alike: str) -> str:
+        below = file.path.absolute().relative_to(self.base).parts[:-1]
+        parts = [*map(glob.escape, self.folder), *(_DIGITS.sub("*", part) for part in below)]
+        return "/".join([*parts, f"{alike}{glob.escape(file.suffix)}"])
 
 
-def _option(kind: type[Format], given: str) -> tuple[str, Any]:
-    key, _, value = given.partition("=")
-    if key not in {each.name for each in fields(kind)}:
-        known = ", ".join(each.name for each in fields(kind))
-        raise ConfigurationError(f"--format {given!r}", f"is no option of {kind.__name__}", f"Name one of: {known}.")
-    if key == "skip":
-        if not value.isdecimal():
-            raise ConfigurationError(f"--format {given!r}", "is no number of lines", "Give one, such as skip=2.")
-        return key, int(value)
-    if key in ("header", "nulls", "partitions"):
-        return key, tuple(value.split(","))
-    return key, {"\\t": "\t", "tab": "\t"}.get(value, value) if key == "delimiter" else value
-
-
-def _encoding(file: _Opened) -> str | None:
-    """The encoding to declare; None for what the reader takes the file for, and where none of the usual reads it."""
-    if file.path.name.lower().endswith(".zip"):
-        for encoding in (None, "cp1252"):
-            with suppress(DeliveryRefused):
-                file.by(Csv(delimiter=",", encoding=encoding))
-                return encoding
+def _dated(dates: FileDates | None, slots: Sequence[str], remarks: list[str]) -> str | None:
+    """The format of the dates in the names, if the engine reads just one date in each; else a remark says why not."""
+    if dates is None or len(slots) < 2:
         return None
-    likely = likely_encodings(file.beginning(FAR), "utf-8")
-    return likely[0] if likely and likely[0] not in ("utf-8", "utf-16") else None
+    begins = {re.match(r"\D*", slot.rpartition("/")[2])[0] for slot in slots}  # type: ignore[index]  # it always matches
+    begin = begins.pop().replace("%", "%%") if len(begins) == 1 else ""
+    for form in dict.fromkeys((dates.form, f"{begin}{dates.form}")):
+        unread = [slot for slot in slots if not _is_read(form, slot)]
+        if not unread:
+            return form
+    remarks.append(
+        f"no dated=: {listed(unread, 3)} would be quarantined, having no date, or several, as {dates.form} writes it"
+    )
+    return None
 
 
-def _layout(file: _Opened, encoding: str | None) -> dict[str, Any]:
-    """Delimiter and lines before the header, where the reader is not sure of them itself."""
-    with suppress(DeliveryRefused, DeliveryUnfinished):
-        reader = file.by(Csv(encoding=encoding))
-        if len(reader.header) > 1 and all(name.strip() for name in reader.header):
-            return {}
-    begin = file.beginning(SAMPLE)
-    usual = "utf-16" if begin[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
-    form = likely(begin.decode(encoding or usual, "replace").encode(), Csv(), file.path.name)
-    if form is None:
-        return {}
-    return {"delimiter": form.delimiter} | ({"skip": form.skip} if form.skip else {})
+def _is_read(form: str, slot: str) -> bool:
+    with suppress(DeliveryRefused):
+        return bool(name_date(form).read(slot))
+    return False
 
 
-def _inferred(reader: Reader) -> tuple[tuple[InferredColumn, ...], int, list[str]]:
-    """The columns by all rows of the file; how many rows; and remarks."""
-    if not reader.header:
-        raise DeliveryRefused("the file is empty", remedy="Name a file with a header and some rows.")
-    columns = Columns(reader.header)
-    rows = malformed = 0
-    where: list[str] = []
-    for some in reader.batches(columns.asked):
-        rows += some.frame.height
-        malformed += some.malformed.height
-        where += [f"line {line} ({rule})" for line, rule in some.malformed.select("_line", "rule").head(3).iter_rows()]
-        columns.add(some.frame)
-    remarks = []
-    if malformed:
-        remarks.append(f"{malformed} lines could not be taken apart and would be rejected: {listed(where, 3)}")
-    if all(re.fullmatch(r"[-+.,:/ 0-9]*", name) for name in reader.header):
-        remarks.append("the first line looks like a row: if no line has names, give them with --format header=a,b,c")
-    return columns.inferred(), rows, remarks
-
-
-def _written_down(form: Format | None, dialect: Mapping[str, str]) -> Format | None:
-    """The form with the delimiter that was found, so that the next file is read in the same way."""
-    found = dialect.get("delimiter", ",")
-    if not isinstance(form, Csv | None) or found in (",", "") or (form and form.delimiter):
-        return form
-    known = {each.name: getattr(form, each.name) for each in fields(form)} if form else {}
-    return Csv(**{**known, "delimiter": found})
-
-
-def _likely_cadence(file: Path) -> LikelyCadence:
-    """When files like this one seem to come, by the dates in their names."""
-    dates = sorted({day for path in _likes(file) for day in _dates(path.name)})
-    if len(dates) < 2:
-        return LikelyCadence("0 6 * * *", "one file does not show how often files come: daily, until you know better")
-    gap = statistics.median((later - earlier) / timedelta(days=1) for earlier, later in itertools.pairwise(dates))
-    seen = f"the {len(dates)} dates in the names beside it lie {gap:g} day{'s' * (gap != 1)} apart"
-    if gap <= 2:
-        weekdays = sorted({day.isoweekday() % 7 for day in dates})
-        some = ",".join(map(str, weekdays)) if len(dates) >= 14 and len(weekdays) < 7 else "*"
-        return LikelyCadence(f"0 6 * * {some}", seen)
-    if gap <= 10:
-        return LikelyCadence(f"0 6 * * {dates[-1].isoweekday() % 7}", seen)
-    return LikelyCadence(f"0 6 {min(dates[-1].day, 28)} * *", seen)
-
-
-def _likes(file: Path) -> Iterator[Path]:
-    stem, suffix, _ = _parts(file)
-    return file.absolute().parent.glob(f"{_alike(stem)}{glob.escape(suffix)}")
-
-
-def _dates(name: str) -> Iterator[date]:
-    for year, month, day in _DATED.findall(name):
-        with suppress(ValueError):
-            yield date(int(year), int(month), int(day))
+def _days_beside(file: Named) -> tuple[date, ...]:
+    """The dates in the names of the files beside it that are called like it."""
+    with suppress(OSError):
+        likes = sorted(file.path.absolute().parent.glob(f"{file.alike}{glob.escape(file.suffix)}"))
+        dates = file_dates([path.name for path in likes])
+        return tuple(day for day in dates.days if day is not None) if dates else ()
+    return ()

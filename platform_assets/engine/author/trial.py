@@ -9,12 +9,13 @@ import shutil
 import tempfile
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from fnmatch import fnmatchcase
 from itertools import islice
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
+from platform_assets.engine.archive.decisions import Decided, Decision
 from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.feed.feed import Feed, Files
+from platform_assets.engine.foreseen import asks_for
 from platform_assets.engine.store.quarantine import RejectedRow
 from platform_assets.engine.store.receipts import Receipt
 from platform_assets.errors import ConfigurationError
@@ -36,8 +37,10 @@ class Trial:
         return self.receipt.status == "accepted" and self.tolerated
 
 
-def try_on(feed: Feed, file: Path, *, shown: int = 20) -> Trial:
+def try_on(feed: Feed, file: Path, *, shown: int = 20, allowed: str | None = None) -> Trial:
     """Take `file` in as a delivery of `feed` with nothing before it, in a home that is thrown away.
+
+    allowed: its content, where a person lets it through.
 
     Raises ConfigurationError where there is no such file.
     """
@@ -46,16 +49,23 @@ def try_on(feed: Feed, file: Path, *, shown: int = 20) -> Trial:
     with tempfile.TemporaryDirectory(prefix="trial-") as folder:
         landing = Path(folder, "landing")
         landing.mkdir()
-        shutil.copyfile(file, landing / file.name)
+        # With it go as many folders of its path as the date may stand in.
+        name = Path(*file.absolute().parts[-1 - (feed.name_date.form.count("/") if feed.name_date else 0) :])
+        copy = landing / name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, copy)
         files = feed.source if isinstance(feed.source, Files) else Files("*", format=feed.source.format)
         if (suffix := files.sidecar) is not None:
             beside = file.with_name(file.name + suffix)
-            (landing / beside.name).write_bytes(beside.read_bytes() if beside.is_file() else b"")
+            copy.with_name(beside.name).write_bytes(beside.read_bytes() if beside.is_file() else b"")
         # A file that somebody names is meant as it is: there is no producer to wait for.
-        source = files.read_from(glob.escape(file.name), settle=timedelta(), patience=timedelta())
+        source = files.read_from(glob.escape(name.as_posix()), settle=timedelta(), patience=timedelta())
         tried = replace(feed, source=source)
         deployment = Deployment([tried], home=Path(folder, "home"), landing=landing)
         deployment.prepare()
+        if allowed is not None:
+            through = Decided(allowed=Decision("", "", ""))
+            deployment.archive.decisions(feed.name).keep({allowed: through})
         receipts = deployment.ingest(tried).receipts
         if not receipts:
             raise ConfigurationError(
@@ -67,7 +77,7 @@ def try_on(feed: Feed, file: Path, *, shown: int = 20) -> Trial:
         with deployment.warehouse.reading("look at the trial") as unit:
             quarantine = unit.quarantine(tried)
             rejected = list(islice(quarantine.rows(), shown))
-            tolerated = feed.tolerate.allows(receipt.rejected, receipt.read)
+            tolerated = allowed is not None or feed.tolerate.allows(receipt.rejected, receipt.read)
             return Trial(feed, receipt, quarantine.reasons(), rejected, tolerated)
 
 
@@ -75,12 +85,7 @@ def feed_of(file: Path, feeds: tuple[Feed, ...]) -> Feed:
     """The feed that would ask for a file of this name; raises ConfigurationError where it is not just one."""
     parts = file.absolute().parts
     ends = [parts[start:] for start in range(len(parts))]
-    matching = [
-        feed
-        for feed in feeds
-        if isinstance(feed.source, Files)
-        and any(_fits(end, PurePosixPath(pattern).parts) for pattern in feed.source.patterns for end in ends)
-    ]
+    matching = [feed for feed in feeds if isinstance(feed.source, Files) and any(asks_for(feed, end) for end in ends)]
     if len(matching) != 1:
         several = ", ".join(feed.name for feed in matching or feeds)
         raise ConfigurationError(
@@ -89,12 +94,3 @@ def feed_of(file: Path, feeds: tuple[Feed, ...]) -> Feed:
             f"Name the feed with --feed: {several}.",
         )
     return matching[0]
-
-
-def _fits(path: tuple[str, ...], pattern: tuple[str, ...]) -> bool:
-    """Whether a path is what the pattern describes, as the landing folder is searched for it."""
-    if not path or not pattern:
-        return not path and not pattern
-    if pattern[0] == "**" and pattern[1:]:
-        return _fits(path, pattern[1:]) or _fits(path[1:], pattern)
-    return fnmatchcase(path[0], pattern[0]) and _fits(path[1:], pattern[1:])

@@ -48,6 +48,12 @@ def cast(arrived: pl.Series, column: Column, days_of: Days) -> Cast:
     return _cast(arrived, _from_text(arrived, column), column)
 
 
+def given(column: Column, rows: int) -> Cast:
+    """The values of an optional `column` that the delivery of so many rows lacks."""
+    value = pl.Series(column.name, [column.default], dtype=column.dtype)
+    return Cast(value.new_from_index(0, rows), ())
+
+
 def as_text(name: str, dtype: pl.DataType) -> pl.Expr:
     """Column `name` as a person can read it, whatever type a source gave it."""
     column = pl.col(name)

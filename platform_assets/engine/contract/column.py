@@ -4,19 +4,23 @@ Belongs here: Field, Since, Column and what of a declaration contradicts itself.
 (model.py), casting (cast.py, timestamps.py).
 """
 
+import inspect
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, Final, Literal, TypeVar
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 import pandera.polars as pa
 import polars as pl
 
+from platform_assets.engine.contract.declaration import checked, declaration, refuse_unknown
+from platform_assets.engine.contract.default import refuse_wrong_default
+from platform_assets.engine.contract.rules import pandera_name, refuse_senseless, refuse_unlike_a_rule, rule_of
 from platform_assets.engine.contract.timestamps import ISO, unreadable
-from platform_assets.errors import ContractError
+from platform_assets.errors import ContractError, nearest
 
 _Given = TypeVar("_Given")
 
@@ -31,10 +35,21 @@ KINDS: Final[dict[Any, Kind]] = {
     date: "date",
     bool: "boolean",
 }
-LINEAGE: Final = ("_delivery_id", "_line", "_revision", "_extra")
+LINEAGE: Final = ("_delivery_id", "_line", "_file_date", "_revision", "_extra")
 
 _OURS: Final = "platform"
-_ADDRESS: Final = re.compile(r" at 0x[0-9a-fA-F]+")
+_MOST_DIGITS: Final = 38
+# Words that people write for others of Field's.
+_MEANT: Final = {
+    **dict.fromkeys(("header", "name", "column"), "source"),
+    **dict.fromkeys(("min", "minimum", "min_value"), "ge"),
+    **dict.fromkeys(("max", "maximum", "max_value"), "le"),
+    **dict.fromkeys(("enum", "choices", "values", "allowed"), "isin"),
+    **dict.fromkeys(("pattern", "regexp", "matches"), "str_matches"),
+    **dict.fromkeys(("null", "required", "nulls"), "nullable"),
+    **dict.fromkeys(("tz", "zone"), "timezone"),
+}
+_OF_PANDERA: Final = inspect.signature(pa.Field).parameters.keys() - {"kwargs", "required"}
 _MEANT_FOR: Final[dict[str, tuple[Kind, ...]]] = {
     "format": ("timestamp", "date"),
     "timezone": ("timestamp",),
@@ -49,12 +64,13 @@ _PANDERA_ONLY: Final = {
     "unique": "it is no rule of a single row",
     "coerce": "casting is the platform's, and without loss",
     "regex": "every column is named",
-    "default": "a missing value is never made up",
+    "default": "a value that is delivered empty is never made up",
     "drop_invalid_rows": "rejected rows are kept in quarantine",
     "parsers": "a value is validated as it arrived",
 }
 
 
+@declaration
 @dataclass(frozen=True)
 class Since:
     """What a producer has written since a day: a header in `source`, or a format in `format`, such as
@@ -68,6 +84,7 @@ class Since:
     text: str
 
 
+@checked("Field")
 def Field(  # noqa: N802 - reads like pandera.Field, which it extends
     *,
     source: str | Since | Sequence[str | Since] | None = None,
@@ -80,6 +97,10 @@ def Field(  # noqa: N802 - reads like pandera.Field, which it extends
     true: str | Sequence[str] | None = None,
     false: str | Sequence[str] | None = None,
     strip: bool = False,
+    nullable: bool = False,
+    description: str | None = None,
+    optional: bool = False,
+    default: str | bool | float | Decimal | date | None = None,
     pii: Literal["pseudonym", "secret"] | None = None,
     **pandera: Any,  # noqa: ANN401 - handed to pandera.Field as they are
 ) -> Any:  # noqa: ANN401 - a descriptor that the model's annotation types
@@ -97,11 +118,19 @@ def Field(  # noqa: N802 - reads like pandera.Field, which it extends
     true: the words that mean true, in any case; "true" and "1" by default.
     false: the words that mean false, in any case; "false" and "0" by default.
     strip: blanks around a value are no part of it, and a blank value is a missing one.
+    optional: a delivery's header may lack the column; each of its rows then has NULL, or the `default`.
+    default: what rows have whose delivery lacks an optional column: a value of the column's type, a timestamp with its
+        offset. A value that is delivered empty stays NULL.
     pii: personal data: masks the column's values wherever a row is shown. Of a contract that has any, names and values
         that nobody declared are not shown either.
-    pandera: what else `pandera.Field` takes: `nullable`, `description`, and rules such as `ge`, `isin`,
-        `in_range`, `str_matches`.
+    nullable: a value may be missing.
+    description: what the column means, with its unit.
+    pandera: what else `pandera.Field` takes: rules such as `ge`, `isin`, `in_range`, `str_matches`.
     """
+    others = [name for name in pandera if not hasattr(pa.Check, name)]
+    refuse_unknown(
+        "Field", others, sorted(_OF_PANDERA | set(inspect.signature(Field).parameters) - {"pandera"}), _MEANT
+    )
     ours = {
         "source": source,
         "format": format,
@@ -113,9 +142,14 @@ def Field(  # noqa: N802 - reads like pandera.Field, which it extends
         "true": true,
         "false": false,
         "strip": strip,
+        "optional": optional,
+        "default": default,
         "pii": pii,
     }
-    return pa.Field(metadata={_OURS: ours}, **pandera)
+    try:
+        return pa.Field(metadata={_OURS: ours}, nullable=nullable, description=description, **pandera)
+    except (TypeError, ValueError, re.error) as error:  # a rule that Pandera cannot make of what it was given
+        raise ContractError("Field", str(error), "Give what the rule takes, such as in_range=(0, 1).") from None
 
 
 @dataclass(frozen=True)
@@ -123,6 +157,7 @@ class Column:
     """One column of a contract, as the engine needs it.
 
     formats: each with the day since when it is in force, None if ever since.
+    default: what a row has whose delivery lacks the column, which only an `optional` one may be lacked.
     """
 
     name: str
@@ -137,6 +172,8 @@ class Column:
     true: tuple[str, ...]
     false: tuple[str, ...]
     strip: bool
+    optional: bool
+    default: Any
     nullable: bool
     pii: str | None
     description: str
@@ -201,6 +238,17 @@ def declared(field: Any, option: str) -> Any:  # noqa: ANN401 - a FieldInfo or n
     return metadata.get(_OURS, {}).get(option)
 
 
+def refuse_unannotated(owner: str, members: Mapping[str, Any], annotations: Mapping[str, Any]) -> None:
+    """Raise ContractError for a column without a type, or one that is given something else than a Field."""
+    for name, given in members.items():
+        is_field = declared(given, "strip") is not None
+        if is_field and name not in annotations:
+            raise ContractError(f"{owner}.{name}", "has no type", f"Write {name}: str = Field(…), or another type.")
+        if name in annotations and not name.startswith("_") and not is_field and annotations[name] in KINDS:
+            shown = "Field without brackets" if given is Field else repr(given)
+            raise ContractError(f"{owner}.{name}", f"{shown} is no Field", f"Write {name}: … = Field(…).")
+
+
 def read_column(owner: str, name: str, kind: Kind, field: Any) -> Column:  # noqa: ANN401 - pandera's Column
     """The column that `field` declares. Raises ContractError where the declaration cannot be meant."""
     where = f"{owner}.{name}"
@@ -218,7 +266,15 @@ def read_column(owner: str, name: str, kind: Kind, field: Any) -> Column:  # noq
     try:
         ZoneInfo(timezone)
     except (ZoneInfoNotFoundError, ValueError):
-        raise ContractError(where, f"unknown timezone {timezone!r}", "Give an IANA name.") from None
+        near = nearest(timezone, available_timezones())
+        raise ContractError(where, f"unknown timezone {timezone!r}.{near}", "Give an IANA name.") from None
+    digits = declared(field, "digits") or (18, 4)
+    if not 0 <= digits[1] <= digits[0] <= _MOST_DIGITS:
+        raise ContractError(
+            where,
+            f"digits={digits}: of up to {_MOST_DIGITS} digits, some are decimals",
+            "Give all digits first, then those behind the mark, such as digits=(18, 4).",
+        )
     formats = _dated(declared(field, "format")) or (((ISO, None),) if kind in ("timestamp", "date") else ())
     for form, _ in formats:
         if problem := unreadable(form, kind):
@@ -234,48 +290,30 @@ def read_column(owner: str, name: str, kind: Kind, field: Any) -> Column:  # noq
     true, false = _words(declared(field, "true")), _words(declared(field, "false"))
     if bool(true) != bool(false) or set(true) & set(false):
         raise ContractError(where, "true and false need words of their own", 'Declare such as true="Y", false="N".')
-    return Column(
+    column = Column(
         name=name,
         headers=tuple(text for text, _ in _dated(declared(field, "source"))) or (name,),
         kind=kind,
         formats=formats,
         timezone=timezone,
-        digits=declared(field, "digits") or (18, 4),
+        digits=digits,
         decimal=decimal,
         thousands=thousands,
         point_zero=bool(declared(field, "point_zero")),
         true=true or ("true", "1"),
         false=false or ("false", "0"),
         strip=bool(declared(field, "strip")),
+        optional=bool(declared(field, "optional")),
+        default=declared(field, "default"),
         nullable=bool(field.nullable),
         pii=declared(field, "pii"),
         description=field.description or "",
         rules=tuple(rule_of(check) for check in field.checks),
     )
-
-
-def rule_of(check: Any) -> str:  # noqa: ANN401 - pandera's Check
-    """The name that a broken check is reported under, the same in every process: without addresses, sets in order."""
-    name = str(check.error or check.name or check)
-    for value in check.statistics.values():
-        if isinstance(value, set | frozenset) and (asked := pandera_name(check)):
-            name = f"{asked}({{{', '.join(sorted(map(repr, value)))}}})"
-    return _ADDRESS.sub("", name)
-
-
-def pandera_name(check: Any) -> str | None:  # noqa: ANN401 - pandera's Check
-    """What pandera calls a check of its own that has no name from its author: its function."""
-    name = getattr(check._check_fn, "__name__", "")
-    return name if str(check.error).startswith(f"{name}(") else None
-
-
-def refuse_unlike_a_rule(where: str, check: Any) -> None:  # noqa: ANN401 - pandera's Check
-    """Raise ContractError for a check that would let rows through which break it."""
-    for option in ("raise_warning", "n_failure_cases", "groupby"):
-        if getattr(check, option, None):
-            raise ContractError(
-                f"{where}: {rule_of(check)}", f"{option} would let rows pass that break the rule", f"Take {option} out."
-            )
+    rules = [(rule, check.statistics) for check in field.checks if (rule := pandera_name(check))]
+    refuse_senseless(where, rules, column.dtype)
+    refuse_wrong_default(where, column, field.checks)
+    return column
 
 
 def _dated(given: str | Since | Collection[str | Since] | None) -> tuple[tuple[str, date | None], ...]:

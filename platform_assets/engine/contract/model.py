@@ -27,8 +27,10 @@ from platform_assets.engine.contract.column import (
     Since,
     declared,
     read_column,
-    refuse_unlike_a_rule,
+    refuse_unannotated,
 )
+from platform_assets.engine.contract.declaration import no_type
+from platform_assets.engine.contract.rules import refuse_unlike_a_rule
 from platform_assets.engine.contract.timestamps import ISO
 from platform_assets.engine.contract.version import digest
 from platform_assets.errors import LONGEST_SHOWN, ContractError, DeliveryRefused, listed, quoted
@@ -52,10 +54,12 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Header:
-    """A delivery's header, matched to a contract: contract name -> delivered header, and what is left over."""
+    """A delivery's header, matched to a contract: contract name -> delivered header, and what is left over. Optional
+    columns that it lacks are not in it. lacking: those that it had to have, and that a person does without."""
 
     columns: Mapping[str, str]
     unknown: tuple[str, ...]
+    lacking: tuple[str, ...] = ()
 
 
 class Contract(pa.DataFrameModel):
@@ -80,15 +84,12 @@ class Contract(pa.DataFrameModel):
         """Turn the Python types of the annotations into the Polars types that Pandera checks."""
         kinds = dict(cls.__kinds__)
         annotations = dict(inspect.get_annotations(cls, eval_str=True))
+        refuse_unannotated(cls.__name__, vars(cls), annotations)
         for name, annotation in annotations.items():
             if name.startswith("_") or typing.get_origin(annotation) is ClassVar:
                 continue
             if annotation not in KINDS:
-                raise ContractError(
-                    f"{cls.__name__}.{name}",
-                    f"type {annotation!r} is not one a contract knows",
-                    f"Use one of: {', '.join(t.__name__ for t in KINDS)}.",
-                )
+                raise ContractError(f"{cls.__name__}.{name}", *no_type(annotation, KINDS))
             kind = kinds[name] = KINDS[annotation]
             if kind == "decimal":
                 precision, scale = declared(cls.__dict__.get(name), "digits") or (18, 4)
@@ -124,11 +125,12 @@ def headers_of(contract: type[Contract]) -> list[str]:
     return [header for column in columns_of(contract) for header in column.headers]
 
 
-def match_header(contract: type[Contract], header: Sequence[str]) -> Header:
+def match_header(contract: type[Contract], header: Sequence[str], *, lacking: bool = False) -> Header:
     """Match delivered column names to the contract, by name, whatever their order.
 
-    Case and surrounding blanks make no difference. Of a column's declared headers one has to be there.
-    Raises DeliveryRefused with the difference when a column is missing or named twice.
+    Case and surrounding blanks make no difference. Of a column's declared headers one has to be there, unless the
+    column is optional.
+    Raises DeliveryRefused with the difference when a column is named twice or is missing; `lacking`: when all are.
     """
     _refuse_repeated(header)
     left = {folded(name): name for name in header}
@@ -146,9 +148,9 @@ def match_header(contract: type[Contract], header: Sequence[str]) -> Header:
             )
         if delivered:
             found[column.name] = delivered[0]
-        else:
+        elif not column.optional:
             missing.append(column)
-    if missing:
+    if missing and not (lacking and found):
         _refuse_missing(contract, missing, tuple(left.values()))
     unknown = tuple(left.values())
     taken = {folded(column.name) for column in columns_of(contract)} | set(LINEAGE)
@@ -160,7 +162,7 @@ def match_header(contract: type[Contract], header: Sequence[str]) -> Header:
                 line=1,
                 column=name,
             )
-    return Header(found, unknown)
+    return Header(found, unknown, tuple(column.name for column in missing))
 
 
 @functools.cache
@@ -180,6 +182,8 @@ def _columns(contract: type[Contract]) -> tuple[Column, ...]:
             raise ContractError(f"{owner}.Config", f"{option} is no rule of a single row", f"Take {option} out.")
     for check in schema.checks:
         refuse_unlike_a_rule(owner, check)
+    if not schema.columns:
+        raise ContractError(owner, "declares no column", "Write one, such as price: Decimal = Field(ge=0).")
     columns = []
     taken: dict[str, str] = {}
     for name, field in schema.columns.items():
@@ -192,6 +196,10 @@ def _columns(contract: type[Contract]) -> tuple[Column, ...]:
                     f"{owner}.{name}", f"header {header!r} is that of {other} too", "Name a header for one column only."
                 )
         columns.append(column)
+    if columns and all(column.optional for column in columns):
+        raise ContractError(
+            owner, "every column is optional, so that any file would be one of its deliveries", "Leave one that is not."
+        )
     return tuple(replace(column, pii=column.pii or _pii_within(column, columns)) for column in columns)
 
 

@@ -14,9 +14,9 @@ import polars as pl
 from pandera.api.polars.container import DataFrameSchema
 from pandera.config import ValidationDepth, config_context
 
-from platform_assets.engine.contract.cast import as_text, cast
-from platform_assets.engine.contract.column import rule_of
+from platform_assets.engine.contract.cast import as_text, cast, given
 from platform_assets.engine.contract.model import Contract, columns_of
+from platform_assets.engine.contract.rules import rule_of
 from platform_assets.errors import ContractError
 
 _REASON: Final = pl.Struct({"column": pl.String, "rule": pl.String, "value": pl.String})
@@ -46,7 +46,8 @@ class _Broken:
 
 
 def validate(frame: pl.DataFrame, contract: type[Contract], arrived: Mapping[int, date] | None = None) -> SplitRows:
-    """Split `frame` (one column per contract column, as it arrived, and any others) by `contract`.
+    """Split `frame` (one column per contract column, as it arrived, and any others) by `contract`. Every row has the
+    default of an optional column that it lacks.
 
     arrived: the day each delivery arrived, by the frame's column _delivery_id. It is looked at only for a value that
     two of a column's formats read differently; without it such a value is rejected.
@@ -57,7 +58,13 @@ def validate(frame: pl.DataFrame, contract: type[Contract], arrived: Mapping[int
         deliveries = frame["_delivery_id"].gather(rows) if arrived else pl.repeat(None, len(rows), eager=True)
         return deliveries.replace_strict(arrived or {}, default=None, return_dtype=pl.Date)
 
-    casts = {column.name: cast(frame[column.name], column, days_of) for column in columns}
+    lacking = {column.name for column in columns if column.optional} - set(frame.columns)
+    casts = {
+        column.name: given(column, frame.height)
+        if column.name in lacking
+        else cast(frame[column.name], column, days_of)
+        for column in columns
+    }
     typed = pl.DataFrame({name: done.values for name, done in casts.items()})
     lost = {name: done.failed for name, done in casts.items() if done.failed}
     broken = [_Broken(name, rule, rows) for name, failed in lost.items() for rule, rows in failed]
@@ -140,13 +147,15 @@ def _reasons(broken: list[_Broken], frame: pl.DataFrame, contract: type[Contract
     columns = columns_of(contract)
     masked = {column.name for column in columns if column.pii}
     # A rule across columns shows the whole row, so it is masked whole where any column is PII.
-    texts = {column.name: as_text(column.name, frame.schema[column.name]) for column in columns}
+    texts = {name: as_text(name, frame.schema[name]) for column in columns if (name := column.name) in frame.columns}
     record = pl.struct(texts.values()).struct.json_encode()
     parts = []
     for one in broken:
         rows = one.rows.arg_true()
         if one.column is None:
             values = frame[rows].select(record).to_series()
+        elif one.column not in texts:
+            values = pl.repeat(None, len(rows), dtype=pl.String(), eager=True)
         else:
             values = frame.select(one.column)[rows].select(texts[one.column]).to_series()
         if one.column in masked or (one.column is None and masked):

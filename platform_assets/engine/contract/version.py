@@ -21,7 +21,7 @@ import pandera.polars as pa
 import polars as pl
 from pandera.api.function_dispatch import Dispatcher
 
-from platform_assets.engine.contract.column import pandera_name, rule_of
+from platform_assets.engine.contract.rules import pandera_name, rule_of
 
 _SHOWN: Final = 12
 _PLAIN: Final = (type(None), bool, int, float, complex, str, bytes, type(...), Decimal, date, timedelta)

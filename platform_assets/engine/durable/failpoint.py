@@ -27,6 +27,13 @@ POINTS: Final = (
     "erase-made",
     "erase-released",
     "erase-rewritten",
+    "decided",
+    "drop-committed",
+    "mid-drop",
+    "rename-asked",
+    "rename-archive",
+    "rename-committed",
+    "rename-noted",
     "mid-audit-line",
     "audit-line",
 )

@@ -82,7 +82,9 @@ class Copies:
             last = [hit for hit in [*last, *hits] if hit >= end]
         end = getattr(reader, "last_line", _TO_THE_END - 1) + 1
         spans = tuple((hit, min(line, end)) for hit, line in sorted(after.items()))
-        missing = tuple(name for name in self._erased.columns if name not in columns)
+        missing = tuple(
+            name for name in self._erased.columns if name not in columns and not self._may_lack(name, reader)
+        )
         by_lines = reader.format in _BY_LINES and not reader.parts and reader.dialect.get("line") != "row"
         return Search(read, found, spans, reader.header, missing, reader.format, by_lines)
 
@@ -159,6 +161,12 @@ class Copies:
         wanted = headers_of(self._feed.contract)
         scratch = self._archive.root / self._feed.name
         return open_reader(copy, slot, self._feed.source, wanted, scratch=scratch)
+
+    def _may_lack(self, name: str, reader: Reader) -> bool:
+        """Whether the header may lack the column, and names no other than declared ones that might stand for it."""
+        column = self._erased.columns[name]
+        declared = set(map(folded, headers_of(self._feed.contract)))
+        return column is not None and column.optional and declared >= set(map(folded, reader.header))
 
     def _named(self, reader: Reader) -> Mapping[str, str]:
         """The columns that name persons -> the headers under which they were delivered."""

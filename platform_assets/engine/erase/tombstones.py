@@ -59,6 +59,7 @@ class Key:
 class Tombstone:
     """A person that was erased from a feed, or is about to be.
 
+    feed: as it was called then: the marks are made with that name.
     marks: by column of the contract, those of the value that names the person; all columns have to fit.
     key: name of the key. asked_at, asked_by: when and by whom. finished_at: None while the erasure is unfinished.
     """
@@ -174,6 +175,16 @@ class Tombstones:
             with replacing(path, mode=0o600) as partial:
                 partial.write_text(json.dumps([asdict(each) for each in (*others, tombstone)]))
 
+    def move(self, old: str, new: str) -> None:
+        """Let those of the feed `old` count for `new`, as it is called now."""
+        with (self.folder / ".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            moved = self.of(old)
+            others = [each for each in self.of(new) if each.id not in {known.id for known in moved}]
+            with replacing(self.folder / f"{new}.json", mode=0o600) as partial:
+                partial.write_text(json.dumps([asdict(each) for each in (*moved, *others)]))
+            (self.folder / f"{old}.json").unlink()
+
     def finish(self, tombstone: Tombstone, at: str) -> None:
         """Note that nothing is left to be done."""
         self.keep(replace(tombstone, finished_at=at))
@@ -183,7 +194,7 @@ class Erased:
     """Finds the rows of erased persons among the rows of a feed."""
 
     def __init__(self, feed: Feed, key: Key, tombstones: Sequence[Tombstone]) -> None:
-        self._feed = feed.name
+        self._names = {each.feed for each in tombstones}
         self._key = key
         declared = {column.name: column for column in columns_of(feed.contract)}
         # A column that today's contract no longer has may still be delivered, and is looked for by its name.
@@ -227,19 +238,21 @@ class Erased:
     def named_in(self, text: str) -> bool:
         """Whether a text holds what names such a person, as a word of its own."""
         words = {word for word in _BETWEEN.split(text) if word}
-        marked = {name: {self._key.mark(self._feed, name, word) for word in words} for name in self.columns}
+        marked = {
+            name: {self._key.mark(feed, name, word) for word in words for feed in self._names} for name in self.columns
+        }
         return any(marked.get(name, set()) & marks for name, marks in self._alone.items()) or any(
             all(marked.get(name, set()) & set(of) for name, of in together.items()) for together in self._together
         )
 
-    def _hits(self, column: str, forms: Sequence[pl.Series], wanted: set[str]) -> dict[str, str]:
+    def _hits(self, column: str, forms: Sequence[pl.Series], wanted: set[str]) -> dict[str, set[str]]:
         """The wanted ones among the values, with their marks."""
-        mark, feed = self._key.mark, self._feed
+        mark, names = self._key.mark, self._names
         return {
             value: marked
             for series in forms
             for value in series.unique().drop_nulls().to_list()
-            if (marked := mark(feed, column, value)) in wanted
+            if (marked := {mark(name, column, value) for name in names} & wanted)
         }
 
 
@@ -247,8 +260,8 @@ def _no_key() -> None:
     """Where there is none."""
 
 
-def _having(forms: Sequence[pl.Series], hits: Mapping[str, str], marks: Sequence[str] | set[str]) -> pl.Series:
-    values = [value for value, mark in hits.items() if mark in marks]
+def _having(forms: Sequence[pl.Series], hits: Mapping[str, set[str]], marks: Sequence[str] | set[str]) -> pl.Series:
+    values = [value for value, marked in hits.items() if not marked.isdisjoint(marks)]
     found = pl.repeat(value=False, n=len(forms[0]), dtype=pl.Boolean, eager=True)
     for series in forms:
         if values:

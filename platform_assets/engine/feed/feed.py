@@ -1,41 +1,40 @@
 """What a feed's author writes: where it comes from, what it promises, how often, who owns it.
 
-Belongs here: declarations and their checks. Nothing here reads a file or the warehouse.
+Belongs here: declarations and their checks. Elsewhere: when deliveries are due (cadence.py), formats (formats.py).
+Nothing here reads a file or the warehouse.
 """
 
-import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from pathlib import PurePosixPath
 from typing import Literal, Protocol
-from zoneinfo import ZoneInfo
 
-from cronsim import CronSim, CronSimError
-
+from platform_assets.engine.contract.declaration import declaration
 from platform_assets.engine.contract.model import Column, Contract, columns_of, describe, version_of
 from platform_assets.engine.contract.version import digest
+from platform_assets.engine.feed.cadence import Cadence, hours, minutes, seconds
+from platform_assets.engine.feed.dated import NameDate, name_date
 from platform_assets.engine.feed.formats import Format
-from platform_assets.engine.feed.ticks import is_closed, last_tick, longest_gap, next_tick, ticks
-from platform_assets.errors import ConfigurationError
+from platform_assets.errors import ConfigurationError, nearest
+
+__all__ = [
+    "Cadence",
+    "Feed",
+    "Files",
+    "Rejects",
+    "Retention",
+    "SourceDeclaration",
+    "Volume",
+    "feed_named",
+    "gigabytes",
+    "hours",
+    "minutes",
+    "seconds",
+]
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
-
-
-def hours(n: float) -> timedelta:
-    """`n` hours, such as `hours(3)`."""
-    return timedelta(hours=n)
-
-
-def minutes(n: float) -> timedelta:
-    """`n` minutes, such as `minutes(30)`."""
-    return timedelta(minutes=n)
-
-
-def seconds(n: float) -> timedelta:
-    """`n` seconds, such as `seconds(10)`."""
-    return timedelta(seconds=n)
 
 
 def gigabytes(n: float) -> int:
@@ -44,7 +43,8 @@ def gigabytes(n: float) -> int:
 
 
 class SourceDeclaration(Protocol):
-    """What every declaration of a source has, whatever it is; what else it has is read by its source alone."""
+    """What every declaration of a source has, whatever it is, such as `Files("shop/orders/*.csv")`; what else it has is
+    read by its source alone."""
 
     @property
     def format(self) -> Format | None:
@@ -63,6 +63,7 @@ class SourceDeclaration(Protocol):
         """How long a delivery may take to be read; a large one may take longer."""
 
 
+@declaration
 @dataclass(frozen=True, init=False)
 class Files:
     """Files under the landing folder, such as `Files("shop/orders/*.csv", largest=gigabytes(2))`.
@@ -77,6 +78,9 @@ class Files:
         complete once `a.csv.done` is there. A file without its sidecar is not claimed.
     largest: bytes of the largest file, as it is delivered; a larger one is quarantined without being copied.
     longest: how long a file may take to be read, and a second more for each 4 MB; one that takes longer is quarantined.
+    dated: the strptime format of a date in the file's name, such as "%m-%d-%Y"; with `/` in it, of its path. It orders
+        the deliveries, whenever they come; it is `_file_date` in raw, and what promises and usual volumes go by where
+        there is no event time. A file whose name has no such date, or several, is quarantined.
     """
 
     patterns: tuple[str, ...]
@@ -86,6 +90,7 @@ class Files:
     sidecar: str | None
     largest: int
     longest: timedelta
+    dated: str | None
 
     def __init__(
         self,
@@ -96,8 +101,13 @@ class Files:
         sidecar: str | None = None,
         largest: int = gigabytes(10),
         longest: timedelta = minutes(5),  # noqa: B008 - an immutable value
+        dated: str | None = None,
     ) -> None:
         for pattern in patterns:
+            if not pattern.strip("/ "):
+                raise ConfigurationError(
+                    "Files", f"{pattern!r} is no pattern", 'Give one, such as "shop/orders/*.csv".'
+                )
             path = PurePosixPath(pattern)
             if path.is_absolute() or ".." in path.parts:
                 raise ConfigurationError(
@@ -111,6 +121,9 @@ class Files:
             raise ConfigurationError("Files.sidecar", f"{sidecar!r}", 'Give the end of its name, such as ".done".')
         if largest <= 0:
             raise ConfigurationError("Files.largest", f"{largest} bytes", "Give a size, such as gigabytes(10).")
+        for name, span in (("settle", settle), ("patience", patience)):
+            if span < timedelta():
+                raise ConfigurationError(f"Files.{name}", f"{span} is below nothing", "Give a time: seconds(2).")
         if longest <= timedelta():
             raise ConfigurationError("Files.longest", f"{longest}", "Give a time, such as minutes(5).")
         object.__setattr__(self, "patterns", patterns)
@@ -120,6 +133,7 @@ class Files:
         object.__setattr__(self, "sidecar", sidecar)
         object.__setattr__(self, "largest", largest)
         object.__setattr__(self, "longest", longest)
+        object.__setattr__(self, "dated", None if dated is None else NameDate(dated).form)
 
     @property
     def places(self) -> tuple[str, ...]:
@@ -136,91 +150,11 @@ class Files:
             sidecar=self.sidecar,
             largest=self.largest,
             longest=self.longest,
+            dated=self.dated,
         )
 
 
-@dataclass(frozen=True)
-class Cadence:
-    """When a delivery is due, and how late it may be, such as `Cadence(cron="0 6 * * 1-6", within=hours(3))`.
-
-    cron: when a delivery is due: minute, hour, day of month, month, day of week.
-    within: how late it may be.
-    timezone: the zone that `cron` is meant in, by its IANA name.
-    closed: days in that zone on which no delivery is due: a date ("2026-12-25"), or a day of every year ("12-25").
-    objective: the share of due deliveries that must be in time.
-    """
-
-    cron: str
-    within: timedelta
-    timezone: str = "UTC"
-    closed: tuple[str, ...] = ()
-    objective: float = 0.95
-
-    def __post_init__(self) -> None:
-        try:
-            every = CronSim(self.cron, datetime(2000, 1, 1, tzinfo=ZoneInfo(self.timezone)))
-        except CronSimError as error:
-            raise ConfigurationError(
-                "Cadence.cron", f"{self.cron!r}: {error}", "Give five fields, such as '0 6 * * 1-6'."
-            ) from None
-        except (KeyError, ValueError):
-            raise ConfigurationError(
-                "Cadence.timezone",
-                f"unknown zone {self.timezone!r}",
-                "Give an IANA name, such as Europe/London.",
-            ) from None
-        if not all(map(_is_day, self.closed)):
-            raise ConfigurationError(
-                "Cadence.closed",
-                f"{self.closed!r} has what is no day",
-                'Give dates, or days of every year: closed=("2026-12-24", "12-25").',
-            )
-        if all(is_closed(tick.date(), self.closed) for tick in itertools.islice(every, 400)):
-            raise ConfigurationError(
-                "Cadence.closed",
-                f"{self.closed!r} closes every day on which {self.cron!r} has a delivery due",
-                "Leave a day open.",
-            )
-        if not 0 < self.objective <= 1:
-            raise ConfigurationError(
-                "Cadence.objective",
-                f"{self.objective!r} is no share",
-                "Give a number above 0 and up to 1, such as 0.95.",
-            )
-
-    @property
-    def zone(self) -> ZoneInfo:
-        """Its time zone."""
-        return ZoneInfo(self.timezone)
-
-    def ticks(self, after: datetime, until: datetime) -> Iterator[datetime]:
-        """When deliveries are due, later than `after` and no later than `until`; in UTC."""
-        return ticks(self.cron, self.timezone, self.closed, after, until)
-
-    def last_tick(self, by: datetime) -> datetime | None:
-        """When a delivery was last due by then; None where none was for twelve years."""
-        return last_tick(self.cron, self.timezone, self.closed, by)
-
-    def next_tick(self, after: datetime) -> datetime | None:
-        """When the next delivery is due after then; None where none is for twelve years."""
-        return next_tick(self.cron, self.timezone, self.closed, after)
-
-    def longest_gap(self) -> timedelta:
-        """The longest time between two deliveries that keep the promise, by a fixed calendar."""
-        return longest_gap(self.cron, self.timezone, self.closed) + self.within
-
-
-def _is_day(text: str) -> bool:
-    """Whether it names a date, or a day of every year."""
-    if not re.fullmatch(r"([0-9]{4}-)?[0-9]{2}-[0-9]{2}", text):
-        return False
-    try:
-        date.fromisoformat(text if len(text) == 10 else f"2000-{text}")
-    except ValueError:
-        return False
-    return True
-
-
+@declaration
 @dataclass(frozen=True)
 class Rejects:
     """How many rows of one delivery may be rejected: the larger of `rate` and `rows`, such as `Rejects(rate=0.02)`.
@@ -235,11 +169,20 @@ class Rejects:
     rows: int = 0
     beyond: Literal["hold", "quarantine"] = "hold"
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.rate <= 1:
+            raise ConfigurationError(
+                "Rejects.rate", f"{self.rate} is no share of rows", "Give a number from 0 to 1: 5 % is rate=0.05."
+            )
+        if self.rows < 0:
+            raise ConfigurationError("Rejects.rows", f"{self.rows} is no number of rows", "Give 0 or more.")
+
     def allows(self, rejected: int, read: int) -> bool:
         """Whether `rejected` of `read` rows is within tolerance."""
         return rejected <= max(self.rate * read, self.rows)
 
 
+@declaration
 @dataclass(frozen=True)
 class Volume:
     """How much a delivery's rows may differ from what the feed usually brings on that weekday, as factors, such as
@@ -260,6 +203,7 @@ class Volume:
             )
 
 
+@declaration
 @dataclass(frozen=True)
 class Retention:
     """How long what is not in force is kept, such as `Retention(quarantine=hours(24 * 90))`; None keeps it for ever.
@@ -271,7 +215,15 @@ class Retention:
     archive: timedelta | None = None
     quarantine: timedelta | None = None
 
+    def __post_init__(self) -> None:
+        for name, span in (("archive", self.archive), ("quarantine", self.quarantine)):
+            if span is not None and span < timedelta():
+                raise ConfigurationError(
+                    f"Retention.{name}", f"{span} is below nothing", "Give a time: hours(24 * 90)."
+                )
 
+
+@declaration
 @dataclass(frozen=True)
 class Feed:
     """A declared input: source + contract + cadence + owner. The platform derives everything else.
@@ -293,14 +245,17 @@ class Feed:
     on_restatement: what new content under a known file name does. `replace` takes the old rows' place,
         `append` adds to them, `refuse` quarantines the delivery.
     on_drift: what an unknown column does. `fail` quarantines the delivery, `add` makes it a nullable text
-        column of raw, `rescue` keeps it in the JSON column `_extra`. A missing column always quarantines.
+        column of raw, `rescue` keeps it in the JSON column `_extra`. A missing column quarantines, unless it is
+        declared optional.
     on_duplicate: what an exact copy of an earlier row of the same delivery does. `reject` leaves it out and
         counts it, `allow` loads it.
     on_empty: what happens to a delivery without a row. `quarantine` waits for a person, `accept` writes a receipt
         of 0 rows.
-    key: the columns that name a row across deliveries.
-    on_known_key: what happens to a row whose key another row in force has. `reject` keeps the first delivered and
-        counts the others as duplicates, `latest` keeps the last, `allow` loads it.
+    key: the columns that name a row.
+    key_within: where a key names one row. `feed`: across deliveries, `delivery`: within each one, because every
+        delivery is a full list; one that equals another list then counts as a list of its own.
+    on_known_key: what happens to a row whose key another row in force has, within the feed or the delivery. `reject`
+        keeps the first delivered and counts the others as duplicates, `latest` keeps the last, `allow` loads it.
     tolerate: how many rows of a delivery may be rejected before that holds the release.
     most_columns: a delivery with more columns is quarantined.
     most_undeclared: with `on_drift="add"`, a delivery is quarantined that would give raw more undeclared columns than
@@ -321,6 +276,7 @@ class Feed:
     on_duplicate: Literal["reject", "allow"] = "reject"
     on_empty: Literal["quarantine", "accept"] = "quarantine"
     key: tuple[str, ...] = ()
+    key_within: Literal["feed", "delivery"] = "feed"
     on_known_key: Literal["reject", "latest", "allow"] = "allow"
     tolerate: Rejects = field(default_factory=Rejects)
     most_columns: int = 2_000
@@ -342,30 +298,42 @@ class Feed:
             if name not in columns:
                 raise ConfigurationError(
                     f"Feed({self.name!r}).key",
-                    f"{name!r} is not a column of {self.contract.__name__}",
+                    f"{name!r} is not a column of {self.contract.__name__}.{nearest(name, columns)}",
                     f"Name some of: {', '.join(columns)}.",
                 )
+        if self.key_within == "delivery" and not self.key:
+            raise ConfigurationError(
+                f"Feed({self.name!r}).key_within",
+                "'delivery' needs to know what names a row of the list",
+                'Declare it, such as key=("customer_id",).',
+            )
         if self.on_known_key != "allow" and not self.key:
             raise ConfigurationError(
                 f"Feed({self.name!r}).on_known_key",
                 f"{self.on_known_key!r} needs to know what names a row",
                 'Declare it, such as key=("invoice_no", "line_no").',
             )
-        if self.event_time is not None and (
-            self.event_time not in columns or columns[self.event_time].kind not in ("timestamp", "date")
-        ):
+        times = [column.name for column in columns.values() if column.kind in ("timestamp", "date")]
+        if self.event_time is not None and self.event_time not in times:
             raise ConfigurationError(
                 f"Feed({self.name!r}).event_time",
-                f"{self.event_time!r} is not a timestamp or date column of {self.contract.__name__}",
-                f"Name one of: {', '.join(c.name for c in columns.values() if c.kind in ('timestamp', 'date'))}.",
+                f"{self.event_time!r} is not a timestamp or date column of {self.contract.__name__}."
+                + nearest(self.event_time, times),
+                f"Name one of: {', '.join(times)}." if times else "It has none: take event_time out.",
             )
+        for name, most, least in (("most_columns", self.most_columns, 1), ("most_undeclared", self.most_undeclared, 0)):
+            if most < least:
+                raise ConfigurationError(f"Feed({self.name!r}).{name}", f"{most} is too few", f"Give {least} or more.")
+        if not self.owner.strip():
+            raise ConfigurationError(f"Feed({self.name!r}).owner", "names nobody", 'Write such as owner="team:sales".')
 
     def version(self) -> str:
         """Changes whenever the same delivery might come to another result."""
-        policies = (self.on_restatement, self.on_drift, self.on_duplicate, self.on_empty, self.key, self.on_known_key)
+        keys = (self.key, self.key_within, self.on_known_key)
+        policies = (self.on_restatement, self.on_drift, self.on_duplicate, self.on_empty, keys)
         quarantining = self.tolerate if self.tolerate.beyond == "quarantine" else None
         caps = (self.most_columns, self.most_undeclared, self.source.largest, self.source.longest)
-        return digest((version_of(self.contract), self.source.format, *policies, quarantining, *caps))
+        return digest((version_of(self.contract), self.source.format, self.name_date, *policies, quarantining, *caps))
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -373,9 +341,27 @@ class Feed:
         return columns_of(self.contract)
 
     @property
-    def dated(self) -> bool:
+    def event_is_date(self) -> bool:
         """Whether its event time is a date, which says nothing of the hour."""
         return any(column.name == self.event_time and column.kind == "date" for column in self.columns)
+
+    @property
+    def by_day(self) -> bool:
+        """Whether what says when its data is from is a day: of its event time, or without one in its files' names."""
+        return self.event_is_date or (self.event_time is None and self.name_date is not None)
+
+    @property
+    def name_date(self) -> NameDate | None:
+        """The date in the names of its files; None where none is declared."""
+        dated = self.source.dated if isinstance(self.source, Files) else None
+        return None if dated is None else name_date(dated)
+
+    def file_date(self, slot: str) -> date | None:
+        """The date in the name of the file that fills `slot`; None where none is declared.
+
+        Raises DeliveryRefused where the name does not have just one.
+        """
+        return None if (named := self.name_date) is None else named.read(slot)
 
     @property
     def description(self) -> str:
@@ -389,5 +375,7 @@ def feed_named(name: str, feeds: Sequence[Feed]) -> Feed:
         if feed.name == name:
             return feed
     raise ConfigurationError(
-        f"feed {name!r}", "is not declared", f"Feeds are: {', '.join(feed.name for feed in feeds)}."
+        f"feed {name!r}",
+        f"is not declared.{nearest(name, [feed.name for feed in feeds])}",
+        f"Feeds are: {', '.join(feed.name for feed in feeds)}.",
     )

@@ -6,13 +6,16 @@ What is left None is detected where that is certain, and written down in the rec
 
 import re
 from dataclasses import dataclass
+from encodings.aliases import aliases
 from typing import Final
 
-from platform_assets.errors import ConfigurationError
+from platform_assets.engine.contract.declaration import declaration
+from platform_assets.errors import ConfigurationError, nearest
 
 _CELLS: Final = re.compile(r"[A-Z]{1,3}([1-9][0-9]*)?(:[A-Z]{1,3}([1-9][0-9]*)?)?")
 
 
+@declaration
 @dataclass(frozen=True)
 class Csv:
     """Delimited text: .csv, .tsv, .txt. Such as `Csv(delimiter=";", encoding="cp1252")`.
@@ -71,6 +74,7 @@ class Csv:
         _known_codec("Csv.encoding", self.encoding)
 
 
+@declaration
 @dataclass(frozen=True)
 class Json:
     """JSON: .ndjson and .jsonl (an object a line), .json (an array of objects, one document, or objects in a row).
@@ -96,6 +100,7 @@ class Json:
         _known_codec("Json.encoding", self.encoding)
 
 
+@declaration
 @dataclass(frozen=True)
 class Xml:
     """XML: .xml, such as `Xml(records="export/orders/order")`.
@@ -108,6 +113,7 @@ class Xml:
     records: str = ""
 
 
+@declaration
 @dataclass(frozen=True)
 class Excel:
     """A workbook: .xlsx, .xlsm, .xlsb, .xls, .ods. Such as `Excel(sheet="Orders", range="A3:F")`.
@@ -124,6 +130,7 @@ class Excel:
             raise ConfigurationError("Excel.range", f"{self.range!r}", 'Give cells, such as "A3:F" or "B2:D40".')
 
 
+@declaration
 @dataclass(frozen=True)
 class Parquet:
     """Parquet: .parquet. Such as `Parquet(partitions=("day",))`.
@@ -142,5 +149,7 @@ def _known_codec(key: str, encoding: str | None) -> None:
         "".encode(encoding or "utf-8")
     except LookupError:
         raise ConfigurationError(
-            key, f"unknown encoding {encoding!r}", "Give a Python codec name, such as latin-1."
+            key,
+            f"unknown encoding {encoding!r}.{nearest(str(encoding), set(aliases.values()) | set(aliases))}",
+            "Give a Python codec name, such as latin-1.",
         ) from None

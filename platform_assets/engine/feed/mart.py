@@ -5,9 +5,12 @@ Belongs here: the declaration. Elsewhere: the check of a built mart (store/marts
 
 from dataclasses import dataclass
 
+from platform_assets.engine.contract.declaration import declaration
 from platform_assets.engine.contract.model import LINEAGE, Column, Contract, columns_of, describe, version_of
+from platform_assets.errors import ConfigurationError, nearest
 
 
+@declaration
 @dataclass(frozen=True)
 class Mart:
     """A dbt mart that must keep a contract before it is released, such as `Mart("prices_by_day", contract=Prices)`.
@@ -20,6 +23,16 @@ class Mart:
     name: str
     contract: type[Contract]
     headline: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        columns = [column.name for column in self.columns]
+        for name in self.headline:
+            if name not in columns:
+                raise ConfigurationError(
+                    f"Mart({self.name!r}).headline",
+                    f"{name!r} is not a column of {self.contract.__name__}.{nearest(name, columns)}",
+                    f"Name some of: {', '.join(columns)}.",
+                )
 
     @property
     def columns(self) -> tuple[Column, ...]:

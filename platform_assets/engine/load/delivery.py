@@ -13,16 +13,18 @@ from pathlib import Path
 from typing import Any, Final
 
 from platform_assets.engine.archive.archive import Archive, content_of
+from platform_assets.engine.archive.decisions import Decided, decided_of
 from platform_assets.engine.archive.expected import Expected
 from platform_assets.engine.contract.model import Header, headers_of, match_header
 from platform_assets.engine.contract.shown import Shown, shown_of
 from platform_assets.engine.durable import failpoint
 from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.feed.formats import Excel
+from platform_assets.engine.load.decisions import taken_back
 from platform_assets.engine.load.offer import ITS_TURN, Offer
 from platform_assets.engine.load.remedies import advised
 from platform_assets.engine.load.rows import Validated, Validation
-from platform_assets.engine.load.slot_changes import SlotChanges
+from platform_assets.engine.load.slot_changes import SlotChanges, day_of
 from platform_assets.engine.load.under_way import UnderWay
 from platform_assets.engine.readers import Batch, Part, Reader, open_reader
 from platform_assets.engine.readers.limits import LIMITS
@@ -36,12 +38,13 @@ _LONGEST_S: Final = 600
 
 @dataclass(frozen=True)
 class Knowledge:
-    """What the ledger knows when deliveries come: of their slots, which content is in force, the last receipts of their
-    slots by id, the columns that raw has, and the next id and revision."""
+    """What the ledger knows when deliveries come: of their slots, which of these are offered what is in force, the last
+    receipts of their slots by id, what persons decided, the columns that raw has, and the next id and revision."""
 
     slots: SlotChanges
     in_force: Mapping[str, Receipt]
     last: Mapping[int, Receipt]
+    decided: Mapping[str, Decided]
     types: Mapping[str, str]
     next_id: int
     revision: int
@@ -107,14 +110,20 @@ class Load:
         if offer.kept is not None:
             self.kept.append(offer.kept)
             return
+        if self._decided(offer).withdrawn is not None:
+            receipt = self._receipt(offer, status="withdrawn", read=offer.erased)
+            self.deliveries[receipt.delivery_id] = Delivery(offer, taken_back(receipt, offer.before))
+            return
         if offer.refused is not None or offer.claim is None:
             assert offer.refused is not None
             self._refuse(offer, offer.refused)
             return
         same = self._same_content(offer.slot, offer.claim.fingerprint)
         try:
+            self._feed.file_date(offer.slot)
             offer.arrival.expects.check(fingerprint=offer.claim.fingerprint, read=same.read if same else None)
-            self._hold_to_restatements(offer.slot, offer.claim.fingerprint)
+            if self._decided(offer).allowed is None:
+                self._hold_to_restatements(offer.slot)
             if same is None:
                 self._under_way.begin(offer.claim.fingerprint, offer.slot)
         except DeliveryRefused as problem:
@@ -135,7 +144,12 @@ class Load:
             self.deliveries[receipt.delivery_id] = Delivery(offer, receipt, copy_of=same.original)
             return
         try:
-            reader, header = self._opened(offer.claim, offer.slot, young=self._may_grow(offer))
+            reader, header = self._opened(
+                offer.claim,
+                offer.slot,
+                young=self._may_grow(offer),
+                allowed=self._decided(offer).allowed is not None,
+            )
         except DeliveryRefused as problem:
             self._quarantine(offer, advised(problem, offer.claim.copy, offer.slot, self._feed))
             return
@@ -154,7 +168,7 @@ class Load:
         delivery = self.deliveries[receipt.delivery_id] = Delivery(offer, receipt)
         read = 0
         try:
-            columns = self._validation.begin(receipt.delivery_id, header, receipt.arrived_at.date())
+            columns = self._validation.begin(receipt, header)
             if reader.header:
                 for batch in _readable(claim.copy, reader.batches(columns)):
                     read += batch.frame.height + batch.malformed.height
@@ -163,7 +177,8 @@ class Load:
             reader.reconcile(read)
             read += offer.erased
             offer.arrival.expects.check(read=read)
-            if read == 0 and reader.header and self._feed.on_empty == "quarantine":
+            refuses = self._feed.on_empty == "quarantine" and receipt.allowed is None
+            if read == 0 and reader.header and refuses:
                 raise _empty("a header and no row")
         except DeliveryRefused as problem:
             yield from self._validation.drop(receipt.delivery_id)
@@ -200,32 +215,40 @@ class Load:
 
     def _same_content(self, slot: str, fingerprint: str) -> Receipt | None:
         """The delivery that had these bytes already, if its rows are here or the file was merely touched."""
-        if (twin := self.fresh.get(fingerprint)) is not None:
+        lists = self._feed.key_within == "delivery"  # of which each counts, also one that equals another
+        if not lists and (twin := self.fresh.get(fingerprint)) is not None:
             return twin.receipt
-        if (there := self._known.in_force.get(fingerprint)) is not None:
+        if (there := self._known.in_force.get(slot)) is not None:
             return there
         before = self._known.slots.before[slot]
         last = self._known.last.get(before.delivery_id or 0)
         touched = before.fingerprint == fingerprint and last is not None and last.problem is None
         return last if touched else None
 
-    def _hold_to_restatements(self, slot: str, fingerprint: str) -> None:
+    def _hold_to_restatements(self, slot: str) -> None:
         filled_by = self._known.slots.own(slot).filled_by
         if filled_by is None or self._feed.on_restatement != "refuse":
             return
-        there = self._known.in_force.get(fingerprint)
+        there = self._known.in_force.get(slot)
         if there is None or there.delivery_id != filled_by:
             raise DeliveryRefused(
                 f"new content under the name of delivery {filled_by}, and the feed refuses restatements",
                 remedy='Deliver it under another name, or declare on_restatement="replace".',
             )
 
+    def _decided(self, offer: Offer) -> Decided:
+        """What persons decided of the offer's content."""
+        return decided_of(self._known.decided, offer.subjects)
+
     def _may_grow(self, offer: Offer) -> bool:
         """Whether, where it looks cut off, it may still be being written."""
         return offer.known_as is None and offer.arrival.age(self._now) < offer.arrival.patience
 
-    def _opened(self, claim: Claim, slot: str, *, young: bool) -> tuple[Reader, Header]:
-        """The delivery's reader and matched header, or DeliveryRefused before any row."""
+    def _opened(self, claim: Claim, slot: str, *, young: bool, allowed: bool = False) -> tuple[Reader, Header]:
+        """The delivery's reader and matched header, or DeliveryRefused before any row.
+
+        allowed: whether a person lets it through with columns that nobody declared, or without columns.
+        """
         feed = self._feed
         try:
             wanted = headers_of(feed.contract)
@@ -241,7 +264,7 @@ class Load:
         if reader.looks_cut_off and young:
             raise DeliveryUnfinished("ends in the middle of a record")
         if not reader.header:
-            if feed.on_empty == "quarantine":
+            if feed.on_empty == "quarantine" and not allowed:
                 raise _empty("the file is empty")
             return reader, Header({}, ())
         if len(reader.header) > feed.most_columns:
@@ -250,8 +273,8 @@ class Load:
                 remedy="Declare a higher most_columns, if this is how the file should look.",
                 line=1,
             )
-        header = match_header(feed.contract, reader.header)
-        if header.unknown and feed.on_drift == "fail":
+        header = match_header(feed.contract, reader.header, lacking=allowed)
+        if header.unknown and feed.on_drift == "fail" and not allowed:
             raise DeliveryRefused(
                 f"unknown column{'s' * (len(header.unknown) > 1)} {quoted(*header.unknown)}",
                 remedy=f'Declare it in {feed.contract.__name__}, or declare on_drift="add" or "rescue".',
@@ -287,6 +310,7 @@ class Load:
         else:
             delivery_id = known.delivery_id
         accepted_at = None if known is None else known.accepted_at
+        decided = self._decided(offer)
         return Receipt(
             delivery_id=delivery_id,
             feed=self._feed.name,
@@ -306,6 +330,9 @@ class Load:
             moved_from=offer.moved_from,
             erased=offer.erased,
             rewritten=content_of(claim.copy) if claim and offer.erased else None,
+            file_date=day_of(self._feed, arrival.slot),
+            withdrawn=decided.withdrawn,
+            allowed=decided.allowed,
             **outcome,
         )
 

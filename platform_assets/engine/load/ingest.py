@@ -10,8 +10,8 @@ import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
-from typing import Any, Final
+from datetime import date, datetime
+from typing import Any
 
 from platform_assets.engine.archive.archive import Archive
 from platform_assets.engine.archive.journal import Entry, Extent
@@ -21,19 +21,19 @@ from platform_assets.engine.erase.tombstones import Tombstones
 from platform_assets.engine.feed.feed import Feed, Retention
 from platform_assets.engine.load.alone import rest_of
 from platform_assets.engine.load.cleaning import Cleaning, let_go
+from platform_assets.engine.load.decisions import follow, unfollowed
 from platform_assets.engine.load.offer import ITS_TURN, MOST_FILES, Known, Offer, Outcome, grouped
 from platform_assets.engine.load.replay import altered, components, from_archive, outdated
+from platform_assets.engine.load.slot_changes import day_of
 from platform_assets.engine.load.transaction import Transaction
 from platform_assets.engine.load.under_way import UnderWay
-from platform_assets.engine.sources.source import Arrival, Claim, Source
+from platform_assets.engine.sources.source import A_MOMENT, Arrival, Claim, Source
 from platform_assets.engine.store.ledger import Ledger
 from platform_assets.engine.store.receipts import Receipt
 from platform_assets.engine.store.slots import Slot
 from platform_assets.engine.store.sql import lacks_memory
 from platform_assets.engine.store.unit import Store, Unit
 from platform_assets.errors import DeliveryRefused, DeliveryUnfinished, DeliveryUnreadable, DiskLow, ReplayRefused
-
-_A_MOMENT: Final = timedelta(seconds=3)
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Intake:
         unseen = self._unseen()
         now = self.clock()
         young = [each for each in unseen if each.waits_for is None and not each.settled(now)]
-        if not wait or not young or max(each.settle for each in young) > _A_MOMENT:
+        if not wait or not young or max(each.settle for each in young) > A_MOMENT:
             return unseen
         time.sleep(max(each.settle - each.age(now) for each in young).total_seconds() + 0.01)
         return [again for each in unseen if (again := self.source.again(each) if each in young else each) is not None]
@@ -106,7 +106,7 @@ class Intake:
     def take(self, offers: Sequence[Offer]) -> Outcome:
         """Load `offers` in one transaction, by themselves."""
         with self.store.transaction(f"load {self.feed.name}") as unit:
-            return self._load(unit, self._moved(unit, offers))
+            return self.load(unit, self._moved(unit, offers))
 
     def under_way(self) -> UnderWay:
         """What is being read of the feed, or was when a process died."""
@@ -123,7 +123,7 @@ class Intake:
                 contents = frozenset(receipt.fingerprint or "" for group in groups for receipt in group)
                 within = replace(self, excused=contents) if again else self  # a person asks for it
                 for group in groups:
-                    receipts += within._load(unit, [], again=group, anew=anew).receipts
+                    receipts += within.load(unit, [], again=group, anew=anew).receipts
                     self.notify(f"{self.feed.name}: {len(receipts)} of {sum(map(len, groups))} deliveries replayed")
                 unit.publish(self.feed)
         except ReplayRefused:
@@ -147,8 +147,10 @@ class Intake:
         return [[receipt for component in group for receipt in component] for group in hanging]
 
     def lacks(self, unit: Unit) -> bool:
-        """Whether ledger and archive know of different deliveries: one of the two was lost, damaged or is older."""
-        return self.archive.journal(self.feed.name).extent() != Extent(*unit.ledger.archived(self.feed.name))
+        """Whether ledger and archive know of different deliveries, or decisions: one of the two was lost, damaged or is
+        older, or a kill came between."""
+        known = self.archive.journal(self.feed.name).extent() == Extent(*unit.ledger.archived(self.feed.name))
+        return not known or bool(unfollowed(self.archive, unit, self.feed))
 
     def restore(self) -> list[Receipt]:
         """Bring in from the archive what the warehouse no longer knows: it was lost, damaged or is an older copy.
@@ -172,7 +174,8 @@ class Intake:
                 self.notify(
                     f"{self.feed.name}: {len(group)} deliveries that the warehouse lacks come back from the archive"
                 )
-                receipts += self._load(unit, [self._verified(offer) for offer in group]).receipts
+                receipts += self.load(unit, [self._verified(offer) for offer in group]).receipts
+            receipts += follow(self, unit)
             for receipt in receipts:
                 if receipt.status == "quarantined":
                     self.notify(f"{receipt.slot}: {receipt.problem}")
@@ -203,10 +206,19 @@ class Intake:
             with self.store.transaction(f"publish what was seen of {self.feed.name}") as unit:
                 unit.publish(self.feed)
 
-    def _load(
-        self, unit: Unit, offers: Sequence[Offer], *, again: Sequence[Receipt] = (), anew: bool = False
+    def load(
+        self,
+        unit: Unit,
+        offers: Sequence[Offer],
+        *,
+        again: Sequence[Receipt] = (),
+        anew: bool = False,
+        agree: Callable[[], None] = lambda: None,
     ) -> Outcome:
-        """Load `offers` and `again`, as `Transaction.run` does; commit, and note what is new in the journal."""
+        """Load `offers` and `again`, as `Transaction.run` does; commit, and note what is new in the journal.
+
+        agree: called before the commit; what it raises leaves everything as it was.
+        """
         unit.will_change(self.feed)
         under_way = self.under_way()
         cleaning = Cleaning(self.feed, self.archive, self.tombstones, unit.ledger, under_way)
@@ -216,6 +228,7 @@ class Intake:
             if cleaning.unkept:
                 unit.ledger.forget_copies(self.feed.name, sorted(cleaning.unkept), transaction.revision)
                 outcome.receipts = unit.ledger.by_id(receipt.delivery_id for receipt in outcome.receipts)
+            agree()
             failpoint.reached("before-commit")
             unit.commit()
         except BaseException as error:
@@ -245,9 +258,10 @@ class Intake:
             now = self.clock()
             ready += [arrival for arrival in left if arrival.settled(now)]
             left = [arrival for arrival in left if not arrival.settled(now)]
-            # What has to come first will come when it does, and is then seen.
-            if all(arrival.waits_for for arrival in left) or time.monotonic() > patience:
-                return sorted(ready, key=lambda arrival: arrival.slot), left
+            # What has to come first, or to be untouched for longer, is seen when it has.
+            if not any(arrival.settles_soon(now) for arrival in left) or time.monotonic() > patience:
+                days = {arrival.slot: day_of(self.feed, arrival.slot) or date.max for arrival in ready}
+                return sorted(ready, key=lambda arrival: (days[arrival.slot], arrival.slot)), left
             time.sleep(min(0.2, settle_s))
             left = [now_seen for arrival in left if (now_seen := self.source.again(arrival)) is not None]
 

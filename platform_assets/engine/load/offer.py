@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, NamedTuple, TypeVar
 
+from platform_assets.engine.archive.decisions import subjects
 from platform_assets.engine.sources.source import Arrival, Claim
 from platform_assets.engine.store.receipts import Receipt
 from platform_assets.engine.store.slots import Slot
@@ -36,7 +37,7 @@ class Offer:
 
     known_as: if it came before. moved_from: as in its receipt. final: whether its source, once it has a receipt, need
     not be asked for it again until its position changes. kept: a receipt that stays as it is; only its slot is filled
-    anew. erased: rows of erased persons, which the claim's copy holds no longer.
+    anew. erased: rows of erased persons, which the claim's copy holds no longer. before: the receipt that it had.
     """
 
     arrival: Arrival
@@ -47,6 +48,7 @@ class Offer:
     final: bool = True
     kept: Receipt | None = None
     erased: int = 0
+    before: Receipt | None = None
 
     @property
     def slot(self) -> str:
@@ -61,6 +63,11 @@ class Offer:
     def fingerprint(self) -> str | None:
         """Its content."""
         return self.claim.fingerprint if self.claim else None
+
+    @property
+    def subjects(self) -> tuple[str, ...]:
+        """What decisions of persons may be about that hold for it."""
+        return subjects(self.fingerprint, self.slot, self.arrival.size, self.arrival.arrived_at, self.moved_from)
 
 
 @dataclass

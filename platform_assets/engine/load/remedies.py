@@ -196,7 +196,7 @@ class _Advice:
         missing = [
             column
             for column in columns_of(contract)
-            if not delivered & {header.strip().casefold() for header in column.headers}
+            if not column.optional and not delivered & {header.strip().casefold() for header in column.headers}
         ]
         spelled = []
         for column in missing:

@@ -6,11 +6,13 @@ delivery comes in (transaction.py), so that a replay equals a clean first load.
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable
+from dataclasses import replace
 from datetime import datetime
 from itertools import chain
 from pathlib import Path
 
 from platform_assets.engine.archive.archive import Archive, content_of
+from platform_assets.engine.archive.decisions import UNDECIDED, Decided
 from platform_assets.engine.archive.expected import Expected
 from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.load.offer import Known, Offer
@@ -74,9 +76,11 @@ def outdated(feed: Feed, receipts: Iterable[Receipt]) -> list[int]:
     return [receipt.delivery_id for receipt in receipts if receipt.contract != version and receipt.archived is not None]
 
 
-def offered_again(receipt: Receipt, archive: Archive) -> Offer:
-    """The delivery as it was offered; as one that stands, where retention has taken a copy that no longer counts."""
-    accepted_at = receipt.accepted_at or (receipt.committed_at if receipt.problem is None else None)
+def offered_again(receipt: Receipt, archive: Archive, decided: Decided = UNDECIDED) -> Offer:
+    """The delivery as it was offered, by what persons decided of it; as one that stands, where the archive has no copy
+    of what no longer counts."""
+    counted = receipt.problem is None and receipt.status != "withdrawn"
+    accepted_at = receipt.accepted_at or (receipt.committed_at if counted else None)
     known_as = Known(receipt.delivery_id, receipt.committed_at, accepted_at, receipt.generation, receipt.came_with)
     arrival = from_archive(receipt.slot, receipt.bytes, receipt.arrived_at, receipt.expects)
     problem = DeliveryRefused(
@@ -85,22 +89,35 @@ def offered_again(receipt: Receipt, archive: Archive) -> Offer:
         line=receipt.problem_line,
         column=receipt.problem_column,
     )
-    if receipt.archived is None or receipt.fingerprint is None:
-        if receipt.problem is None:
-            return Offer(arrival, None, kept=receipt)
+    if receipt.fingerprint is None:
+        return Offer(arrival, None, problem, known_as=known_as, before=receipt)
+    if receipt.archived is None:
+        if receipt.problem is None or receipt.status == "withdrawn" or decided.withdrawn is not None:
+            return Offer(arrival, None, kept=stands(receipt, decided))
         return Offer(arrival, None, problem, known_as=known_as)
     copy = archive.root / receipt.archived
     claim = Claim(receipt.fingerprint, copy, None)
     if not archive.holds(copy):
-        if receipt.status in ("superseded", "duplicate"):
-            return Offer(arrival, None, kept=receipt)
+        if receipt.status in ("superseded", "duplicate", "withdrawn") or decided.withdrawn is not None:
+            return Offer(arrival, None, kept=stands(receipt, decided))
         if receipt.status == "quarantined":
             return Offer(arrival, claim, altered(copy), known_as, receipt.moved_from, erased=receipt.erased)
         raise ReplayRefused(
             f"delivery {receipt.delivery_id} ({printable(receipt.slot)}): its copy {copy} is missing or damaged",
             remedy=f"Put the file with SHA-256 {content_of(copy)} back there, or deliver it anew.",
         )
-    return Offer(arrival, claim, known_as=known_as, moved_from=receipt.moved_from, erased=receipt.erased)
+    moved_from = receipt.moved_from
+    return Offer(arrival, claim, known_as=known_as, moved_from=moved_from, erased=receipt.erased, before=receipt)
+
+
+def stands(receipt: Receipt, decided: Decided) -> Receipt:
+    """The receipt of a delivery that is not brought in again, for there is no copy: with what is decided of it."""
+    if receipt.follows(decided):
+        return receipt
+    marked = replace(receipt, withdrawn=decided.withdrawn, allowed=decided.allowed)
+    if decided.withdrawn is not None:
+        return replace(marked, status="withdrawn", supersedes=None, superseded_by=None, duplicate_of=None)
+    return replace(marked, status="superseded") if receipt.status == "withdrawn" else marked
 
 
 def from_archive(slot: str, size: int, arrived_at: datetime, expects: Expected) -> Arrival:

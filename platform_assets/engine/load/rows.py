@@ -71,28 +71,34 @@ class Validation:
         self._shown = shown_of(feed.contract)
         self._types = dict(types)
         self._spelled = {folded(name): name for name in types}
+        self._known = {column.name for column in feed.columns} | set(LINEAGE)
         declared = {folded(column.name) for column in feed.columns} | set(LINEAGE)
         self._undeclared: Set[str] = self._spelled.keys() - declared
         self._new: frozenset[str] = frozenset()
         self._delivered: dict[int, Mapping[str, str]] = {}
         self._unknown: dict[int, list[str]] = {}
+        self._lacking: dict[int, Sequence[str]] = {}
         self._arrived: dict[int, date] = {}
+        self._dated: dict[int, date | None] = {}
         self._buffer: list[pl.DataFrame] = []
         self._buffered = 0
         self._bytes = 0
         self._spanning: int | None = None
 
-    def begin(self, delivery_id: int, header: Header, arrived: date) -> Mapping[str, str]:
+    def begin(self, receipt: Receipt, header: Header) -> Mapping[str, str]:
         """Get ready for the rows of a delivery; which columns they are to have (name to give -> delivered header).
 
         Raises DeliveryRefused where raw cannot take its unknown columns.
         """
         self._hold_to_caps(header.unknown)
+        delivery_id = receipt.delivery_id
         adds = self._feed.on_drift == "add"
         unknown = {self._column(name) if adds else name: name for name in header.unknown}
         self._delivered[delivery_id] = {**header.columns, **unknown}
         self._unknown[delivery_id] = list(unknown)
-        self._arrived[delivery_id] = arrived
+        self._lacking[delivery_id] = header.lacking
+        self._arrived[delivery_id] = receipt.file_date or receipt.arrived_at.date()
+        self._dated[delivery_id] = receipt.file_date
         return self._delivered[delivery_id]
 
     def add(self, delivery_id: int, batch: Batch) -> Iterator[Validated]:
@@ -114,7 +120,10 @@ class Validation:
         elif self._feed.on_drift == "rescue":
             extra = pl.struct(unknown).struct.json_encode() if unknown else pl.lit(None, pl.String)
             frame = frame.with_columns(extra.alias("_extra")).drop(unknown)
-        frame = frame.with_columns(pl.lit(delivery_id, pl.Int64).alias("_delivery_id"))
+        lacking = (pl.lit(None, pl.String).alias(name) for name in self._lacking[delivery_id])
+        frame = frame.with_columns(pl.lit(delivery_id, pl.Int64).alias("_delivery_id"), *lacking)
+        if self._feed.name_date is not None:
+            frame = frame.with_columns(pl.lit(self._dated[delivery_id], pl.Date).alias("_file_date"))
         if self._buffer and self._buffer[-1].schema != frame.schema:
             if self._buffer[-1]["_delivery_id"][0] == delivery_id:
                 self._spanning = delivery_id
@@ -155,8 +164,8 @@ class Validation:
         """The rows of these lines of a delivery that was taken in before, read from its copy."""
         contract = self._feed.contract
         reader = open_reader(copy, receipt.slot, self._feed.source, headers_of(contract))
-        header = match_header(contract, reader.header)
-        columns = self.begin(receipt.delivery_id, header, receipt.arrived_at.date())
+        header = match_header(contract, reader.header, lacking=receipt.allowed is not None)
+        columns = self.begin(receipt, header)
         for batch in reader.batches(columns):
             theirs = batch.frame.filter(pl.col("_line").is_in(lines))
             yield from self.add(receipt.delivery_id, Batch(theirs, batch.malformed.clear()))
@@ -213,7 +222,9 @@ class Validation:
                 spanning = pl.DataFrame({"hash": hashes.filter(of_it), "_line": frame["_line"].filter(of_it)})
         split = validate(frame, self._feed.contract, self._arrived)
         rejected = self._rejected(split.rejected, split.reasons) if split.rejected.height else None
-        yield Validated(split.accepted, rejected, copies, spanning)
+        # Columns that nobody declared, of what a person let through: what is rejected, or a copy, is told by them, too.
+        strange = () if self._feed.on_drift == "add" else set(split.accepted.columns) - self._known
+        yield Validated(split.accepted.drop(strange), rejected, copies, spanning)
 
     def _malformed(self, delivery_id: int, malformed: pl.DataFrame) -> pl.DataFrame:
         header = self._delivered[delivery_id].values()
@@ -239,9 +250,7 @@ class Validation:
             part = rejected.filter(theirs)
             delivered = dict(header)
             record = pl.struct(
-                as_text(name, part.schema[name]).alias(delivered.get(name, name))
-                for name in part.columns
-                if name not in ("_delivery_id", "_line", "_extra")
+                as_text(name, part.schema[name]).alias(delivered[name]) for name in part.columns if name in delivered
             )
             parts.append(
                 part.select(

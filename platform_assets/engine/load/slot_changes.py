@@ -4,13 +4,14 @@ Belongs here: renamed files, corrections, copies, and what fills no slot any mor
 (store/slots.py), what becomes of a delivery (delivery.py).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
-from typing import Literal
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
+from datetime import date
 
+from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.load.offer import Offer
 from platform_assets.engine.store.receipts import Receipt
-from platform_assets.engine.store.slots import Slot, Slots, ranks
+from platform_assets.engine.store.slots import Rank, Slot, Slots, ranks
 from platform_assets.errors import DeliveryRefused
 
 
@@ -20,13 +21,15 @@ class SlotChanges:
     def __init__(
         self,
         before: Mapping[str, Slot],
-        on_restatement: Literal["replace", "append", "refuse"],
+        feed: Feed,
         offers: Sequence[Offer],
         in_force: Mapping[str, Receipt],
     ) -> None:
-        """before: the offers' slots, and those they moved from. in_force: content -> the delivery in force that brought
-        it, of the offers' contents."""
-        self._policy = on_restatement
+        """before: the offers' slots, and those they moved from. in_force: slot -> the delivery in force that has
+        brought what is offered for it."""
+        self._feed = feed
+        self._policy = feed.on_restatement
+        self._came: dict[int, date | None] = {}
         self.before = before
         self._taken_over = self._moves(offers, in_force)
         self._left = {other.slot for other in self._taken_over.values()}
@@ -44,6 +47,7 @@ class SlotChanges:
         """
         replaced: dict[int, int] = {}
         for receipt, copy_of in came:
+            self._came[receipt.delivery_id] = receipt.file_date
             own, filled = self.own(receipt.slot), self._filled(receipt, copy_of)
             if own.filled_by not in (None, filled.filled_by) and self._policy != "append":
                 replaced[receipt.delivery_id] = own.filled_by or 0
@@ -64,25 +68,33 @@ class SlotChanges:
         elif position is not None:  # else nobody has asked the source again
             self._after[offer.slot] = replace(slot, position=position, traits=offer.arrival.traits)
 
-    def write(self, stored: Slots, replaced: Mapping[int, int], revision: int) -> tuple[dict[int, int], set[int]]:
-        """Write the slots. Gives what fills none any more (id -> the delivery that replaced it), and the deliveries
-        that are at another place in the order than before."""
+    def write(self, stored: Slots, replaced: Mapping[int, int], revision: int) -> "Written":
+        """Write the slots."""
         involved = [slot.filled_by for slot in (*self.before.values(), *self._after.values())]
         before = {slot.slot: slot for slot in stored.holding({each for each in involved if each is not None})}
         now = {**before, **self._after}
         held = {slot.filled_by for slot in now.values()}
         by = {old: delivery_id for delivery_id, old in sorted(replaced.items()) if old not in held}
-        was, ranked = ranks({**before, **self.before}.values()), ranks(now.values())
-        moved = {each for each in was.keys() | ranked.keys() if was.get(each, each) != ranked.get(each, each)}
+        was = ranks({**before, **self.before}.values(), self.day_of)
+        ranked = ranks(now.values(), self.day_of)
+        moved = {each for each in was.keys() | ranked.keys() if _is_moved(each, was.get(each), ranked.get(each))}
         stored.write([slot for name, slot in self._after.items() if slot != self.before[name]], revision)
-        return by, moved - by.keys()
+        redated: dict[int, date | None] = {}
+        if self._feed.name_date is not None:
+            had = self._came | {each: rank.day for each, rank in was.items()}
+            redated = {each: rank.day for each, rank in ranked.items() if had.get(each) != rank.day}
+        return Written(by, moved - by.keys(), redated)
+
+    def day_of(self, slot: str) -> date | None:
+        """The date in the name of what fills a slot; None where it has none."""
+        return day_of(self._feed, slot)
 
     def _moves(self, offers: Sequence[Offer], in_force: Mapping[str, Receipt]) -> dict[str, Slot]:
         """Slot -> the one whose rows and place it takes over: its file was renamed, or rewritten meanwhile."""
         taken: dict[str, Slot] = {}
         left: set[str] = set()
         for offer in offers:
-            there = in_force.get(offer.fingerprint or "")
+            there = in_force.get(offer.slot)
             if there is None or not _announced(offer, there):
                 continue
             for name in offer.moved_from:
@@ -102,15 +114,43 @@ class SlotChanges:
     def _filled(self, receipt: Receipt, copy_of: int | None) -> Slot:
         """The delivery's slot as it is from now on."""
         own, taken = self.own(receipt.slot), self._taken_over.get(receipt.slot)
-        if receipt.status == "quarantined" or receipt.problem is not None:
+        if receipt.status in ("quarantined", "withdrawn") or receipt.problem is not None:
             return own
         if copy_of is None:
             place = receipt.delivery_id if own.place is None or self._policy == "append" else own.place
             return replace(own, filled_by=receipt.delivery_id, place=place)
         if taken is not None and taken.filled_by == copy_of:
             return replace(own, filled_by=copy_of, place=taken.place)
+        if self._feed.name_date is not None and self._policy != "append":  # by its name it is of a day of its own
+            return replace(own, filled_by=copy_of, place=own.place or receipt.delivery_id)
         # A mere copy of what fills another slot fills none: correcting the original corrects the copy.
         return own if own.filled_by is None or self._policy == "append" else replace(own, filled_by=copy_of)
+
+
+@dataclass(frozen=True)
+class Written:
+    """What became of deliveries. removed: what fills no slot any more -> the delivery that replaced it. moved: those at
+    another place in the order than before. redated: those whose rows are of another day than before."""
+
+    removed: Mapping[int, int]
+    moved: Set[int]
+    redated: Mapping[int, date | None]
+
+
+def day_of(feed: Feed, slot: str) -> date | None:
+    """The date in the name of what fills a slot of the feed; None where it has none."""
+    try:
+        return feed.file_date(slot)
+    except DeliveryRefused:  # it was taken in before its feed declared dates
+        return None
+
+
+def _is_moved(delivery: int, before: Rank | None, now: Rank | None) -> bool:
+    """Whether its place in the order is another; what fills no slot stands where it came."""
+    if before is None or now is None:
+        there = before or now
+        return there is not None and there.place != delivery
+    return before != now
 
 
 def _announced(offer: Offer, there: Receipt) -> bool:

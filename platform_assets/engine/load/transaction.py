@@ -5,21 +5,24 @@ Belongs here: what is stored, in which order. Elsewhere: what becomes of each de
 """
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import asdict, replace
 from datetime import datetime
+from functools import partial
 
 from platform_assets.engine.archive.archive import Archive
+from platform_assets.engine.archive.decisions import decided_of
 from platform_assets.engine.contract.shown import shown_of
 from platform_assets.engine.feed.feed import Feed
+from platform_assets.engine.load.decisions import known_decisions
 from platform_assets.engine.load.delivery import Knowledge, Load, refused
 from platform_assets.engine.load.offer import Offer, Outcome
 from platform_assets.engine.load.replay import linked, offered_again, outdated
 from platform_assets.engine.load.rows import Rows, Validation, ahead
-from platform_assets.engine.load.slot_changes import SlotChanges
+from platform_assets.engine.load.slot_changes import SlotChanges, day_of
 from platform_assets.engine.load.under_way import UnderWay
 from platform_assets.engine.store.receipts import Receipt
-from platform_assets.engine.store.slots import Slot
+from platform_assets.engine.store.slots import Slot, ranks
 from platform_assets.engine.store.unit import Unit
 from platform_assets.errors import DeliveryRefused
 
@@ -45,6 +48,7 @@ class Transaction:
         self.ledger = unit.ledger
         self.tables = unit.tables(feed)
         self.slots = unit.slots(feed)
+        self.decided = known_decisions(archive, unit, feed)
         self.revision = self.ledger.next_ids()[1]
 
     def run(self, offers: Sequence[Offer], again: Sequence[Receipt] = (), *, anew: bool = False) -> Outcome:
@@ -93,14 +97,18 @@ class Transaction:
         With a slot's deliveries goes what fills it, but not what is known of its file. Raises ReplayRefused, before
         anything is removed, where a copy is missing or damaged that rows stand on.
         """
-        offers = [offered_again(receipt, self.archive) for receipt in sorted(receipts, key=lambda r: r.delivery_id)]
+        receipts = sorted(receipts, key=lambda receipt: receipt.delivery_id)
+        offers = [offered_again(each, self.archive, decided_of(self.decided, each.subjects)) for each in receipts]
         deliveries = [offer.known_as.delivery_id for offer in offers if offer.known_as is not None]
+        marked = [offer.kept for offer, was in zip(offers, receipts, strict=True) if offer.kept not in (None, was)]
+        deliveries += [receipt.delivery_id for receipt in marked if receipt is not None]
         if anew:
             self.tables.drop()
             self.tables.prepare()
         else:
             self.tables.remove(deliveries)
         self.ledger.forget(deliveries)
+        self.ledger.add([replace(receipt, revision=self.revision) for receipt in marked if receipt], self.revision)
         emptied = self.slots.named(offer.slot for offer in offers).values()
         self.slots.write(
             [Slot(slot.slot, position=slot.position, traits=slot.traits) for slot in emptied], self.revision
@@ -124,7 +132,10 @@ class Transaction:
         them stay."""
         rows = Rows(self.ledger, self.tables)
         copy = self.archive.root / str(receipt.archived)
-        for validated in ahead(Validation(self.feed, rows.types).again(receipt, copy, lines)):
+        held = ranks(self.slots.holding([receipt.delivery_id]), partial(day_of, self.feed)).get(receipt.delivery_id)
+        day = receipt.file_date if held is None or receipt.file_date is None else held.day
+        again = Validation(self.feed, rows.types).again(replace(receipt, file_date=day), copy, lines)
+        for validated in ahead(again):
             rows.store(validated)
         rejected = rows.of(receipt.delivery_id).rejected
         self.ledger.bring_back(receipt.delivery_id, len(lines), rejected, self.revision)
@@ -145,15 +156,15 @@ class Round:
         self._slots = within.slots
         self._rows = Rows(within.ledger, within.tables)
         before = self._slots.named(name for offer in offers for name in (offer.slot, *offer.moved_from))
-        in_force = self._ledger.in_force(
-            feed.name, [each.fingerprint for each in offers if each.fingerprint is not None]
-        )
+        there = self._ledger.in_force(feed.name, [each.fingerprint for each in offers if each.fingerprint is not None])
+        in_force = _same_contents(feed, offers, there, before)
         last = self._ledger.by_id(slot.delivery_id for slot in before.values() if slot.delivery_id is not None)
-        self._slot_changes = SlotChanges(before, feed.on_restatement, offers, in_force)
+        self._slot_changes = SlotChanges(before, feed, offers, in_force)
         known = Knowledge(
             slots=self._slot_changes,
             in_force=in_force,
             last={receipt.delivery_id: receipt for receipt in last},
+            decided=within.decided,
             types=self._rows.types,
             next_id=self._ledger.next_ids()[0],
             revision=self._revision,
@@ -161,7 +172,7 @@ class Round:
         self._load = Load(feed, within.archive, within.now, offers, known, within.under_way)
         self.unfinished: Mapping[str, str] = self._load.unfinished
         self.removed: set[int] = set()
-        self.reordered: set[int] = set()
+        self.reordered: Set[int] = set()
 
     def run(self) -> list[int]:
         """Take the deliveries in; their ids. Afterwards, `removed` are those that they took out of raw, and `reordered`
@@ -186,7 +197,8 @@ class Round:
             receipts[delivery_id] = replace(receipts[delivery_id], supersedes=old)
         ordered = [receipts[delivery_id] for delivery_id in sorted(receipts)]
         self._ledger.add(ordered, self._revision)
-        known = [receipt for receipt in ordered if self._slot_changes.before[receipt.slot].delivery_id is not None]
+        before = self._slot_changes.before
+        known = [each for each in ordered if before[each.slot].delivery_id is not None and each.status != "withdrawn"]
         self._ledger.supersede_quarantined(known, self._revision)
         return [receipt.delivery_id for receipt in ordered]
 
@@ -200,11 +212,14 @@ class Round:
             breaking = receipt.delivery_id if delivery.copy_of is None else delivery.copy_of
             if receipt.status not in ("accepted", "duplicate") or breaking not in self._load.deliveries:
                 continue
+            if receipt.allowed is not None:
+                continue
             rejected = self._rows.of(breaking).rejected
             if not tolerate.allows(rejected, receipt.read):
                 problem = DeliveryRefused(
                     f"{rejected} of {receipt.read} rows break the contract, more than the feed tolerates",
-                    remedy="Look at them with `platform feed check`; mend contract or file, or tolerate more.",
+                    remedy="Look at them with `platform feed check`; mend contract or file, or tolerate more. To let "
+                    f"this one through: platform delivery accept {receipt.delivery_id} --why …",
                 )
                 delivery.receipt = replace(refused(receipt, problem, shown_of(self._feed.contract)), duplicate_of=None)
                 delivery.copy_of = None
@@ -223,11 +238,34 @@ class Round:
         replaced = self._slot_changes.fill(sorted([*came, *kept], key=lambda each: each[0].delivery_id))
         for delivery in self._load.deliveries.values():
             self._slot_changes.note_position(delivery.offer)
-        by, self.reordered = self._slot_changes.write(self._slots, replaced, self._revision)
-        self.removed = set(by)
-        self._tables.remove(sorted(by))
-        self._ledger.supersede(by, self._revision)
+        written = self._slot_changes.write(self._slots, replaced, self._revision)
+        self.removed, self.reordered = set(written.removed), written.moved
+        self._tables.remove(sorted(written.removed))
+        self._tables.redate(written.redated)
+        self._ledger.supersede(written.removed, self._revision)
         return {delivery_id: old for delivery_id, old in replaced.items() if delivery_id in receipts}
+
+
+def _same_contents(
+    feed: Feed, offers: Sequence[Offer], there: Sequence[Receipt], before: Mapping[str, Slot]
+) -> dict[str, Receipt]:
+    """Slot -> the delivery in force that has brought the content which is offered for it; there: all of these contents.
+
+    Where every delivery is a full list, an equal list is another one, unless it is the same file touched or renamed.
+    """
+    if feed.key_within == "feed":
+        by_content = {receipt.fingerprint: receipt for receipt in there}
+        return {offer.slot: by_content[offer.fingerprint] for offer in offers if offer.fingerprint in by_content}
+    found: dict[str, Receipt] = {}
+    by_id = {receipt.delivery_id: receipt for receipt in there}
+    for step in (lambda offer: (offer.slot,), lambda offer: offer.moved_from):
+        for offer in offers:
+            for slot in step(offer) if offer.slot not in found else ():
+                receipt = by_id.get(before[slot].filled_by or 0)
+                if receipt is not None and receipt.fingerprint == offer.fingerprint:
+                    found[offer.slot] = by_id.pop(receipt.delivery_id)
+                    break
+    return found
 
 
 def _rounds(offers: Sequence[Offer], known: set[str]) -> Iterator[list[Offer]]:

@@ -115,6 +115,10 @@ class Deliveries:
             if each.met_at is None and (each.late_since >= first or (each is every[-1] and newest <= each.tick))
         ]
 
+    def absent(self, now: datetime) -> list[Due]:
+        """Those of the missing ones that nothing is there for: what is quarantined is missing for that reason."""
+        return [each for each in self.missing(now) if self.quarantined_for(each) is None]
+
     def first_missing(self, now: datetime) -> Due | None:
         """The first of those that have been missing without a break until now; None where the last one due came."""
         last = self.feed.delivered.last_tick(now - self.feed.delivered.within - _INSTANT)
@@ -135,10 +139,12 @@ class Deliveries:
     @cached_property
     def newest_data(self) -> datetime | None:
         """Up to when the feed's data goes; without an event time, when it last arrived."""
-        if self.feed.event_time is None:
+        if self.feed.event_time is None and self.feed.name_date is None:
             arrived = (min(receipt.arrived_at, receipt.committed_at) for _, receipt, _ in self.counted)
             return max(arrived, default=None)
-        return max((span[1] for _, receipt, span in self.counted if receipt.read and span is not None), default=None)
+        by_name = self.feed.event_time is None
+        told = (span[1] for _, receipt, span in self.counted if (receipt.read or by_name) and span is not None)
+        return max(told, default=None)
 
     @cached_property
     def in_raw(self) -> "Deliveries":
@@ -167,10 +173,12 @@ class Deliveries:
         waiting = [receipt for receipt in self.receipts if receipt.status == "quarantined"]
         if waiting:
             cadence = self.feed.delivered
-            naming = Naming.of([Counted(r.slot, span[1]) for _, r, span in self.counted if span is not None], cadence)
+            counted = [Counted(r.slot, span[1], r.file_date) for _, r, span in self.counted if span is not None]
+            naming = Naming.of(counted, cadence)
             for receipt in waiting:
-                read = self.feed.event_time is not None and receipt.read > 0
-                covers = _covered(self.feed, receipt, self._whole_days) if read else None
+                told = self.feed.event_time is not None and receipt.read > 0
+                told |= self.feed.event_time is None and receipt.file_date is not None
+                covers = _covered(self.feed, receipt, self._whole_days) if told else None
                 came = _arrived_for(self.feed, min(receipt.arrived_at, receipt.committed_at))
                 for tick in would_meet(receipt, covers, came, naming, cadence):
                     found.setdefault(tick, []).append(receipt)
@@ -178,8 +186,8 @@ class Deliveries:
 
     @cached_property
     def _whole_days(self) -> bool | None:
-        """Of a feed whose event time is a date: whether that is the day before, by all that counts; None of others."""
-        if not self.feed.dated:
+        """Of a feed whose data is told by days: whether that is the day before, by all that counts; None of others."""
+        if not self.feed.by_day:
             return None
         return not any(_of_its_day(self.feed, each) for each in self.receipts if counted_since(each) is not None)
 
@@ -239,8 +247,12 @@ def _first(unmet: list[int], at: int) -> int:
 def _covered(feed: Feed, receipt: Receipt, whole_days: bool | None) -> tuple[datetime, datetime] | None:
     """From when to when the delivery has data; as instants that lie in the ticks they are for.
 
-    whole_days: of a feed whose event time is a date, whether that is the day before; None of any other.
+    whole_days: of a feed whose data is told by days, whether that is the day before; None of any other.
     """
+    if (feed.event_time is None or not receipt.read) and (day := _named_day(feed, receipt)) is not None:
+        _, end = _stamped(feed, day, day, whole_days=whole_days is not False)
+        end = min(end, receipt.committed_at)  # what is dated ahead is there when it comes
+        return end, end
     if feed.event_time is None or not receipt.read:
         tick = _arrived_for(feed, min(receipt.arrived_at, receipt.committed_at))
         return None if tick is None else (tick, tick)
@@ -270,8 +282,15 @@ def _between(feed: Feed, before: datetime, after: datetime) -> datetime:
 
 def _of_its_day(feed: Feed, receipt: Receipt) -> bool:
     """Whether the delivery came before the last day it is dated was over."""
-    last = receipt.covers_to or receipt.event_max
+    last = receipt.covers_to or receipt.event_max or _named_day(feed, receipt)
     return last is not None and receipt.committed_at < _midnight(feed, last) + _DAY
+
+
+def _named_day(feed: Feed, receipt: Receipt) -> datetime | None:
+    """The last day that its name says it is of, as a midnight of UTC."""
+    if receipt.file_date is None or feed.name_date is None:
+        return None
+    return datetime.combine(feed.name_date.last(receipt.file_date), time(), UTC)
 
 
 def _stamped(feed: Feed, first: datetime, last: datetime, *, whole_days: bool) -> tuple[datetime, datetime]:

@@ -78,7 +78,8 @@ def _sound(theirs: Deliveries, now: datetime, month: date | None) -> Promise:
 
 
 def _is_sound(feed: Feed, receipt: Receipt) -> bool:
-    return receipt.problem is None and feed.tolerate.allows(receipt.rejected, receipt.read)
+    tolerated = receipt.allowed is not None or feed.tolerate.allows(receipt.rejected, receipt.read)
+    return receipt.problem is None and tolerated
 
 
 def _unsound(feed: Feed, receipt: Receipt) -> Break:

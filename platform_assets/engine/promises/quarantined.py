@@ -22,10 +22,11 @@ _DAY: Final = re.compile(r"((?:19|20)\d\d)[-_./]?(0[1-9]|1[0-2])[-_./]?(0[1-9]|[
 
 
 class Counted(NamedTuple):
-    """A delivery that counts: its slot, and the end of what it covers."""
+    """A delivery that counts: its slot, the end of what it covers, the date in its name where its feed declares one."""
 
     slot: str
     until: datetime
+    file_date: date | None = None
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Naming:
         patterns = frozenset(map(_pattern, slots))
         lags: Counter[int] = Counter()
         for each in known[-_ENOUGH:]:
-            day, tick = _day_in(each.slot), cadence.next_tick(each.until - _INSTANT)
+            day, tick = each.file_date or _day_in(each.slot), cadence.next_tick(each.until - _INSTANT)
             if day is not None and tick is not None:
                 lags[(tick.astimezone(cadence.zone).date() - day).days] += 1
         regular = 2 * len(patterns) <= len(slots)
@@ -57,9 +58,9 @@ class Naming:
         other = bool(self.patterns) and _pattern(slot) not in self.patterns
         return other or (slot in self.taken and _DIGITS.search(slot) is not None)
 
-    def tick_of(self, slot: str, arrived: datetime, cadence: Cadence) -> datetime | None:
+    def tick_of(self, receipt: Receipt, cadence: Cadence) -> datetime | None:
         """The tick that its name says it is for, of several the nearest to its arrival; None where it says nothing."""
-        day = _day_in(slot)
+        day, arrived = receipt.file_date or _day_in(receipt.slot), receipt.arrived_at
         if day is None or self.lag is None:
             return None
         start = datetime.combine(day + timedelta(days=self.lag), time(), cadence.zone)
@@ -84,7 +85,7 @@ def would_meet(
         return [] if last is None else list(cadence.ticks(first - _INSTANT, last))
     if naming.is_stray(receipt.slot):
         return []
-    tick = naming.tick_of(receipt.slot, receipt.arrived_at, cadence) or arrived_for
+    tick = naming.tick_of(receipt, cadence) or arrived_for
     return [] if tick is None else [tick]
 
 

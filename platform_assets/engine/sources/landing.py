@@ -7,6 +7,7 @@ announces (sidecar.py), what was loaded (store). Names are compared with pattern
 import fnmatch
 import os
 import re
+import shlex
 import stat
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from typing import Final
 from platform_assets.engine.archive.position import Position
 from platform_assets.engine.feed.feed import Files
 from platform_assets.engine.sources.file import UNREADABLE, FileArrival, FileState, arrival_of, claimable, refused
+from platform_assets.errors import ConfigurationError, printable
 
 UNFINISHED_SUFFIXES: Final = (".tmp", ".part", ".partial", ".crdownload", ".filepart", ".swp", "~")
 
@@ -34,10 +36,31 @@ def list_files(
     known: by the feeds' names, slot -> position in which the file was settled; files in that state are left out. Every
         file's state is asked for every time: a file may be rewritten without a trace in its folder.
     strays: look through the whole folder for files that no feed asks for: a misspelt name is not to be lost.
+    Raises ConfigurationError where feeds ask for files and there is no such folder: no file in it says nothing then.
     """
+    if wanted:
+        _refuse_missing(landing)
     walk = _Walk(landing, wanted, known, strays=strays)
     walk.through()
     return {feed: [found[slot] for slot in sorted(found)] for feed, found in walk.found.items()}, sorted(walk.strays)
+
+
+def _refuse_missing(landing: Path) -> None:
+    """A misspelt path, or a share that is not mounted, is not taken for a folder in which nothing lies."""
+    try:
+        if stat.S_ISDIR(landing.stat().st_mode):
+            return
+        problem = "is no folder"
+    except FileNotFoundError:
+        problem = "is not there"
+    except OSError as error:
+        problem = f"cannot be looked at: {error.strerror}"
+    raise ConfigurationError(
+        f"the landing folder {printable(str(landing))}",
+        problem,
+        "Mount it, correct PLATFORM_LANDING, or, if it is right and new, make it: "
+        f"mkdir -p {shlex.quote(printable(str(landing)))}",
+    )
 
 
 def _spelled(name: str) -> str:

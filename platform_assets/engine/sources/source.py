@@ -10,13 +10,16 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import singledispatch
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from platform_assets.engine.archive.archive import Archive
 from platform_assets.engine.archive.expected import NOTHING, Expected
 from platform_assets.engine.archive.position import Position
 from platform_assets.engine.feed.feed import Feed
 from platform_assets.errors import ConfigurationError
+
+A_MOMENT: Final = timedelta(seconds=3)
+"""For that long it is worth while to wait until an arrival has settled."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +53,10 @@ class Arrival:
     def age(self, now: datetime) -> timedelta:
         """How long it has been unchanged; the clock may have been set back since it changed."""
         return abs(now - self.changed_at)
+
+    def settles_soon(self, now: datetime) -> bool:
+        """Whether it is settled, or is once it has been unchanged for a moment: whoever takes it in waits for that."""
+        return self.settled(now) or (self.waits_for is None and self.settle <= A_MOMENT)
 
     def settled(self, now: datetime) -> bool:
         """Whether it can be judged: nothing has to come before, and it has been unchanged long enough."""

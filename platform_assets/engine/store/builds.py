@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Final
 
 from platform_assets.engine.durable.sqlite import set_aside, transaction
+from platform_assets.engine.feed.feed import Feed
 from platform_assets.errors import StorageError
 
+_OF_A_FEED: Final = ("raw", "quarantine", "deliveries")
 _SCHEMA: Final = (
     # Grain: asset that is there. `inputs`: input -> its version; `revisions`: feed -> revision of its rows that went
     # in; `checks`: names of the blocking checks that it is held to. Times are UTC, ISO 8601.
@@ -140,6 +142,36 @@ class Builds:
                     fresh.append((asset, what, now.isoformat()))
             db.executemany("INSERT OR REPLACE INTO wanted VALUES (?, ?, ?)", fresh)
         return since
+
+    def rename(self, old: str, new: Feed | None) -> None:
+        """Note what is noted of the feed `old` as of `new`, or forget it where there is none; what others were made
+        from stays noted."""
+        if not self._path.exists():
+            return
+
+        def named(asset: str) -> str | None:
+            parts = asset.split("/")
+            if len(parts) != 3 or parts[0] not in _OF_A_FEED or parts[2] != old:
+                return asset
+            return None if new is None else f"{parts[0]}/{new.origin}/{new.name}"
+
+        with self._transaction() as db:
+            for table in ("made", "checks", "wanted"):
+                for (asset,) in db.execute(f"SELECT DISTINCT asset FROM {table}").fetchall():
+                    if (now := named(asset)) is None:
+                        db.execute(f"DELETE FROM {table} WHERE asset = ?", (asset,))
+                    elif now != asset:
+                        db.execute(f"UPDATE OR REPLACE {table} SET asset = ? WHERE asset = ?", (now, asset))
+            for asset, inputs, revisions in db.execute("SELECT asset, inputs, revisions FROM made").fetchall():
+                made_from = {named(each) or each: version for each, version in json.loads(inputs).items()}
+                known = {
+                    new.name if new is not None and feed == old else feed: at
+                    for feed, at in json.loads(revisions).items()
+                }
+                db.execute(
+                    "UPDATE made SET inputs = ?, revisions = ? WHERE asset = ?",
+                    (json.dumps(made_from), json.dumps(known), asset),
+                )
 
     def _forget_if_replaced(self, db: sqlite3.Connection) -> None:
         """Tables that are not those we have built are not known to be made from anything."""

@@ -37,7 +37,7 @@ CREATE TABLE IF NOT EXISTS ledger.deliveries (
     replayed_at TIMESTAMPTZ, expired BIGINT, expects JSON,
     covers_from TIMESTAMPTZ, covers_to TIMESTAMPTZ, accepted_at TIMESTAMPTZ,
     generation BIGINT, came_with BIGINT, moved_from VARCHAR[], erased BIGINT, rewritten VARCHAR,
-    changed BIGINT, mark UBIGINT
+    withdrawn JSON, allowed JSON, file_date DATE, changed BIGINT, mark UBIGINT
 );
 CREATE TABLE IF NOT EXISTS ledger.slots (
     feed VARCHAR, slot VARCHAR, place BIGINT, filled_by BIGINT, delivery_id BIGINT, fingerprint VARCHAR,
@@ -46,7 +46,7 @@ CREATE TABLE IF NOT EXISTS ledger.slots (
 CREATE TABLE IF NOT EXISTS ledger.duplicates (
     delivery_id BIGINT, line BIGINT, of_delivery BIGINT, of_line BIGINT
 );
-CREATE TABLE IF NOT EXISTS ledger.given_out (revision BIGINT);
+CREATE TABLE IF NOT EXISTS ledger.given_out (revision BIGINT, delivery_id BIGINT);
 CREATE TABLE IF NOT EXISTS ledger.profiles (
     feed VARCHAR, delivery_id BIGINT, revision BIGINT, "column" VARCHAR, figure VARCHAR, "value" DOUBLE, example VARCHAR
 );
@@ -80,12 +80,12 @@ class Ledger:
         """
         self._connection.execute(_SCHEMA)
         if after >= self.next_ids()[1]:
-            self._connection.execute("INSERT INTO ledger.given_out VALUES (?)", [after])
+            self._connection.execute("INSERT INTO ledger.given_out VALUES (?, 0)", [after])
 
     def next_ids(self) -> tuple[int, int]:
         """The next delivery id and the next revision. Only the writer asks, inside its transaction."""
         (row,) = self._connection.execute(
-            "SELECT coalesce(max(delivery_id), 0) + 1, "
+            "SELECT greatest(max(delivery_id), (SELECT max(delivery_id) FROM ledger.given_out), 0) + 1, "
             "greatest(max(changed), (SELECT max(revision) FROM ledger.given_out), 0) + 1 FROM ledger.deliveries"
         ).fetchall()
         return int(row[0]), int(row[1])
@@ -94,7 +94,7 @@ class Ledger:
         """The newest revision of a feed's rows; 0 before its first delivery."""
         (row,) = self._connection.execute(
             "SELECT coalesce(max(revision), 0) FROM ledger.deliveries WHERE feed = ? "
-            "AND (status IN ('accepted', 'superseded'))",
+            "AND status IN ('accepted', 'superseded', 'withdrawn')",
             [feed],
         ).fetchall()
         return int(row[0])
@@ -111,12 +111,11 @@ class Ledger:
         )
         return {value for (value,) in rows}
 
-    def in_force(self, feed: str, fingerprints: Sequence[str]) -> dict[str, Receipt]:
-        """Content -> the delivery in force that brought it, of these contents."""
-        found = self._over(
+    def in_force(self, feed: str, fingerprints: Sequence[str]) -> list[Receipt]:
+        """The deliveries in force that brought any of these contents, in their order."""
+        return self._over(
             "fingerprint", pl.String, fingerprints, "feed = ? AND status = 'accepted' ORDER BY delivery_id", [feed]
         )
-        return {str(receipt.fingerprint): receipt for receipt in found}
 
     def by_id(self, deliveries: Iterable[int]) -> list[Receipt]:
         """The receipts of these deliveries, in their order."""
@@ -287,7 +286,7 @@ class Ledger:
         # A copy may serve several receipts; it goes when none of them needs it any longer.
         rows = self._connection.execute(
             "SELECT archived FROM ledger.deliveries WHERE feed = $1 AND archived IS NOT NULL GROUP BY archived "
-            "HAVING bool_and(status IN ('superseded', 'duplicate') AND committed_at < $2) "
+            "HAVING bool_and(status IN ('superseded', 'duplicate', 'withdrawn') AND committed_at < $2) "
             "AND NOT bool_or(fingerprint IN (SELECT fingerprint FROM ledger.deliveries "
             "WHERE feed = $1 AND status IN ('accepted', 'quarantined')))",
             [feed, before],
@@ -344,19 +343,19 @@ class Ledger:
         """The receipt of a delivery; raises ConfigurationError where there is none."""
         found = self._many("delivery_id = $1", [delivery_id])
         if not found:
-            raise ConfigurationError(f"delivery {delivery_id}", "is not in the ledger", "See `platform feed status`.")
+            raise ConfigurationError(f"delivery {delivery_id}", "is not in the ledger", "See `platform delivery list`.")
         return found[0]
 
     def unsound(self, feed: str, rate: float, rows: int) -> tuple[list[Receipt], list[Receipt]]:
         """Receipts that do not add up; and of deliveries in force with more rejected rows than both `rate` of those
-        read and `rows`. Newest first."""
+        read and `rows`, which no person has let through. Newest first."""
         return (
             self._many(
                 "feed = $1 AND read <> accepted + rejected + duplicate + erased ORDER BY delivery_id DESC", [feed]
             ),
             self._many(
-                "feed = $1 AND status = 'accepted' AND rejected > greatest($2::DOUBLE * read, $3) "
-                "ORDER BY delivery_id DESC",
+                "feed = $1 AND status = 'accepted' AND allowed IS NULL "
+                "AND rejected > greatest($2::DOUBLE * read, $3) ORDER BY delivery_id DESC",
                 [feed, rate, rows],
             ),
         )

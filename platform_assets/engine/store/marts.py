@@ -3,9 +3,11 @@
 Belongs here: reading the file of the marts. Elsewhere: how dbt builds it (dbt_project), releasing it (release.py).
 """
 
+import contextlib
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import duckdb
 import polars as pl
@@ -14,22 +16,26 @@ from platform_assets.engine.contract.model import LINEAGE, columns_of, match_hea
 from platform_assets.engine.contract.shown import MASK, guarding, shown_of
 from platform_assets.engine.contract.validate import validate
 from platform_assets.engine.feed.mart import Mart
+from platform_assets.engine.store.newest import Rows, read_newest
 from platform_assets.engine.store.sql import attach, quote
 from platform_assets.engine.store.warehouse import Warehouse
 from platform_assets.errors import DeliveryRefused, listed
 
 _ROWS: Final = 250_000
 _SAMPLES: Final = 10
+_TIMES: Final = ("DATE", "TIMESTAMP")
 
 
 @dataclass(frozen=True)
 class MartReport:
-    """How a mart stands to its contract: rows checked, rows that break it, and some of the reasons."""
+    """How a mart stands to its contract: rows checked, rows that break it, how many break which rule of which column,
+    the most frequent first, and some of the reasons, each with the `row` as text; personal data is masked."""
 
     rows: int
     broken: int
     problem: str | None
-    samples: tuple[dict[str, str | None], ...]
+    rules: tuple[tuple[str | None, str, int], ...] = ()
+    samples: tuple[dict[str, str | None], ...] = ()
 
 
 def check_marts(
@@ -70,6 +76,47 @@ def built_tables(warehouse: Warehouse) -> dict[tuple[str, str], BuiltTable]:
     return {table: BuiltTable(of, rows.get(table)) for table, of in columns.items()}
 
 
+def newest_of_marts(warehouse: Warehouse, secret: Mapping[str, Collection[str]]) -> dict[str, Rows]:
+    """The newest rows of each of these marts that is built, by its first time, or else as they were written.
+
+    secret: of each, the columns whose values are not shown.
+    """
+    found = {}
+    with warehouse.open("show the newest rows") as connection:
+        attach(connection, warehouse.marts, "marts", "(READ_ONLY)")
+        for mart, hidden in secret.items():
+            kinds = dict(
+                connection.execute(
+                    "SELECT column_name, data_type FROM duckdb_columns() WHERE database_name = 'marts' "
+                    "AND schema_name = 'main' AND table_name = $1 ORDER BY column_index",
+                    [mart],
+                ).fetchall()
+            )
+            columns = [name for name in kinds if name not in LINEAGE]
+            times = [name for name in columns if kinds[name].startswith(_TIMES) and name not in hidden]
+            end = f"ORDER BY {quote(times[0])} DESC NULLS LAST" if times else "ORDER BY rowid DESC"
+            if columns:
+                found[mart] = read_newest(connection, f"marts.main.{quote(mart)}", columns, hidden, end)
+        connection.execute("DETACH marts")
+    return found
+
+
+def rows_that_fail(warehouse: Warehouse, tests: Mapping[str, str]) -> dict[str, Rows]:
+    """Some of the rows that each of these tests finds; tests are SQL, which dbt has compiled. None of one that fails
+    otherwise."""
+    found: dict[str, Rows] = {}
+    if not tests:
+        return found
+    with warehouse.open("show what fails") as connection:
+        attach(connection, warehouse.marts, "marts", "(READ_ONLY)")
+        for test, sql in tests.items():
+            with contextlib.suppress(duckdb.Error):
+                columns = connection.sql(f"FROM ({sql}\n)").columns
+                found[test] = read_newest(connection, f"({sql}\n)", columns, (), "")
+        connection.execute("DETACH marts")
+    return found
+
+
 def drop_leftovers(warehouse: Warehouse, endings: Sequence[str]) -> None:
     """Drop tables and views, in both files, whose names end so: a build that was killed has left them."""
     with warehouse.open("begin to build the marts") as connection:
@@ -86,23 +133,41 @@ def drop_leftovers(warehouse: Warehouse, endings: Sequence[str]) -> None:
 
 def _check(mart: Mart, connection: duckdb.DuckDBPyConnection, secret: Collection[str]) -> MartReport:
     rows = broken = 0
+    rules = Counter[tuple[str | None, str]]()
     samples: list[dict[str, str | None]] = []
     try:
         for frame in _batches(connection, mart.name):
             # Lineage columns lead back to a row's file and line; they are the platform's promise.
             header = match_header(mart.contract, [name for name in frame.columns if name not in LINEAGE])
             if header.unknown:
-                return MartReport(rows, broken, f"columns without a promise: {listed(header.unknown)}", ())
+                return MartReport(rows, broken, f"columns without a promise: {listed(header.unknown)}")
             split = validate(frame.select(c.name for c in columns_of(mart.contract)), mart.contract)
             rows += frame.height
             broken += split.rejected.height
-            for reasons in split.reasons.head(_SAMPLES - len(samples)).to_list():
-                samples.extend(_masked(reason, secret) for reason in reasons)
+            broken_by = split.reasons.explode().struct.unnest().group_by("column", "rule").len()
+            rules.update({(column, rule): count for column, rule, count in broken_by.rows()})
+            wanted = max(_SAMPLES - len(samples), 0)
+            for row, reasons in zip(
+                split.rejected.head(wanted).to_dicts(), split.reasons.head(wanted).to_list(), strict=True
+            ):
+                shown = _shown_row(mart, row, secret)
+                samples.extend({**_masked(reason, secret), "row": shown} for reason in reasons)
     except DeliveryRefused as error:
-        return MartReport(rows, broken, shown_of(mart.contract).message(error.said[0]), ())
+        return MartReport(rows, broken, shown_of(mart.contract).message(error.said[0]))
     except duckdb.CatalogException:
-        return MartReport(0, 0, "the mart has not been built", ())
-    return MartReport(rows, broken, None, tuple(samples[:_SAMPLES]))
+        return MartReport(0, 0, "the mart has not been built")
+    counted = tuple((column, rule, count) for (column, rule), count in rules.most_common())
+    return MartReport(rows, broken, None, counted, tuple(samples[:_SAMPLES]))
+
+
+def _shown_row(mart: Mart, row: Mapping[str, Any], secret: Collection[str]) -> str:
+    """A row of the mart, column by column."""
+    shown = shown_of(mart.contract)
+    cells = {
+        name: MASK if value is not None and (name in secret or shown.holds(name)) else value
+        for name, value in row.items()
+    }
+    return ", ".join(f"{name}={'' if value is None else value}" for name, value in cells.items())
 
 
 def _masked(reason: dict[str, str | None], secret: Collection[str]) -> dict[str, str | None]:

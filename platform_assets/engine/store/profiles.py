@@ -7,6 +7,7 @@ is not (anomalies).
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final, Literal
 
 import duckdb
@@ -37,6 +38,22 @@ _SCHEMA: Final = {
 }
 
 
+@dataclass(frozen=True)
+class Naming:
+    """How far some columns name the rows of raw. complete: rows in which none of them is NULL. within: different keys,
+    counted for each delivery; across: counted once."""
+
+    rows: int
+    complete: int
+    within: int
+    across: int
+
+    @property
+    def names_all(self) -> bool:
+        """Whether each row has a key of its own within its delivery."""
+        return self.within == self.rows == self.complete
+
+
 class Profiles:
     """The profiles of a feed's deliveries, through one open connection."""
 
@@ -44,6 +61,31 @@ class Profiles:
         self._connection = connection
         self._feed = feed
         self._raw = FeedTables(connection, feed).raw
+
+    def named_by(self, columns: Sequence[str], *, of: int | None = None) -> Naming:
+        """How far these columns name the rows of raw, or those of one delivery."""
+        key = ", ".join(map(quote, columns))
+        complete = " AND ".join(f"{quote(name)} IS NOT NULL" for name in columns)
+        rows = f"{self._raw} WHERE {'TRUE' if of is None else f'_delivery_id = {int(of)}'}"
+        row = self._connection.execute(
+            f"SELECT (SELECT count(*) FROM {rows}), (SELECT count(*) FROM {rows} AND {complete}), "
+            f"(SELECT count(*) FROM (SELECT DISTINCT _delivery_id, {key} FROM {rows})), "
+            f"(SELECT count(*) FROM (SELECT DISTINCT {key} FROM {rows}))"
+        ).fetchone()
+        assert row is not None
+        return Naming(*row)
+
+    def kept_from_one_to_the_next(self, columns: Sequence[str]) -> list[float]:
+        """Of each delivery but the last, which share of its keys the next one has, too."""
+        key = ", ".join(map(quote, columns))
+        rows = self._connection.execute(
+            f"WITH keys AS (SELECT DISTINCT _delivery_id AS id, hash({key}) AS key FROM {self._raw}), "
+            "following AS (SELECT id, lead(id) OVER (ORDER BY id) AS next FROM (SELECT DISTINCT id FROM keys)) "
+            "SELECT count(again.key) / count(*) FROM following JOIN keys USING (id) "
+            "LEFT JOIN keys AS again ON again.id = following.next AND again.key = keys.key "
+            "WHERE following.next IS NOT NULL GROUP BY following.id ORDER BY following.id"
+        ).fetchall()
+        return [share for (share,) in rows]
 
     def of(self, receipts: Sequence[Receipt]) -> dict[int, Profile]:
         """Delivery -> its profile. Only what has changed is looked at; profiles of other deliveries are let go."""

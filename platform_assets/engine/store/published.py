@@ -9,7 +9,7 @@ import functools
 import json
 import sqlite3
 from collections.abc import Iterator, Mapping
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,6 +35,7 @@ SELECT s.slot, s.position, CASE WHEN d.status = 'quarantined' THEN d.contract EN
 FROM ledger.slots s LEFT JOIN ledger.deliveries d USING (delivery_id) WHERE s.feed = $1 AND s.changed > $2
 """
 _TIMES: Final = tuple(at for at, kind in enumerate(RECEIPT_SCHEMA.values()) if isinstance(kind, pl.Datetime))
+_DAYS: Final = tuple(at for at, kind in enumerate(RECEIPT_SCHEMA.values()) if isinstance(kind, pl.Date))
 
 
 class Published:
@@ -160,7 +161,7 @@ def _revisions(connection: duckdb.DuckDBPyConnection, feed: str) -> tuple[int, i
     """Under which revision the feed's ledger last changed in any way, and the revision of its rows."""
     (row,) = connection.execute(
         "SELECT greatest(max(changed), (SELECT max(changed) FROM ledger.slots WHERE feed = $1), 0), "
-        "coalesce(max(revision) FILTER (status IN ('accepted', 'superseded')), 0) "
+        "coalesce(max(revision) FILTER (status IN ('accepted', 'superseded', 'withdrawn')), 0) "
         "FROM ledger.deliveries WHERE feed = $1",
         [feed],
     ).fetchall()
@@ -175,7 +176,7 @@ def _newest(connection: duckdb.DuckDBPyConnection, feed: str, after: int) -> Ite
         [feed, after],
     ).fetchall()
     for row in rows:
-        yield row[0], json.dumps(row, default=datetime.isoformat)
+        yield row[0], json.dumps(row, default=lambda moment: moment.isoformat())
 
 
 @functools.lru_cache(maxsize=20_000)
@@ -184,4 +185,7 @@ def _receipt(text: str) -> Receipt:
     for at in _TIMES:
         if values[at] is not None:
             values[at] = datetime.fromisoformat(values[at])
+    for at in _DAYS:
+        if values[at] is not None:
+            values[at] = date.fromisoformat(values[at])
     return receipt_of(dict(zip(RECEIPT_COLUMNS, values, strict=True)))

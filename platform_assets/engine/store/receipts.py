@@ -7,18 +7,20 @@ import json
 import typing
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, time
 from fnmatch import fnmatchcase
 from typing import Any, Final, Literal
 
 import polars as pl
 
+from platform_assets.engine.archive.decisions import Decided, Decision, decision_of, subjects
 from platform_assets.engine.archive.expected import NOTHING, Expected
 from platform_assets.engine.readers import Part
 
-Status = Literal["accepted", "duplicate", "quarantined", "superseded"]
+Status = Literal["accepted", "duplicate", "quarantined", "superseded", "withdrawn"]
 
 _ARRAYS: Final = ("header", "unknown_columns", "moved_from")
+_DECISIONS: Final = ("withdrawn", "allowed")
 
 
 @dataclass(frozen=True)
@@ -34,8 +36,8 @@ class Receipt:
     committed_at: when it was taken in.
     revision: grows with every change to the delivery's rows, across all feeds, so that a reader of raw can ask what
         is new.
-    status: `accepted`, `duplicate`, `quarantined` (as a whole) or `superseded` (by a restatement: its figures are those
-        of its day, its rows are gone from raw).
+    status: `accepted`, `duplicate`, `quarantined` (as a whole), `superseded` (by a restatement) or `withdrawn` (by a
+        person). Of the last two the figures are those of their day, and the rows are gone from raw.
     fingerprint: SHA-256 of the content.
     archived: path of the copy below the archive.
     read: rows read; the sum of accepted, rejected, duplicate and erased.
@@ -68,6 +70,9 @@ class Receipt:
     moved_from: files that had this content before and no longer did when it came: it was renamed.
     erased: rows of erased persons, which the copy in the archive holds no longer.
     rewritten: SHA-256 of that copy since they were taken out of it.
+    withdrawn: who took it back (`by`), `why`, and when (`at`).
+    allowed: who let it through though it breaks tolerance, volume or drift (`by`), `why`, and when (`at`).
+    file_date: the date in its name, of a feed that declares one.
     """
 
     delivery_id: int
@@ -110,11 +115,29 @@ class Receipt:
     moved_from: tuple[str, ...] = ()
     erased: int = 0
     rewritten: str | None = None
+    withdrawn: Decision | None = None
+    allowed: Decision | None = None
+    file_date: date | None = None
 
     @property
     def original(self) -> int:
         """The delivery that holds this one's rows: itself, or the one it equals."""
         return self.delivery_id if self.duplicate_of is None else self.duplicate_of
+
+    @property
+    def subjects(self) -> tuple[str, ...]:
+        """What decisions of persons may be about that hold for it."""
+        return subjects(self.fingerprint, self.slot, self.bytes, self.arrived_at, self.moved_from)
+
+    @property
+    def decided(self) -> str:
+        """What a person decided of it, in words; empty where nobody did."""
+        found = ((self.withdrawn, "withdrawn"), (self.allowed, "accepted"))
+        return "; ".join(f"{what} {decision}" for decision, what in found if decision is not None)
+
+    def follows(self, decided: Decided) -> bool:
+        """Whether it says what is decided of its content."""
+        return (self.withdrawn, self.allowed) == (decided.withdrawn, decided.allowed)
 
     def place(self, line: int) -> tuple[str, int]:
         """The file, and the physical line in it, of the delivery's row `line`."""
@@ -155,8 +178,8 @@ class Totals:
 
 @dataclass(frozen=True)
 class Chosen:
-    """Which deliveries are to come in again: by id, by a pattern of their file's path, by arrival (UTC, `until` not
-    included); all of these that are given."""
+    """Which deliveries are to come in again: by id, by a pattern of their file's path, by the date in its name, else by
+    arrival (UTC, `until` not included); all of these that are given."""
 
     deliveries: Collection[int] = ()
     file: str | None = None
@@ -165,7 +188,8 @@ class Chosen:
 
     def __call__(self, receipt: Receipt) -> bool:
         """Whether the delivery is one of them."""
-        arrived = receipt.arrived_at
+        day = receipt.file_date
+        arrived = receipt.arrived_at if day is None else datetime.combine(day, time(), UTC)
         return (
             (not self.deliveries or receipt.delivery_id in self.deliveries)
             and (self.file is None or fnmatchcase(receipt.slot, self.file))
@@ -181,6 +205,7 @@ def _utc(moment: datetime) -> datetime:
 _TYPES: Final = {
     **dict.fromkeys((int, int | None), pl.Int64()),
     **dict.fromkeys((datetime, datetime | None), pl.Datetime("us", "UTC")),
+    date | None: pl.Date(),
     tuple[str, ...]: pl.List(pl.String()),
 }
 RECEIPT_SCHEMA: Final = {name: _TYPES.get(hint, pl.String()) for name, hint in typing.get_type_hints(Receipt).items()}
@@ -191,6 +216,7 @@ def receipt_of(stored: dict[str, Any]) -> Receipt:
     """The receipt that a row of ledger.deliveries holds."""
     stored.update({key: tuple(stored[key] or ()) for key in _ARRAYS})
     stored["expects"] = Expected(**json.loads(stored["expects"])) if stored["expects"] else NOTHING
+    stored.update({key: decision_of(json.loads(stored[key])) if stored[key] else None for key in _DECISIONS})
     stored["dialect"] = json.loads(stored["dialect"] or "{}")
     stored["parts"] = (
         tuple(Part(**part) for part in json.loads(stored["parts"])) if stored["parts"] not in (None, "[]") else ()
@@ -204,4 +230,6 @@ def stored_as(column: str, value: Any) -> object:  # noqa: ANN401 - of any of a 
         return json.dumps([asdict(part) for part in value])
     if column == "expects":
         return json.dumps(asdict(value)) if value != NOTHING else None
+    if column in _DECISIONS:
+        return json.dumps(asdict(value)) if value is not None else None
     return json.dumps(value) if column == "dialect" else value

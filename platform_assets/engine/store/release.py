@@ -31,10 +31,12 @@ PARTIAL: Final = ".releasing-"
 
 @dataclass(frozen=True)
 class Label:
-    """What marts hold. `built_from`: feed -> revision of its rows that went in; `made_from`: mart -> its version."""
+    """What marts hold. `built_from`: feed -> revision of its rows that went in; `made_from`: mart -> its version;
+    `decided`: deliveries of these feeds that a person withdrew or let through: which, who, why and when."""
 
     built_from: Mapping[str, int] = field(default_factory=dict)
     made_from: Mapping[str, str] = field(default_factory=dict)
+    decided: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class Release:
     tables: Mapping[str, int]
     built_from: Mapping[str, int] = field(default_factory=dict)
     made_from: Mapping[str, str] = field(default_factory=dict)
+    decided: Sequence[Mapping[str, Any]] = ()
     erased: Sequence[Mapping[str, Any]] = ()
 
     def first_rows(self, mart: str, columns: Sequence[str], most: int) -> list[tuple[Any, ...]]:
@@ -182,6 +185,7 @@ def _read(manifest: Path) -> Release | None:
             built_from={str(feed): int(revision) for feed, revision in stored["built_from"].items()},
             tables={str(mart): int(rows) for mart, rows in stored["tables"].items()},
             made_from={str(mart): str(version) for mart, version in stored["made_from"].items()},
+            decided=tuple(map(dict, stored["decided"])),
             erased=tuple(map(dict, stored["erased"])),
         )
     except (OSError, ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RecursionError):

@@ -4,9 +4,10 @@ Belongs here: the table with one row per slot, and finding in it. Elsewhere: wha
 (load/slot_changes.py), what a position means (sources). Positions only save work; what is new is decided by content.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from datetime import date
+from typing import Final, NamedTuple
 
 import duckdb
 import polars as pl
@@ -125,11 +126,19 @@ class Slots:
         return [Slot(*row) for row in rows]
 
 
-def ranks(slots: Iterable[Slot]) -> dict[int, int]:
+class Rank(NamedTuple):
+    """A place in the order: `day`, the date in a name (the first of all, where there is none), then the place there."""
+
+    day: date
+    place: int
+
+
+def ranks(slots: Iterable[Slot], day_of: Callable[[str], date | None]) -> dict[int, Rank]:
     """Delivery -> its place in the order: that of the first of the slots that it fills, as if the others had come later
-    with what was there already."""
-    found: dict[int, int] = {}
+    with what was there already. day_of: the date in the name of what fills a slot."""
+    found: dict[int, Rank] = {}
     for slot in slots:
         if slot.filled_by is not None and slot.place is not None:
-            found[slot.filled_by] = min(found.get(slot.filled_by, slot.place), slot.place)
+            rank = Rank(day_of(slot.slot) or date.min, slot.place)
+            found[slot.filled_by] = min(found.get(slot.filled_by, rank), rank)
     return found

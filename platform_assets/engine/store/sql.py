@@ -1,4 +1,4 @@
-"""SQL as DuckDB takes it: identifiers, frames as tables, attached files.
+"""SQL as DuckDB takes it: identifiers, frames as tables, attached files, rows found by their values.
 
 Belongs here: what every module of this room needs to speak SQL. Elsewhere: connections (connection.py), waiting for the
 file (warehouse.py).
@@ -14,6 +14,7 @@ import duckdb
 import polars as pl
 
 from platform_assets.engine.store.connection import connect
+from platform_assets.errors import ConfigurationError, quoted
 
 
 def quote(identifier: str) -> str:
@@ -100,3 +101,30 @@ def _columns(connection: duckdb.DuckDBPyConnection, schema: str) -> Mapping[str,
     for table, column in connection.execute(asked, [schema]).fetchall():
         found.setdefault(table, set()).add(column)
     return found
+
+
+def lines_with(
+    connection: duckdb.DuckDBPyConnection, table: str, values: Mapping[str, str], most: int
+) -> list[tuple[int, int]]:
+    """Delivery and line of the first rows of `table` in which columns have these values, as text.
+
+    Raises ConfigurationError where there is no such table or column, or its rows do not say where they came from.
+    """
+    schema, _, name = table.rpartition(".")
+    columns = column_types(connection, schema or "raw", name)
+    if not columns:
+        raise ConfigurationError(f"table {table!r}", "is not in the warehouse", "Name one such as raw.order_lines.")
+    if not {"_delivery_id", "_line"} <= columns.keys():
+        raise ConfigurationError(
+            f"table {table!r}", "does not keep _delivery_id and _line", "Trace a raw or staging table."
+        )
+    for column in values:
+        if column not in columns:
+            raise ConfigurationError(
+                f"column {column!r}", f"is not in {table}", f"Its columns are: {quoted(*columns)}."
+            )
+    wanted = " AND ".join(f"CAST({quote(column)} AS VARCHAR) = ?" for column in values) or "TRUE"
+    return connection.execute(
+        f"SELECT _delivery_id, _line FROM {quote(schema or 'raw')}.{quote(name)} WHERE {wanted} ORDER BY 1, 2 LIMIT ?",
+        [*values.values(), most],
+    ).fetchall()

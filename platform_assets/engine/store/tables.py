@@ -7,7 +7,7 @@ the quarantine (quarantine.py), what values are usually like (profiles.py).
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, time
+from datetime import UTC, date, datetime, time
 from typing import Final
 
 import duckdb
@@ -17,7 +17,7 @@ from platform_assets.engine.contract.model import LINEAGE, columns_of, folded
 from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.store.copies import Copies
 from platform_assets.engine.store.sql import arrived, column_types, execute_over, quote
-from platform_assets.errors import ConfigurationError, ContractError, quoted
+from platform_assets.errors import ContractError
 
 _QUARANTINE: Final = """
 CREATE TABLE IF NOT EXISTS {table} (
@@ -62,22 +62,29 @@ SELECT id FROM stored FULL JOIN counted USING (id)
 WHERE coalesce(stored.r, 0) <> coalesce(counted.r, 0) OR coalesce(stored.q, 0) <> coalesce(counted.q, 0)
 ORDER BY id DESC
 """
-# The order of slots, not of ids: a correction keeps its slot's place. What fills no slot, but counts all the same
-# (an appended restatement), is where it came.
+# The order of the dates in the names, where there are any, then of slots, not of ids: a correction keeps its slot's
+# place. What fills no slot, but counts all the same (an appended restatement), is where it came.
 _KNOWN_KEYS: Final = """
 WITH new AS (
     SELECT DISTINCT {key} FROM {raw} WHERE _delivery_id BETWEEN $first AND $last
     AND list_contains($deliveries, _delivery_id)
 ), held AS (
-    SELECT {key}, _delivery_id, _line FROM {raw} SEMI JOIN new USING ({key})
+    SELECT {key}, {day} AS day, _delivery_id, _line FROM {raw} SEMI JOIN new USING ({key})
 ), places AS (
     SELECT filled_by AS _delivery_id, min(place) AS place FROM ledger.slots WHERE feed = $feed GROUP BY ALL
 )
 SELECT _delivery_id, _line, first_value(_delivery_id) OVER ranked AS of, first_value(_line) OVER ranked AS of_line
 FROM held LEFT JOIN places USING (_delivery_id)
 WINDOW ranked AS (
-    PARTITION BY {key} ORDER BY coalesce(place, _delivery_id) {order}, _delivery_id {order}, _line {order}
+    PARTITION BY {key}
+    ORDER BY day {order} {unknown}, coalesce(place, _delivery_id) {order}, _delivery_id {order}, _line {order}
 )
+QUALIFY row_number() OVER ranked > 1
+"""
+_KNOWN_KEYS_WITHIN: Final = """
+SELECT _delivery_id, _line, _delivery_id AS of, first_value(_line) OVER ranked AS of_line
+FROM {raw} WHERE _delivery_id BETWEEN $first AND $last AND list_contains($deliveries, _delivery_id) AND {known}
+WINDOW ranked AS (PARTITION BY _delivery_id, {key} ORDER BY _line {order})
 QUALIFY row_number() OVER ranked > 1
 """
 
@@ -104,7 +111,7 @@ class Bounds:
 
 
 class FeedTables:
-    """raw.<feed>: accepted rows, typed by the contract, with `_delivery_id` and `_line` (and `_extra`).
+    """raw.<feed>: accepted rows, typed by the contract, with `_delivery_id` and `_line` (`_file_date`, `_extra`).
 
     quarantine.<feed>: rejected rows; `record` is a JSON object by delivered header (a JSON string where the
     line could not be taken apart), `reasons` every broken rule, PII masked.
@@ -123,6 +130,8 @@ class FeedTables:
         self._connection.execute(_QUARANTINE.format(table=self.quarantine))
         columns = {column.name: column.sql_type for column in columns_of(self._feed.contract)}
         columns |= {"_delivery_id": "BIGINT", "_line": "BIGINT"}
+        if self._feed.name_date is not None:
+            columns["_file_date"] = "DATE"
         if self._feed.on_drift == "rescue":
             columns["_extra"] = "JSON"
         declared = ", ".join(f"{quote(name)} {sql_type}" for name, sql_type in columns.items())
@@ -198,6 +207,17 @@ class FeedTables:
                 [min(deliveries), max(deliveries), list(deliveries)],
             )
 
+    def redate(self, days: Mapping[int, date | None]) -> None:
+        """Give the rows of deliveries the date of another name."""
+        if not days:
+            return
+        schema = {"id": pl.Int64, "day": pl.Date}
+        execute_over(
+            self._connection,
+            pl.DataFrame({"id": list(days), "day": list(days.values())}, schema=schema),
+            f"UPDATE {self.raw} SET _file_date = a.day FROM arrived a WHERE _delivery_id = a.id",
+        )
+
     def remove_lines(self, lines: pl.DataFrame) -> tuple[dict[int, int], dict[int, int]]:
         """Take single rows (`_delivery_id`, `_line`) out; how many of each delivery left raw, and quarantine."""
         left = []
@@ -228,7 +248,7 @@ class FeedTables:
             return {}
         event = f"CAST({quote(self._feed.event_time)} AS TIMESTAMPTZ)"
         until = list(deliveries.values())
-        if self._feed.dated:  # dates are stored as midnights of UTC, and counted by the feed's own calendar
+        if self._feed.event_is_date:  # dates are stored as midnights of UTC, and counted by the feed's own calendar
             days = [moment.astimezone(self._feed.delivered.zone).date() for moment in until]
             until = [datetime.combine(day, time(), UTC) for day in days]
         taken_in = pl.DataFrame(
@@ -264,13 +284,18 @@ class FeedTables:
 
         Only keys that `deliveries` hold are looked at. A key with a NULL in it is no key.
         """
-        sql = _KNOWN_KEYS.format(
-            key=", ".join(quote(name) for name in self._feed.key),
+        within = self._feed.key_within == "delivery"
+        key = [quote(name) for name in self._feed.key]
+        sql = (_KNOWN_KEYS_WITHIN if within else _KNOWN_KEYS).format(
+            key=", ".join(key),
             raw=self.raw,
             order="ASC" if self._feed.on_known_key == "reject" else "DESC",
+            unknown="NULLS FIRST" if self._feed.on_known_key == "reject" else "NULLS LAST",
+            day="_file_date" if self._feed.name_date else "NULL::DATE",
+            known=" AND ".join(f"{name} IS NOT NULL" for name in key),
         )
-        name = self._feed.name
-        chosen = {"first": min(deliveries), "last": max(deliveries), "deliveries": list(deliveries), "feed": name}
+        chosen = {"first": min(deliveries), "last": max(deliveries), "deliveries": list(deliveries)}
+        chosen |= {} if within else {"feed": self._feed.name}
         found: pl.DataFrame = self._connection.sql(sql, params=chosen).pl()
         return found
 
@@ -356,30 +381,3 @@ class FeedTables:
             return
         columns = ", ".join(quote(name) for name in rows.columns)
         execute_over(self._connection, rows, f"INSERT INTO {table} ({columns}) SELECT {columns} FROM arrived")
-
-
-def lines_with(
-    connection: duckdb.DuckDBPyConnection, table: str, values: Mapping[str, str], most: int
-) -> list[tuple[int, int]]:
-    """Delivery and line of the first rows of `table` in which columns have these values, as text.
-
-    Raises ConfigurationError where there is no such table or column, or its rows do not say where they came from.
-    """
-    schema, _, name = table.rpartition(".")
-    columns = column_types(connection, schema or "raw", name)
-    if not columns:
-        raise ConfigurationError(f"table {table!r}", "is not in the warehouse", "Name one such as raw.order_lines.")
-    if not {"_delivery_id", "_line"} <= columns.keys():
-        raise ConfigurationError(
-            f"table {table!r}", "does not keep _delivery_id and _line", "Trace a raw or staging table."
-        )
-    for column in values:
-        if column not in columns:
-            raise ConfigurationError(
-                f"column {column!r}", f"is not in {table}", f"Its columns are: {quoted(*columns)}."
-            )
-    wanted = " AND ".join(f"CAST({quote(column)} AS VARCHAR) = ?" for column in values) or "TRUE"
-    return connection.execute(
-        f"SELECT _delivery_id, _line FROM {quote(schema or 'raw')}.{quote(name)} WHERE {wanted} ORDER BY 1, 2 LIMIT ?",
-        [*values.values(), most],
-    ).fetchall()

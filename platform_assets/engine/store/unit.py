@@ -4,17 +4,20 @@ Belongs here: the two protocols. `tests/unit/store/test_store.py` holds every im
 first is DuckDB (warehouse.py). Nothing outside this room knows a connection or the ledger's SQL.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
 from typing import Protocol
 
 from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.store.ledger import Ledger
+from platform_assets.engine.store.listing import Listing
+from platform_assets.engine.store.newest import Rows
 from platform_assets.engine.store.profiles import Profiles
 from platform_assets.engine.store.published import Published
 from platform_assets.engine.store.quarantine import Quarantine
 from platform_assets.engine.store.slots import Slots
 from platform_assets.engine.store.tables import FeedTables
+from platform_assets.engine.store.undeclared import Undeclared
 
 
 class Unit(Protocol):
@@ -27,17 +30,26 @@ class Unit(Protocol):
     def ledger(self) -> Ledger:
         """The receipts of all feeds."""
 
+    def listing(self, feed: str) -> Listing:
+        """The receipts of the feed, chosen as a person looks for them."""
+
     def tables(self, feed: Feed) -> FeedTables:
         """raw.<feed> and quarantine.<feed>, for rows to go in and out."""
 
     def slots(self, feed: Feed) -> Slots:
         """Which delivery fills each slot of the feed, and the position in which its source was last read."""
 
+    def newest(self, feed: Feed, deliveries: Collection[int]) -> Rows:
+        """The newest rows of raw that these deliveries brought, as people look at them."""
+
     def quarantine(self, feed: Feed) -> Quarantine:
         """What waits in the feed's quarantine, for people."""
 
     def profiles(self, feed: Feed) -> Profiles:
         """What the values of the feed's newest deliveries are like."""
+
+    def undeclared(self, declared: Collection[str]) -> Undeclared:
+        """What is stored of feeds that are none of those `declared`."""
 
     def lines(self, table: str, values: Mapping[str, str], most: int) -> list[tuple[int, int]]:
         """Delivery and line of the first rows of `table` in which columns have these values, as text.

@@ -5,34 +5,41 @@ ledger and tables (ledger.py, tables.py, slots.py), the file of the marts (marts
 """
 
 import contextlib
+import json
 import os
 import random
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import timedelta
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
 import duckdb
 import psutil
 
+from platform_assets.engine.durable.files import replacing
 from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.store.connection import connect
 from platform_assets.engine.store.ledger import Ledger
+from platform_assets.engine.store.listing import Listing
+from platform_assets.engine.store.newest import Rows, newest_of_raw
 from platform_assets.engine.store.profiles import Profiles
 from platform_assets.engine.store.published import Published
 from platform_assets.engine.store.quarantine import Quarantine
 from platform_assets.engine.store.slots import Slots
-from platform_assets.engine.store.sql import attach
-from platform_assets.engine.store.tables import FeedTables, lines_with
+from platform_assets.engine.store.sql import attach, lines_with
+from platform_assets.engine.store.tables import FeedTables
+from platform_assets.engine.store.undeclared import Undeclared
 from platform_assets.engine.store.unit import Unit
-from platform_assets.errors import StorageError, WarehouseBusy, WarehouseUnreadable, listed
+from platform_assets.errors import StorageError, WarehouseBusy, WarehouseUnreadable, listed, printable
 
 MARTS_FORMAT: Final = "(STORAGE_VERSION 'v1.5.0')"
 """The marts are what others open, so they are written in a format that older DuckDB reads."""
 
 _READ_ONLY: Final = "BEGIN TRANSACTION READ ONLY"
+_LONGEST_NAME: Final = 200
+_CLOCKS_DIFFER_S: Final = 2
 _PROGRAM: Final = 15  # characters that the kernel keeps of a program's name
 _LOCKED: Final = re.compile(r"Conflicting lock is held in (?P<program>.*?) ?\(PID (?P<pid>\d+)\)")
 
@@ -121,8 +128,29 @@ class Warehouse:
                 connect(self.path, self.marts).close()
         except duckdb.Error as error:
             held = _LOCKED.search(str(error))
-            return None if held is None else _process(int(held["pid"]))
+            return None if held is None else self._called(int(held["pid"]))
         return None
+
+    def call_holder(self, name: str) -> None:
+        """Call this process so whenever another waits for the file: `Dagster run 1a2b3c4d (raw/shop/sales)`."""
+        said = {"name": name, "since": time.time(), "pid": os.getpid(), "began": _began(os.getpid())}
+        with contextlib.suppress(OSError):  # it is only for the words of who waits
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(self._holder) as partial:
+                partial.write_text(json.dumps(said))
+
+    @property
+    def _holder(self) -> Path:
+        return self.path.with_name("holder.json")
+
+    def _called(self, pid: int) -> str:
+        """What the process that holds the file is called: as it has said, or by its number and program."""
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, psutil.Error):
+            said = json.loads(self._holder.read_text())
+            if said["pid"] == pid and abs(said["began"] - _began(pid)) < _CLOCKS_DIFFER_S:
+                since = datetime.fromtimestamp(said["since"], tz=UTC)
+                return f"{printable(said['name'], _LONGEST_NAME)}, since {since:%H:%M:%S} UTC"
+        return _process(pid)
 
     def _create_files(self) -> None:
         """Create both files if they are missing, each in one step: a kill leaves no file or a whole one."""
@@ -162,7 +190,7 @@ class Warehouse:
                     if "not a valid DuckDB" in str(error) or "checksum" in str(error).lower():
                         raise WarehouseUnreadable(path, str(error).splitlines()[0]) from error
                     raise StorageError(path, str(error).splitlines()[0]) from error
-                holder = _process(int(held["pid"]))
+                holder = self._called(int(held["pid"]))
                 waited = time.monotonic() - start
                 if waited >= self._wait.total_seconds():
                     raise WarehouseBusy(path, holder, waited, purpose) from error
@@ -185,17 +213,26 @@ class _Unit:
         self._begin = begin
         self.ledger = Ledger(connection)
 
+    def listing(self, feed: str) -> Listing:
+        return Listing(self._connection, feed)
+
     def tables(self, feed: Feed) -> FeedTables:
         return FeedTables(self._connection, feed)
 
     def slots(self, feed: Feed) -> Slots:
         return Slots(self._connection, feed.name)
 
+    def newest(self, feed: Feed, deliveries: Collection[int]) -> Rows:
+        return newest_of_raw(self._connection, feed, deliveries)
+
     def quarantine(self, feed: Feed) -> Quarantine:
         return Quarantine(self._connection, feed)
 
     def profiles(self, feed: Feed) -> Profiles:
         return Profiles(self._connection, feed)
+
+    def undeclared(self, declared: Collection[str]) -> Undeclared:
+        return Undeclared(self._connection, declared)
 
     def lines(self, table: str, values: Mapping[str, str], most: int) -> list[tuple[int, int]]:
         return lines_with(self._connection, table, values, most)
@@ -222,6 +259,11 @@ def _inode(path: Path) -> int | None:
 
 def _unheard(told: str) -> None:
     """Tell nobody."""
+
+
+def _began(pid: int) -> float:
+    """When the process began, which with its number tells it from every other."""
+    return psutil.Process(pid).create_time()
 
 
 def _process(pid: int) -> str:

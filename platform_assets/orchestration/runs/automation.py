@@ -32,7 +32,7 @@ _LONGEST_WAIT: Final = timedelta(hours=1)
 # A run that died, or left it to others, said nothing of the work: that many are followed by another at once.
 _FREE: Final = 5
 _RUNS: Final = 300
-_INTERVAL_S: Final = 5
+_INTERVAL_S: Final = 30  # what new files set going is part of their own run; this is for all else
 
 
 @dataclass(frozen=True)

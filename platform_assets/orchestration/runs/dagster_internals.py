@@ -4,10 +4,12 @@ Belongs here: every import of a private name of Dagster; each is pinned by tests
 dagster-dbt (dbt_internals.py). Light: the daemon imports it.
 """
 
+import functools
 import sys
 from pathlib import Path
 from typing import Final
 
+import dagster as dg
 from dagster._cli.api import _execute_run_command_body as execute_run
 from dagster._cli.proxy_server_manager import ProxyServerManager
 from dagster._cli.utils import get_instance_for_cli
@@ -18,20 +20,22 @@ from dagster._core.definitions.run_request import InstigatorType
 from dagster._core.events import RunFailureReason
 from dagster._core.instance import InstanceRef
 from dagster._core.launcher.base import CheckRunHealthResult, LaunchRunContext, WorkerStatus
-from dagster._core.scheduler.instigation import InstigatorState, TickStatus
+from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
+from dagster._core.scheduler.instigation import InstigatorState, InstigatorTick, TickStatus
 from dagster._core.storage.asset_check_execution_record import (
     COMPLETED_ASSET_CHECK_EXECUTION_RECORD_STATUSES,
     AssetCheckExecutionRecord,
     AssetCheckExecutionRecordStatus,
 )
 from dagster._core.storage.event_log.base import AssetRecord
+from dagster._core.storage.noop_compute_log_manager import NoOpComputeLogManager
 from dagster._core.storage.tags import GRPC_INFO_TAG, RUN_FAILURE_REASON_TAG
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import WorkspaceFileTarget
 from dagster._daemon.controller import get_daemon_statuses
+from dagster._daemon.types import DaemonStatus
 from dagster._serdes import ConfigurableClassData
 from dagster._utils.interrupts import capture_interrupts
-from dagster._utils.log import configure_loggers
 from dagster._utils.schedules import is_valid_cron_string
 from dagster_shared.error import SerializableErrorInfo
 
@@ -41,6 +45,7 @@ __all__ = [
     "DATA_VERSION_TAG",
     "GRPC_INFO_TAG",
     "NEEDED_BY_A_RUN",
+    "PLAN_LOGGER",
     "RUN_FAILURE_REASON_TAG",
     "AssetCheckExecutionRecord",
     "AssetCheckExecutionRecordStatus",
@@ -48,11 +53,14 @@ __all__ = [
     "AssetRecord",
     "CheckRunHealthResult",
     "ConfigurableClassData",
+    "DaemonStatus",
     "InstanceRef",
     "InstigatorState",
+    "InstigatorTick",
     "InstigatorType",
     "LaunchRunContext",
     "ModuleCodePointer",
+    "NoOpComputeLogManager",
     "ProxyServerManager",
     "RunFailureReason",
     "SerializableErrorInfo",
@@ -61,14 +69,15 @@ __all__ = [
     "WorkspaceFileTarget",
     "WorkspaceProcessContext",
     "capture_interrupts",
-    "configure_loggers",
     "execute_run",
     "get_daemon_statuses",
     "get_instance_for_cli",
     "is_the_daemon",
     "is_valid_cron_string",
+    "known_by_its_job",
 ]
 # Modules of Dagster that a run imports before and in its steps.
+PLAN_LOGGER: Final = "dagster._core.execution.plan.active"
 NEEDED_BY_A_RUN: Final = (
     "dagster._core.definitions.external_asset",
     "dagster._core.definitions.repository_definition.repository_data_builder",
@@ -83,6 +92,16 @@ NEEDED_BY_A_RUN: Final = (
 )
 DAEMON: Final = "dagster._daemon"
 _DAEMON: Final = {DAEMON, "dagster-daemon"}
+
+
+def known_by_its_job(instance: dg.DagsterInstance, location: str, job: str) -> None:
+    """Let runs that this instance creates in this process say of which job of which code location they are, as those of
+    the daemon do: the UI's timeline shows no others."""
+    repository = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin(location), "__repository__")
+    origin = RemoteJobOrigin(repository, job)
+    instance.create_run_for_job = functools.partial(  # type: ignore[method-assign]  # Dagster offers no other way
+        instance.create_run_for_job, remote_job_origin=origin
+    )
 
 
 def is_the_daemon() -> bool:

@@ -13,7 +13,12 @@ from typing import Final
 import dagster as dg
 import psutil
 
-from platform_assets.orchestration.runs.dagster_internals import RUN_FAILURE_REASON_TAG, RunFailureReason
+from platform_assets.orchestration.runs.dagster_internals import (
+    RUN_FAILURE_REASON_TAG,
+    InstanceRef,
+    NoOpComputeLogManager,
+    RunFailureReason,
+)
 from platform_assets.orchestration.runs.process import DIED_TAG, PLACE_TAG, PROCESS_TAG, is_here, process_is_gone
 from platform_assets.settings import Settings
 
@@ -34,10 +39,19 @@ def prepare_dagster_home(settings: Settings) -> None:
     settings.export()
 
 
-def open_instance(settings: Settings, *, settle: bool = True) -> dg.DagsterInstance:
-    """The instance that the UI and the command line share; if `settle`, rid of runs whose process is dead."""
+def open_instance(settings: Settings, *, settle: bool = True, at_hand: bool = False) -> dg.DagsterInstance:
+    """The instance that the UI and the command line share; if `settle`, rid of runs whose process is dead.
+
+    at_hand: what steps print goes to whoever started the run, at once. Dagster would keep it in files, which processes
+    copy to the terminal that Ctrl-C reaches, too, and that then say so.
+    """
     prepare_dagster_home(settings)
-    instance = dg.DagsterInstance.get()
+    if at_hand:
+        kept = {"compute_logs": {"module": NoOpComputeLogManager.__module__, "class": NoOpComputeLogManager.__name__}}
+        ref = InstanceRef.from_dir(str(settings.dagster_home), overrides=kept)
+        instance = dg.DagsterInstance.from_ref(ref)
+    else:
+        instance = dg.DagsterInstance.get()
     if settle:
         reconcile(instance)
     return instance

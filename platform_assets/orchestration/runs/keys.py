@@ -13,6 +13,14 @@ from platform_assets.project.graph import raw_name
 WRITER_POOL: Final = "duckdb_writer"
 # On runs that sensors and automation ask for: what they find to be done already, or not yet possible, is no failure.
 BY_ITSELF_TAG: Final = "platform/by_itself"
+# On runs that a command asked for: the command, so that who looks at the list of runs knows what each is.
+BY_COMMAND_TAG: Final = "platform/command"
+RUN: Final = "platform run"
+CI: Final = "platform ci"
+# On runs that left something unmade because a blocking check failed.
+HELD_TAG: Final = "platform/held_back"
+# The metadata of an observation that says that an asset was not made, and why.
+HELD: Final = "held_back_by"
 RELEASE_KEY: Final = dg.AssetKey("release")
 
 

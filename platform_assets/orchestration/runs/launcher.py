@@ -37,6 +37,7 @@ from platform_assets.orchestration.runs.process import (
     PLACE_TAG,
     PROCESS_TAG,
     ask_to_stop,
+    be_the_daemon,
     place,
     process_is_alive,
     process_is_gone,
@@ -320,6 +321,7 @@ class WarmRunQueue(dg.QueuedRunCoordinator):
         super().register_instance(instance)
         if is_the_daemon():
             protect_process()  # `platform ui` has; plain `dagster dev` has not
+            be_the_daemon(Path(instance.root_directory))
             reconcile(instance)
             if isinstance(launcher := instance.run_launcher, WarmRunLauncher):
                 launcher.get_ready()

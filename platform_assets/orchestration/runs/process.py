@@ -9,10 +9,14 @@ import hashlib
 import os
 import platform
 import signal
+import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import psutil
+
+from platform_assets.engine.durable.held import Taken, holder, take
 
 PROCESS_TAG: Final = "platform/process"
 PLACE_TAG: Final = "platform/place"
@@ -20,6 +24,8 @@ PLACE_TAG: Final = "platform/place"
 DIED_TAG: Final = "platform/died"
 _BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
 _MACHINE: Final = Path("/etc/machine-id")
+_DAEMON: Final = "daemon.lock"
+_BOUND: Final = "platform_assets.orchestration.runs.bound"
 _START: Final = 18  # in /proc/<pid>/stat, counted from behind the state
 
 
@@ -35,6 +41,30 @@ def call_process(name: str) -> None:
     """Let this process be called `name` by `ps`, and by whoever waits for it; the kernel keeps 15 characters."""
     with contextlib.suppress(OSError):  # where there is no such file
         Path("/proc/self/comm").write_text(name)
+
+
+def be_the_daemon(dagster_home: Path) -> None:
+    """Take the one place for a daemon that this Dagster home has, until this process ends; where another has it, say so
+    in a line and end with exit code 2: two would ask for everything twice."""
+    try:
+        take(dagster_home / _DAEMON, ends_with_its_ui=_BOUND in sys.orig_argv)
+    except Taken as taken:
+        if taken.said.get("pid") == os.getpid():  # another instance of it in this process
+            return
+        sys.stderr.write(f"error: {dagster_home}: {_named(taken.said)} runs on it already. End that one first.\n")
+        sys.stderr.flush()
+        sys.exit(2)
+
+
+def running_daemon(dagster_home: Path) -> tuple[str, bool] | None:
+    """The daemon that this Dagster home has now, and whether it ends by itself with a `platform ui`; None if none."""
+    said = holder(dagster_home / _DAEMON)
+    return None if said is None else (_named(said), bool(said.get("ends_with_its_ui")))
+
+
+def _named(said: Mapping[str, Any]) -> str:
+    whose = "the daemon of `platform ui`" if said.get("ends_with_its_ui") else "Dagster's own daemon"
+    return f"{whose} (process {said.get('pid', 'unknown')})"
 
 
 def place() -> str:

@@ -13,7 +13,7 @@ import dagster as dg
 
 from platform_assets.engine.contract.shown import guarding
 from platform_assets.engine.deployment import Deployment
-from platform_assets.errors import PlatformError, lines
+from platform_assets.errors import PlatformError, lines, listed
 from platform_assets.orchestration.runs.process import PROCESS_TAG, call_process, process_name
 from platform_assets.project.configured import configured_deployment
 
@@ -73,7 +73,7 @@ class OpensDeployment:
     ) -> Deployment:
         # A run that dies with its machine stays STARTED and keeps its pool slot; this tells who to look for.
         context.instance.add_run_tags(context.run.run_id, {PROCESS_TAG: process_name(os.getpid())})
-        call_process(f"run {context.run.run_id[:8]}")  # said to those who wait for the warehouse
+        call_process(f"run {context.run.run_id[:8]}")
 
         def notify(text: str) -> None:
             context.log.info(lines(text))
@@ -81,8 +81,19 @@ class OpensDeployment:
                 self._tell(text)
 
         deployment = self._opens(notify)
+        about = listed(_assets(context), 1)
+        deployment.warehouse.call_holder(f"Dagster run {context.run.run_id[:8]} ({about})")
         deployment.prepare(but=None if replaying is None else deployment.feed(replaying))
         return deployment
+
+
+def _assets(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> list[str]:
+    """The assets that the step is about; raw before its quarantine."""
+    if isinstance(context, dg.AssetExecutionContext):
+        keys = context.selected_asset_keys or {each.asset_key for each in context.selected_asset_check_keys}
+    else:
+        keys = {each.asset_key for each in context.selected_asset_check_keys}
+    return sorted((key.to_user_string() for key in keys), key=lambda name: (name.startswith("quarantine/"), name))
 
 
 # What an asset's body asks for: a plain object, since all its settings come from the environment.

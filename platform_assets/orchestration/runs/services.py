@@ -5,7 +5,6 @@ Belongs here: what `dagster dev` starts, started so that it ends with us, whatev
 """
 
 import contextlib
-import logging
 import os
 import subprocess
 import sys
@@ -22,7 +21,6 @@ from platform_assets.orchestration.runs.dagster_internals import (
     ProxyServerManager,
     WorkspaceFileTarget,
     WorkspaceProcessContext,
-    configure_loggers,
 )
 from platform_assets.settings import PROJECT
 
@@ -38,8 +36,6 @@ def workspace(
     file: where its address is written, for the daemon. read_only: Dagster refuses mutations. daemon_ended: called if
     the daemon ends by itself; without it no daemon is started.
     """
-    configure_loggers(log_level="INFO")
-    logging.getLogger("dagster-webserver").setLevel(logging.WARNING)
     with contextlib.ExitStack() as stack:
         declared = WorkspaceFileTarget(paths=[str(PROJECT / "workspace.yaml")])
         servers = stack.enter_context(ProxyServerManager(instance, declared, code_server_log_level="warning"))
@@ -68,7 +64,7 @@ class _Daemon:
     def __init__(self, workspace_file: Path, ended: Callable[[], None]) -> None:
         theirs, self._ours = os.pipe()
         bound = [sys.executable, "-P", "-m", "platform_assets.orchestration.runs.bound", str(theirs)]
-        daemon = [DAEMON, "run", "--log-level", "info", "--code-server-log-level", "warning"]
+        daemon = [DAEMON, "run", "--log-level", "warning", "--code-server-log-level", "warning"]
         self._process = subprocess.Popen(  # noqa: S603 - our own
             [*bound, *daemon, "--workspace", str(workspace_file)],
             pass_fds=[theirs],

@@ -27,20 +27,21 @@ _CONSEQUENCES: Final = ("fresh",)
 
 
 def failed_sensors(seen: DagsterState, feeds: Iterable[Feed]) -> Iterator[Cause]:
-    """Sensors that are on and whose last look failed."""
+    """Sensors that are on and whose last look failed, be it that one alone."""
     by_sensor = {sensor_name(feed): feed for feed in feeds}
     for name, sensor in seen.sensors.items():
-        if sensor.error is None or not sensor.running or sensor.at is None:
+        if sensor.error is None or not sensor.running:
             continue
         feed = by_sensor.get(name)
+        once = f"the last look of sensor {name} failed"
         yield Cause(
             kind="sensor failed",
             asset="" if feed is None else deliveries_key(feed).to_user_string(),
-            what=f"sensor {name} fails at every look",
-            effect="nothing that it asks for runs",
+            what=f"sensor {name} fails at every look" if sensor.keeps_failing else once,
+            effect="nothing that it asks for runs" if sensor.keeps_failing else "it looks again within seconds",
             evidence=sensor.error,
             remedy=f"Mend what it says; it goes on by itself. The UI has the whole error (Automation, {name}).",
-            since=sensor.at,
+            since=sensor.since,
             key=f"sensor:{name}",
             owner=PLATFORM_TEAM if feed is None else feed.owner,
             waiting=() if feed is None else seen.below([deliveries_key(feed)]),
@@ -129,8 +130,7 @@ def _passed_since(state: State, key: dg.AssetCheckKey) -> bool:
 def missing_delivery(seen: DagsterState, theirs: Deliveries) -> Cause | None:
     """What a feed's producer has not delivered: the first of it. What is there but quarantined is missing for that
     reason."""
-    absent = [each for each in theirs.missing(seen.now) if theirs.quarantined_for(each) is None]
-    if not absent:
+    if not (absent := theirs.absent(seen.now)):
         return None
     feed, more = theirs.feed, len(absent) - 1
     return Cause(

@@ -6,7 +6,7 @@ Belongs here: reading Dagster's storage into plain values. Elsewhere: what is wr
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Final
 
@@ -19,12 +19,14 @@ from platform_assets.orchestration.runs.dagster_internals import (
     AssetCheckExecutionRecordStatus,
     AssetGraph,
     AssetRecord,
+    DaemonStatus,
     InstigatorState,
+    InstigatorTick,
     InstigatorType,
     TickStatus,
     get_daemon_statuses,
 )
-from platform_assets.orchestration.runs.keys import WRITER_POOL
+from platform_assets.orchestration.runs.keys import BY_COMMAND_TAG, WRITER_POOL
 from platform_assets.orchestration.watch.failures import (
     Cancelled,
     FailedStep,
@@ -36,6 +38,9 @@ from platform_assets.orchestration.watch.failures import (
 
 _DAEMON_SILENT_S: Final = 60
 _RUNS_IN_FLIGHT: Final = 20
+_KEEPS_FAILING: Final = timedelta(minutes=1)
+_GOOD: Final = (TickStatus.SUCCESS, TickStatus.SKIPPED)
+_LONGEST_FAILING_S: Final = 366 * 86_400
 # What drives runs; others only look.
 _NEEDED_DAEMONS: Final = ("SENSOR", "ASSET", "QUEUED_RUN_COORDINATOR")
 
@@ -54,12 +59,21 @@ class Evaluated:
 
 @dataclass(frozen=True)
 class SensorSeen:
-    """A sensor that Dagster knows of: whether it is on, and what its last tick failed with."""
+    """A sensor that Dagster knows of: whether it is on, and what its last finished tick failed with.
+
+    at: when that was. since: the first of the ticks that have failed one after another up to it.
+    """
 
     name: str
     running: bool
     error: str | None
     at: datetime | None
+    since: datetime | None = None
+
+    @property
+    def keeps_failing(self) -> bool:
+        """Whether it is no matter of one look: ticks have failed one after another for a minute."""
+        return self.at is not None and self.since is not None and self.at - self.since >= _KEEPS_FAILING
 
 
 @dataclass(frozen=True)
@@ -146,27 +160,62 @@ class DagsterState:
         return self.instance.all_instigator_state(instigator_type=InstigatorType.SENSOR)
 
     def _sensor(self, state: InstigatorState) -> SensorSeen:
-        ticks = self.instance.get_ticks(
-            state.instigator_origin_id,
-            state.selector_id,
-            limit=1,
-            statuses=[TickStatus.SUCCESS, TickStatus.SKIPPED, TickStatus.FAILURE],
-        )
-        if not ticks:
+        last = self._last_tick(state, *_GOOD, TickStatus.FAILURE)
+        if last is None:
             return SensorSeen(state.name, state.is_running, None, None)
-        (tick,) = ticks
-        failed = tick.status == TickStatus.FAILURE
-        error = message_of(innermost(tick.error)) if failed and tick.error is not None else None
-        return SensorSeen(state.name, state.is_running, error, _moment(tick.timestamp))
+        at = _moment(last.timestamp)
+        if last.status != TickStatus.FAILURE:
+            return SensorSeen(state.name, state.is_running, None, at)
+        error = message_of(innermost(last.error)) if last.error is not None else "its tick failed"
+        return SensorSeen(state.name, state.is_running, error, at, self._failing_since(state, last.timestamp))
+
+    def _failing_since(self, state: InstigatorState, last: float) -> datetime:
+        """The first failed tick that no good one came after; found by halving, as there may be weeks of them."""
+        good = self._last_tick(state, *_GOOD)
+        none_before, first = good.timestamp if good is not None else last - _LONGEST_FAILING_S, last
+        while first - none_before > 1:
+            middle = (none_before + first) / 2
+            earlier = self._last_tick(state, TickStatus.FAILURE, after=none_before, before=middle)
+            none_before, first = (middle, first) if earlier is None else (none_before, earlier.timestamp)
+        return _moment(first)
+
+    def _last_tick(
+        self, state: InstigatorState, *statuses: TickStatus, after: float | None = None, before: float | None = None
+    ) -> InstigatorTick | None:
+        found = self.instance.get_ticks(
+            state.instigator_origin_id, state.selector_id, limit=1, statuses=list(statuses), after=after, before=before
+        )
+        return found[0] if found else None
 
     @cached_property
     def silent_daemons(self) -> Sequence[str]:
         """Those of the daemons that make things run which have not been heard of for a minute."""
-        needed = [name for name in _NEEDED_DAEMONS if name in self.instance.get_required_daemon_types()]
-        statuses = get_daemon_statuses(
-            self.instance, needed, ignore_errors=True, heartbeat_tolerance_seconds=_DAEMON_SILENT_S
+        return [name for name, status in self._daemons.items() if not status.healthy]
+
+    @cached_property
+    def by_command(self) -> bool:
+        """Whether nothing is meant to run by itself: no daemon was ever heard of, or none since the last run, which a
+        command made."""
+        beats = [each.last_heartbeat.timestamp for each in self._daemons.values() if each.last_heartbeat is not None]
+        last = self.instance.get_run_records(limit=1)
+        return bool(self.silent_daemons) and (
+            not beats
+            or any(
+                BY_COMMAND_TAG in record.dagster_run.tags and record.create_timestamp.timestamp() > max(beats)
+                for record in last
+            )
         )
-        return [name for name, status in statuses.items() if not status.healthy]
+
+    @cached_property
+    def _daemons(self) -> Mapping[str, DaemonStatus]:
+        needed = [name for name in _NEEDED_DAEMONS if name in self.instance.get_required_daemon_types()]
+        return get_daemon_statuses(
+            self.instance,
+            needed,
+            curr_time_seconds=self.now.timestamp(),
+            ignore_errors=True,
+            heartbeat_tolerance_seconds=_DAEMON_SILENT_S,
+        )
 
     @cached_property
     def writing(self) -> Sequence[tuple[str, str]]:

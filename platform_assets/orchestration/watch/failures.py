@@ -19,7 +19,7 @@ from platform_assets.orchestration.runs.dagster_internals import (
     AssetRecord,
     SerializableErrorInfo,
 )
-from platform_assets.orchestration.runs.keys import targets_of
+from platform_assets.orchestration.runs.keys import HELD, targets_of
 from platform_assets.orchestration.runs.process import DIED_TAG
 
 Thing = dg.AssetKey | dg.AssetCheckKey
@@ -203,7 +203,8 @@ class Failures:
 
     def _observed(self, asset: dg.AssetKey) -> Sequence[dg.EventLogRecord]:
         if asset not in self._observations:
-            self._observations[asset] = self.instance.fetch_observations(asset, limit=1).records
+            found = self.instance.fetch_observations(asset, limit=1).records
+            self._observations[asset] = [each for each in found if not _says_held(each)]
         return self._observations[asset]
 
     @cached_property
@@ -216,6 +217,12 @@ class Failures:
                 _remembered.clear()
             _remembered[run.run_id] = tuple(_read(self.instance, run, ended))
         return _remembered[run.run_id]
+
+
+def _says_held(record: dg.EventLogRecord) -> bool:
+    """Whether it says that the asset was not made; another says that there was nothing to do."""
+    observed = record.asset_observation
+    return observed is not None and HELD in observed.metadata
 
 
 def finished_evaluation(record: AssetCheckExecutionRecord) -> dg.EventLogEntry | None:

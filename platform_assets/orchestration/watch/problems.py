@@ -61,7 +61,9 @@ def _of_disk(seen: DagsterState, stored: DeploymentState) -> list[Problem]:
 
 
 def _of_sensors(seen: DagsterState, stored: DeploymentState) -> list[Problem]:
-    return _problems(seen, failed_sensors(seen, stored.feeds))
+    """One look that failed is made good by the next: only sensors that keep failing are worth a word."""
+    lasting = {f"sensor:{name}" for name, sensor in seen.sensors.items() if sensor.keeps_failing}
+    return _problems(seen, (cause for cause in failed_sensors(seen, stored.feeds) if cause.key in lasting))
 
 
 def _of_runs(seen: DagsterState, _: DeploymentState) -> list[Problem]:
@@ -79,7 +81,7 @@ def _of_checks(seen: DagsterState, stored: DeploymentState) -> list[Problem]:
 
 def _of_calendar(seen: DagsterState, stored: DeploymentState) -> list[Problem]:
     """What nobody looks for is missing for that reason."""
-    looked_for = [feed for feed in stored.feeds if not ((s := seen.sensors.get(sensor_name(feed))) and s.error)]
+    looked_for = [feed for feed in stored.feeds if not ((s := seen.sensors.get(sensor_name(feed))) and s.keeps_failing)]
     found = (missing_delivery(seen, stored.deliveries[feed.name]) for feed in looked_for)
     return _problems(seen, filter(None, found))
 

@@ -4,7 +4,7 @@ Belongs here: what is asked, in which order, and what only this asset waits for 
 causes that alerts know, too (causes.py), what Dagster has stored (dagster_state.py).
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from functools import cached_property
 from itertools import islice
@@ -13,7 +13,7 @@ from typing import Final
 import dagster as dg
 
 from platform_assets.engine.feed.feed import Feed
-from platform_assets.errors import ConfigurationError, printable
+from platform_assets.errors import ConfigurationError, listed, nearest, printable
 from platform_assets.orchestration.runs.automation import barred
 from platform_assets.orchestration.runs.keys import deliveries_key, quarantine_key, raw_key, sensor_name
 from platform_assets.orchestration.runs.process import PROCESS_TAG
@@ -27,8 +27,13 @@ from platform_assets.orchestration.watch.causes import (
 from platform_assets.orchestration.watch.dagster_state import DagsterState
 from platform_assets.orchestration.watch.deployment_state import DeploymentState
 from platform_assets.project.causes import Cause, Kind
+from platform_assets.project.graph import raw_name
 
 AUTOMATION: Final = "automation"
+# What goes on by itself: to ask again is all that there is to do.
+_GOES_ON: Final[Collection[Kind]] = ("held back", "pool busy", "run queued", "run under way")
+# Likewise, where a daemon lives.
+_ASKED_FOR: Final[Collection[Kind]] = ("file not settled", "new file", "not asked for yet")
 _FILES: Final = 3
 
 
@@ -36,11 +41,40 @@ def why(asset: dg.AssetKey, seen: DagsterState, stored: DeploymentState) -> list
     """Everything that keeps data from the asset, the first cause first; that all is well, if nothing does."""
     asking = _Asking(seen, stored, asset)
     found = [cause for key in seen.above(asset) for cause in asking.causes_at(key)]
+    if not found and (nothing := asking.nothing_delivered()) is not None:
+        found = [nothing]
     if found:
-        return found
+        commanded = [replace(cause, command=_command(cause, asset.to_user_string(), seen, stored)) for cause in found]
+        return sorted(commanded, key=_holds)
     at = seen.made.get(asset)
     what = "nothing keeps it back" + (f"; it was last made {at:%Y-%m-%d %H:%M} UTC" if at is not None else "")
     return [Cause("all is well", asset.to_user_string(), what, remedy="Nothing to do.", since=at)]
+
+
+def _holds(cause: Cause) -> int:
+    """First what holds back what is there; then what has not come, or is not fit to come in; last what only tells."""
+    if cause.kind in ("delivery missing", "delivery quarantined", "file not settled"):
+        return 1
+    return 2 if cause.kind == "held back" or (cause.kind == "check failed" and not cause.waiting) else 0
+
+
+def _command(cause: Cause, asked: str, seen: DagsterState, stored: DeploymentState) -> str:
+    """The one command to type about the cause."""
+    of = next((feed.name for feed in stored.feeds if cause.asset in (raw_name(feed), _deliveries_of(feed))), None)
+    if cause.kind == "delivery quarantined" or (cause.kind == "check failed" and of and "rejects" in cause.key):
+        return f"platform quarantine explain {of}"
+    if cause.kind == "check failed":
+        return f'platform check "key:{cause.asset}"'
+    if cause.kind == "delivery missing":
+        return "platform promises"
+    if cause.kind == "daemon down":
+        return "platform ui"
+    by_itself = cause.kind in _GOES_ON or (cause.kind in _ASKED_FOR and not seen.by_command)
+    return f"platform why {asked}" if by_itself else "platform run"
+
+
+def _deliveries_of(feed: Feed) -> str:
+    return deliveries_key(feed).to_user_string()
 
 
 def asset_named(name: str, seen: DagsterState) -> dg.AssetKey:
@@ -55,7 +89,11 @@ def asset_named(name: str, seen: DagsterState) -> dg.AssetKey:
         return found[0]
     problem = "is no asset" if not found else f"means {' or '.join(key.to_user_string() for key in found)}"
     near = ", ".join(key.to_user_string() for key in (found or keys)[:8])
-    raise ConfigurationError(f"asset {name!r}", problem, f"Name one, such as {near}.")
+    words = {key.to_user_string() for key in keys} | {key.path[-1] for key in keys}
+    meant = "" if found else nearest(name, words)
+    raise ConfigurationError(
+        f"asset {name!r}", f"{problem}.{meant}" if meant else problem, f"Name one, such as {near}."
+    )
 
 
 class _Asking:
@@ -87,22 +125,36 @@ class _Asking:
     def _failed_checks(self) -> list[Cause]:
         return list(failed_checks(self._seen, self._stored.assets))
 
+    def nothing_delivered(self) -> Cause | None:
+        """That the asset was never made, as there is nothing to make it from."""
+        above = {key for key in self._seen.above(self._asked) if key in self._feeds}
+        names = [self._feeds[key].name for key in above if not self._stored.deliveries[self._feeds[key].name].receipts]
+        if self._asked in self._seen.made or not names or len(names) < len(above):
+            return None
+        return Cause(
+            "nothing delivered",
+            self._asked.to_user_string(),
+            f"nothing was ever delivered for {listed(sorted(names))}",
+            remedy=f"Put files into {self._stored.deployment.landing}; `platform feed list` says under which names.",
+        )
+
     def _of_feed(self, feed: Feed) -> Iterator[Cause]:
         """What a feed waits for, before there is anything of it in raw."""
         name = deliveries_key(feed).to_user_string()
         deployment = self._stored.deployment
         ready = deployment.ready(feed)
         for each in islice((each for each in deployment.pending(feed) if each not in ready), _FILES):
+            taker = "`platform run` takes it in" if self._seen.by_command else "It is taken in by itself"
             remedy = (
-                "It is taken in by itself as soon as that is there."
+                f"{taker} as soon as that is there."
                 if each.waits_for
                 else (
-                    f"It is taken in by itself once it has been untouched for {each.settle.total_seconds():g} s. "
+                    f"{taker} once it has been untouched for {each.settle.total_seconds():g} s. "
                     "If nobody writes it any more, look at the machine's clock."
                 )
             )
             what = f"{printable(each.slot)} {each.unfinished}"
-            yield Cause("file not settled", name, what, remedy=remedy, since=each.arrived_at)
+            yield Cause("file not settled", name, what, remedy=remedy, since=each.changed_at)
         if ready:
             waiting = f"{len(ready)} new file{'s' * (len(ready) > 1)}, the first {printable(ready[0].slot)}"
             yield self._not_taken(feed, waiting, max(each.size for each in ready))
@@ -123,8 +175,10 @@ class _Asking:
         down = self._nothing_drives(name, sensor_name(feed), waiting)
         for cause in self._failed_steps:
             if cause.asset == raw_key(feed).to_user_string():
-                by_itself = "It is tried again by itself, ever more rarely; `platform run` tries at once."
-                remedy = by_itself if down is None else f"Nothing tries again by itself: {down.kind}. {down.remedy}"
+                remedy = "It is tried again by itself, ever more rarely; `platform run` tries at once."
+                if down is not None:
+                    why_not = "" if self._seen.by_command else f": {down.kind}"
+                    remedy = f"Nothing tries again by itself{why_not}. {down.remedy}"
                 return replace(cause, asset=name, what=f"{waiting}; {cause.what}", effect="", remedy=remedy)
         if down is not None:
             return down
@@ -133,6 +187,12 @@ class _Asking:
 
     def _nothing_drives(self, name: str, sensor: str, waiting: str) -> Cause | None:
         """What would have to ask for a run, where it cannot."""
+        if self._seen.by_command:
+            takes = [name.replace("deliveries/", "raw/", 1)] if name.startswith("deliveries/") else []
+            made = [each for each in self._stored.assets.to_run(takes) if each not in takes]
+            does = " and ".join(["takes it in"] * bool(takes) + [f"makes {listed(made)}"] * bool(made))
+            kind: Kind = "new file" if takes else "out of date"
+            return Cause(kind, name, f"{waiting}; runs are made by command here", remedy=f"`platform run` {does}.")
         if self._seen.silent_daemons:
             return Cause(
                 "daemon down",
@@ -194,8 +254,9 @@ class _Asking:
         if (cause := state.first_cause(name)) is not None:
             # What is above says itself what is wrong with it.
             if key == self._asked:
-                remedy = "It is made by itself as soon as that is mended."
-                yield Cause("held back", name, f"{outdated}; held back by {cause.asset}: {cause}", remedy=remedy)
+                by_itself = "`platform run` makes it" if self._seen.by_command else "It is made by itself"
+                remedy = f"{by_itself} as soon as that is mended."
+                yield Cause("held back", name, state.held_words(cause), remedy=remedy)
             return
         feed = state.project.nodes[name].feed
         if down := self._nothing_drives(name, AUTOMATION if feed is None else sensor_name(feed), outdated):

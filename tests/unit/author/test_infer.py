@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from machine import PROJECT, RETAIL, examples
 
 from platform_assets.engine.author.draft import declared_by, draft, field_line
-from platform_assets.engine.author.infer import InferredColumn, infer_column, names_for
+from platform_assets.engine.author.infer import InferredColumn, infer_column
+from platform_assets.engine.author.names import names_for
 from platform_assets.engine.author.proposal import propose
 from platform_assets.engine.author.trial import try_on
 from platform_assets.engine.contract.model import columns_of
@@ -242,7 +243,7 @@ def test_names_pattern_and_cadence_follow_from_where_the_file_lies(tmp_path: Pat
     for day in range(4):
         (folder / f"2026-03-{2 + 7 * day:02}.csv").write_text("sold_at,units\n2026-03-01T10:00:00Z,1\n")
     proposed = propose(folder / "2026-03-02.csv", landing=tmp_path / "landing")
-    assert (proposed.origin, proposed.name, proposed.pattern) == ("shop", "order_lines", "shop/order_lines/*.csv")
+    assert (proposed.origin, proposed.name, proposed.patterns) == ("shop", "order_lines", ("shop/order_lines/*.csv",))
     assert proposed.cadence.cron == "0 6 * * 1"
     assert "7 days apart" in proposed.cadence.why
     assert proposed.event_time == "sold_at"

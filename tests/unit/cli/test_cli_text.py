@@ -76,3 +76,51 @@ def test_a_command_that_failed_ends_with_1_when_it_has_answered(capsys: pytest.C
 def test_plain_values_are_what_json_holds() -> None:
     given = {"a": (Path("x"), timedelta(minutes=2)), "b": Decimal("1.5")}
     assert plain(given) == {"a": ["x", 120.0], "b": Decimal("1.5")}
+
+
+def shown(capsys: pytest.CaptureFixture[str], *tables: Table) -> list[str]:
+    """The lines of tables, on 80 columns."""
+    render({}, tables, as_json=False)
+    return capsys.readouterr().out.splitlines()
+
+
+LONG = {
+    "feed": "order_lines_of_all_shops",
+    "file": "retail/order_lines/2026-11-18.csv",
+    "problem": "the header lacks a column that the contract has, and has another one that nobody declared",
+    "remedy": "Ask the producer for it, or declare the other name as a header of its column.",
+    "rows": 1_234_567,
+    "taken_in": datetime(2026, 11, 18, 6, 30, tzinfo=UTC),
+}
+
+
+@pytest.mark.parametrize("width", [60, 80, 120, 200])
+def test_a_table_is_as_wide_as_the_terminal_and_breaks_no_name(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    columns = ("feed", "file", "problem", "remedy", "rows", "taken in")
+    lines = shown(capsys, Table("Deliveries", [LONG], columns, least=("taken in", "remedy")))
+    assert max(len(line) for line in lines if not line.startswith("no room")) <= width
+    text = "\n".join(lines)
+    assert "order_lines_of_all_shops" in text
+    left_out = lines[-1].partition("no room here for: ")[2]
+    assert all(each in left_out for each in ("taken in", "remedy")) or "file" not in left_out, "in the declared order"
+    assert "file" in left_out or "retail/order_lines/2026-11-18.csv" in text
+    assert ("no room" in lines[-1]) is (width < 120)
+
+
+def test_tables_are_plain_in_pipes_and_under_no_color(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = Table("Files", [{"status": "quarantined"}, {"status": "accepted"}], ("status",))
+    assert "\x1b" not in "".join(shown(capsys, table))
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    coloured = "".join(shown(capsys, table))
+    assert "\x1b[31mquarantined" in coloured
+    assert "\x1b[32maccepted" in coloured
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b" not in "".join(shown(capsys, table))

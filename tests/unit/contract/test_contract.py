@@ -1,6 +1,8 @@
 """Contracts: what may be declared, and how a delivery's header is matched by name."""
 
-from datetime import date, datetime
+import re
+from datetime import UTC, date, datetime
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -136,7 +138,6 @@ def declare(kind: type, **options: Any) -> type[Contract]:
         (datetime, {"format": ("%d/%m/%Y", Since(date(2020, 1, 1), "%c"))}, "%c is not read"),
         (int, {"unique": True}, "unique cannot be declared: it is no rule of a single row"),
         (int, {"coerce": True}, "coerce cannot be declared"),
-        (int, {"default": 0}, "default cannot be declared"),
         (int, {"ge": 0, "raise_warning": True}, "raise_warning would let rows pass"),
         (int, {"ge": 0, "n_failure_cases": 1}, "n_failure_cases would let rows pass"),
         (int, {"alias": "b"}, "alias renames a column"),
@@ -190,3 +191,52 @@ def test_the_version_changes_with_every_option_that_matters(changed: Any) -> Non
         for field in (Field(), changed)
     )
     assert version_of(plain) != version_of(other)
+
+
+NOON = datetime(2020, 1, 31, 12)  # noqa: DTZ001 - without an offset
+
+
+def contract(name: str, fields: dict[str, tuple[type, dict[str, Any]]]) -> type[Contract]:
+    """A contract of these columns: their types, and what Field is given."""
+    annotations = {each: kind for each, (kind, _) in fields.items()}
+    made = {each: Field(**options) for each, (_, options) in fields.items()}
+    return type(name, (Contract,), {"__annotations__": annotations, "__doc__": f"{name}.", **made})
+
+
+@pytest.mark.parametrize(
+    ("annotation", "options", "why"),
+    [
+        (str, {"optional": True}, "optional and not nullable"),
+        (str, {"default": "EUR"}, "default is for rows whose delivery lacks the column"),
+        (str, {"optional": True, "default": 1}, "default 1 is no value of a text"),
+        (int, {"optional": True, "default": True}, "default True is no value of a integer"),
+        (int, {"optional": True, "default": 1 << 70}, "is no value of a integer"),
+        (Decimal, {"optional": True, "default": Decimal("1.23"), "digits": (5, 1)}, "is no value of a decimal"),
+        (datetime, {"optional": True, "default": NOON}, "is no value of a timestamp"),
+        (date, {"optional": True, "default": NOON}, "is no value of a date"),
+        (float, {"optional": True, "default": float("nan")}, "default nan is no value of a number"),
+        (int, {"optional": True, "default": -1, "ge": 0}, "breaks the column's own rule greater_than_or_equal_to(0)"),
+    ],
+)
+def test_a_default_is_a_value_that_the_column_can_have(annotation: Any, options: dict[str, Any], why: str) -> None:
+    with pytest.raises(ContractError, match=re.escape(why)):
+        columns_of(contract("Wrong", {"always": (str, {}), "column": (annotation, options)}))
+
+
+def test_a_default_may_be_any_value_of_the_columns_type() -> None:
+    noon = NOON.replace(tzinfo=UTC)
+    given = {str: "EUR", int: 0, Decimal: 3, float: 1, datetime: noon, date: noon.date(), bool: False}
+    fields = {f"c{at}": (kind, {"optional": True, "default": value}) for at, (kind, value) in enumerate(given.items())}
+    columns = columns_of(contract("Right", {"always": (str, {}), **fields}))
+    assert [column.default for column in columns[1:]] == list(given.values())
+
+
+def test_a_header_has_to_have_something() -> None:
+    with pytest.raises(ContractError, match="every column is optional"):
+        columns_of(contract("Nothing", {"one": (str, {"optional": True, "nullable": True})}))
+
+
+def test_whether_a_column_is_optional_is_part_of_the_version() -> None:
+    options: list[dict[str, Any]] = [{}, {"optional": True}, {"optional": True, "default": "a"}]
+    made = [contract("Same", {"always": (str, {}), "one": (str, {"nullable": True, **more})}) for more in options]
+    assert len({version_of(each) for each in made}) == 3

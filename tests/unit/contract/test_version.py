@@ -148,6 +148,7 @@ DIFFERENT["what a feed declares"] = [
         for form in ("Csv(skip=1)", "Csv(nulls={'NA', '-', '?'})", "Csv(nulls={'NA'})", "Json()")
     ),
     *(feed(more=f", {more}") for more in ("on_drift='add'", "key=('a',)", "key=('a',), on_known_key='latest'")),
+    feed(more=", key=('a',), key_within='delivery'"),
     *(feed(more=f", tolerate=Rejects({rate}, beyond='quarantine')") for rate in (0.1, 0.2)),
 ]
 # What is declared -> the same, written otherwise.

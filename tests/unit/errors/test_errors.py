@@ -11,6 +11,7 @@ from platform_assets.errors import (
     foreign,
     lines,
     listed,
+    nearest,
     printable,
     quoted,
     redacted,
@@ -101,3 +102,16 @@ def test_an_error_of_a_library_keeps_its_kind_and_state() -> None:
     error = ForeignError(ValueError("could not convert string to float: 'Anna'"))
     assert error.what == "ValueError: could not convert string to float: '…'"
     assert "last commit" in error.state
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [("ad", "add"), ("ADD", "add"), ("rescu", "rescue"), ("ordr_lines", "order_lines"), ("integer", "int")],
+)
+def test_the_nearest_word_is_offered(word: str, meant: str) -> None:
+    assert nearest(word, ["fail", "add", "rescue", "order_lines", "int"]) == f" Did you mean {meant!r}?"
+
+
+def test_no_word_is_offered_where_none_is_near() -> None:
+    assert nearest("orders", ["fail", "add"]) == ""
+    assert nearest("x", []) == ""

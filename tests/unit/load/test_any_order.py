@@ -18,7 +18,7 @@ from shop import SALES, Shop, child, ended, ingest_in_child, sales
 from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.feed.feed import Files, seconds
 
-Policy = Literal["reject", "latest", "allow"]
+Policy = Literal["reject", "latest", "allow", "lists"]
 
 NAMES = st.sampled_from(["a.csv", "b.csv", "c.csv"])
 CONTENTS = st.sampled_from([1, 2, 3, 4])
@@ -37,6 +37,7 @@ def text(content: int) -> str:
 
 class Model:
     """Slots stand for contents, each at a place in the order; raw holds each content once, at the first of its places.
+    Full lists are each held, also one that equals another.
 
     A slot stands for new content it brings, and for any it is restated to, at the place it has. What a slot had goes
     with its place to another that has it now while it has it no longer. What elsewhere stands and stays is a mere
@@ -66,7 +67,7 @@ class Model:
         for name, (content, _) in new.items():
             if name in taken:
                 self.stands[name] = before[taken[name]]
-            elif content not in known or name in own:
+            elif content not in known or name in own or self.policy == "lists":
                 self.places += 1
                 self.stands[name] = (own[name][0] if name in own else self.places, content)
                 known.add(content)
@@ -80,18 +81,21 @@ class Model:
         return [(name, content) for (_, content), name in sorted((at, name) for name, at in self.stands.items())]
 
     def raw(self) -> list[tuple[str, int]]:
-        contents = dict.fromkeys(content for _, content in self.in_order())
+        contents = [content for _, content in self.in_order()]
+        if self.policy != "lists":
+            contents = list(dict.fromkeys(contents))
         every = [row for content in contents for row in rows(content)]
-        if self.policy == "allow":
+        if self.policy in ("allow", "lists"):
             return sorted(every)
         return sorted(dict(every if self.policy == "latest" else every[::-1]).items())
 
 
 class Deliveries(RuleBasedStateMachine):
-    @initialize(policy=st.sampled_from(["reject", "latest", "allow"]))
+    @initialize(policy=st.sampled_from(["reject", "latest", "allow", "lists"]))
     def open(self, policy: Policy) -> None:
         self.folder = tempfile.TemporaryDirectory()
-        self.declared: dict[str, Any] = {"key": ("sku",), "on_known_key": policy}
+        lists: dict[str, Any] = {"key_within": "delivery", "on_known_key": "reject"}
+        self.declared: dict[str, Any] = {"key": ("sku",), **(lists if policy == "lists" else {"on_known_key": policy})}
         self.shop = Shop(Path(self.folder.name, "shop"), replace(SALES, **self.declared))
         (self.shop.landing / "other").mkdir(parents=True)
         self.model = Model(policy)

@@ -1,5 +1,6 @@
 """What the UI says of a feed: receipts, newest data, rejected rows by rule and over time; and nothing of it can act."""
 
+import dagster as dg
 import pytest
 from shop import Shop, sales
 
@@ -48,3 +49,37 @@ def test_text_from_outside_is_only_shown(shop: Shop, name: str) -> None:
 
 def test_a_line_end_does_not_end_the_cell() -> None:
     assert code("a\n# b") == "`a·# b`"
+
+
+def shown(value: object) -> list[dict[str, object]]:
+    """The rows of a table in the UI, whose cells Dagster shows as text."""
+    assert isinstance(value, dg.TableMetadataValue)
+    return [dict(record.data) for record in value.records]
+
+
+def test_the_newest_rows_and_deliveries_stand_on_the_page_of_raw(shop: Shop) -> None:
+    first = ("a.csv", sales(*(f"S{at},{at}" for at in range(1, 20))))
+    raw = figures(shop, first, ("b.csv", sales("T1,1", "T2,2", "T3,oops"))).raw_metadata()
+    rows = shown(raw["newest_rows"])
+    assert [(row["sku"], row["quantity"]) for row in rows[:3]] == [("T2", "2"), ("T1", "1"), ("S19", "19")]
+    assert len(rows) == 10
+    deliveries = [(row["file"], row["status"], row["rows accepted"]) for row in shown(raw["newest_deliveries"])]
+    assert deliveries == [("sales/b.csv", "accepted", 2), ("sales/a.csv", "accepted", 19)]
+
+
+def test_rejected_rows_stand_on_the_page_of_quarantine(shop: Shop) -> None:
+    (row,) = shown(figures(shop, ("a.csv", sales("S1,1", "S2,oops"))).quarantine_metadata()["newest_rows"])
+    assert (row["file"], row["line"], row["column"], row["value"]) == ("sales/a.csv", 3, "quantity", "oops")
+
+
+def test_personal_data_of_a_row_is_masked(shop: Shop) -> None:
+    seen = figures(shop, ("a.csv", sales("S1,1,,,anna@example.org", "S2,oops,,,eve@example.org")))
+    (row,) = shown(seen.raw_metadata()["newest_rows"])
+    assert (row["sku"], row["email"]) == ("S1", "***")
+    assert "@example.org" not in f"{seen.raw_metadata()}{seen.quarantine_metadata()}"
+
+
+def test_a_long_value_of_a_row_is_cut_and_stays_on_its_line(shop: Shop) -> None:
+    raw = figures(shop, ("a.csv", sales(f"S{'1' * 5_000},1"))).raw_metadata()
+    (row,) = shown(raw["newest_rows"])
+    assert row["sku"] == f"S{'1' * 59}…"

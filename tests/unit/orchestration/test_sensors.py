@@ -244,3 +244,88 @@ def test_a_time_that_is_none_is_refused_before_anything_is_touched(watched: Mode
     (failure,) = [event for event in result.all_events if event.is_step_failure]
     assert "'yesterday' is no time" in str(failure.step_failure_data.error)
     assert watched.shop.reconciles()
+
+
+# ---- decisions through the UI
+
+
+def decided(watched: Modelled, **config: Any) -> dg.ExecuteInProcessResult:
+    request = dg.RunRequest(
+        asset_selection=[raw_key(watched.feed), quarantine_key(watched.feed)],
+        run_config={"ops": {"ingest_sales": {"config": config}}},
+    )
+    return watched.run(request)
+
+
+def test_a_delivery_is_withdrawn_and_restored_by_what_the_launchpad_says(watched: Modelled) -> None:
+    watched.shop.load("a.csv", sales("S1,1"))
+    watched.shop.load("b.csv", sales("S2,1"))
+    result = decided(watched, decide="withdraw", delivery=1, why="wrong month")
+    assert watched.shop.skus() == ["S2"]
+    (raw,) = [each for each in result.get_asset_materialization_events() if each.asset_key == raw_key(watched.feed)]
+    assert f"withdrawn by run:{result.run_id}: wrong month" in str(raw.materialization.metadata["receipts"].value)
+    asked, done = AuditLog(watched.shop.root / "home").entries()
+    assert (asked.who, asked.what, asked.outcome) == (f"run:{result.run_id}", "delivery withdraw", "asked")
+    assert asked.about == {"delivery": 1, "feed": "sales", "run": result.run_id, "why": "wrong month"}
+    assert (done.outcome, done.of) == ("done", asked.n)
+    assert decided(watched, decide="restore", delivery=1).success
+    assert watched.shop.skus() == ["S1", "S2"]
+
+
+def test_a_decision_by_run_config_is_taken_once_however_often_the_step_is_tried(
+    watched: Modelled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watched.shop.load("a.csv", sales("S1,1"))
+    decide, tries = Deployment.decide, 0
+
+    def fails_after(self: Deployment, *arguments: Any, **options: Any) -> Any:
+        nonlocal tries
+        tries += 1
+        decide(self, *arguments, **options)
+        raise StorageError(self.home, "no space left on device")
+
+    monkeypatch.setattr(Deployment, "decide", fails_after)
+    monkeypatch.setattr("platform_assets.orchestration.runs.resources._FIRST_WAIT_S", 0)
+    result = decided(watched, decide="withdraw", delivery=1, why="wrong month")
+    assert (result.success, tries) == (True, 1)
+    assert watched.shop.skus() == []
+    assert [each.outcome for each in AuditLog(watched.shop.root / "home").entries()] == ["asked", "done"]
+
+
+@pytest.mark.parametrize(
+    ("config", "why"),
+    [
+        ({"decide": "withdraw", "why": "wrong"}, "delivery: is missing"),
+        ({"decide": "accept", "delivery": 1}, "why: is empty"),
+        ({"decide": "restore", "delivery": 1}, "is not withdrawn"),
+        ({"decide": "withdraw", "delivery": 7, "why": "wrong"}, "is not in the ledger"),
+    ],
+)
+def test_a_decision_that_cannot_be_fails_the_run_and_changes_nothing(
+    watched: Modelled, config: dict[str, Any], why: str
+) -> None:
+    watched.shop.load("a.csv", sales("S1,1"))
+    result = decided(watched, **config)
+    (failure,) = [event for event in result.all_events if event.is_step_failure]
+    assert why in str(failure.step_failure_data.error)
+    assert watched.shop.skus() == ["S1"]
+
+
+def test_marts_and_release_follow_a_decision_and_the_manifest_tells_of_it(watched: Modelled) -> None:
+    watched.shop.deliver("a.csv", sales("S1,1"))
+    watched.shop.deliver("b.csv", sales("S2,1", "bad"))
+    held = watched.run(asked(watched.tick()))
+    assert not held.success  # more rejected rows than are tolerated
+    watched.shop.deployment.decide(watched.feed, "accept", 2, by="os:anna", why="known")
+    watched.shop.deployment.decide(watched.feed, "withdraw", 1, by="os:anna", why="wrong")
+    result = watched.run(asked(watched.tick()))
+    assert {MODEL, "release"} <= made(result)
+    said = {each.check_name: str(each.description) for each in result.get_asset_check_evaluations()}
+    assert "accepted by os:anna: known" in said["rejects_within_tolerance"]
+    current = watched.shop.deployment.releases.current()
+    assert current is not None
+    told = [(each["delivery"], each["file"], each["what"], each["by"], each["why"]) for each in current.decided]
+    assert sorted(told) == [
+        (1, "sales/a.csv", "withdrawn", "os:anna", "wrong"),
+        (2, "sales/b.csv", "accepted", "os:anna", "known"),
+    ]

@@ -10,6 +10,7 @@ from modelled import MODEL, Modelled, modelled
 from shop import Shop, sales
 
 from platform_assets.engine.feed.feed import Cadence, Rejects, seconds
+from platform_assets.orchestration.runs.keys import raw_key
 from platform_assets.orchestration.runs.process import DIED_TAG
 from platform_assets.project.graph import RELEASE, raw_name
 
@@ -150,8 +151,38 @@ def test_a_run_that_selected_it_and_did_not_make_it_has_not_made_it(world: Model
     """What failed a blocking check stops the run before the model; that the run was to make it counts for nothing."""
     world.shop.deliver("b.csv", sales("S2,1", "S3,bad"))
     (result,) = world.by_itself()
-    assert not result.success
     assert {key.to_user_string() for key in result.dagster_run.asset_selection or ()} >= {MODEL, RELEASE}
+    world.shop.deliver("b.csv", sales("S2,1", "S3,2"))
+    world.by_itself()
+    assert world.released
+
+
+def test_what_is_held_back_is_skipped_and_says_by_what_and_is_no_failure(world: Modelled) -> None:
+    """Else Dagster shows `Execution failed` for everything that the run was to make, and for every check of it."""
+    world.shop.deliver("b.csv", sales("S2,1", "S3,bad"))
+    (result,) = world.by_itself()
+    assert result.success
+    assert [event.step_key for event in result.all_events if event.is_step_skipped] == ["models", "release"]
+    raw = raw_name(world.feed)
+    (failed,) = [
+        each for each in result.get_asset_check_evaluations() if not each.passed and each.severity.name == "ERROR"
+    ]
+    assert (failed.asset_key.to_user_string(), failed.check_name) == (raw, "rejects_within_tolerance")
+    assert failed.target_materialization_data is not None, "the UI shows it of what is there now"
+    assert failed.target_materialization_data.run_id == result.run_id
+    for name in (MODEL, RELEASE):
+        (said,) = world.instance.fetch_observations(dg.AssetKey(name.split("/")), limit=5).records
+        observed = said.asset_observation
+        assert observed is not None
+        assert observed.description is not None
+        assert observed.description.startswith(
+            f"held back by {raw}: `sales/b.csv`: `1 of 2 rows rejected`; the release of"
+        )
+        assert observed.description.endswith("UTC still serves")
+        assert observed.metadata["held_back_by"] == dg.MetadataValue.asset(raw_key(world.feed))
+    run = world.instance.get_run_by_id(result.run_id)
+    assert run is not None
+    assert run.tags["platform/held_back"] == "true"
     world.shop.deliver("b.csv", sales("S2,1", "S3,2"))
     world.by_itself()
     assert world.released

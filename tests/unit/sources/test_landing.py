@@ -28,6 +28,7 @@ from platform_assets.engine.sources.file import FileState
 from platform_assets.engine.sources.files import all_waiting
 from platform_assets.engine.sources.sidecar import parsed
 from platform_assets.engine.sources.source import Waiting, source_of
+from platform_assets.errors import ConfigurationError
 
 WITH_SIDECAR = Files("sales/**/*.csv", settle=seconds(0), sidecar=".done")
 
@@ -100,8 +101,14 @@ def test_what_is_known_is_left_out_until_it_changes(tmp_path: Path) -> None:
     assert [arrival.slot for arrival in source.pending(known)] == ["b.csv"]
 
 
-def test_a_landing_folder_that_is_not_there_holds_nothing(tmp_path: Path) -> None:
-    assert found(tmp_path / "gone", feed("shop", "*.csv")) == ({"shop": []}, [])
+@pytest.mark.parametrize("landing", ["gone", "a file"])
+def test_a_landing_folder_that_is_not_there_is_no_empty_one(tmp_path: Path, landing: str) -> None:
+    """A misspelt path, a share that is not mounted: what lies there is not known."""
+    (tmp_path / "a file").touch()
+    with pytest.raises(ConfigurationError, match="PLATFORM_LANDING") as refused:
+        found(tmp_path / landing, feed("shop", "*.csv"))
+    assert str(tmp_path / landing) in refused.value.what
+    assert found(tmp_path / "gone") == ({}, []), "where no feed asks for files, none is needed"
 
 
 # ---- what stands there, and since when

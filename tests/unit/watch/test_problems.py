@@ -25,6 +25,7 @@ from shop import Shop, sales
 from platform_assets.alerts.incidents import Problem
 from platform_assets.engine.deployment import Deployment
 from platform_assets.orchestration.feeds import feed_assets
+from platform_assets.orchestration.watch.causes import failed_sensors
 from platform_assets.orchestration.watch.dagster_state import DagsterState
 from platform_assets.orchestration.watch.deployment_state import DeploymentState
 from platform_assets.orchestration.watch.problems import SECTIONS, everything
@@ -52,8 +53,11 @@ def seen(shop: Shop, instance: dg.DagsterInstance) -> DagsterState:
     )
 
 
-def ticked(instance: dg.DagsterInstance, name: str, status: TickStatus, error: str | None = None) -> None:
-    """A tick of a sensor, as the daemon writes it."""
+def ticked(
+    instance: dg.DagsterInstance, name: str, status: TickStatus, error: str | None = None, *, ago: float = 0
+) -> float:
+    """A tick of a sensor so many seconds ago, as the daemon writes it."""
+    at = time.time() - ago
     repository = RemoteRepositoryOrigin(InProcessCodeLocationOrigin(LoadableTargetOrigin(module_name="m")), "r")
     origin = RemoteInstigatorOrigin(repository, name)
     state = InstigatorState(origin, InstigatorType.SENSOR, InstigatorStatus.DECLARED_IN_CODE, SensorInstigatorData())
@@ -62,20 +66,52 @@ def ticked(instance: dg.DagsterInstance, name: str, status: TickStatus, error: s
     said = SerializableErrorInfo(f"ValueError: {error}", [], "ValueError") if error else None
     instance.create_tick(
         TickData(
-            state.instigator_origin_id, name, InstigatorType.SENSOR, status, time.time(),
-            end_timestamp=time.time(), error=said, selector_id=state.selector_id,
+            state.instigator_origin_id, name, InstigatorType.SENSOR, status, at,
+            end_timestamp=at, error=said, selector_id=state.selector_id,
         )
     )  # fmt: skip
+    return at
 
 
-def test_a_sensor_that_fails_is_told_with_all_that_waits_for_it(shop: Shop, instance: dg.DagsterInstance) -> None:
-    ticked(instance, "sales_files", TickStatus.FAILURE, "no such folder")
-    (problem,) = SECTIONS["sensor:"](seen(shop, instance), DeploymentState(shop.deployment, []))
+def sensors_told(shop: Shop, instance: dg.DagsterInstance) -> list[Problem]:
+    return list(SECTIONS["sensor:"](seen(shop, instance), DeploymentState(shop.deployment, [])))
+
+
+def test_a_sensor_that_keeps_failing_is_told_with_all_that_waits_for_it(
+    shop: Shop, instance: dg.DagsterInstance
+) -> None:
+    ticked(instance, "sales_files", TickStatus.FAILURE, "another trouble", ago=400)
+    ticked(instance, "sales_files", TickStatus.SKIPPED, ago=300)
+    first = ticked(instance, "sales_files", TickStatus.FAILURE, "no such folder", ago=90)
+    for ago in range(80, -10, -10):
+        ticked(instance, "sales_files", TickStatus.FAILURE, "no such folder", ago=ago)
+    (problem,) = sensors_told(shop, instance)
     assert (problem.key, problem.owner, problem.runbook) == ("sensor:sales_files", "team:sales", "sensor-failed")
     assert problem.detail == "no such folder"
+    assert problem.since.timestamp() == pytest.approx(first, abs=0.01), "the first of those that failed in a row"
     assert {asset.split("/")[0] for asset in problem.assets} == {"quarantine", "raw"}
     ticked(instance, "sales_files", TickStatus.SKIPPED)
-    assert list(SECTIONS["sensor:"](seen(shop, instance), DeploymentState(shop.deployment, []))) == []
+    assert sensors_told(shop, instance) == []
+
+
+def test_a_look_that_failed_is_told_only_when_those_after_it_fail_for_a_minute(
+    shop: Shop, instance: dg.DagsterInstance
+) -> None:
+    ticked(instance, "sales_files", TickStatus.FAILURE, "busy", ago=600)
+    ticked(instance, "sales_files", TickStatus.SKIPPED, ago=90)
+    ticked(instance, "sales_files", TickStatus.FAILURE, "busy", ago=55)
+    ticked(instance, "sales_files", TickStatus.FAILURE, "busy", ago=5)
+    assert sensors_told(shop, instance) == []
+    (cause,) = failed_sensors(seen(shop, instance), [shop.feed])
+    assert cause.what == "the last look of sensor sales_files failed", "whoever asks is told at once"
+    ticked(instance, "sales_files", TickStatus.FAILURE, "busy", ago=-10)
+    assert [problem.key for problem in sensors_told(shop, instance)] == ["sensor:sales_files"]
+
+
+def test_one_look_that_failed_long_ago_is_told_to_nobody(shop: Shop, instance: dg.DagsterInstance) -> None:
+    """The daemon was stopped after it: nothing says that the next look would fail."""
+    ticked(instance, "sales_files", TickStatus.FAILURE, "busy", ago=5_000)
+    assert sensors_told(shop, instance) == []
 
 
 def test_a_feed_whose_sensor_fails_is_late_for_that_reason(shop: Shop, instance: dg.DagsterInstance) -> None:
@@ -86,6 +122,8 @@ def test_a_feed_whose_sensor_fails_is_late_for_that_reason(shop: Shop, instance:
     assert late.key == "missing:sales"
     assert "Wednesday 2026-03-11's delivery of sales" in late.title
     ticked(instance, "sales_files", TickStatus.FAILURE, "no such folder")
+    assert list(SECTIONS["missing:"](seen(shop, instance), DeploymentState(shop.deployment, []))) == [late]
+    ticked(instance, "sales_files", TickStatus.FAILURE, "no such folder", ago=70)
     assert list(SECTIONS["missing:"](seen(shop, instance), DeploymentState(shop.deployment, []))) == []
 
 

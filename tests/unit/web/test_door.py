@@ -1,5 +1,6 @@
 """The door: port, names, TLS, one UI for a home; what is wrong is told before anything starts."""
 
+import os
 import shutil
 import socket
 import ssl
@@ -14,7 +15,7 @@ from machine import IPV6
 
 from platform_assets.errors import ConfigurationError
 from platform_assets.settings import UiSettings
-from platform_assets.web.door import alone, opened, running
+from platform_assets.web.door import alone, opened, port_of, running
 
 V6 = {"[::1]:P"}
 
@@ -83,14 +84,16 @@ def test_a_taken_port_is_told_at_once() -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
-        with pytest.raises(ConfigurationError, match=r"port \d+: is taken"):
+        with pytest.raises(ConfigurationError, match=rf"port \d+: is taken at 127.0.0.1 by process {os.getpid()} \("):
             opened("127.0.0.1", other.getsockname()[1], UiSettings(), shared=False)
 
 
-@pytest.mark.parametrize("port", [-1, 65536, 10**9])
-def test_a_bad_port_is_told_at_once(port: int) -> None:
-    with pytest.raises(ConfigurationError, match="is no port"):
-        opened("127.0.0.1", port, UiSettings(), shared=False)
+@pytest.mark.parametrize("typed", ["abc", "", "3000.5", "-1", "65536", "1" * 5000, "\uff13", "\x1b[2J"])
+def test_what_is_no_port_is_told_at_once(typed: str) -> None:
+    with pytest.raises(ConfigurationError, match="is no port") as told:
+        port_of(typed)
+    assert told.value.what.isprintable()
+    assert len(told.value.what) < 200
 
 
 @pytest.mark.parametrize("host", ["no such host", "203.0.113.7", ""])
@@ -111,16 +114,21 @@ def test_a_proxy_of_this_machine_needs_the_token() -> None:
 
 
 def test_a_second_ui_of_a_home_is_told_where_the_first_is(tmp_path: Path) -> None:
-    place = tmp_path / "web" / "ui"
-    first, second = (opened("127.0.0.1", 0, UiSettings(), shared=False) for _ in range(2))
-    with closing(first), closing(second):
-        with alone(place, first):
-            assert running(place) == first.url
-            with pytest.raises(ConfigurationError, match=first.url), alone(place, second):
+    """Also by another path to it: the lock is the file's."""
+    home = tmp_path / "home"
+    place, linked = home / "web" / "ui", tmp_path / "also" / "web" / "ui"
+    home.mkdir()
+    (tmp_path / "also").symlink_to(home)
+    with alone(place) as mine:
+        mine.say(url="http://here")
+        assert running(linked) == "http://here"
+        for each in (place, linked):
+            with pytest.raises(ConfigurationError, match=f"http://here \\(process {os.getpid()}\\)"), alone(each):
                 pass
-        assert running(place) is None
-        with alone(place, second):
-            assert running(place) == second.url
+    assert running(place) is None
+    with alone(linked) as mine:
+        mine.say(url="http://there")
+        assert running(place) == "http://there"
 
 
 @pytest.mark.needs(shutil.which("openssl") is not None, "openssl")

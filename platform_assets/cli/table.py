@@ -1,0 +1,78 @@
+"""Tables for people, as wide as the terminal: names never break, texts are folded, columns give way.
+
+Belongs here: which columns stand there, how wide each is, what is red or green. Elsewhere: what a cell says
+(render.py).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from rich.table import Table as RichTable
+from rich.text import Text
+
+_FRAME: Final = 3  # characters that a column takes beside its text
+_UNBROKEN: Final = 40  # characters of a word that is never broken
+_OF_STATE: Final = ("", "status", "would be", "freshness", "outcome")
+_WELL: Final = ("ok", "fresh", "accepted", "done")
+_BADLY: Final = ("failed", "late", "quarantined", "missing", "drift", "withdrawn", "error", "overdue")
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A column as it is shown: its header, its cells as text, whether they are numbers."""
+
+    header: str
+    cells: Sequence[str]
+    numbers: bool
+
+    @property
+    def least(self) -> int:
+        """The width below which a name or a number would break."""
+        if self.numbers:
+            return self.most
+        words = [word for text in (self.header, *self.cells) for word in text.split()]
+        return max((min(len(word), _UNBROKEN) for word in words), default=1)
+
+    @property
+    def most(self) -> int:
+        """The width at which nothing is folded."""
+        return max((len(line) for text in (self.header, *self.cells) for line in text.split("\n")), default=1) or 1
+
+
+def laid_out(title: str, columns: Sequence[Shown], width: int, least: Sequence[str]) -> tuple[RichTable, list[str]]:
+    """The table within `width` characters, and the headers of the columns for which there is no room.
+
+    least: headers of columns that give way, the first of them first; then those at the right. The first never does.
+    """
+    kept = list(columns)
+    gone: list[str] = []
+    while len(kept) > 1 and sum(each.least + _FRAME for each in kept) + 1 > width:
+        order = {header: at for at, header in enumerate(least)}
+        goes = min(kept[1:], key=lambda each: (order.get(each.header, len(order)), -kept.index(each)))
+        kept.remove(goes)
+        gone.append(goes.header)
+    table = RichTable(title=title, title_justify="left", title_style="bold", header_style="bold")
+    for each, wide in zip(kept, _widths(kept, width), strict=True):
+        justify: Any = "right" if each.numbers else "left"
+        table.add_column(each.header, justify=justify, overflow="fold", width=wide)
+    for row in zip(*(each.cells for each in kept), strict=True):
+        table.add_row(*(Text(cell, _style(each.header, cell)) for each, cell in zip(kept, row, strict=True)))
+    return table, gone
+
+
+def _widths(columns: Sequence[Shown], width: int) -> list[int]:
+    """Each column's width: what it needs, and of the rest as much as it can use, the narrowest first."""
+    widths = [each.least for each in columns]
+    left = max(width - sum(widths) - _FRAME * len(columns) - 1, 0)
+    wanting = sorted(range(len(columns)), key=lambda at: columns[at].most - widths[at])
+    for done, at in enumerate(wanting):
+        more = min(columns[at].most - widths[at], left // (len(wanting) - done))
+        widths[at] += more
+        left -= more
+    return widths
+
+
+def _style(header: str, cell: str) -> str:
+    first = cell.partition(" ")[0].casefold() if header in _OF_STATE else ""
+    return "green" if first in _WELL else "red" if first in _BADLY else ""

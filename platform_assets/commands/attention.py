@@ -1,0 +1,50 @@
+"""What waits for a person though the work is done: deliveries quarantined as a whole, deliveries that are missing.
+
+Belongs here: finding it, without Dagster. Elsewhere: who is told of it unasked (orchestration/watch), that a command
+then ends with exit code 3 (cli/codes.py).
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from platform_assets.engine.deployment import Deployment
+from platform_assets.engine.promises.due import Deliveries
+from platform_assets.engine.store.receipts import Receipt
+from platform_assets.errors import printable
+from platform_assets.project.sample import sample_goes_on
+
+
+@dataclass(frozen=True)
+class Attention:
+    """Something that waits for a person. about: the feed."""
+
+    what: str
+    about: str
+    remedy: str
+
+
+def waiting_for_people(deployment: Deployment) -> list[Attention]:
+    """What of all feeds waits for a person, by what was published of the ledger; takes no lock."""
+    return [each for feed in deployment.feeds for each in _of(deployment, feed.name)]
+
+
+def of_quarantined(receipts: Iterable[Receipt]) -> Iterator[Attention]:
+    """Those of the deliveries that wait in quarantine as a whole."""
+    for receipt in receipts:
+        if receipt.status == "quarantined":
+            yield Attention(
+                f"{printable(receipt.slot)} is quarantined: {receipt.trouble}",
+                receipt.feed,
+                receipt.remedy or f"See it: platform quarantine explain {receipt.feed}",
+            )
+
+
+def _of(deployment: Deployment, name: str) -> Iterator[Attention]:
+    feed = deployment.feed(name)
+    theirs = Deliveries(feed, deployment.receipts_published(feed))
+    yield from of_quarantined(theirs.receipts)
+    if absent := theirs.absent(deployment.clock()):
+        more = f", and {len(absent) - 1} more of it" if len(absent) > 1 else ""
+        goes_on = sample_goes_on(deployment.landing, feed.source.places, deployment.clock().date())
+        remedy = f"Ask {feed.owner} for it; the feed's record: platform promises"
+        yield Attention(f"{absent[0]}{more}", name, remedy if goes_on is None else f"The sample goes on: {goes_on}")
