@@ -20,7 +20,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 from starlette.types import ASGIApp
 
 from benchmarks.harness import PROJECT
-from platform_assets.commands.setup import prepare_checkout
+from platform_assets.commands.setup import make_landing, prepare_checkout
 from platform_assets.orchestration.runs.instance import open_instance
 from platform_assets.orchestration.runs.services import workspace
 from platform_assets.project.configured import audit_log
@@ -42,6 +42,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         os.environ["PLATFORM_HOME"], os.environ["PLATFORM_LANDING"] = f"{folder}/home", f"{folder}/landing"
         os.chdir(PROJECT)
+        make_landing()
         settings = prepare_checkout(print)
         instance = stack.enter_context(open_instance(settings))
         shown = stack.enter_context(

@@ -5,7 +5,7 @@ Belongs here: the examples. Elsewhere: how they are run (examples.py), the page 
 
 import io
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import polars as pl
@@ -127,14 +127,17 @@ EXAMPLES: Final = (
     _column("pii", 'email: str = Field(pii="secret", str_contains="@")', "ann@example.org", "ann"),
     _column("nullable description", 'stock: int = Field(nullable=True, description="Units")', "3", ""),
     _column("pandera", "quantity: int = Field(ge=0)", "3", "-1"),
-    Example(("Since.day", "Since.text"), _HISTORY, {"sales/a.csv": "day\n04/03/2026\n"}, _HISTORY),
-    Example(
-        ("Since.day", "Since.text"),
-        _HISTORY,
-        {"sales/a.csv": "day\n04/03/2026\n"},
-        _HISTORY,
-        arrived=ARRIVED - timedelta(days=2),
+    *(
+        Example(
+            ("Since.day", "Since.text"),
+            _HISTORY,
+            {f"sales/{day}.csv": "day\n04/03/2020\n"},
+            _HISTORY,
+            'source=Files("sales/*.csv", dated="%Y-%m-%d")',
+        )
+        for day in ("2026-03-01", "2026-02-28")
     ),
+    Example(("Since.day", "Since.text"), _HISTORY, {"sales/a.csv": "day\n04/03/2020\n"}, _HISTORY),
     _files(
         "patterns",
         'Files("sales/*.csv", "old/**/*.csv")',

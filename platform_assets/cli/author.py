@@ -24,7 +24,7 @@ from platform_assets.commands.author import (
     update_sources,
 )
 from platform_assets.commands.counts import ROWS, by_reason
-from platform_assets.errors import listed
+from platform_assets.errors import counted, listed
 
 contract_app = typer.Typer(no_args_is_help=True, help="Contracts: what feeds promise, against what came.")
 _VALUES: Final = 5
@@ -59,10 +59,8 @@ def feed_add(
     every file.
 
     The more of its history there is, the more the feed knows: headers that were renamed, columns that came and went,
-    formats that changed, the dates in the names. It is always a new Python file: no file that is there is changed. Exit
-    code 1 when the feed would not take every row.
-
-    Example: platform feed add ~/orders-2026-11-18.csv --origin shop --owner team:sales
+    formats that changed, the dates in the names. One file will do, too. It is always a new Python file: no file that is
+    there is changed. Exit code 1 when the feed would not take every row.
 
     Example: platform feed add ~/exports/daily-reports --origin health --name reports --mart
     """
@@ -102,7 +100,7 @@ def _added(added: Added, answer: dict[str, Any]) -> Iterator[Table | str]:
     title = (
         f"{proposal.files} as deliveries of {proposal.name}, which was drafted from all their {proposal.rows:,} rows"
     )
-    yield Table(title, [answer], ("files_read", ("would be", "status"), *ROWS))
+    yield Table(title, [answer], (("files", "files_read"), ("would be", "status"), *ROWS))
     yield f"{tried.share} of {tried.rows:,} rows in {_files(len(tried.receipts))} would be taken"
     yield Table(
         "Rejected rows by rule",
@@ -137,6 +135,8 @@ def _next(added: Added) -> Iterator[str]:
             yield f"    mkdir -p {shlex.quote(str(target))} && cp {names} {shlex.quote(str(target))}/"
     else:
         yield f"  the files lie where they have to; deliver others {there}"
+        if proposal.aside:
+            yield "  move away what was set aside, or it is quarantined where its name is asked for"
     yield "  take them in: platform run"
     if added.mart is None:
         yield f"  model it in dbt: source('{proposal.origin}', '{proposal.name}'); with --mart a first mart is written"
@@ -241,7 +241,7 @@ def feed_headers(
         ("against the contract", "disagreements"),
     )
     title = f"Headers of {feed}, in the order they first came"
-    table = Table(title, seen, columns, empty=f"no delivery of {feed} with a header yet")
+    table = Table(title, seen, columns, empty=f"no delivery of {feed} with a header yet", least=("last",))
     render({"feed": feed, "headers": seen}, [table], as_json=as_json)
 
 
@@ -253,8 +253,8 @@ def contract_diff(
 ) -> None:
     """Compare contracts with what deliveries really held: headers, unknown columns, NULLs, rules, ranges, formats.
 
-    Drift is what contradicts the contract: unknown or missing columns, more rejected rows than tolerated, a type that
-    raw does not have yet. All else are hints.
+    What it proposes is pasted into the feed's file as it is; then replay. Drift is what contradicts the contract:
+    unknown or missing columns, more rejected rows than tolerated, a type that raw lacks. All else is a hint.
 
     Example: platform contract diff order_lines --check
     """
@@ -265,7 +265,7 @@ def contract_diff(
 def _compared(found: Compared) -> Iterator[Table | str]:
     for drift in found.feeds:
         yield Table(
-            f"{drift.feed}: {drift.contract} against {drift.read} rows",
+            f"{drift.feed}: {drift.contract} against {counted(drift.read, 'row')}",
             drift.columns,
             (
                 "column",
@@ -287,10 +287,15 @@ def _compared(found: Compared) -> Iterator[Table | str]:
             ),
         )
         for rule in drift.broken:
-            yield f"{rule.rows} rows ({rule.share:.2%}) break {rule.rule}"
+            yield f"{counted(rule.rows, 'row')} ({rule.share:.2%}) break {rule.rule}"
         for unknown in drift.unknown:
-            yield f"\nunknown column {unknown.header} ({unknown.policy}), since {unknown.since}, in {unknown.went}:"
-            yield unknown.declaration
+            yield f"unknown column {unknown.header} ({unknown.policy}), since {unknown.since}, in {unknown.went}"
+        for replaces, what in ((True, "in place of the columns of these names"), (False, "besides")):
+            lines = [each for each in drift.proposed if each.replaces == replaces]
+            if lines:
+                yield f"\nWrite in {drift.contract}, {what}, then: platform replay {drift.feed}"
+                yield from sorted({each.imports for each in lines if each.imports})
+                yield from (each.declaration for each in lines)
         marks = ("", lambda row: "DRIFT" if row.drift else "hint")
         yield Table("What that says of the contract", drift.findings, (marks, "column", "finding"))
     yield "no contract has drifted" if found.ok else f"drifted: {', '.join(found.drifted)}"

@@ -19,6 +19,7 @@ delivery_app = typer.Typer(no_args_is_help=True, help="Single deliveries: look a
 Status = Literal["accepted", "duplicate", "quarantined", "superseded", "withdrawn"]
 DeliveryId = Annotated[int, typer.Argument(help="The delivery's id, as `platform delivery list` shows it.", min=1)]
 _ROWS: Final = ("read", "accepted", "rejected", "duplicate")
+_LESS: Final = ("newest data", "duplicate", "accepted", "feed", "taken in")
 
 
 @delivery_app.command("list")
@@ -37,7 +38,8 @@ def delivery_list(
     several = ("feed",) if len({each.feed for each in found}) > 1 else ()
     some = ("decided",) if any(each.decided for each in found) else ()
     columns = (("id", "delivery"), *several, "file", "status", *_ROWS, "taken in", "newest data", *some)
-    render({"deliveries": found}, [Table("Deliveries", found, columns, empty="no delivery")], as_json=as_json)
+    table = Table("Deliveries", found, columns, empty="no delivery", least=_LESS)
+    render({"deliveries": found}, [table], as_json=as_json)
 
 
 @delivery_app.command("show")
@@ -135,6 +137,7 @@ def _told(receipt: Receipt) -> Iterator[tuple[str, Any]]:
     counts = [f"{name} {getattr(receipt, name):,}" for name in (*_ROWS, "erased") if getattr(receipt, name)]
     yield "rows", ", ".join(counts) or "none"
     yield "removed by retention", f"{receipt.expired} rejected rows" if receipt.expired else None
+    yield "date in its name", receipt.file_date
     yield "arrived", receipt.arrived_at
     yield "taken in", receipt.committed_at
     yield "replayed", receipt.replayed_at

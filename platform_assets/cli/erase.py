@@ -14,7 +14,7 @@ import typer
 from platform_assets.cli.render import Json, Table, render, say
 from platform_assets.errors import ConfigurationError
 
-erase_app = typer.Typer(invoke_without_command=True, help="Take a person out of a feed and all that is made of it.")
+erase_app = typer.Typer(invoke_without_command=True)
 
 _DELIVERIES = ("delivery", "rows", ("copy before", "before"), ("copy after", "after"))
 

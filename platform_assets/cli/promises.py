@@ -41,6 +41,7 @@ def _tables(found: Standing) -> Iterator[Table | str]:
             "broken since",
         ),
         empty="nothing is promised",
+        least=("objective", "repaired in", "due", "owner"),
     )
     blamed: dict[str, list[str]] = {}
     for row in found.promises:

@@ -4,7 +4,9 @@ Belongs here: the one renderer, progress on standard error, the option `--json`.
 """
 
 import json
+import re
 import sys
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import date, datetime, timedelta
@@ -25,6 +27,8 @@ Json = Annotated[bool, typer.Option("--json", help="Print one line of JSON inste
 Column = str | tuple[str, str | Callable[[Any], object]]
 
 _LONGEST: Final = 1_000  # characters of a cell
+_HOW_FAR: Final = re.compile(r"\b[0-9][0-9,]* of [0-9][0-9,]*(?:,|$| (?:files|deliveries|days)\b)")
+_BETWEEN_LINES_S: Final = 5.0  # where there is no terminal
 
 
 @dataclass(frozen=True)
@@ -89,10 +93,47 @@ def plain(value: object) -> Any:  # noqa: ANN401 - whatever JSON holds
 
 
 def say(message: str) -> None:
-    """Progress and remarks: standard error, so that standard output stays the answer. Text, never markup."""
+    """Progress and remarks: standard error, so that standard output stays the answer. Text, never markup.
+
+    What tells how far something is ("12 of 479 deliveries", never rows) is one line on a terminal, which the next
+    takes; elsewhere a line now and then.
+    """
+    if _HOW_FAR.search(message):
+        _live.tell(printable(message, _LONGEST))
+        return
+    _live.clear()
     text = Text(lines(message))
     text.highlight_regex(r"\Aerror:", "bold red")
     _console(to_err=True).print(text, soft_wrap=True)
+
+
+class _Live:
+    """The line that says how far something is. told_at: when a line was last written where there is no terminal."""
+
+    def __init__(self) -> None:
+        self._stands = False
+        self._told_at = time.monotonic()
+
+    def tell(self, message: str) -> None:
+        now = time.monotonic()
+        if sys.stderr.isatty():
+            width = _console(to_err=True).width - 1
+            sys.stderr.write(f"\r\x1b[2K{message[:width]}")
+            sys.stderr.flush()
+            self._stands = True
+        elif now - self._told_at >= _BETWEEN_LINES_S:
+            self._told_at = now
+            sys.stderr.write(f"{message}\n")
+            sys.stderr.flush()
+
+    def clear(self) -> None:
+        if self._stands:
+            sys.stderr.write("\r\x1b[2K")
+            sys.stderr.flush()
+            self._stands = False
+
+
+_live: Final = _Live()
 
 
 def _console(*, to_err: bool = False) -> Console:
@@ -104,6 +145,7 @@ def _console(*, to_err: bool = False) -> Console:
 
 
 def _print(part: Table | str) -> None:
+    _live.clear()
     console = _console()
     if isinstance(part, str):
         console.print(Text(lines(part)), soft_wrap=True)
@@ -117,7 +159,8 @@ def _print(part: Table | str) -> None:
         cells = [_cell(row, column) for row in part.rows]
         numbers = all(isinstance(cell, int | Decimal | None) for cell in cells)
         columns.append(Shown(column if isinstance(column, str) else column[0], list(map(_shown, cells)), numbers))
-    table, gone = laid_out(printable(part.title, _LONGEST), columns, console.width, part.least)
+    table, gone = laid_out(columns, console.width, part.least)
+    console.print(Text(printable(part.title, _LONGEST), style="bold"), soft_wrap=True)
     console.print(table)
     if gone:
         _print(f"no room here for: {', '.join(gone)} (a wider terminal shows them, and --json)")

@@ -16,6 +16,7 @@ from platform_assets.commands.rows import (
     Replayed,
     explained,
     exported,
+    exported_for_spreadsheet,
     replay_archived,
     replay_quarantined,
     traced,
@@ -45,7 +46,10 @@ def quarantine_list(
     columns = ("feed", "file", "line", "column", "rule", "value")
     render(
         {"rows": rows, "deliveries": deliveries},
-        [Table("Rejected rows", by_reason(rows), columns, empty="no rejected rows"), _waiting(deliveries)],
+        [
+            Table("Rejected rows", by_reason(rows), columns, empty="no rejected rows", least=("feed", "value")),
+            _waiting(deliveries),
+        ],
         as_json=as_json,
     )
 
@@ -100,23 +104,62 @@ def quarantine_replay(feed: FeedName, as_json: Json = False) -> None:
 @quarantine_app.command("export")
 def quarantine_export(
     feed: FeedName,
-    to: Annotated[Path, typer.Option(help="The CSV file to write.")],
+    to: Annotated[Path, typer.Option(help="The file to write.")],
+    delivery: Annotated[list[int] | None, typer.Option(help="Only rows of these deliveries, by id.")] = None,
+    unmasked: Annotated[
+        bool, typer.Option("--unmasked", help="With personal data as it came; the audit log records it.")
+    ] = False,
+    spreadsheet: Annotated[
+        bool, typer.Option("--spreadsheet", help="For looking at: with reasons, masked, formulas made inert.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Write a feed's rejected rows to a CSV file, for the producer to mend (PII masked, formulas made inert).
+    """Write a feed's rejected rows to a file, just as they came, to be mended and delivered again.
 
-    Example: platform quarantine export order_lines --to rejected.csv
+    Their header, columns, quotes and encoding are those of their delivery; rows of different headers go to files of
+    their own. With --spreadsheet: a CSV file with file, line and reasons, which is not for delivering again.
+
+    Example: platform quarantine export order_lines --to mended.csv --unmasked
     """
-    rows = exported(feed, to, say)
-    render({"feed": feed, "rows": rows, "file": to}, [f"{rows} rejected rows written to {to}"], as_json=as_json)
+    if spreadsheet:
+        if unmasked or delivery:
+            raise ConfigurationError("--spreadsheet", "is of all rows, and masked", "Leave the other option out.")
+        rows = exported_for_spreadsheet(feed, to, say)
+        said = [f"{rows} rejected rows written to {to}, to look at; it is not for delivering again"]
+        render({"feed": feed, "rows": rows, "file": to}, said, as_json=as_json)
+        return
+    done = exported(feed, to, say, deliveries=delivery or (), unmasked=unmasked)
+    rows = sum(each.rows for each in done.files)
+    answer = {
+        "feed": feed,
+        "rows": rows,
+        "files": done.files,
+        "left": [{"delivery": d, "why": why} for d, why in done.left],
+    }
+
+    def told() -> Iterator[str]:
+        for each in done.files:
+            named = f", to be delivered under a name with the date {each.dated}" if each.dated else ""
+            yield f"{each.rows} rejected rows of {each.deliveries} deliveries written to {each.path}{named}"
+        for left, why in done.left:
+            yield f"those of delivery {left} are left out: {why}"
+        if done.files:
+            yield f"mend them, and deliver each file under a new name that {feed} asks for: platform feed check FILE"
+        else:
+            yield f"{feed} has no rejected rows"
+
+    render(answer, told(), as_json=as_json)
 
 
 def replay(
     feed: FeedName,
     delivery: Annotated[list[int] | None, typer.Option(help="Only these deliveries, by id.")] = None,
     file: Annotated[str | None, typer.Option(help="Only files whose path fits, such as '*/2026-11-*'.")] = None,
-    since: Annotated[datetime | None, typer.Option(help="Only what arrived then or later (UTC).")] = None,
-    until: Annotated[datetime | None, typer.Option(help="Only what arrived before then (UTC).")] = None,
+    since: Annotated[
+        datetime | None,
+        typer.Option(help="Only what is of then or later: by the date in its name, else by arrival (UTC)."),
+    ] = None,
+    until: Annotated[datetime | None, typer.Option(help="Only what is of before then, likewise.")] = None,
     again: Annotated[
         bool, typer.Option("--again", help="Also what today's contract has judged already: from the archive, anew.")
     ] = False,
@@ -159,6 +202,7 @@ def trace(
 def _replayed(done: Replayed) -> Iterator[Table | str]:
     if not done.deliveries:
         yield f"nothing to replay: today's contract has judged every delivery of {done.feed} that was asked for"
+        yield f"to judge them anew all the same: platform replay {done.feed} --again"
         return
     yield Table(f"Replayed deliveries of {done.feed}", [done], counts_shown([done]))
     yield _waiting(done.quarantined)

@@ -11,19 +11,24 @@ import typer
 
 from platform_assets.cli.render import Json, Table, render, say
 from platform_assets.commands.counts import counts_shown
-from platform_assets.commands.run import RunReport, headlines, run_pending
+from platform_assets.commands.run import RunReport, previews, run_pending
 from platform_assets.errors import ConfigurationError
 
 
-def run(as_json: Json = False) -> None:
+def run(
+    feeds: Annotated[
+        list[str] | None, typer.Argument(help="Only these feeds, and what is made from them.", metavar="[FEED]...")
+    ] = None,
+    as_json: Json = False,
+) -> None:
     """Take in what is pending, build the marts, check them, release them.
 
     Exit code 1 when a blocking check or a step fails; what is made from it is then not released. Also when files wait
     because the disk is too full. Exit code 3 when all is done, and a delivery is quarantined whole or missing.
 
-    Example: platform run --json
+    Example: platform run order_lines
     """
-    done = run_pending(say)
+    done = run_pending(say, feeds or ())
     render(done, _report(done), as_json=as_json, failed=not done.ok, attention=done.attention)
 
 
@@ -34,7 +39,12 @@ def _report(done: RunReport) -> Iterator[Table | str]:
         title = f"Nothing new was built: {waits} not ready"
     if done.no_room:
         title = f"{'This run' if done.made else 'Nothing was made'}; nothing new is claimed: {done.no_room}"
-    yield Table(title, done.feeds, ("feed", *counts_shown(done.feeds), "newest data", "freshness"))
+    yield Table(
+        title,
+        done.feeds,
+        ("feed", *counts_shown(done.feeds), "newest data", "freshness"),
+        least=("duplicate", "newest data"),
+    )
     reasons = [(feed.feed, reason) for feed in done.feeds for reason in feed.reasons]
     yield Table(
         "Rejected rows in quarantine, by reason",
@@ -50,8 +60,11 @@ def _report(done: RunReport) -> Iterator[Table | str]:
     held = (("by", "by"), ("held back", "assets"), ("why", lambda each: each.why.partition(": ")[2]))
     yield Table("Held back by a blocking check; not failed", done.held_back, held)
     yield from done.notes
-    for mart, columns, rows in headlines(done.release):
-        yield Table(f"{mart}, first {len(rows)} rows", rows, columns)
+    for each in previews(done.release) if done.made else ():
+        which = f"its newest rows by {each.by}" if each.by else "its first rows"
+        yield Table(f"{each.mart}: {which}", each.rows, each.columns)
+    if done.ok and done.release is not None:
+        yield "next: `make ui` shows all of it; `platform feed add YOURFILE` declares a feed from a file of yours"
     say(f"took {done.took_s:.1f} s")
 
 
@@ -114,8 +127,9 @@ def setup() -> None:
 
     Example: platform setup
     """
-    from platform_assets.commands.setup import prepare_checkout, write_env_file
+    from platform_assets.commands.setup import make_landing, prepare_checkout, write_env_file
 
+    make_landing()
     settings = prepare_checkout(say)
     write_env_file()
     say(f"ready; state lies in {settings.home}, deliveries arrive in {settings.landing}")

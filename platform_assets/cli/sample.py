@@ -11,12 +11,10 @@ from typing import Annotated
 import typer
 
 from platform_assets.cli.render import Json, render, say
-from platform_assets.errors import ConfigurationError
+from platform_assets.errors import ConfigurationError, counted
 from platform_assets.project.configured import audit_log
 from platform_assets.project.sample import SAMPLES, remove_sample, sample_links
 from platform_assets.settings import PROJECT, Settings, person
-
-_LONG_WORK_ROWS = 1_000_000
 
 sample_app = typer.Typer(no_args_is_help=True, help="The sample: a retailer to try the platform on.")
 
@@ -62,15 +60,16 @@ def simulate(
             seed=seed,
             dirt=dirt,
             until=last,
-            progress=say if days * rows_per_day > _LONG_WORK_ROWS else None,
+            progress=say,
         )
     except ValueError as error:
         raise ConfigurationError(
             "simulate", str(error), "Choose another landing folder, or the values of before."
         ) from error
+    wrote = counted(len(made.wrote), "file")
     render(
         {"ok": True, "files": made.wrote, "landing": landing, "until": last},
-        [f"{len(made.wrote)} files written under {landing}; what was planted: {landing / simulator.ACCOUNT}"],
+        [f"{wrote} written under {landing}; what was planted: {landing / simulator.ACCOUNT}"],
         as_json=as_json,
     )
 

@@ -14,6 +14,7 @@ from platform_assets.engine.undeclared import undeclared_feeds
 from platform_assets.project.configured import prepared_deployment
 
 _SHOWN = 10
+_LESS_OF_STATUS = ("duplicate", "read", "deliveries", "newest data", "waiting")
 
 feed_app = typer.Typer(no_args_is_help=True, help="Feeds: what is declared, and how each stands.")
 release_app = typer.Typer(no_args_is_help=True, help="Published versions of the marts.")
@@ -35,17 +36,18 @@ def feed_list(as_json: Json = False) -> None:
             "columns": [column.name for column in feed.columns],
             "cron": feed.delivered.cron,
             "timezone": feed.delivered.timezone,
+            "delivered": str(feed.delivered),
             "owner": feed.owner,
         }
         for feed in deployment.feeds
     ]
-    delivered = ("delivered", lambda row: f"{row['cron']} {row['timezone']}")
-    columns = ("feed", "origin", "files", "contract", delivered, "owner")
+    columns = ("feed", "origin", "files", "contract", "delivered", "owner")
+    least = ("contract", "origin", "owner")
     title = f"Feeds (files under {deployment.landing})"
     left = undeclared_feeds(deployment)
     since = ("since", lambda row: row.since and f"{row.since:%Y-%m-%d}")
     last = ("last", lambda row: row.last and f"{row.last:%Y-%m-%d}")
-    tables: list[Table | str] = [Table(title, feeds, columns, empty="no feed is declared")]
+    tables: list[Table | str] = [Table(title, feeds, columns, empty="no feed is declared", least=least)]
     if left:
         columns_left = ("feed", "rows", ("in quarantine", "rejected"), "deliveries", since, last)
         tables += [Table("Kept, but not declared any more", left, columns_left)]
@@ -68,7 +70,7 @@ def feed_status(as_json: Json = False) -> None:
     render(
         {"feeds": feeds, "unclaimed": deployment.look().unclaimed, "no_room": None if low is None else low.what},
         [
-            Table("Feeds, over all time", feeds, columns, empty="no feed is declared"),
+            Table("Feeds, over all time", feeds, columns, empty="no feed is declared", least=_LESS_OF_STATUS),
             *([f"nothing new is claimed: {low.what}", f"  {low.remedy}"] if low is not None else []),
         ],
         as_json=as_json,

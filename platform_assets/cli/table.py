@@ -40,19 +40,20 @@ class Shown:
         return max((len(line) for text in (self.header, *self.cells) for line in text.split("\n")), default=1) or 1
 
 
-def laid_out(title: str, columns: Sequence[Shown], width: int, least: Sequence[str]) -> tuple[RichTable, list[str]]:
+def laid_out(columns: Sequence[Shown], width: int, least: Sequence[str]) -> tuple[RichTable, list[str]]:
     """The table within `width` characters, and the headers of the columns for which there is no room.
 
-    least: headers of columns that give way, the first of them first; then those at the right. The first never does.
+    least: headers of columns that give way, the first of them first; then those at the right, the first never.
     """
     kept = list(columns)
     gone: list[str] = []
     while len(kept) > 1 and sum(each.least + _FRAME for each in kept) + 1 > width:
         order = {header: at for at, header in enumerate(least)}
-        goes = min(kept[1:], key=lambda each: (order.get(each.header, len(order)), -kept.index(each)))
+        may_go = [each for at, each in enumerate(kept) if at or each.header in order]
+        goes = min(may_go, key=lambda each: (order.get(each.header, len(order)), -kept.index(each)))
         kept.remove(goes)
         gone.append(goes.header)
-    table = RichTable(title=title, title_justify="left", title_style="bold", header_style="bold")
+    table = RichTable(header_style="bold")
     for each, wide in zip(kept, _widths(kept, width), strict=True):
         justify: Any = "right" if each.numbers else "left"
         table.add_column(each.header, justify=justify, overflow="fold", width=wide)

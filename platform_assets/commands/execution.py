@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import threading
+import uuid
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -78,7 +79,7 @@ def run_assets(settings: Settings, tell: Callable[[str], None], wanted: Collecti
     named = set(everything if wanted is None else keys_of(wanted))
     named |= {quarantine_key(feed) for feed in declared_feeds() if raw_key(feed) in named}
     command = CI if wanted is None else RUN
-    return _execute(settings, definitions.resolve_job_def("everything"), command, sorted(named, key=str))
+    return _execute(settings, tell, definitions.resolve_job_def("everything"), command, sorted(named, key=str))
 
 
 def run_checks(selection: str | None, tell: Callable[[str], None]) -> RunOutcome:
@@ -96,7 +97,8 @@ def run_checks(selection: str | None, tell: Callable[[str], None]) -> RunOutcome
     if not checks:
         return RunOutcome("", True, (), ())
     job = definitions.resolve_implicit_global_asset_job_def()
-    return _execute(settings, job.get_subset(asset_selection=set(), asset_check_selection=checks), "platform check")
+    chosen_job = job.get_subset(asset_selection=set(), asset_check_selection=checks)
+    return _execute(settings, tell, chosen_job, "platform check")
 
 
 def ask_why(asset: str, tell: Callable[[str], None]) -> tuple[str, list[Cause]]:
@@ -113,16 +115,23 @@ def ask_why(asset: str, tell: Callable[[str], None]) -> tuple[str, list[Cause]]:
 
 
 def _execute(
-    settings: Settings, job: dg.JobDefinition, command: str, assets: Sequence[dg.AssetKey] | None = None
+    settings: Settings,
+    tell: Callable[[str], None],
+    job: dg.JobDefinition,
+    command: str,
+    assets: Sequence[dg.AssetKey] | None = None,
 ) -> RunOutcome:
     with open_instance(settings, at_hand=True) as instance, kept_open(instance), _interrupts() as interrupted:
         known_by_its_job(instance, _LOCATION, job.name)
+        run_id = str(uuid.uuid4())
+        instance.add_event_listener(run_id, _tells_progress(tell, len(assets) if assets else None))
         try:
             result = job.execute_in_process(
                 instance=instance,
                 raise_on_error=False,
                 asset_selection=assets,
                 tags={PROCESS_TAG: process_name(os.getpid()), BY_COMMAND_TAG: command},
+                run_id=run_id,
                 run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
             )
         except dg.DagsterExecutionInterruptedError:
@@ -143,6 +152,28 @@ def _execute(
         )
         success = result.success and not any(check.blocks for check in checks)
         return RunOutcome(result.run_id, success, checks, _failures(result.all_events))
+
+
+def _tells_progress(tell: Callable[[str], None], assets: int | None) -> Callable[[dg.EventLogEntry], None]:
+    """Hears every event of a run, and tells how far it is: of assets, or of checks where nothing is made."""
+    made: set[dg.AssetKey] = set()
+    planned, checked = 0, 0
+
+    def hear(entry: dg.EventLogEntry) -> None:
+        nonlocal planned, checked
+        event = entry.dagster_event
+        if event is None:
+            return
+        if event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED:
+            planned += 1
+        elif assets is None and event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
+            checked += 1
+            tell(f"checks: {checked} of {planned}")
+        elif assets is not None and event.event_type == dg.DagsterEventType.ASSET_MATERIALIZATION and event.asset_key:
+            made.add(event.asset_key)
+            tell(f"assets: {len(made)} of {assets}, {event.asset_key.to_user_string()}")
+
+    return hear
 
 
 @contextlib.contextmanager

@@ -12,10 +12,13 @@ from pathlib import Path
 
 from platform_assets.commands.attention import Attention, of_quarantined
 from platform_assets.commands.counts import Quarantined, added_up, quarantined
+from platform_assets.engine.contract.shown import shown_of
 from platform_assets.engine.deployment import Deployment
+from platform_assets.engine.load.export import Exported, export_rows
 from platform_assets.engine.load.trace import Trace, trace
 from platform_assets.engine.store.quarantine import Explanation, RejectedRow
 from platform_assets.engine.store.receipts import Chosen, Receipt
+from platform_assets.errors import ConfigurationError, nearest, quoted
 from platform_assets.project.configured import audit_log, configured_deployment, prepared_deployment
 from platform_assets.settings import person
 
@@ -57,8 +60,29 @@ def explained(feed: str, examples: int, tell: Tell) -> Explanation:
         return unit.quarantine(deployment.feed(feed)).explain(examples=examples)
 
 
-def exported(feed: str, to: Path, tell: Tell) -> int:
-    """Write the feed's rejected rows to a CSV file; how many."""
+def exported(feed: str, to: Path, tell: Tell, *, deliveries: Sequence[int], unmasked: bool) -> Exported:
+    """Write the feed's rejected rows as they came, to be mended and delivered again.
+
+    Raises ConfigurationError where the contract has personal data, unless somebody says that they are to be `unmasked`.
+    """
+    _, deployment = prepared_deployment(tell)
+    of = deployment.feed(feed)
+    if shown_of(of.contract).personal and not unmasked:
+        raise ConfigurationError(
+            f"rejected rows of {feed}",
+            "hold personal data, and what is masked cannot be delivered again",
+            "Give --unmasked, which is recorded in the audit log; or --spreadsheet, to look at them masked.",
+        )
+    about = {"feed": of.name, "delivery": list(deliveries), "unmasked": unmasked}
+    exporting = audit_log(deployment.home).doing(person(), "quarantine export", {k: v for k, v in about.items() if v})
+    with exporting as came, deployment.warehouse.reading("export the quarantine") as unit:
+        done = export_rows(unit, of, deployment.archive, to, deliveries)
+        came.update(rows=sum(each.rows for each in done.files), files=len(done.files))
+        return done
+
+
+def exported_for_spreadsheet(feed: str, to: Path, tell: Tell) -> int:
+    """Write the feed's rejected rows to a CSV file for people to look at, masked; how many."""
     _, deployment = prepared_deployment(tell)
     exporting = audit_log(deployment.home).doing(person(), "quarantine export", {"feed": deployment.feed(feed).name})
     with exporting as came, deployment.warehouse.reading("export the quarantine") as unit:
@@ -91,10 +115,33 @@ def replay_archived(
     """Replay deliveries by id, path and arrival; `again`: also those that today's contract has judged."""
     chosen = Chosen(deliveries, file, since, until)
     deployment = _prepared_but(feed, tell)
+    _refuse_none(deployment, feed, chosen)
     asked = {"feed": feed, "delivery": list(deliveries), "file": file, "since": since, "until": until, "again": again}
     about = {name: value for name, value in asked.items() if value}
     with audit_log(deployment.home).doing(person(), "replay", about) as came:
         return _replay(deployment, feed, chosen, came, again=again)
+
+
+def _refuse_none(deployment: Deployment, feed: str, chosen: Chosen) -> None:
+    """Raises ConfigurationError, with what there is, where no delivery is one of those that are asked for."""
+    with deployment.warehouse.reading("look what was delivered") as unit:
+        receipts = unit.ledger.receipts(deployment.feed(feed).name)
+    if any(map(chosen, receipts)):
+        return
+    if not receipts:
+        raise ConfigurationError(
+            "replay", f"nothing was ever delivered for {feed}", "Deliver a file first; then `platform run`."
+        )
+    slots = [receipt.slot for receipt in receipts]
+    days = sorted(receipt.arrived_at for receipt in receipts)
+    ids = sorted(receipt.delivery_id for receipt in receipts)
+    meant = nearest(chosen.file, slots) if chosen.file is not None else ""
+    raise ConfigurationError(
+        "replay",
+        f"none of the {len(receipts)} deliveries of {feed} is one that was asked for.{meant}",
+        f"There are: ids {ids[0]} to {ids[-1]}, arrived {days[0]:%Y-%m-%d} to {days[-1]:%Y-%m-%d}, files such as "
+        f"{quoted(*slots[:2])}. A pattern of --file is compared with the whole path: write '*/NAME' for any folder.",
+    )
 
 
 def traced(table: str, values: Mapping[str, str], limit: int, tell: Tell) -> list[Trace]:

@@ -4,7 +4,7 @@ Belongs here: the whole of it, decided without Dagster; where something is to be
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ from platform_assets.project.configured import (
     prepared_deployment,
 )
 from platform_assets.project.dbt_sources import follow_feeds
-from platform_assets.project.graph import Project, project_of, raw_name
+from platform_assets.project.graph import RELEASE, Project, project_of, raw_name
 from platform_assets.project.manifest import current_manifest
 from platform_assets.project.personal import personal_columns
 from platform_assets.project.state import HeldBack, State
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from platform_assets.commands.execution import RunOutcome
 
 _PREVIEW_ROWS = 5
+_PREVIEW_COLUMNS = 6
+_PREVIEWS = 3
 _SHOWN = 10
 
 
@@ -62,12 +64,13 @@ class RunReport:
     took_s: float
 
 
-def run_pending(tell: Callable[[str], None]) -> RunReport:
-    """Take in what is pending, build the marts, check them, release them."""
+def run_pending(tell: Callable[[str], None], only: Collection[str] = ()) -> RunReport:
+    """Take in what is pending, build the marts, check them, release them. only: of these feeds, if any are named."""
     began = time.monotonic()
     settings, deployment = prepared_deployment(tell)
     if not deployment.feeds:
         tell(NO_FEED)
+    chosen = [deployment.feed(name) for name in only] or deployment.feeds
     follow_feeds(declared_feeds(), tell)
     arrivals = deployment.look().arrivals
     now = deployment.clock()
@@ -76,7 +79,10 @@ def run_pending(tell: Callable[[str], None]) -> RunReport:
         tell(str(low))
         pending = dict.fromkeys(pending, 0)
     state = State.of(project_of(deployment.feeds, declared_marts(), current_manifest()), deployment)
-    wanted = state.to_run([raw_name(feed) for feed in deployment.feeds if pending[feed.name]])
+    pending = {feed.name: pending[feed.name] for feed in chosen}
+    wanted = state.to_run([raw_name(feed) for feed in chosen if pending[feed.name]])
+    if only:
+        wanted = _of_feeds([raw_name(feed) for feed in chosen], wanted, state, tell)
     outcome = None
     before = _newest_delivery(deployment)
     last = deployment.releases.current()
@@ -86,24 +92,52 @@ def run_pending(tell: Callable[[str], None]) -> RunReport:
         # Imported where there is something to do: otherwise the answer is there before Dagster would be.
         from platform_assets.commands.execution import run_assets
 
-        with audit_log(deployment.home).doing(person(), "run", {"files": sum(pending.values())}) as came:
+        asked = {"files": sum(pending.values()), **({"feeds": list(only)} if only else {})}
+        with audit_log(deployment.home).doing(person(), "run", asked) as came:
             outcome = run_assets(settings, tell, wanted)
             came.update(run=outcome.run_id, success=outcome.success)
-    return _report(deployment, state.project, outcome, before, last, began)
+    return _report(deployment, state.project, outcome, before, last, began, {feed.name for feed in chosen})
 
 
-def headlines(release: Release | None) -> Iterator[tuple[str, tuple[str, ...], list[dict[str, Any]]]]:
-    """The headline marts of the release, read as any reader would: each with its columns and first rows, in which
-    personal data is masked."""
-    marts = [mart for mart in declared_marts() if release and mart.headline and mart.name in release.tables]
+def _of_feeds(raws: Collection[str], wanted: Iterable[str], state: State, tell: Callable[[str], None]) -> list[str]:
+    """Of what is wanted, what is made from these raw assets, with the models that this needs besides; the release only
+    where all other marts are as they should be."""
+    nodes = state.project.nodes
+    made = {*raws, *state.project.below(raws)}
+    needed = {name for each in made - {RELEASE} for name in state.project.above(each) if nodes[name].feed is None}
+    allowed = made | needed
+    stale = [name for name in state.project.marts if name not in allowed and state.outdated(name) is not None]
+    if stale:
+        allowed.discard(RELEASE)
+        tell(f"no release is made, because other marts are out of date: {listed(stale)}; `platform run` makes all")
+    return [name for name in wanted if name in allowed]
+
+
+@dataclass(frozen=True)
+class Preview:
+    """The newest rows of a mart, personal data masked. by: the column that says which are newest, if one does."""
+
+    mart: str
+    by: str | None
+    columns: tuple[str, ...]
+    rows: list[dict[str, Any]]
+
+
+def previews(release: Release | None) -> Iterator[Preview]:
+    """The headline marts of the release, or the first others, read as any reader would."""
+    declared = [mart for mart in declared_marts() if release and mart.name in release.tables]
+    marts = [mart for mart in declared if mart.headline] or declared
     if release is None or not marts:
         return
     secret = personal_columns(marts, declared_feeds(), Path(release.path).parents[1])
-    for mart in marts:
-        rows = release.first_rows(mart.name, mart.headline, _PREVIEW_ROWS)
-        masked = [name in secret[mart.name] for name in mart.headline]
+    for mart in marts[:_PREVIEWS]:
+        columns = mart.headline or tuple(column.name for column in mart.columns)[:_PREVIEW_COLUMNS]
+        times = [column.name for column in mart.columns if column.kind in ("timestamp", "date")]
+        by = next((name for name in columns if name in times), next(iter(times), None))
+        rows = release.newest_rows(mart.name, columns, by, _PREVIEW_ROWS)
+        masked = [name in secret[mart.name] for name in columns]
         shown = ([MASK if hide else cell for cell, hide in zip(row, masked, strict=True)] for row in rows)
-        yield mart.name, mart.headline, [dict(zip(mart.headline, row, strict=True)) for row in shown]
+        yield Preview(mart.name, by, columns, [dict(zip(columns, row, strict=True)) for row in shown])
 
 
 def _newest_delivery(deployment: Deployment) -> int:
@@ -118,19 +152,21 @@ def _report(
     before: int,
     last: Release | None,
     began: float,
+    chosen: Collection[str],
 ) -> RunReport:
     """What this run did: its deliveries are those with ids above `before`; `last` is the release before it."""
     with deployment.warehouse.reading("read the ledger") as unit:
         receipts = unit.ledger.receipts(after=before)
     release = deployment.releases.current()
     landing = deployment.look()
-    left_alone = [file for found in landing.arrivals.values() for file in found]
+    left_alone = [file for name, found in landing.arrivals.items() if name in chosen for file in found]
     waiting = [f"{printable(file.slot)} {deployment.why_waiting(file)}" for file in left_alone[:_SHOWN]]
     low = deployment.disk.low() if left_alone else None
     notes = [
         *(f"left alone for now: {each}" for each in waiting),
         *(f"no feed asks for {slot}" for slot in landing.unclaimed[:_SHOWN]),
         *_failures(outcome, release, last),
+        *_no_mart(deployment, project),
         *([f"release {release.id}: {release.path}"] if release is not None else []),
     ]
     return RunReport(
@@ -149,6 +185,16 @@ def _report(
         attention=waiting_for_people(deployment),
         took_s=round(time.monotonic() - began, 2),
     )
+
+
+def _no_mart(deployment: Deployment, project: Project) -> Iterator[str]:
+    """How a first mart is made, where there is none to be released."""
+    if deployment.feeds and not project.marts:
+        feed = deployment.feeds[0]
+        yield (
+            "There is no mart yet, so nothing is released: write dbt_project/models/marts/NAME.sql, such as "
+            f"SELECT * FROM {{{{ source('{feed.origin}', '{feed.name}') }}}}; then `platform run` builds it."
+        )
 
 
 def _failures(outcome: "RunOutcome | None", release: Release | None, last: Release | None) -> Iterator[str]:

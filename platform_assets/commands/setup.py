@@ -5,6 +5,7 @@ Belongs here: folders, Dagster's settings, dbt's sources and manifest, put there
 
 from collections.abc import Callable
 
+from platform_assets.engine.sources.landing import refuse_missing
 from platform_assets.orchestration.runs.instance import prepare_dagster_home
 from platform_assets.project.configured import NO_FEED, declared_feeds, declared_marts, prepared_deployment
 from platform_assets.project.dbt_sources import follow_feeds
@@ -13,13 +14,19 @@ from platform_assets.project.manifest import current_manifest
 from platform_assets.settings import PROJECT, Settings
 
 
+def make_landing() -> None:
+    """Make the landing folder; nothing else does, so that a misspelt one is told."""
+    Settings.from_environment().landing.mkdir(parents=True, exist_ok=True)
+
+
 def prepare_checkout(tell: Callable[[str], None]) -> Settings:
     """Prepare state folders, Dagster's settings, dbt's sources and manifest; raises ConfigurationError where a model
-    reads what no feed fills."""
+    reads what no feed fills, or there is no landing folder."""
     settings, deployment = prepared_deployment(tell)
     if not deployment.feeds:
         tell(NO_FEED)
-    settings.landing.mkdir(parents=True, exist_ok=True)
+    else:
+        refuse_missing(settings.landing)
     prepare_dagster_home(settings)
     follow_feeds(declared_feeds(), tell)
     project_of(deployment.feeds, declared_marts(), current_manifest())

@@ -29,7 +29,7 @@ from platform_assets.engine.store.marts import drop_leftovers
 from platform_assets.engine.store.receipts import Receipt, Totals
 from platform_assets.engine.store.release import Releases
 from platform_assets.engine.store.warehouse import Warehouse
-from platform_assets.errors import PlatformError
+from platform_assets.errors import DecisionRefused, PlatformError, ReplayRefused
 
 _JUDGED: Final = 5_000  # receipts, the newest
 
@@ -163,7 +163,12 @@ class Deployment:
         be done, ReplayRefused where a copy is gone.
         """
         with guarding([feed.contract]):
-            return decide(self._intake(feed), verb, delivery, Decision(by, why, self.clock().isoformat()))
+            intake = self._intake(feed)
+            try:
+                return decide(intake, verb, delivery, Decision(by, why, self.clock().isoformat()))
+            except (DecisionRefused, ReplayRefused):
+                intake.publish()  # nothing has changed: nobody need look
+                raise
 
     def foresee(self, feed: Feed, file: Path) -> Foreseen:
         """What ledger and landing folder say of a file of the feed before it is taken in; nothing is written."""

@@ -47,7 +47,7 @@ def check_specs(feed: Feed) -> list[dg.AssetCheckSpec]:
         "values_as_usual": "The values of the newest deliveries are about as large, as many different ones and as "
         "often the same as those of the same weekday before them.",
         FRESH: "The data that is due is here: what counts is the time of the data, not of the load. "
-        f"Due by `{feed.delivered.cron}` ({feed.delivered.timezone}), at most {feed.delivered.within} late.",
+        f"Due: {feed.delivered}.",
     }
     return [
         dg.AssetCheckSpec(name, asset=raw_key(feed), blocking=name in blocking, description=description)

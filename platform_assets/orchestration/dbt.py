@@ -23,6 +23,7 @@ from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.store.builds import CheckResult
 from platform_assets.engine.store.marts import built_tables, newest_of_marts, rows_that_fail
 from platform_assets.engine.store.newest import Rows
+from platform_assets.errors import listed
 from platform_assets.orchestration.columns import Columns, lineage_in
 from platform_assets.orchestration.held import Verdict, no_failure, tell_held_back
 from platform_assets.orchestration.markdown import listing, newest
@@ -69,6 +70,7 @@ class Translator(DagsterDbtTranslator):
     def __init__(self, condition: dg.AutomationCondition[Any] | None = None) -> None:
         super().__init__()
         self._condition = condition
+        self._descriptions: dict[str, str] = {}
 
     def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> dg.AssetKey:
         """`<folder>/…/<model>`; a source maps to the raw asset it names."""
@@ -86,8 +88,22 @@ class Translator(DagsterDbtTranslator):
     def get_asset_spec(self, manifest: Mapping[str, Any], unique_id: str, project: DbtProject | None) -> dg.AssetSpec:
         """The node's spec."""
         spec = super().get_asset_spec(manifest, unique_id, project)
+        if unique_id in manifest["nodes"]:  # asked again for each that reads it
+            if unique_id not in self._descriptions:
+                self._descriptions[unique_id] = _described(manifest, unique_id, spec.owners)
+            spec = spec.replace_attributes(description=self._descriptions[unique_id])
         # The ledger tells models what is new; it is not data that anybody materializes.
         return spec.replace_attributes(deps=[dep for dep in spec.deps if dep.asset_key.path[0] != _LEDGER_SOURCE])
+
+
+def _described(manifest: Mapping[str, Any], unique_id: str, owners: Sequence[str]) -> str:
+    """What the node is, in its author's words; what it is made from and by, how fresh it is, who owns it."""
+    node = manifest["nodes"][unique_id]
+    above = (manifest["sources"].get(each) for each in reached(manifest["parent_map"], [unique_id]))
+    feeds = sorted(each["name"] for each in above if each is not None and each["source_name"] != _LEDGER_SOURCE)
+    fresh = f" As fresh as the stalest of its feeds: {listed(feeds)}." if feeds else ""
+    owned = f" Owner: {listed(owners)}." if owners else ""
+    return f"{node['description']}\n\nMade by dbt from `{node['original_file_path']}`.{fresh}{owned}".strip()
 
 
 def prime() -> None:

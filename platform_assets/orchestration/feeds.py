@@ -14,7 +14,7 @@ from platform_assets.engine.deployment import Deployment, FeedStatus
 from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.store.builds import CheckResult, Made
 from platform_assets.engine.store.receipts import Chosen, Receipt
-from platform_assets.errors import ConfigurationError, listed, printable
+from platform_assets.errors import ConfigurationError, printable
 from platform_assets.orchestration.checks import check_specs, evaluated
 from platform_assets.orchestration.decided import Decide, decided
 from platform_assets.orchestration.feed_metadata import FeedFigures
@@ -95,7 +95,7 @@ def feed_assets(feed: Feed, project: Project) -> dg.AssetsDefinition:
             "dagster/column_schema": _column_schema(feed),
             "dagster/table_name": f"raw.{feed.name}",
             "source": ", ".join(feed.source.places),
-            "cadence": f"{feed.delivered.cron} ({feed.delivered.timezone}), within {feed.delivered.within}",
+            "cadence": str(feed.delivered),
         },
     )
     quarantine = dg.AssetSpec(
@@ -215,11 +215,7 @@ def _results(
 
 
 def _promise(feed: Feed) -> str:
-    closed = f", but not on {listed(feed.delivered.closed)}" if feed.delivered.closed else ""
-    return (
-        f"Delivered by `{feed.delivered.cron}` ({feed.delivered.timezone}){closed}, "
-        f"at most {feed.delivered.within} late. Owner: {feed.owner}."
-    )
+    return f"Delivered: {feed.delivered}. Owner: {feed.owner}."
 
 
 def _report_new_data(context: dg.AssetExecutionContext, feed: Feed, status: FeedStatus) -> None:

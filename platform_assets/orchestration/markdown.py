@@ -3,7 +3,6 @@
 Belongs here: how cells, tables and rows of data are written. Elsewhere: what stands in them.
 """
 
-import json
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -53,7 +52,7 @@ def rejected(rows: Iterable[RejectedRow]) -> dg.TableMetadataValue:
     """Rejected rows, personal data masked, each once for every rule it breaks."""
     lines: list[tuple[str | int | None, ...]] = []
     for row in rows:
-        record = row.record if isinstance(row.record, str) else json.dumps(row.record, ensure_ascii=False)
+        record = row.record if isinstance(row.record, str) else ", ".join(each or "" for each in row.record.values())
         lines += [
             (row.file, row.line, *(reason[part] for part in ("column", "rule", "value")), record)
             for reason in row.reasons

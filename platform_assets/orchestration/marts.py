@@ -88,7 +88,10 @@ def _result(key: dg.AssetKey, report: MartReport) -> Verdict:
 def _summary(report: MartReport) -> str:
     """How many rows break the contract, and which rules of which columns, such as is fit for one line."""
     said = f"{report.broken} of {report.rows} rows break the contract"
-    rules = [f"{code(column or 'row')}: {code(rule)} ({rows} rows)" for column, rule, rows in report.rules[:_FIRST]]
+    rules = [
+        f"{code(column or 'row')}: {code(rule)} ({rows} row{'s' * (rows > 1)})"
+        for column, rule, rows in report.rules[:_FIRST]
+    ]
     if not rules:
         return said
     value = next((each["value"] for each in report.samples if each["value"] is not None), None)

@@ -26,7 +26,7 @@ from platform_assets.project.state import State
 # all of theirs together cost an idle platform a few hundredths of a core.
 _SHORTEST_INTERVAL_S: Final = 10
 _LONGEST_INTERVAL_S: Final = 30
-_INTERVAL_PER_FEED_S: Final = 5
+_INTERVAL_PER_FEED_S: Final = 6
 _MOST_FILES: Final = 1_000
 _MOST_BYTES: Final = 10 * 1000**3
 _DEATHS: Final = 5

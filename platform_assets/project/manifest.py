@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from platform_assets.engine.feed.mart import Mart
 
 DBT_PROJECT: Final = PROJECT / "dbt_project"
-_TARGET: Final = DBT_PROJECT / "target"
+# A folder of its own: dbt by hand writes a manifest of its moment into `target`.
+_TARGET: Final = DBT_PROJECT / "target" / "platform"
 _NOT_SOURCE: Final = {"target", "logs", "dbt_packages", ".user.yml"}
 
 

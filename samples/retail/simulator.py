@@ -131,7 +131,7 @@ def simulate(
     if (there := {key: before[key] for key in world}) != world:
         raise ValueError(f"{landing} holds the sample world {there}, not {world}; choose another folder")
     held = {name: Planted(**file) for name, file in before["files"].items()}
-    files, wrote = dict(held), list[str]()
+    files, wrote, past = dict(held), list[str](), 0
 
     def deliver(name: str, write: Callable[[Path], Planted], *, replace: bool = False) -> None:
         if not replace and name in files and (landing / name).exists():
@@ -141,13 +141,14 @@ def simulate(
         if changed:
             wrote.append(name)
             if progress:
-                progress(f"{name}: {files[name].rows} rows")
+                progress(f"{name}: {past} of {days} days")
 
     write_day = partial(_write_order_lines, seed=seed, rows_per_day=rows_per_day, dirt=dirt)
     window = [until - timedelta(days=back) for back in reversed(range(days))]
     for day in _mondays(window):
         deliver(f"{PRODUCTS}/{day}.parquet", partial(_write_products, day=day, seed=seed))
     for day in window:
+        past += 1
         first = all(path.name >= f"{day}" for path in (landing / CUSTOMERS).glob("*.ndjson"))
         deliver(f"{CUSTOMERS}/{day}.ndjson", partial(_write_customers, day=day, seed=seed, everyone=first))
         if _trading(day):

@@ -99,7 +99,7 @@ def test_tutorial_does_what_it_says(tmp_path: Path) -> None:
             pytest.fail(f"{where}: a {block.kind} block without a title does nothing")
     after = {name: (project / name).read_bytes() for name in before if (project / name).is_file()}
     assert after == before, "what the tutorial adds, it takes away"
-    assert {path.name for path in (project / "platform_assets").rglob("weather*.py")} == set()
+    assert {path.name for path in (project / "platform_assets").rglob("cafe*.py")} == set()
 
 
 def test_tutorial_leaves_no_language_unread() -> None:

@@ -326,7 +326,7 @@ def test_no_mart_promises_secret_columns() -> None:
 
 
 def dbt_tests() -> list[dict[str, Any]]:
-    manifest = json.loads((PROJECT / "dbt_project" / "target" / "manifest.json").read_text())
+    manifest = json.loads(current_manifest().read_text())
     return [
         {**node, "reads": {parent for parent in node["depends_on"]["nodes"] if parent in manifest["nodes"]}}
         for node in manifest["nodes"].values()

@@ -104,7 +104,9 @@ def test_a_verb_that_cannot_be_recorded_does_nothing(world: Deployed, verb: tupl
 
 def test_a_verb_records_who_asked_for_what_and_what_came_of_it(world: Deployed) -> None:
     world.verb("replay", "order_lines", "--since", "2026-11-01", "--again")
-    world.verb("quarantine", "export", "order_lines", "--to", str(world.root / "no-such-folder" / "x.csv"))
+    world.verb(
+        "quarantine", "export", "order_lines", "--to", str(world.root / "no-such-folder" / "x.csv"), "--spreadsheet"
+    )
     ended, export, done, replay = world.verb("audit", "list", "--json").answer["entries"]
     assert {each["who"] for each in (ended, export, done, replay)} == {person()}
     assert replay["about"] == {"feed": "order_lines", "since": "2026-11-01 00:00:00", "again": True}

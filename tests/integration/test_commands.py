@@ -75,4 +75,4 @@ def test_platform_ci_reports_every_check_as_junit(tmp_path: Path) -> None:
     assert {("definitions", "load"), ("dbt", "unit_tests"), ("marts/daily_sales", "contract")} <= set(cases)
     assert not world.landing.exists(), "it builds in a home that it throws away"
     assert not (world.home / "warehouse.duckdb").exists()
-    assert (PROJECT / "dbt_project" / "target" / "manifest.json").exists()
+    assert (PROJECT / "dbt_project" / "target" / "platform" / "manifest.json").exists()

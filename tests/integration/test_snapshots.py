@@ -3,7 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -13,7 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from machine import examples
+from shop import SALES, Shop
 
+from platform_assets.engine.contract.model import Contract, Field
+from platform_assets.engine.feed.feed import Files, seconds
 from platform_assets.settings import PROJECT
 
 pytestmark = pytest.mark.slow
@@ -61,10 +64,18 @@ CREATE OR REPLACE TABLE raw.customers (id INTEGER, name VARCHAR, tier INTEGER, _
 CREATE OR REPLACE TABLE ledger.deliveries (
     delivery_id BIGINT, feed VARCHAR, status VARCHAR, file_date DATE, arrived_at TIMESTAMPTZ, committed_at TIMESTAMPTZ
 );
-CREATE OR REPLACE TABLE ledger.slots (feed VARCHAR, slot VARCHAR, place BIGINT, filled_by BIGINT);
+CREATE OR REPLACE TABLE ledger.slots (feed VARCHAR, slot VARCHAR, place BIGINT, filled_by BIGINT, delivery_id BIGINT);
 """
 
 Row = tuple[str | None, int | None]
+
+
+class Customers(Contract):
+    """All customers. Grain: customer and day."""
+
+    id: int = Field()
+    name: str = Field(nullable=True)
+    tier: int = Field(nullable=True)
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +163,7 @@ def fill(connection: duckdb.DuckDBPyConnection, deliveries: Sequence[Listed], fe
         for line, (key, row) in enumerate(listed.rows.items() if counts else (), start=2):
             connection.execute("INSERT INTO raw.customers VALUES (?, ?, ?, ?, ?)", [key, *row, number, line])
     for slot, (place, filled_by) in slots.items():
-        connection.execute("INSERT INTO ledger.slots VALUES (?, ?, ?, ?)", [feed, str(slot), place, filled_by])
+        connection.execute("INSERT INTO ledger.slots VALUES ($1, $2, $3, $4, $4)", [feed, str(slot), place, filled_by])
     return slots
 
 
@@ -211,3 +222,40 @@ def test_undated_lists_stand_in_the_order_of_their_files_whenever_they_were_corr
 )
 def test_what_makes_no_sense_is_an_error_that_says_what_there_is(project: Path, model: str, wanted: str) -> None:
     assert wanted in dbt_compile(project, "--select", model)
+
+
+def test_lists_that_the_engine_took_in_out_of_order_corrected_equal_and_renamed(
+    compiled: Mapping[str, str], tmp_path: Path
+) -> None:
+    feed = replace(
+        SALES, name="customers", source=Files("*.csv", dated="%Y-%m-%d", settle=seconds(0)), event_time=None,
+        contract=Customers, key=("id",), key_within="delivery", on_known_key="reject",
+    )  # fmt: skip
+    shop = Shop(tmp_path, feed)
+    shop.landing.mkdir()
+    shop.deployment.prepare()
+
+    def deliver(day: str, *rows: str) -> Path:
+        path = shop.landing / f"customers_{day}.csv"
+        path.write_text("\n".join(["id,name,tier", *rows]) + "\n")
+        shop.ingest()
+        return path
+
+    deliver("2026-03-03", "1,Ann,1", "2,Bo,1")
+    deliver("2026-03-02", "1,Ann,1")
+    first = deliver("2026-03-01", "1,Ann,1", "2,Bo,1")  # equal to the last
+    deliver("2026-03-02", "1,Ann,2")  # corrected
+    first.rename(first.with_name("customers_2026-02-28.csv"))
+    shop.ingest()
+    with shop.deployment.warehouse.open("look") as connection:
+        history = asked(connection, compiled["history"])
+        latest = asked(connection, compiled["latest"])
+    days = {day: date.fromisoformat(f"2026-{day}") for day in ("02-28", "03-02", "03-03")}
+    assert history == reckoned(
+        [
+            (days["02-28"], {1: ("Ann", 1), 2: ("Bo", 1)}),
+            (days["03-02"], {1: ("Ann", 2)}),
+            (days["03-03"], {1: ("Ann", 1), 2: ("Bo", 1)}),
+        ]
+    )
+    assert [row[:3] for row in latest] == [(1, "Ann", 1), (2, "Bo", 1)]

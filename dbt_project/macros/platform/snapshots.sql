@@ -147,7 +147,8 @@
                 {#- The order of files, not of ids: a correction keeps the place of what it corrects. #}
                 coalesce(places.place, came.delivery_id) as place,
                 {% if at == 'file_date' -%}
-                came.file_date as listed_at
+                {#- A renamed file is of the day that its name says now. #}
+                coalesce(named.file_date, came.file_date) as listed_at
                 {%- else -%}
                 coalesce(first_came.{{ at }}, came.{{ at }}) as listed_at
                 {%- endif %}
@@ -155,11 +156,15 @@
             left join (
                 select
                     filled_by,
-                    min(place) as place
+                    place,
+                    delivery_id as newest,
+                    row_number() over (partition by filled_by order by place) as nth
                 from {{ source('platform', 'slots') }}
-                group by filled_by
             ) as places
                 on came.delivery_id = places.filled_by
+                and places.nth = 1
+            left join {{ source('platform', 'deliveries') }} as named
+                on places.newest = named.delivery_id
             left join {{ source('platform', 'deliveries') }} as first_came
                 on places.place = first_came.delivery_id
             where came.feed = '{{ feed }}'

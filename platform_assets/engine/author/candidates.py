@@ -126,7 +126,7 @@ def typed(dtype: pl.DataType) -> list[ColumnType]:
     if dtype.is_float():
         return [ColumnType("number")]
     if isinstance(dtype, pl.Datetime):
-        return [ColumnType("timestamp")]
+        return [ColumnType("timestamp"), ColumnType("date")]
     if dtype == pl.Date:
         return [ColumnType("date")]
     return [ColumnType("boolean")] if dtype == pl.Boolean else []

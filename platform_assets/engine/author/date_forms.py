@@ -174,7 +174,7 @@ class Decided:
 
 def read_as(texts: pl.Series, column_type: ColumnType) -> pl.Series:
     """The texts as the engine reads them by this type; NULL where it does not."""
-    return cast(texts, _column(column_type), lambda rows: pl.Series([None] * len(rows), dtype=pl.Date)).values
+    return cast(texts, _column(column_type)).values
 
 
 def formats_of(value: str) -> tuple[tuple[str, ...], str]:

@@ -6,17 +6,18 @@ because of it (load/delivery.py), how it is shown (cli). Values are looked at in
 
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
 import polars as pl
 
 from platform_assets.engine.author.candidates import as_declared
-from platform_assets.engine.author.draft import field_line
-from platform_assets.engine.author.headers import HeaderSeen, SeenIn, changes, headers, matched, opened, waiting
-from platform_assets.engine.author.infer import InferredColumn, infer_column
-from platform_assets.engine.contract.model import LINEAGE, Column
+from platform_assets.engine.author.headers import HeaderSeen, SeenIn, headers, matched, opened, waiting
+from platform_assets.engine.author.infer import infer_column
+from platform_assets.engine.author.mending import Proposed, proposed
+from platform_assets.engine.contract.model import Column
 from platform_assets.engine.contract.shown import shown_of
 from platform_assets.engine.contract.timestamps import days, instants
 from platform_assets.engine.feed.feed import Feed
@@ -28,6 +29,7 @@ SAMPLE: Final = 100_000  # rows of raw whose values are looked at
 _OPENED: Final = 3  # copies of deliveries in force that are opened, the newest
 _SAMPLES: Final = 3
 _WORDS: Final = 1_000
+_OF_A_DELIVERY: Final = 5_000  # rows of a delivery that waits
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ class Unknown:
 
 @dataclass(frozen=True)
 class Drift:
-    """A feed's contract against what came. drifted: deliveries contradict the contract."""
+    """A feed's contract against what came. drifted: deliveries contradict it. proposed: what to write in it."""
 
     feed: str
     contract: str
@@ -101,6 +103,7 @@ class Drift:
     broken: tuple[Broken, ...]
     findings: tuple[Finding, ...]
     read: int
+    proposed: tuple[Proposed, ...] = ()
 
 
 def compare(unit: Unit, feed: Feed, archive: Path) -> Drift:
@@ -135,11 +138,14 @@ def compare(unit: Unit, feed: Feed, archive: Path) -> Drift:
             if there.get(name, now) != now
         ]
     findings += _unused_formats(unit, feed, archive)
-    unknown = tuple(_unknown(unit, feed, archive, there, seen_headers))
+    values = _Values(unit, feed, archive, there)
+    personal = bool(shown_of(feed.contract).personal)
+    changed = proposed(feed, seen_headers, values.of, personal=personal)
+    unknown = tuple(_unknown(unit, feed, there, seen_headers, values, changed))
     findings += [
         Finding(listed([each.header]), f"unknown column since {each.since}: {each.went}", True) for each in unknown
     ]
-    findings += _of_waiting(seen_headers)
+    findings += _of_waiting(feed, seen_headers, changed)
     findings += _beyond_tolerance(unit, feed)
     return Drift(
         feed=feed.name,
@@ -150,20 +156,22 @@ def compare(unit: Unit, feed: Feed, archive: Path) -> Drift:
         broken=tuple(broken.get(None, ())),
         findings=tuple(findings),
         read=read,
+        proposed=tuple(changed),
     )
 
 
-def _of_waiting(seen: Sequence[HeaderSeen]) -> Iterator[Finding]:
-    for each in seen:
-        if each.waiting and each.missing:
-            renamed = "".join(
-                f"; perhaps {new} is {old} renamed" for old, new in changes(each.missing, each.unknown)[2]
-            )
-            yield Finding(
-                each.missing[0],
-                f"missing in {each.last.file}, which waits in quarantine: {listed(each.missing)}{renamed}",
-                True,
-            )
+def _of_waiting(feed: Feed, seen: Sequence[HeaderSeen], changed: Sequence[Proposed]) -> Iterator[Finding]:
+    """Each column that deliveries lack which wait in quarantine, with its likely partner."""
+    partners = {each.column: each.headers for each in changed if each.replaces}
+    for column in feed.columns:
+        lacking = [each for each in seen if each.waiting and column.headers[0] in each.missing]
+        if not lacking:
+            continue
+        others = sum(each.deliveries for each in lacking) - 1
+        many = f" and {others} other deliveries, which wait" if others else ", which waits"
+        perhaps = listed(partners.get(column.name, ()))
+        said = f"perhaps {perhaps} is {column.headers[0]} renamed" if perhaps else "declare it optional if that may be"
+        yield Finding(column.headers[0], f"missing in {lacking[-1].last.file}{many} in quarantine: {said}", True)
 
 
 # ---- values
@@ -259,7 +267,7 @@ def _unused_formats(unit: Unit, feed: Feed, archive: Path) -> Iterator[Finding]:
 
 
 def _used(values: pl.Series, column: Column, form: str) -> bool:
-    found = days(values, form) if column.kind == "date" else instants(values, form, "UTC")[0]
+    found = days(values, form) if column.kind == "date" else instants(values, form, column.timezone)
     return bool(found.is_not_null().any())
 
 
@@ -269,12 +277,14 @@ def _used(values: pl.Series, column: Column, form: str) -> bool:
 def _unknown(
     unit: Unit,
     feed: Feed,
-    archive: Path,
     there: Mapping[str, str],
     seen: Sequence[HeaderSeen],
+    held: "_Values",
+    changed: Sequence[Proposed],
 ) -> Iterator[Unknown]:
     """Columns that came and are not declared, with what their values look like."""
     tables, personal = unit.tables(feed), shown_of(feed.contract).personal
+    declared = {name: each for each in changed for name in each.headers}
     found: dict[str, tuple[SeenIn, int, int]] = {}
     for each in seen:
         for name in each.unknown:
@@ -282,21 +292,21 @@ def _unknown(
             count = each.deliveries
             found[name] = (first, loaded + count * (not each.waiting), waits + count * each.waiting)
     for header, (first, loaded, waits) in found.items():
-        values = pl.Series([], dtype=pl.String)
         if header == HIDDEN:
             if not waits and all(shown_of(feed.contract).may_name(name) for name in tables.undeclared()):
                 continue  # declared since: its delivery was noted without its name
             went = "raw or the archive"
         elif header.lower() in there:
-            values, went = tables.sample([header], SAMPLE).to_series(), f"column {header} of raw, as text"
+            went = f"column {header} of raw, as text"
         elif "_extra" in there and loaded:
-            values, went = tables.rescued(header, SAMPLE), "_extra of raw, as JSON"
+            went = "_extra of raw, as JSON"
         else:
-            values, went = _waited(unit, feed, archive, header), "nowhere: it is in the archive only"
+            went = "the archive only"
         if waits:
             went += f"; {waits} deliveries wait in quarantine"
         # Beside personal data nobody knows what an undeclared column holds: its values are not looked at.
-        inferred = _named_otherwise(infer_column(header, values.clear() if personal else values), feed)
+        values = held.of(header) if header != HIDDEN else pl.Series([], dtype=pl.String)
+        inferred = infer_column(header, values.clear() if personal else values)
         yield Unknown(
             header=header,
             since=first.file,
@@ -305,22 +315,37 @@ def _unknown(
             policy=feed.on_drift,
             went=went,
             kind=inferred.type.kind,
-            declaration=field_line(inferred),
+            declaration=declared[header].declaration if header in declared else "",
         )
 
 
-def _named_otherwise(inferred: InferredColumn, feed: Feed) -> InferredColumn:
-    taken = {column.name for column in feed.columns} | set(LINEAGE)
-    return replace(inferred, name=f"{inferred.name}_2") if inferred.name in taken else inferred
+class _Values:
+    """Some values that came under a header that is not declared: of raw, and of deliveries that wait."""
 
+    def __init__(self, unit: Unit, feed: Feed, archive: Path, there: Mapping[str, str]) -> None:
+        self._unit, self._feed, self._archive, self._there = unit, feed, archive, there
+        self._tables = unit.tables(feed)
 
-def _waited(unit: Unit, feed: Feed, archive: Path, header: str) -> pl.Series:
-    for _, reader in waiting(unit, feed, archive):
-        if header in reader.header:
-            batch = next(iter(reader.batches({"v": header})), None)
-            if batch is not None:
-                return batch.frame["v"]
-    return pl.Series([], dtype=pl.String)
+    def of(self, header: str) -> pl.Series:
+        """At most so many, as text; those of the newest deliveries."""
+        found = list(self._waited.get(header, ()))
+        if header.lower() in self._there:
+            found.append(self._tables.sample([header], SAMPLE).to_series())
+        elif "_extra" in self._there:
+            found.append(self._tables.rescued(header, SAMPLE))
+        if len({each.dtype for each in found}) > 1:
+            found = [each.cast(pl.String) for each in found]
+        return pl.concat([each.alias("v") for each in found]) if found else pl.Series("v", [], dtype=pl.String)
+
+    @cached_property
+    def _waited(self) -> Mapping[str, list[pl.Series]]:
+        found: dict[str, list[pl.Series]] = {}
+        for _, reader in waiting(self._unit, self._feed, self._archive):
+            columns = {f"c{at}": name for at, name in enumerate(reader.header)}
+            if (batch := next(iter(reader.batches(columns)), None)) is not None:
+                for column, name in columns.items():
+                    found.setdefault(name, []).append(batch.frame[column].head(_OF_A_DELIVERY))
+        return found
 
 
 def _beyond_tolerance(unit: Unit, feed: Feed) -> Iterator[Finding]:

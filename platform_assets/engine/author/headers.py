@@ -23,7 +23,7 @@ from platform_assets.engine.store.unit import Unit
 from platform_assets.errors import HIDDEN, PlatformError, listed
 
 _HEADERS: Final = 1_000  # different ones, the newest
-_WAITING: Final = 20  # deliveries in quarantine whose copies are opened, the newest
+_WAITING: Final = 100  # deliveries in quarantine whose copies are opened, spread over all of them
 _ALIKE: Final = 0.6
 
 
@@ -157,7 +157,9 @@ def _likeness(one: str, other: str) -> float:
 
 def waiting(unit: Unit, feed: Feed, archive: Path) -> Iterator[tuple[Receipt, Reader]]:
     """Deliveries that are quarantined as a whole, oldest first, as far as they can be read."""
-    yield from opened(unit.ledger.waiting(feed.name)[-_WAITING:], feed, archive)
+    found = unit.ledger.waiting(feed.name)
+    step = -(-len(found) // _WAITING) or 1
+    yield from opened(found[::-step][::-1], feed, archive)
 
 
 def opened(receipts: Sequence[Receipt], feed: Feed, archive: Path) -> Iterator[tuple[Receipt, Reader]]:

@@ -143,15 +143,15 @@ def _decide(watched: Watched, name: str, known: Known) -> _Decision:
         return _decide_typed(watched)
     decision = _decide_text(watched, name, known)
     others = [dtype for dtype in watched.dtypes if dtype != pl.String]
-    if all(decision.type.kind in _kinds_of(dtype) for dtype in others):
+    if all(decision.type.kind in _kinds_of(dtype, watched) for dtype in others):
         return decision
     why = "values of several types: text can take them, if they are texts, days or whole numbers"
     return _Decision(text, None, [why])
 
 
-def _kinds_of(dtype: pl.DataType) -> set[str]:
-    """The kinds that take values of a typed source without loss, besides what they are."""
-    kinds = {each.kind for each in typed(dtype)}
+def _kinds_of(dtype: pl.DataType, watched: Watched) -> set[str]:
+    """The kinds that take all values of a typed source without loss."""
+    kinds = {each.kind for each in typed(dtype) if watched.typed.get(each, 0) >= watched.dtypes[dtype]}
     return kinds | ({"number", "text"} if dtype.is_integer() else {"text"} if dtype in (pl.Date, pl.Boolean) else set())
 
 

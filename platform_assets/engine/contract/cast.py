@@ -6,9 +6,9 @@ timestamp of one format (timestamps.py), rules (validate.py). Digits are ASCII d
 
 import functools
 import sys
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date
+from types import MappingProxyType
 from typing import Final
 
 import polars as pl
@@ -20,7 +20,8 @@ _MARKS: Final = {" ": "[ \u00a0\u202f]", "'": "['\u2019]", ".": r"\.", ",": ","}
 # A float keeps any number of 15 digits apart from its neighbours; beyond, digits may have been lost on the way.
 _SURE: Final = 10**15
 
-Days = Callable[[pl.Series], pl.Series]
+Holds = Mapping[int, pl.Series]
+"""A format, by its place among the column's -> the rows in which it is the one to take where several fit, as a mask."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,8 @@ class Cast:
     failed: tuple[tuple[str, pl.Series], ...]
 
 
-def cast(arrived: pl.Series, column: Column, days_of: Days) -> Cast:
-    """The values of `column`, that `arrived` so; `days_of` gives rows (indices) the day their delivery arrived."""
+def cast(arrived: pl.Series, column: Column, holds: Holds = MappingProxyType({})) -> Cast:
+    """The values of `column`, that `arrived` so."""
     if arrived.dtype in (pl.Categorical, pl.Enum):
         arrived = arrived.cast(pl.String)
     if arrived.dtype == pl.Null:
@@ -44,7 +45,7 @@ def cast(arrived: pl.Series, column: Column, days_of: Days) -> Cast:
         stripped = arrived.str.strip_chars()
         arrived = null_unless(stripped, stripped != "")
     if len(column.formats) > 1:
-        return _by_any_format(arrived, column, days_of)
+        return _by_any_format(arrived, column, holds)
     return _cast(arrived, _from_text(arrived, column), column)
 
 
@@ -137,8 +138,9 @@ def _without_point_zero(texts: pl.Series) -> pl.Series:
     return texts.str.replace(r"^([+-]?[0-9]+)\.0+$", "$1")
 
 
-def _by_any_format(texts: pl.Series, column: Column, days_of: Days) -> Cast:
-    """Values by whichever format they have the shape of; where several give different values, by the one in force."""
+def by_each_format(texts: pl.Series, column: Column) -> tuple[pl.DataFrame, pl.Series]:
+    """What each of the column's formats makes of `texts` (`value0`, …), whether they have its shape (`fits0`, …), and
+    what the `first` that fits does; and where those that fit give different values, as a mask."""
     tried: dict[str, pl.Series] = {}
     for at, (form, _) in enumerate(column.formats):
         if column.kind == "date":
@@ -155,33 +157,28 @@ def _by_any_format(texts: pl.Series, column: Column, days_of: Days) -> Cast:
         first = pl.when(f"fits{at}").then(f"value{at}").otherwise(first)
     differs = [pl.col(f"fits{at}") & pl.col(f"value{at}").ne_missing(pl.col("first")) for at in count]
     table = pl.DataFrame(tried).with_columns(first.alias("first"))
-    table = table.with_columns(pl.any_horizontal(differs).alias("differ"))
-    values, differ = table["first"].alias(texts.name), table["differ"]
+    return table, table.select(pl.any_horizontal(differs)).to_series()
+
+
+def _by_any_format(texts: pl.Series, column: Column, holds: Holds) -> Cast:
+    """Values by whichever format they have the shape of; where several give different values, by the one that holds."""
+    table, differ = by_each_format(texts, column)
+    values = table["first"].alias(texts.name)
     if not differ.any():
         return _cast(texts, values, column)
-    rows = differ.arg_true()
-    in_force = _in_force(days_of(rows), [day for _, day in column.formats])
-    asked = table[rows].with_columns(in_force.alias("in_force"))
-    chosen = asked.select(
+    none = pl.repeat(False, len(texts), eager=True)
+    count = range(len(column.formats))
+    those = table.with_columns(holds.get(at, none).alias(f"holds{at}") for at in count).filter(differ)
+    chosen = those.select(
         pl.coalesce(
-            pl.when((pl.col("in_force") == at) & pl.col(f"fits{at}")).then(f"value{at}").otherwise(None) for at in count
+            pl.when(pl.col(f"holds{at}") & pl.col(f"fits{at}")).then(f"value{at}").otherwise(None) for at in count
         )
     ).to_series()
-    values = values.scatter(rows, chosen)
+    values = values.scatter(differ.arg_true(), chosen)
     unsure = differ & values.is_null()
     failed = [(f"ambiguous {column.cast_rule}", unsure)] if unsure.any() else []
     lost = values.is_null() & texts.is_not_null() & ~unsure
     return Cast(values, (*failed, *([(column.cast_rule, lost)] if lost.any() else [])))
-
-
-def _in_force(arrived: pl.Series, since: list[date | None]) -> pl.Series:
-    """Which of the formats was in force on the days of `arrived`; NULL where that is not certain."""
-    day = pl.col("day")
-    found = pl.lit(None, pl.Int64)
-    for start in sorted({start or date.min for start in since}):
-        those = [at for at, day_of in enumerate(since) if (day_of or date.min) == start]
-        found = pl.when(day >= start).then(pl.lit(those[0] if len(those) == 1 else None, pl.Int64)).otherwise(found)
-    return pl.DataFrame({"day": arrived}, schema={"day": pl.Date}).select(found.alias("found")).to_series()
 
 
 def _from_typed(arrived: pl.Series, column: Column) -> pl.Series:

@@ -76,7 +76,9 @@ class Since:
     """What a producer has written since a day: a header in `source`, or a format in `format`, such as
     `Since(date(2026, 3, 1), "%d/%m/%Y")`.
 
-    day: the first day; deliveries that arrived earlier were written otherwise.
+    day: the first day; what was delivered earlier was written otherwise. It is compared with the date in the file's
+        name (`Files(dated=…)`). Without one, a file that is as old as that has what came before; of a newer one, which
+        may be an old one's copy, only its values tell.
     text: the header or the format.
     """
 
@@ -107,9 +109,10 @@ def Field(  # noqa: N802 - reads like pandera.Field, which it extends
     """A column of a contract: pandera.Field plus how the column arrives, such as `Field(source="Unit Price", ge=0)`.
 
     source: the header(s) it may arrive under; its own name by default.
-    format: the strptime format(s) of a date or timestamp; ISO 8601 by default. A value is cast by
-        each format whose shape it has; where they give different values, the one in force when the delivery arrived
-        decides (`Since`); else the value is rejected.
+    format: the strptime format(s) of a date or timestamp; ISO 8601 by default. A value is cast by each format whose
+        shape it has. Where they give different values, those of the delivery that have one reading decide for the
+        whole column, else its dates do: an event time is not later than the delivery, and `Since` goes by the date in
+        its name. What is not decided so is never guessed: the delivery is quarantined.
     timezone: the zone a timestamp without offset is written in, UTC by default; it is stored as an instant.
     digits: precision and scale of a Decimal, (18, 4) by default.
     decimal: the decimal mark, "." by default; a float so near zero that it would lose digits is rejected.

@@ -72,6 +72,11 @@ def days(texts: pl.Series, form: str) -> pl.Series:
     return midnights(_read(texts, form, _local))
 
 
+def written(moments: pl.Series, form: str) -> pl.Series:
+    """`moments` as texts of format `form`."""
+    return moments.dt.to_string("%Y-%m-%dT%H:%M:%SZ" if form == ISO else form)
+
+
 def midnights(timestamps: pl.Series) -> pl.Series:
     """The days that local `timestamps` begin; NULL for any other time of day."""
     return within_years(null_unless(timestamps.dt.date(), timestamps.to_physical() % _DAY_US == 0))

@@ -7,7 +7,6 @@ storing rows. A frame's rows keep their order, so a row's index names it through
 import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import date
 from typing import Any, Final
 
 import polars as pl
@@ -15,9 +14,12 @@ from pandera.api.polars.container import DataFrameSchema
 from pandera.config import ValidationDepth, config_context
 
 from platform_assets.engine.contract.cast import as_text, cast, given
-from platform_assets.engine.contract.model import Contract, columns_of
+from platform_assets.engine.contract.model import Column, Contract, columns_of
 from platform_assets.engine.contract.rules import rule_of
 from platform_assets.errors import ContractError
+
+Reading = Mapping[str, tuple[int, ...]]
+"""Column -> the formats, by their places, that hold where several fit a text."""
 
 _REASON: Final = pl.Struct({"column": pl.String, "rule": pl.String, "value": pl.String})
 
@@ -45,24 +47,27 @@ class _Broken:
     rows: pl.Series
 
 
-def validate(frame: pl.DataFrame, contract: type[Contract], arrived: Mapping[int, date] | None = None) -> SplitRows:
+def validate(frame: pl.DataFrame, contract: type[Contract], readings: Mapping[int, Reading] | None = None) -> SplitRows:
     """Split `frame` (one column per contract column, as it arrived, and any others) by `contract`. Every row has the
     default of an optional column that it lacks.
 
-    arrived: the day each delivery arrived, by the frame's column _delivery_id. It is looked at only for a value that
-    two of a column's formats read differently; without it such a value is rejected.
+    readings: of each delivery, by the frame's column _delivery_id, the formats (by their places) that hold for a column
+    where several fit a text and read it differently; without them such a value is rejected.
     """
     columns = columns_of(contract)
 
-    def days_of(rows: pl.Series) -> pl.Series:
-        deliveries = frame["_delivery_id"].gather(rows) if arrived else pl.repeat(None, len(rows), eager=True)
-        return deliveries.replace_strict(arrived or {}, default=None, return_dtype=pl.Date)
+    def holds(column: Column) -> dict[int, pl.Series]:
+        found: dict[int, list[int]] = {}
+        for delivery, reading in (readings or {}).items():
+            for at in reading.get(column.name, ()):
+                found.setdefault(at, []).append(delivery)
+        return {at: frame["_delivery_id"].is_in(deliveries) for at, deliveries in found.items()}
 
     lacking = {column.name for column in columns if column.optional} - set(frame.columns)
     casts = {
         column.name: given(column, frame.height)
         if column.name in lacking
-        else cast(frame[column.name], column, days_of)
+        else cast(frame[column.name], column, holds(column))
         for column in columns
     }
     typed = pl.DataFrame({name: done.values for name, done in casts.items()})

@@ -227,16 +227,7 @@ class Copies:
 
 def _text_without(plain: Path, encoding: str, found: Search) -> Iterator[bytes] | None:
     """The text with the lines of `found` left blank; None where the encoding does not give the same bytes again."""
-    with plain.open("rb") as file:
-        begin = file.read(4)
-    mark, marked = next(((mark, name) for mark, name in MARKS if begin.startswith(mark)), (b"", ""))
-    codec = codecs.lookup(encoding).name
-    if codec in ("utf-8", "utf-8-sig"):
-        mark, codec = (mark if marked == "utf-8-sig" else b""), "utf-8"
-    elif codec in ("utf-16", "utf-32"):
-        codec = marked or f"{codec}-le"
-    elif marked.replace("-", "") != codec.replace("-", ""):
-        mark = b""
+    mark, codec = written_in(plain, encoding)
 
     def encoded(chunks: Iterator[bytes]) -> Iterator[bytes]:
         yield mark
@@ -257,6 +248,21 @@ def _text_without(plain: Path, encoding: str, found: Search) -> Iterator[bytes] 
             if hashlib.file_digest(file, "sha256").digest() != digest.digest():
                 return None
     return encoded(_blank(text(), found))
+
+
+def written_in(plain: Path, encoding: str) -> tuple[bytes, str]:
+    """The byte-order mark that a text file in this encoding begins with, if any, and the codec of what follows."""
+    with plain.open("rb") as file:
+        begin = file.read(4)
+    mark, marked = next(((mark, name) for mark, name in MARKS if begin.startswith(mark)), (b"", ""))
+    codec = codecs.lookup(encoding).name
+    if codec in ("utf-8", "utf-8-sig"):
+        mark, codec = (mark if marked == "utf-8-sig" else b""), "utf-8"
+    elif codec in ("utf-16", "utf-32"):
+        codec = marked or f"{codec}-le"
+    elif marked.replace("-", "") != codec.replace("-", ""):
+        mark = b""
+    return mark, codec
 
 
 def _blank(chunks: Iterator[bytes], found: Search) -> Iterator[bytes]:

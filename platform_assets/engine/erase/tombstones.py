@@ -275,7 +275,7 @@ def _forms(arrived: pl.Series, column: Column | None) -> list[pl.Series]:
     written = pl.DataFrame(arrived).select(as_text("v", arrived.dtype)).to_series().str.strip_chars()
     if column is None:
         return [written]
-    values = cast(arrived, column, lambda rows: pl.repeat(None, len(rows), dtype=pl.Date, eager=True)).values
+    values = cast(arrived, column).values
     meant = pl.DataFrame(values.alias("v")).select(as_text("v", values.dtype)).to_series()
     return [written] if meant.equals(written) else [written, meant]
 

@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo, available_timezones
 from cronsim import CronSim, CronSimError
 
 from platform_assets.engine.contract.declaration import declaration
+from platform_assets.engine.feed.in_words import schedule_in_words, span_in_words
 from platform_assets.engine.feed.ticks import is_closed, last_tick, longest_gap, next_tick, ticks
 from platform_assets.errors import ConfigurationError, counted, nearest
 
@@ -89,6 +90,12 @@ class Cadence:
                 f"{self.objective!r} is no share",
                 "Give a number above 0 and up to 1, such as 0.95.",
             )
+
+    def __str__(self) -> str:
+        """In words: "Monday to Saturday 06:00 London, at most 3 h late"."""
+        closed = f", not on {', '.join(self.closed)}" if self.closed else ""
+        schedule = schedule_in_words(self.cron, self.timezone)
+        return f"{schedule}{closed}, at most {span_in_words(self.within)} late"
 
     @property
     def zone(self) -> ZoneInfo:

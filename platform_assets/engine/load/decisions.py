@@ -140,6 +140,7 @@ def decide(intake: "Intake", verb: Verb, delivery: int, decision: Decision) -> F
                 _refuse_unless_accepted(now)
             agreed = True
 
+        unit.will_change(feed)  # so that a run is asked for, if this process dies here
         kept.keep({subject: anew})
         failpoint.reached("decided")
         try:

@@ -19,8 +19,9 @@ import polars as pl
 from platform_assets.engine.contract.cast import as_text
 from platform_assets.engine.contract.model import LINEAGE, Header, folded, headers_of, match_header
 from platform_assets.engine.contract.shown import shown_of
-from platform_assets.engine.contract.validate import validate
+from platform_assets.engine.contract.validate import Reading, validate
 from platform_assets.engine.feed.feed import Feed
+from platform_assets.engine.load.readings import readings
 from platform_assets.engine.readers import Batch, open_reader
 from platform_assets.engine.readers.budget import width
 from platform_assets.engine.store.copies import repeated
@@ -78,14 +79,14 @@ class Validation:
         self._delivered: dict[int, Mapping[str, str]] = {}
         self._unknown: dict[int, list[str]] = {}
         self._lacking: dict[int, Sequence[str]] = {}
-        self._arrived: dict[int, date] = {}
+        self._readings: dict[int, Reading] = {}
         self._dated: dict[int, date | None] = {}
         self._buffer: list[pl.DataFrame] = []
         self._buffered = 0
         self._bytes = 0
         self._spanning: int | None = None
 
-    def begin(self, receipt: Receipt, header: Header) -> Mapping[str, str]:
+    def begin(self, receipt: Receipt, header: Header, reading: Reading) -> Mapping[str, str]:
         """Get ready for the rows of a delivery; which columns they are to have (name to give -> delivered header).
 
         Raises DeliveryRefused where raw cannot take its unknown columns.
@@ -97,7 +98,7 @@ class Validation:
         self._delivered[delivery_id] = {**header.columns, **unknown}
         self._unknown[delivery_id] = list(unknown)
         self._lacking[delivery_id] = header.lacking
-        self._arrived[delivery_id] = receipt.file_date or receipt.arrived_at.date()
+        self._readings[delivery_id] = reading
         self._dated[delivery_id] = receipt.file_date
         return self._delivered[delivery_id]
 
@@ -165,7 +166,7 @@ class Validation:
         contract = self._feed.contract
         reader = open_reader(copy, receipt.slot, self._feed.source, headers_of(contract))
         header = match_header(contract, reader.header, lacking=receipt.allowed is not None)
-        columns = self.begin(receipt, header)
+        columns = self.begin(receipt, header, readings(self._feed, reader, header, receipt))
         for batch in reader.batches(columns):
             theirs = batch.frame.filter(pl.col("_line").is_in(lines))
             yield from self.add(receipt.delivery_id, Batch(theirs, batch.malformed.clear()))
@@ -220,7 +221,7 @@ class Validation:
             if self._spanning is not None:
                 of_it = frame["_delivery_id"] == self._spanning
                 spanning = pl.DataFrame({"hash": hashes.filter(of_it), "_line": frame["_line"].filter(of_it)})
-        split = validate(frame, self._feed.contract, self._arrived)
+        split = validate(frame, self._feed.contract, self._readings)
         rejected = self._rejected(split.rejected, split.reasons) if split.rejected.height else None
         # Columns that nobody declared, of what a person let through: what is rejected, or a copy, is told by them, too.
         strange = () if self._feed.on_drift == "add" else set(split.accepted.columns) - self._known

@@ -171,6 +171,8 @@ class Deliveries:
         """Quarantined deliveries, by the ticks that each would meet."""
         found: dict[datetime, list[Receipt]] = {}
         waiting = [receipt for receipt in self.receipts if receipt.status == "quarantined"]
+        if self.feed.name_date is not None:  # what has no date in its name may be of any day
+            waiting = [receipt for receipt in waiting if receipt.file_date is not None]
         if waiting:
             cadence = self.feed.delivered
             counted = [Counted(r.slot, span[1], r.file_date) for _, r, span in self.counted if span is not None]

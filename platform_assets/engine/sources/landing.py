@@ -39,14 +39,15 @@ def list_files(
     Raises ConfigurationError where feeds ask for files and there is no such folder: no file in it says nothing then.
     """
     if wanted:
-        _refuse_missing(landing)
+        refuse_missing(landing)
     walk = _Walk(landing, wanted, known, strays=strays)
     walk.through()
     return {feed: [found[slot] for slot in sorted(found)] for feed, found in walk.found.items()}, sorted(walk.strays)
 
 
-def _refuse_missing(landing: Path) -> None:
-    """A misspelt path, or a share that is not mounted, is not taken for a folder in which nothing lies."""
+def refuse_missing(landing: Path) -> None:
+    """A misspelt path, or a share that is not mounted, is not taken for a folder in which nothing lies: raises
+    ConfigurationError."""
     try:
         if stat.S_ISDIR(landing.stat().st_mode):
             return

@@ -7,7 +7,7 @@ out (tables.py), bringing them in again (load/replay.py).
 import contextlib
 import csv
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -151,10 +151,21 @@ class Quarantine:
         """The first rejected rows of these deliveries, the newest delivery first."""
         return self._first("list_contains($1::BIGINT[], _delivery_id)", [list(deliveries)], most)
 
-    def export(self, to: Path) -> int:
-        """Write the rejected rows as CSV, for a person to mend or send back; how many there were.
+    def lines(self, deliveries: Collection[int] = ()) -> dict[int, list[int]]:
+        """Delivery -> the lines of its rejected rows, in their order; of all deliveries, or of these."""
+        return dict(
+            self._connection.execute(
+                f"SELECT _delivery_id, list(_line ORDER BY _line) FROM {self._table} "
+                "WHERE len($1::BIGINT[]) = 0 OR list_contains($1::BIGINT[], _delivery_id) GROUP BY 1 ORDER BY 1",
+                [list(deliveries)],
+            ).fetchall()
+        )
 
-        Cells that a spreadsheet would take for a formula begin with an apostrophe.
+    def export(self, to: Path) -> int:
+        """Write the rejected rows as CSV with file, line and reasons, for a person to look at; how many there were.
+
+        Personal data is masked, and cells that a spreadsheet would take for a formula begin with an apostrophe: it is
+        not for delivering again (load/export.py).
         """
         if to.suffix.lower() != ".csv":
             raise ConfigurationError(f"file {to.name!r}", "is no .csv", "Export to a name that ends in .csv.")

@@ -55,11 +55,14 @@ class Release:
     decided: Sequence[Mapping[str, Any]] = ()
     erased: Sequence[Mapping[str, Any]] = ()
 
-    def first_rows(self, mart: str, columns: Sequence[str], most: int) -> list[tuple[Any, ...]]:
-        """The first rows of a mart by its first column, read as any reader would."""
+    def newest_rows(self, mart: str, columns: Sequence[str], by: str | None, most: int) -> list[tuple[Any, ...]]:
+        """The newest rows of a mart by that column, else its first by their first, read as any reader would."""
+        order = "1" if by is None else f"{quote(by)} DESC NULLS LAST, 1"
         with connect(Path(self.path), read_only=True) as connection:
             chosen = ", ".join(map(quote, columns))
-            return connection.execute(f"SELECT {chosen} FROM {quote(mart)} ORDER BY 1 LIMIT {int(most)}").fetchall()
+            return connection.execute(
+                f"SELECT {chosen} FROM {quote(mart)} ORDER BY {order} LIMIT {int(most)}"
+            ).fetchall()
 
 
 class Releases:

@@ -14,7 +14,7 @@ import duckdb
 import polars as pl
 
 from platform_assets.engine.store.connection import connect
-from platform_assets.errors import ConfigurationError, quoted
+from platform_assets.errors import ConfigurationError, nearest, quoted
 
 
 def quote(identifier: str) -> str:
@@ -113,10 +113,24 @@ def lines_with(
     schema, _, name = table.rpartition(".")
     columns = column_types(connection, schema or "raw", name)
     if not columns:
-        raise ConfigurationError(f"table {table!r}", "is not in the warehouse", "Name one such as raw.order_lines.")
+        there = [
+            f"{schema}.{name}"
+            for schema, name in connection.execute(
+                "SELECT DISTINCT schema_name, table_name FROM duckdb_columns() WHERE column_name = '_delivery_id' "
+                "AND NOT internal AND schema_name NOT IN ('ledger', 'quarantine') ORDER BY ALL"
+            ).fetchall()
+        ]
+        raise ConfigurationError(
+            f"table {table!r}",
+            f"is not in the warehouse.{nearest(table, there)}",
+            f"Name one whose rows can be traced: {quoted(*there)}." if there else "Nothing is loaded yet: platform run",
+        )
     if not {"_delivery_id", "_line"} <= columns.keys():
         raise ConfigurationError(
-            f"table {table!r}", "does not keep _delivery_id and _line", "Trace a raw or staging table."
+            f"table {table!r}",
+            "does not keep _delivery_id and _line, by which a row is traced",
+            "A staging model keeps them by selecting both as they are: SELECT …, _delivery_id, _line FROM "
+            "{{ source(…) }}; then `platform run`. A raw table such as raw.order_lines always has them.",
         )
     for column in values:
         if column not in columns:

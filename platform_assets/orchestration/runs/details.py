@@ -8,10 +8,9 @@ import contextlib
 import logging
 import os
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, TextIO
 
 _MOST_BYTES: Final = 5_000_000
 _OUT, _ERR = 1, 2
@@ -40,21 +39,34 @@ def detailed(path: Path) -> Iterator[Details]:
     details = Details(path)
     details.bound()
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
-    with contextlib.ExitStack() as stack:
-        out, err = (os.fdopen(os.dup(each), "w", buffering=1) for each in (_OUT, _ERR))
-        written = stack.enter_context(open(os.open(path, flags, 0o600), "w", buffering=1))  # noqa: PTH123 - a descriptor
-        stack.enter_context(contextlib.redirect_stdout(out))
-        stack.enter_context(contextlib.redirect_stderr(err))
+    with (
+        os.fdopen(os.dup(_OUT), "w", buffering=1) as out,
+        os.fdopen(os.dup(_ERR), "w", buffering=1) as err,
+        os.fdopen(os.open(path, flags, 0o600), "w", buffering=1) as written,
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        _logging_to(written),
+    ):
         for each in (_OUT, _ERR):
             os.dup2(written.fileno(), each)
-        handler = logging.StreamHandler(written)
-        handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
-        logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
-        logging.captureWarnings(True)
         try:
             yield details
         finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
             for stream, number in ((out, _OUT), (err, _ERR)):
+                stream.flush()
                 os.dup2(stream.fileno(), number)
+
+
+@contextlib.contextmanager
+def _logging_to(file: TextIO) -> Iterator[None]:
+    handler = logging.StreamHandler(file)
+    handler.setLevel(logging.WARNING)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
+    root = logging.getLogger()
+    root.addHandler(handler)
+    logging.captureWarnings(True)
+    try:
+        yield
+    finally:
+        logging.captureWarnings(False)
+        root.removeHandler(handler)

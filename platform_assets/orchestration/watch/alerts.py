@@ -18,7 +18,7 @@ from platform_assets.orchestration.watch.problems import everything
 from platform_assets.project.configured import configured_alerts, declared_marts
 from platform_assets.project.graph import Project
 
-_INTERVAL_S: Final = 20
+_INTERVAL_S: Final = 30
 _SENDING: Final = timedelta(seconds=8)
 
 

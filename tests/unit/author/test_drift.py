@@ -63,8 +63,8 @@ def test_a_renamed_column_is_recognised_in_a_delivery_that_waits(shop: Shop) -> 
     assert ("email", "e-mail") in waiting.renamed
     report = drift(shop)
     assert report.drifted
-    assert "sales/2.csv, which waits in quarantine" in says(report, "quantity", drift=True)
-    assert "perhaps e-mail is email renamed" in says(report, "quantity", drift=True)
+    assert "sales/2.csv, which waits in quarantine: declare it optional" in says(report, "quantity", drift=True)
+    assert "perhaps e-mail is email renamed" in says(report, "email", drift=True)
 
 
 def test_another_order_is_another_header_and_no_drift(shop: Shop) -> None:
@@ -91,7 +91,9 @@ def test_a_column_that_raw_gained_is_told_with_a_line_to_paste(shop: Shop) -> No
         "date",
     )
     assert unknown.went == "column Channel of raw, as text"
-    assert unknown.declaration.endswith('channel: date = Field(source="Channel", format="%d.%m.%Y", nullable=True)')
+    assert unknown.declaration.endswith(
+        'channel: date = Field(source="Channel", format="%d.%m.%Y", nullable=True, optional=True)'
+    )
     assert report.drifted
 
 

@@ -1,10 +1,12 @@
 """A feed from many files: which headers are one column, what changed on the way, and what is not of it."""
 
+import gzip
 from collections.abc import Sequence
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 from platform_assets.engine.author.draft import declared_by, draft
@@ -286,12 +288,19 @@ def test_nothing_that_can_be_read_is_an_error(tmp_path: Path) -> None:
 
 
 def test_packed_and_plain_files_are_one_feed(tmp_path: Path) -> None:
-    import gzip
-
     folder = wrote(tmp_path / "d", [["sku,units", "A,1", "B,2"]] * 2)
     (folder / "r_2024-01-03.csv.gz").write_bytes(gzip.compress(b"sku,units\nC,3\n"))
     feed, rehearsal, _ = tried(folder)
     assert feed.source.places == ("r/r/r_*.csv", "r/r/r_*.csv.gz")
+    assert rehearsal.takes_all
+
+
+def test_texts_and_typed_files_are_one_feed_where_their_columns_agree(tmp_path: Path) -> None:
+    folder = wrote(tmp_path / "d", [["sku,on", "A,2024-01-01", "B,2024-01-02"]] * 2)
+    day = datetime(2024, 1, 3)  # noqa: DTZ001 - as spreadsheets have days
+    pl.DataFrame({"sku": ["C"], "on": [day]}).write_parquet(folder / "r_2024-01-03.parquet")
+    feed, rehearsal, _ = tried(folder)
+    assert {column.name: column.kind for column in feed.columns} == {"sku": "text", "on_": "date"}
     assert rehearsal.takes_all
 
 
@@ -306,7 +315,7 @@ def test_files_that_list_the_same_keys_are_full_lists(tmp_path: Path) -> None:
 
 
 def test_keys_that_never_come_again_name_rows_of_the_feed(tmp_path: Path) -> None:
-    files = [["order_no,line,sku", *(f"{at}{n // 2},{n % 2},S" for n in range(100, 130))] for at in range(1, 5)]
+    files = [["order_no,sku,line", *(f"{at}{n // 2},S{n % 20},{n % 2}" for n in range(100, 130))] for at in range(1, 5)]
     feed, _, text = tried(wrote(tmp_path / "d", files))
     assert (feed.key, feed.key_within) == (("order_no", "line"), "feed")
     assert "never twice in 120 rows of 4 files" in text

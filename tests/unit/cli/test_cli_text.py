@@ -124,3 +124,28 @@ def test_tables_are_plain_in_pipes_and_under_no_color(
     assert "\x1b[32maccepted" in coloured
     monkeypatch.setenv("NO_COLOR", "1")
     assert "\x1b" not in "".join(shown(capsys, table))
+
+
+@pytest.mark.parametrize(
+    "message", ["order_lines: 1,200 of 4,790 deliveries", "read 3 of 9 files, 12 rows", "assets: 3 of 14, marts/a"]
+)
+def test_how_far_something_is_takes_one_line_of_a_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, message: str
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    say(message)
+    say(message)
+    say("a remark: 5 of 9 rows rejected")
+    shown = capsys.readouterr().err
+    assert shown.count(f"\r\x1b[2K{message}") == 2
+    assert shown.replace("\x1b[2K", "").endswith("\ra remark: 5 of 9 rows rejected\n")
+
+
+def test_how_far_something_is_stands_in_a_pipe_now_and_then(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter(range(0, 10_000, 2))
+    monkeypatch.setattr("time.monotonic", lambda: float(next(clock)) + 1e9)
+    for n in range(1, 13):
+        say(f"sales: {n} of 12 deliveries")
+    assert capsys.readouterr().err.splitlines() == [f"sales: {n} of 12 deliveries" for n in (1, 4, 7, 10)]

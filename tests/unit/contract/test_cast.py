@@ -114,12 +114,14 @@ def declared(kind: type, **options: Any) -> type[Contract]:
 
 
 def become(
-    contract: type[Contract], delivered: list[Any] | pl.Series, arrived: dict[int, date] | None = None
+    contract: type[Contract],
+    delivered: list[Any] | pl.Series,
+    readings: dict[int, dict[str, tuple[int, ...]]] | None = None,
 ) -> list[Any]:
     """What values of column `a` are accepted as; for a rejected one the rules it breaks."""
     values = delivered if isinstance(delivered, pl.Series) else pl.Series(delivered, dtype=pl.String)
     frame = pl.DataFrame({"a": values, "_delivery_id": 1}).with_row_index("_line")
-    split = validate(frame, contract, arrived)
+    split = validate(frame, contract, readings)
     outcome = dict(zip(split.accepted["_line"], split.accepted["a"], strict=True))
     reasons = [", ".join(reason["rule"] for reason in row) for row in split.reasons.to_list()]
     outcome |= dict(zip(split.rejected["_line"], reasons, strict=True))
@@ -251,36 +253,33 @@ TURNED = declared(date, format=("%d/%m/%Y", Since(date(2021, 6, 1), "%m/%d/%Y"))
 
 
 @pytest.mark.parametrize(
-    ("text", "arrived", "outcome"),
+    ("text", "holds", "outcome"),
     [
-        ("25/12/2021", date(2022, 1, 1), date(2021, 12, 25)),  # one format fits, so no day is asked
+        ("25/12/2021", 1, date(2021, 12, 25)),  # one format fits, so nothing is asked
         ("12/25/2021", None, date(2021, 12, 25)),
         ("03/03/2021", None, date(2021, 3, 3)),  # both fit and agree
-        ("01/02/2021", date(2021, 5, 31), date(2021, 2, 1)),
-        ("01/02/2021", date(2021, 6, 1), date(2021, 1, 2)),
+        ("01/02/2021", 0, date(2021, 2, 1)),
+        ("01/02/2021", 1, date(2021, 1, 2)),
         ("01/02/2021", None, AMBIGUOUS),
     ],
 )
-def test_where_formats_disagree_the_one_in_force_on_arrival_decides(
-    text: str, arrived: date | None, outcome: Any
+def test_where_formats_disagree_the_one_that_holds_for_the_delivery_decides(
+    text: str, holds: int | None, outcome: Any
 ) -> None:
-    assert become(TURNED, [text], arrived={1: arrived} if arrived else None) == [outcome]
+    assert become(TURNED, [text], {1: {"a": () if holds is None else (holds,)}}) == [outcome]
 
 
-def test_deliveries_of_one_frame_are_read_by_their_own_day() -> None:
+def test_deliveries_of_one_frame_are_read_by_their_own_format() -> None:
     frame = pl.DataFrame({"a": ["01/02/2021"] * 3, "_delivery_id": [1, 2, 3]})
-    split = validate(frame, TURNED, {1: date(2021, 1, 1), 2: date(2022, 1, 1)})
+    split = validate(frame, TURNED, {1: {"a": (0,)}, 2: {"a": (1,)}})
     assert split.accepted["a"].to_list() == [date(2021, 2, 1), date(2021, 1, 2)]
     assert split.rejected["_delivery_id"].to_list() == [3]
 
 
-def test_formats_without_a_day_never_decide() -> None:
-    both = declared(date, format=("%d/%m/%Y", "%m/%d/%Y"))
-    assert become(both, ["01/02/2021", "13/02/2021"], arrived={1: date(2021, 1, 1)}) == [AMBIGUOUS, date(2021, 2, 13)]
-    # The format in force does not fit, and the two that do disagree.
+def test_a_format_that_holds_but_does_not_fit_never_decides() -> None:
     newest = declared(date, format=("%d/%m/%Y", "%m/%d/%Y", Since(date(2020, 1, 1), ISO)))
     rule = "ambiguous date(%d/%m/%Y or %m/%d/%Y or ISO 8601)"
-    assert become(newest, ["01/02/2021"], arrived={1: date(2021, 1, 1)}) == [rule]
+    assert become(newest, ["01/02/2021"], {1: {"a": (2,)}}) == [rule]
 
 
 def test_a_time_that_exists_by_one_format_only_is_still_ambiguous() -> None:

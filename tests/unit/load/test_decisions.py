@@ -394,6 +394,7 @@ def test_what_cannot_be_accepted_is_refused_with_the_reason(tmp_path: Path, text
     with pytest.raises(DecisionRefused, match=why):
         decide(shop, "accept", 1)
     assert shop.receipts() == before
+    assert not shop.deployment.unpublished(shop.feed)
     assert shop.ingest().receipts == []
     assert shop.receipts() == before
 
@@ -466,6 +467,7 @@ def test_killed_at_any_step_the_next_ingest_completes_it(
     shop.load("a.csv", sales("S1,1"))
     shop.load("a.csv", sales("S2,2") if verb == "withdraw" else sales("S2,2", "bad"))
     assert ended(child(decide_and_die, tmp_path, verb, point)) == -9
+    assert shop.deployment.unpublished(shop.feed)  # so that a run is asked for
     shop.deployment.prepare()
     shop.ingest()
     assert shop.skus() == rows

@@ -16,6 +16,9 @@ from platform_assets.engine.feed.feed import seconds
 from platform_assets.errors import StorageError
 from platform_assets.orchestration.runs.keys import feed_tag, quarantine_key, raw_key
 from platform_assets.orchestration.runs.process import DIED_TAG
+from platform_assets.orchestration.runs.resources import OpensDeployment
+from platform_assets.orchestration.sensors import feed_sensor
+from platform_assets.project.graph import Node, Project, raw_name
 
 
 @pytest.fixture
@@ -329,3 +332,14 @@ def test_marts_and_release_follow_a_decision_and_the_manifest_tells_of_it(watche
         (1, "sales/a.csv", "withdrawn", "os:anna", "wrong"),
         (2, "sales/b.csv", "accepted", "os:anna", "known"),
     ]
+
+
+# ---- how often
+
+
+@pytest.mark.parametrize(("feeds", "seconds"), [(1, 10), (3, 18), (50, 30)])
+def test_the_more_feeds_there_are_the_more_rarely_each_is_looked_for(feeds: int, seconds: int) -> None:
+    """An idle platform costs little, however many feeds it has; a new file is never left for longer than this."""
+    named = [replace(SALES, name=f"sales_{at}") for at in range(feeds)]
+    project = Project({raw_name(feed): Node(raw_name(feed), feed=feed) for feed in named}, ())
+    assert feed_sensor(named[0], project, OpensDeployment()).minimum_interval_seconds == seconds

@@ -12,6 +12,8 @@ from platform_assets.engine.contract.model import Contract, Field
 from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.feed.mart import Mart
 from platform_assets.engine.store.marts import check_marts
+from platform_assets.orchestration.marts import _result
+from platform_assets.orchestration.runs.keys import mart_key
 from platform_assets.project.personal import Personal, personal_columns
 
 ERROR = "Conversion Error: Could not convert string 'anna@x.example' to INT32"
@@ -101,3 +103,25 @@ def test_samples_of_a_mart_do_not_show_them(shop: Shop) -> None:
         marts.execute("CREATE TABLE buyers AS SELECT 'S1' AS sku, 'anna' AS whose, 1 AS bought")
     report = check_marts([BUYERS], shop.deployment.warehouse, {"buyers": ["whose"]})[BUYERS]
     assert {sample["column"]: sample["value"] for sample in report.samples} == {"sku": "S1", "whose": "***"}
+
+
+def test_a_broken_mart_names_column_rule_count_and_rows_without_them(shop: Shop) -> None:
+    with duckdb.connect(str(shop.deployment.warehouse.marts)) as marts:
+        marts.execute(
+            "CREATE TABLE buyers AS SELECT 'S' || i AS sku, NULL::VARCHAR AS whose, i AS bought FROM range(3) t(i)"
+        )
+        marts.execute("INSERT INTO buyers VALUES (NULL, 'anna', 7), (NULL, NULL, 8)")
+    report = check_marts([BUYERS], shop.deployment.warehouse, {"buyers": ["whose"]})[BUYERS]
+    assert (report.rows, report.broken) == (5, 4)
+    rule = next(column for column in BUYERS.columns if column.name == "sku").rules[0]
+    assert report.rules == (("sku", rule, 3), ("whose", rule, 1))
+    assert {sample["row"] for sample in report.samples} >= {
+        "sku=S0, whose=, bought=0", "sku=, whose=***, bought=7"
+    }  # fmt: skip
+    result = _result(mart_key("buyers"), report)
+    assert result.passed is False
+    assert result.description == (
+        f"4 of 5 rows break the contract: `sku`: `{rule}` (3 rows), `whose`: `{rule}` (1 row)"
+    )
+    assert {"broken_rules", "samples", "runbook"} <= set(result.metadata)
+    assert "anna" not in str(result.metadata)

@@ -12,6 +12,7 @@ from guarded import CHANGE, LOOK, SECRET, TOKEN, Guarded, serving
 
 from platform_assets.errors import ConfigurationError
 from platform_assets.settings import UiSettings
+from platform_assets.web.entrance import FIRST_PAGE
 from platform_assets.web.logins import CODE_S, SESSION_S, Logins
 from platform_assets.web.users import Slow, Users
 
@@ -43,7 +44,7 @@ def log_in(server: Guarded, name: str, password: str, **headers: str | None) -> 
 def test_a_code_opens_once_and_the_cookie_is_for_this_ui_alone(server: Guarded) -> None:
     link = f"/login?code={server.logins.code()}"
     answer = server.ask("GET", link)
-    assert f'content="0;url={server.origin}/"' in answer.text
+    assert f'content="0;url={server.origin}{FIRST_PAGE}"' in answer.text
     cookie, _, attributes = answer.headers["set-cookie"].partition(";")
     assert cookie.startswith(f"platform_{server.door.port}=")
     assert {each.strip().lower() for each in attributes.split(";")} >= {"httponly", "samesite=strict", "path=/"}
@@ -283,7 +284,7 @@ def test_what_nobody_s_proxy_says_of_where_we_are_is_not_believed(shared: Guarde
     body = urlencode({"name": "anna", "password": PASSWORD})
     said = {"origin": shared.origin, "content_type": FORM, header: "host=evil.example"}
     answer = shared.ask("POST", "/login", body, **said)
-    assert f'content="0;url={shared.origin}/"' in answer.text
+    assert f'content="0;url={shared.origin}{FIRST_PAGE}"' in answer.text
     assert "evil" not in answer.text
     assert shared.ask("GET", "/", **{header: "anna"}).status == 401
 
