@@ -9,7 +9,7 @@ import io
 import os
 import random
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -137,8 +137,18 @@ class Producer:
         """Write that day's file, as it was written then or as in another era; what it says is remembered."""
         era = era or [each for each in ERAS if each.since <= number][-1]
         self.said[number] = [_as_written(each, era) for each in self.readings(number)]
+        return self._write(folder, number, self.said[number], era)
+
+    def write_partly_broken(self, folder: Path, number: int) -> list[Reading]:
+        """Write that day's file once more, with ten states that nobody knows; their readings."""
+        self.said[number] = [_as_written(each, ERAS[-1]) for each in self.readings(number)]
+        broken = [replace(each, state="broken") for each in self.said[number][:10]]
+        self._write(folder, number, [*broken, *self.said[number][10:]], ERAS[-1])
+        return broken
+
+    def _write(self, folder: Path, number: int, readings: Iterable[Reading], era: Era) -> Path:
         path = folder / self.name(number)
-        path.write_text(text(self.said[number], era), encoding="utf-8-sig" if era.bom else "utf-8")
+        path.write_text(text(readings, era), encoding="utf-8-sig" if era.bom else "utf-8")
         # A copy has whatever time it was made at.
         os.utime(path, (1_700_000_000 + self._random.randrange(50_000_000),) * 2)
         return path
@@ -147,15 +157,10 @@ class Producer:
 def _as_written(reading: Reading, era: Era) -> Reading:
     """The reading without what the era's files do not say."""
     kept = set(era.header.values())
-    return Reading(
-        reading.station,
-        reading.city,
-        reading.at,
-        reading.pm10,
-        reading.no2,
-        reading.state,
-        reading.humidity if "humidity" in kept else None,
-        reading.remark if "remark" in kept else None,
+    return replace(
+        reading,
+        humidity=reading.humidity if "humidity" in kept else None,
+        remark=reading.remark if "remark" in kept else None,
     )
 
 
