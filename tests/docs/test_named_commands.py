@@ -15,7 +15,7 @@ import pytest
 import typer.main
 from machine import PROJECT
 
-from platform_assets.cli import app
+from platform_assets.cli.tree import app
 
 GROUP: Final[Any] = typer.main.get_command(app)
 _NAMED: Final = re.compile(r"`platform ([^`]+)`|(?:[:$] |&& )platform ([a-z][^`\n;]*)")

@@ -103,7 +103,7 @@ def test_a_file_becomes_a_feed_and_its_deliveries_become_rows(copy: Copy) -> Non
 
     copy.drop(file, "shop/orders/orders-2026-03-14.csv")
     ran = copy.platform("run", "--json")
-    assert ran.code == 0, ran.err
+    assert ran.code in (0, 3), ran.err  # 3: what was due since has not come
     with duckdb.connect(str(copy.home / "warehouse.duckdb"), read_only=True) as connection:
         rows = connection.execute("SELECT order_no, ordered, price::DOUBLE, customer_mail FROM raw.orders ORDER BY 1")
         assert [(no, str(day), price, mail) for no, day, price, mail in rows.fetchall()] == [

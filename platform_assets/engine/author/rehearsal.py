@@ -31,7 +31,7 @@ from platform_assets.errors import ConfigurationError
 _EVERY_S: Final = 2.0
 _MOST_PARTS: Final = 3  # columns of a key
 _CANDIDATES: Final = 7  # columns that a key may be made of
-_PLACES: Final = {"line", "pos", "position", "item", "row", "seq", "zeile", "rank"}  # of a row within something
+_LINES: Final = {"line", "pos", "position", "item", "row", "seq", "zeile", "rank"}  # of a row within something
 _FULL: Final = 0.8  # share of the keys that the next full list has, too
 _MOST_GROUPS: Final = 50
 _LISTS: Final = 3
@@ -146,9 +146,11 @@ def _with_key(proposal: Proposal, profiles: Profiles, receipts: Sequence[Receipt
     largest = max(taken, key=lambda receipt: receipt.accepted)
     likely = [column for column in proposal.columns if not column.nulls and not column.optional and _may_name(column)]
     values = {column.name: profiles.named_by([column.name], of=largest.delivery_id).within for column in likely}
-    names = sorted(values, key=lambda name: (not _names_rows(name), -values[name]))
+    names = sorted(values, key=lambda name: (not (names_identifiers(name) or _names_lines(name)), -values[name]))
     for parts in range(1, _MOST_PARTS + 1):
-        for some in itertools.combinations(names[:_CANDIDATES], parts):
+        several = itertools.combinations(names[:_CANDIDATES], parts)
+        # The number of a line is there to tell rows apart; two other columns may do so by chance.
+        for some in sorted(several, key=lambda some: not any(map(_names_lines, some))):
             # One file says no to nearly all of them, at little cost.
             if not profiles.named_by(some, of=largest.delivery_id).names_all:
                 continue
@@ -174,11 +176,15 @@ def _with_dimension(proposal: Proposal, profiles: Profiles) -> Proposal:
 def _may_name(column: InferredColumn) -> bool:
     """Whether a column may be part of a key: a text or a day, and a whole number that is called like an identifier."""
     kind = column.type.kind
-    return column.pii is None and (kind in ("text", "date") or (kind == "integer" and _names_rows(column.name)))
+    return column.pii is None and (
+        kind in ("text", "date")
+        or (kind == "integer" and (names_identifiers(column.name) or _names_lines(column.name)))
+    )
 
 
-def _names_rows(name: str) -> bool:
-    return names_identifiers(name) or name.split("_")[-1] in _PLACES
+def _names_lines(name: str) -> bool:
+    """Whether a column of this name numbers rows within something."""
+    return name.split("_")[-1] in _LINES
 
 
 def _with_evidence(

@@ -86,6 +86,8 @@ class Load:
         self._version = feed.version()
         self._shown = shown_of(feed.contract)
         self._validation = Validation(feed, known.types)
+        # What persons let through with columns that nobody declared, or without columns.
+        self._allowed = {offer.slot for offer in offers if self._decided(offer).allowed is not None}
         self.fresh: dict[str, Delivery] = {}
         self.deliveries: dict[int, Delivery] = {}
         self.kept: list[Receipt] = []
@@ -145,12 +147,7 @@ class Load:
             self.deliveries[receipt.delivery_id] = Delivery(offer, receipt, copy_of=same.original)
             return
         try:
-            reader, header = self._opened(
-                offer.claim,
-                offer.slot,
-                young=self._may_grow(offer),
-                allowed=self._decided(offer).allowed is not None,
-            )
+            reader, header = self._opened(offer.claim, offer.slot, young=self._may_grow(offer))
         except DeliveryRefused as problem:
             self._quarantine(offer, advised(problem, offer.claim.copy, offer.slot, self._feed))
             return
@@ -246,12 +243,10 @@ class Load:
         """Whether, where it looks cut off, it may still be being written."""
         return offer.known_as is None and offer.arrival.age(self._now) < offer.arrival.patience
 
-    def _opened(self, claim: Claim, slot: str, *, young: bool, allowed: bool = False) -> tuple[Reader, Header]:
-        """The delivery's reader and matched header, or DeliveryRefused before any row.
-
-        allowed: whether a person lets it through with columns that nobody declared, or without columns.
-        """
+    def _opened(self, claim: Claim, slot: str, *, young: bool) -> tuple[Reader, Header]:
+        """The delivery's reader and matched header, or DeliveryRefused before any row."""
         feed = self._feed
+        allowed = slot in self._allowed
         try:
             wanted = headers_of(feed.contract)
             scratch = self._archive.root / feed.name

@@ -315,7 +315,7 @@ def test_files_that_list_the_same_keys_are_full_lists(tmp_path: Path) -> None:
 
 
 def test_keys_that_never_come_again_name_rows_of_the_feed(tmp_path: Path) -> None:
-    files = [["order_no,line,sku", *(f"{at}{n // 2},{n % 2},S" for n in range(100, 130))] for at in range(1, 5)]
+    files = [["order_no,sku,line", *(f"{at}{n // 2},S{n % 20},{n % 2}" for n in range(100, 130))] for at in range(1, 5)]
     feed, _, text = tried(wrote(tmp_path / "d", files))
     assert (feed.key, feed.key_within) == (("order_no", "line"), "feed")
     assert "never twice in 120 rows of 4 files" in text

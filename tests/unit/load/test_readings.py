@@ -61,6 +61,7 @@ def test_values_that_speak_for_either_decide_nothing(shop: Shop) -> None:
     assert "other values speak for either" in came(shop_of(shop, EITHER), "03/04/2020", "25/12/2019", "12/25/2019")
 
 
+@pytest.mark.slow
 def test_a_value_far_from_the_others_decides_as_well(shop: Shop) -> None:
     days = came(shop_of(shop, EITHER), *["03/04/2020"] * 250_000, "25/12/2019")
     assert (days[0], days[-1]) == (date(2020, 4, 3), date(2019, 12, 25))
