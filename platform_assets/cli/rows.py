@@ -47,7 +47,7 @@ def quarantine_list(
     render(
         {"rows": rows, "deliveries": deliveries},
         [
-            Table("Rejected rows", by_reason(rows), columns, empty="no rejected rows", least=("feed", "value")),
+            Table("Rejected rows", by_reason(rows), columns, empty="no rejected rows", least=("feed",)),
             _waiting(deliveries),
         ],
         as_json=as_json,

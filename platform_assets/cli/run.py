@@ -43,7 +43,7 @@ def _report(done: RunReport) -> Iterator[Table | str]:
         title,
         done.feeds,
         ("feed", *counts_shown(done.feeds), "newest data", "freshness"),
-        least=("duplicate", "newest data"),
+        least=("newest data", "deliveries"),  # what was read adds up
     )
     reasons = [(feed.feed, reason) for feed in done.feeds for reason in feed.reasons]
     yield Table(
@@ -85,7 +85,7 @@ def check(
         )
     ok = done.success and not done.blocked
     order = sorted(done.checks, key=lambda each: (each.passed, not each.blocking, each.asset, each.check))
-    columns = (("", lambda row: "ok" if row.passed else "FAILED"), "asset", "check", "blocking", ("", "description"))
+    columns = (("status", lambda row: "ok" if row.passed else "failed"), "asset", "check", "blocking", "description")
     render(
         {"ok": ok, "checks": done.checks, "errors": done.failures},
         [Table("Asset checks", order, columns), *done.failures],

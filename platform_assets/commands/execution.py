@@ -124,7 +124,7 @@ def _execute(
     with open_instance(settings, at_hand=True) as instance, kept_open(instance), _interrupts() as interrupted:
         known_by_its_job(instance, _LOCATION, job.name)
         run_id = str(uuid.uuid4())
-        instance.add_event_listener(run_id, _tells_progress(tell, len(assets) if assets else None))
+        instance.add_event_listener(run_id, _tells_progress(tell, assets))
         try:
             result = job.execute_in_process(
                 instance=instance,
@@ -154,9 +154,11 @@ def _execute(
         return RunOutcome(result.run_id, success, checks, _failures(result.all_events))
 
 
-def _tells_progress(tell: Callable[[str], None], assets: int | None) -> Callable[[dg.EventLogEntry], None]:
-    """Hears every event of a run, and tells how far it is: of assets, or of checks where nothing is made."""
-    made: set[dg.AssetKey] = set()
+def _tells_progress(
+    tell: Callable[[str], None], assets: Sequence[dg.AssetKey] | None
+) -> Callable[[dg.EventLogEntry], None]:
+    """Hears every event of a run, and tells how far it is: of these assets, or of checks where nothing is made."""
+    wanted, made = frozenset(assets or ()), set[dg.AssetKey]()
     planned, checked = 0, 0
 
     def hear(entry: dg.EventLogEntry) -> None:
@@ -166,12 +168,12 @@ def _tells_progress(tell: Callable[[str], None], assets: int | None) -> Callable
             return
         if event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED:
             planned += 1
-        elif assets is None and event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
+        elif not wanted and event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
             checked += 1
             tell(f"checks: {checked} of {planned}")
-        elif assets is not None and event.event_type == dg.DagsterEventType.ASSET_MATERIALIZATION and event.asset_key:
+        elif event.event_type == dg.DagsterEventType.ASSET_MATERIALIZATION and event.asset_key in wanted:
             made.add(event.asset_key)
-            tell(f"assets: {len(made)} of {assets}, {event.asset_key.to_user_string()}")
+            tell(f"assets: {len(made)} of {len(wanted)}, {event.asset_key.to_user_string()}")
 
     return hear
 
