@@ -1,15 +1,20 @@
-"""Histories of three unlike producers: from a folder of files to a right mart, by two commands and no edit."""
+"""Histories of unlike producers: from a folder of files to a right mart, by two commands and no edit."""
 
+import dataclasses
+import random
 import subprocess
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from datetime import UTC
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
+import duckdb
 import pytest
 from checkout import copy_checkout
 from deployed import BIN, Deployed, Finished
+from history import DAYS, ERAS, Producer
 from machine import PROJECT
 from producers import History, daily_reports, order_exports, stock_lists
 
@@ -108,3 +113,74 @@ def test_exports_whose_columns_come_and_go(team: Team) -> None:
     prices = team.query("SELECT count(*) FROM order_lines_2_by_day WHERE row_count < 1")
     assert prices == [(0,)]
     assert sum(Decimal(row["price"]) for row in history.rows) > 0
+
+
+def test_two_hundred_days_that_are_restated_withdrawn_and_accepted(team: Team) -> None:
+    """Six headers, four ways to write times, columns that come and go; files in any order, as copies."""
+    readings = team.landing / "net" / "readings"
+    readings.mkdir(parents=True)
+    producer = Producer()
+    for number in random.Random(3).sample(range(DAYS), DAYS):
+        producer.write(readings, number)
+    added = team.platform("feed", "add", str(readings), "--mart", "--json")
+    assert added.code == 0, added.err + added.out
+    assert (added.answer["taken"], added.answer["set_aside"]) == ("100 %", [])
+    ran = team.platform("run", "--json")
+    assert ran.code in (0, 3), ran.err + ran.out
+    assert in_raw(team) == said(producer)
+
+    before = list(producer.said[20])
+    for number in (150, 20, 199, 75):
+        producer.write(readings, number, ERAS[-1])
+    refused = {each.station for each in producer.write_partly_broken(readings, 100)}
+    held = team.platform("run", "--json")
+    assert held.code == 1, held.out
+    assert "10 of 24 rows rejected" in held.out
+    ids = {
+        each["file"]: each["delivery"]
+        for each in team.platform("delivery", "list", "readings", "--json", "--limit", "1000").answer["deliveries"]
+        if each["status"] == "accepted"
+    }
+    slot = "net/readings/"
+    accepted = team.platform("delivery", "accept", str(ids[slot + producer.name(100)]), "--why", "ten are being mended")
+    assert accepted.code == 0, accepted.err
+    withdrawn = team.platform("delivery", "withdraw", str(ids[slot + producer.name(20)]), "--why", "of another network")
+    assert withdrawn.code == 0, withdrawn.err
+    producer.said[20] = before
+    producer.said[100] = [each for each in producer.said[100] if each.station not in refused]
+    ran = team.platform("run", "--json")
+    assert ran.code in (0, 3), ran.err + ran.out
+    assert in_raw(team) == said(producer)
+    newest = team.query("SELECT station_id, city_name, read_at, pm_10, no_2, status, remark FROM readings_latest")
+    assert sorted((station, city, at.replace(tzinfo=None), *rest) for station, city, at, *rest in newest) == sorted(
+        (each.station, each.city, each.at.replace(second=0), each.pm10, each.no2, each.state, each.remark)
+        for each in producer.said[199]
+    )
+
+
+def said(producer: Producer) -> list[tuple[Any, ...]]:
+    """Every row that stands, by the day of its file."""
+    return sorted(
+        (producer.day(number), *dataclasses.astuple(each)[:6], each.humidity, each.remark)
+        for number, readings in producer.said.items()
+        for each in readings
+    )
+
+
+def in_raw(team: Team) -> list[tuple[Any, ...]]:
+    """Every row that raw has."""
+    columns = "_file_date, station_id, city_name, read_at, pm_10, no_2, status, humidity, remark"
+    with duckdb.connect(str(team.home / "warehouse.duckdb"), read_only=True) as warehouse:
+        found = warehouse.execute(f"SELECT {columns} FROM raw.readings").fetchall()
+    return sorted(
+        (
+            day,
+            station,
+            city,
+            at.astimezone(UTC).replace(tzinfo=None),
+            *numbers,
+            None if wet is None else float(wet),
+            said,
+        )
+        for day, station, city, at, *numbers, wet, said in found
+    )
