@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import dagster as dg
 
 from platform_assets.definitions import build_definitions
-from platform_assets.errors import ConfigurationError
+from platform_assets.errors import ConfigurationError, nearest
 from platform_assets.orchestration.runs.automation import keys_of
 from platform_assets.orchestration.runs.dagster_internals import known_by_its_job
 from platform_assets.orchestration.runs.instance import kept_open, open_instance, prepare_dagster_home
@@ -95,7 +95,13 @@ def run_checks(selection: str | None, tell: Callable[[str], None]) -> RunOutcome
         raise ConfigurationError(f"selection {selection!r}", problem, 'Try key:"marts/*" or key:"raw/*".') from error
     checks = {key for key in graph.asset_check_keys if key.asset_key in keys}
     if not checks:
-        return RunOutcome("", True, (), ())
+        names = [f"key:{key.to_user_string()}" for key in graph.get_all_asset_keys()]
+        meant = nearest(selection or "", names)
+        raise ConfigurationError(
+            f"selection {selection!r}",
+            f"selects no asset check.{meant}" if meant else "selects no asset check",
+            'Try `platform check` alone, or "key:marts/*".',
+        )
     job = definitions.resolve_implicit_global_asset_job_def()
     chosen_job = job.get_subset(asset_selection=set(), asset_check_selection=checks)
     return _execute(settings, tell, chosen_job, "platform check")
@@ -104,6 +110,7 @@ def run_checks(selection: str | None, tell: Callable[[str], None]) -> RunOutcome
 def ask_why(asset: str, tell: Callable[[str], None]) -> tuple[str, list[Cause]]:
     """The asset that is meant, and everything that keeps data from it, the first cause first."""
     settings, deployment = configured_deployment(tell)
+    deployment.warehouse.refuse_other_version()
     graph = build_definitions().resolve_asset_graph()
     prepare_dagster_home(settings)
     with dg.DagsterInstance.get() as instance:
