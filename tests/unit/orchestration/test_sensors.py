@@ -123,7 +123,7 @@ def test_a_file_that_needs_a_moment_to_settle_is_waited_for(watched: Modelled) -
 def test_a_file_that_is_still_written_is_not(watched: Modelled) -> None:
     watched.shop.feed = replace(SALES, source=FILES.read_from("sales/*.csv", settle=seconds(20)))
     watched.shop.deliver("a.csv", sales("S1,1"))
-    assert watched.tick() == "1 files are not ready: sales/a.csv is still being written"
+    assert watched.tick() == "1 file is not ready: sales/a.csv is still being written"
 
 
 # ---- runs that came to nothing
