@@ -87,8 +87,9 @@ def listed(names: Sequence[str], most: int = 10) -> str:
 
 
 def counted(number: int, one: str, several: str = "") -> str:
-    """So many of something, in words: `1 delivery`, `2 deliveries`. several: by default, `one` with an s."""
-    return f"{number:,} {one if number == 1 else several or f'{one}s'}"
+    """So many of something, in words: `1 delivery`, `2 deliveries`. several: by default, the usual plural of `one`."""
+    usual = f"{one[:-1]}ies" if one.endswith("y") and one[-2] not in "aeiou" else f"{one}s"
+    return f"{number:,} {one if number == 1 else several or usual}"
 
 
 def nearest(word: str, among: Iterable[str], alike: float = 0.6) -> str:

@@ -3,14 +3,17 @@
 Belongs here: their options and how their answers look. Elsewhere: the log (engine/audit).
 """
 
+import re
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from platform_assets.cli.render import Json, Table, render
 from platform_assets.commands.audit import Verified, audited, verify_audit
+
+_RUN_ID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 audit_app = typer.Typer(no_args_is_help=True, help="The audit log: what people did.")
 
@@ -29,12 +32,12 @@ def audit_list(
     """
     entries = audited(who, what, since, limit)
     columns = (
-        ("", "n"),
+        ("entry", "n"),
         ("when (UTC)", lambda row: f"{row.at:%Y-%m-%d %H:%M:%S}"),
         "who",
         "what",
-        ("about", lambda row: ", ".join(f"{name}={value}" for name, value in row.about.items())),
-        ("outcome", lambda row: row.outcome if row.of is None else f"{row.outcome} ({row.of})"),
+        ("about", lambda row: ", ".join(f"{name}={_short(value)}" for name, value in row.about.items())),
+        ("outcome", lambda row: row.outcome if row.of is None else f"{row.outcome} (of {row.of})"),
     )
     table = Table("What people did", entries, columns, empty="nothing of that kind is recorded")
     render({"entries": entries}, [table], as_json=as_json)
@@ -53,6 +56,11 @@ def audit_verify(
     """
     found = verify_audit(head or ())
     render(found, _verdict(found), as_json=as_json, failed=not found.ok)
+
+
+def _short(value: object) -> object:
+    """A run by the start of its id, as everywhere."""
+    return value[:8] if isinstance(value, str) and _RUN_ID.fullmatch(value) else value
 
 
 def _verdict(found: Verified) -> Iterator[Table | str]:

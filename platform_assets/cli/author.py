@@ -102,7 +102,7 @@ def _added(added: Added, answer: dict[str, Any]) -> Iterator[Table | str]:
         f"{proposal.files} as deliveries of {proposal.name}, which was drafted from all their {proposal.rows:,} rows"
     )
     yield Table(title, [answer], (("files", "files_read"), ("would be", "status"), *ROWS))
-    yield f"{tried.share} of {tried.rows:,} rows in {_files(len(tried.receipts))} would be taken"
+    yield f"{tried.share} of {counted(tried.rows, 'row')} in {_files(len(tried.receipts))} would be taken"
     yield Table(
         "Rejected rows by rule",
         tried.rules,
@@ -147,7 +147,7 @@ def _next(added: Added) -> Iterator[str]:
 
 
 def _files(count: int) -> str:
-    return f"{count:,} file{'s' * (count != 1)}"
+    return counted(count, "file")
 
 
 def _in_files(files: Sequence[tuple[str, int]]) -> list[str]:

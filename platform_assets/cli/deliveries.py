@@ -12,6 +12,7 @@ from platform_assets.cli.render import Json, Table, plain, render, say
 from platform_assets.commands.deliveries import decided, listed, next_command, shown
 from platform_assets.engine.load.decisions import Followed
 from platform_assets.engine.store.receipts import Receipt
+from platform_assets.errors import counted
 from platform_assets.errors import listed as in_words
 
 delivery_app = typer.Typer(no_args_is_help=True, help="Single deliveries: look at one, take it back, let it through.")
@@ -102,27 +103,35 @@ def _decided(came: Followed, *, as_json: bool) -> None:
 def _said(came: Followed) -> Iterator[str]:
     receipt = came.receipt
     of = f"delivery {receipt.delivery_id} ({receipt.slot})"
-    rows = f"{receipt.accepted} rows are in raw.{receipt.feed}, {receipt.rejected} in quarantine"
+    there = f"in raw.{receipt.feed}: {counted(receipt.accepted, 'row')}; in quarantine: {receipt.rejected:,}"
     if receipt.status == "withdrawn":
-        yield f"{of} is withdrawn: {_rows(came.raw)} in raw.{receipt.feed}, {_rows(came.quarantine)} in quarantine"
+        yield f"{of} is withdrawn. {_went_out(came)}"
         if came.gone is not None:
             yield f"delivery {came.gone}, which it had replaced, does not stand again: the archive has no copy of it"
         yield "delivered again, under whatever name, it stays out. To undo this:"
         yield f"  {next_command(receipt)}"
     elif receipt.allowed is not None:
-        yield f"{of} is accepted {receipt.allowed}. {rows}. To undo this:"
+        yield f"{of} is accepted {receipt.allowed}. {there}. To undo this:"
         yield f"  platform delivery accept {receipt.delivery_id} --undo"
     else:
-        yield f"{of} is {receipt.status}: {receipt.problem or rows}"
+        yield f"{of} is {receipt.status}. {receipt.problem or there}"
     if came.others:
-        yield f"so are deliveries of the same content: {in_words([str(each) for each in came.others])}"
+        yield f"deliveries of the same content go with it: {in_words([str(each) for each in came.others])}"
     for other in came.changed:
-        yield f"delivery {other.delivery} ({other.file}) was {other.was}, and is {other.status} now"
+        again = other.was == "superseded" and other.status == "accepted"
+        now = "stands again" if again else f"was {other.was}, and is {other.status} now"
+        yield f"delivery {other.delivery} ({other.file}) {now}: {counted(other.rows, 'row')} in raw.{receipt.feed}"
     yield "`platform run` builds the marts from it"
 
 
-def _rows(change: int) -> str:
-    return f"{change:+,} row{'s' * (abs(change) != 1)}"
+def _went_out(came: Followed) -> str:
+    """Which rows a withdrawal took out."""
+    receipt = came.receipt
+    if came.was != "accepted":
+        return f"It was {came.was}: no row of it was in raw.{receipt.feed}"
+    rejected = receipt.rejected - receipt.expired
+    beside = f", and {counted(rejected, 'rejected row')} out of quarantine" if rejected else ""
+    return f"Taken out of raw.{receipt.feed}: {counted(receipt.accepted, 'row')}{beside}"
 
 
 def _told(receipt: Receipt) -> Iterator[tuple[str, Any]]:
@@ -136,7 +145,7 @@ def _told(receipt: Receipt) -> Iterator[tuple[str, Any]]:
     yield "remedy", receipt.remedy
     counts = [f"{name} {getattr(receipt, name):,}" for name in (*_ROWS, "erased") if getattr(receipt, name)]
     yield "rows", ", ".join(counts) or "none"
-    yield "removed by retention", f"{receipt.expired} rejected rows" if receipt.expired else None
+    yield "removed by retention", counted(receipt.expired, "rejected row") if receipt.expired else None
     yield "date in its name", receipt.file_date
     yield "arrived", receipt.arrived_at
     yield "taken in", receipt.committed_at

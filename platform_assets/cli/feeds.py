@@ -11,7 +11,7 @@ import typer
 from platform_assets.cli.render import Json, render, say
 from platform_assets.commands.feeds import dropped, renamed
 from platform_assets.engine.store.undeclared import Left
-from platform_assets.errors import ConfigurationError
+from platform_assets.errors import ConfigurationError, counted
 
 
 def feed_drop(
@@ -61,7 +61,7 @@ def feed_rename(
     """
     done = renamed(old, new, say)
     said = [
-        f"{new}: has {done.rows} rows in raw and {done.deliveries} deliveries, those of {old} among them",
+        f"{new}: has {counted(done.rows, 'row')} in raw and {counted(done.deliveries, 'delivery')}, {old}'s too",
         *(f"change source(…, '{old}') to '{new}' in dbt_project/{model}" for model in done.models),
         f"Dagster's history of the assets stays under {old}",
         f"PLATFORM_FEED_{old.upper()}_FILES, where it is set, is PLATFORM_FEED_{new.upper()}_FILES now",
@@ -70,4 +70,6 @@ def feed_rename(
 
 
 def _counted(left: Left) -> str:
-    return f"{left.rows} rows in raw, {left.rejected} in quarantine and {left.deliveries} receipts"
+    return (
+        f"{counted(left.rows, 'row')} in raw, {left.rejected:,} in quarantine and {counted(left.deliveries, 'receipt')}"
+    )

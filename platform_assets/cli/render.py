@@ -37,7 +37,8 @@ class Table:
 
     columns: headers; each names the field that it shows (`newest data` shows `newest_data`), or comes with another
     field's name, or with a function that makes the cell of a row. Without rows there is no table; `empty` is printed.
-    least: headers of columns that give way where there is no room for all, the first of them first; else the last do.
+    least: headers of columns that give way where there is no room for all, the first of them first; other columns stay,
+    with long names broken, as long as that is any help.
     """
 
     title: str

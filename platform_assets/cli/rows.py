@@ -22,7 +22,7 @@ from platform_assets.commands.rows import (
     traced,
     waiting_rows,
 )
-from platform_assets.errors import ConfigurationError
+from platform_assets.errors import ConfigurationError, counted
 
 quarantine_app = typer.Typer(no_args_is_help=True, help="Rows and deliveries that broke their contract.")
 
@@ -47,7 +47,7 @@ def quarantine_list(
     render(
         {"rows": rows, "deliveries": deliveries},
         [
-            Table("Rejected rows", by_reason(rows), columns, empty="no rejected rows", least=("feed", "value")),
+            Table("Rejected rows", by_reason(rows), columns, empty="no rejected rows", least=("feed",)),
             _waiting(deliveries),
         ],
         as_json=as_json,
@@ -125,7 +125,7 @@ def quarantine_export(
         if unmasked or delivery:
             raise ConfigurationError("--spreadsheet", "is of all rows, and masked", "Leave the other option out.")
         rows = exported_for_spreadsheet(feed, to, say)
-        said = [f"{rows} rejected rows written to {to}, to look at; it is not for delivering again"]
+        said = [f"{counted(rows, 'rejected row')} written to {to}, to look at; it is not for delivering again"]
         render({"feed": feed, "rows": rows, "file": to}, said, as_json=as_json)
         return
     done = exported(feed, to, say, deliveries=delivery or (), unmasked=unmasked)
@@ -140,7 +140,8 @@ def quarantine_export(
     def told() -> Iterator[str]:
         for each in done.files:
             named = f", to be delivered under a name with the date {each.dated}" if each.dated else ""
-            yield f"{each.rows} rejected rows of {each.deliveries} deliveries written to {each.path}{named}"
+            rows = f"{counted(each.rows, 'rejected row')} of {counted(each.deliveries, 'delivery')}"
+            yield f"{rows} written to {each.path}{named}"
         for left, why in done.left:
             yield f"those of delivery {left} are left out: {why}"
         if done.files:

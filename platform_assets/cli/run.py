@@ -12,7 +12,7 @@ import typer
 from platform_assets.cli.render import Json, Table, render, say
 from platform_assets.commands.counts import counts_shown
 from platform_assets.commands.run import RunReport, previews, run_pending
-from platform_assets.errors import ConfigurationError
+from platform_assets.errors import counted
 
 
 def run(
@@ -35,7 +35,7 @@ def run(
 def _report(done: RunReport) -> Iterator[Table | str]:
     title = "This run" if done.made else "Nothing new: every delivery is in, and the release is up to date"
     if done.left_alone and not any(feed.deliveries for feed in done.feeds):
-        waits = f"{len(done.left_alone)} files are" if len(done.left_alone) > 1 else "1 file is"
+        waits = counted(len(done.left_alone), "file is", "files are")
         title = f"Nothing new was built: {waits} not ready"
     if done.no_room:
         title = f"{'This run' if done.made else 'Nothing was made'}; nothing new is claimed: {done.no_room}"
@@ -43,7 +43,7 @@ def _report(done: RunReport) -> Iterator[Table | str]:
         title,
         done.feeds,
         ("feed", *counts_shown(done.feeds), "newest data", "freshness"),
-        least=("duplicate", "newest data"),
+        least=("newest data", "deliveries"),  # what was read adds up
     )
     reasons = [(feed.feed, reason) for feed in done.feeds for reason in feed.reasons]
     yield Table(
@@ -79,13 +79,9 @@ def check(
     from platform_assets.commands.execution import run_checks
 
     done = run_checks(selection, say)
-    if not done.checks and not done.failures:
-        raise ConfigurationError(
-            f"selection {selection!r}", "selects no asset check", "Try `platform check` alone, or key:marts/*."
-        )
     ok = done.success and not done.blocked
     order = sorted(done.checks, key=lambda each: (each.passed, not each.blocking, each.asset, each.check))
-    columns = (("", lambda row: "ok" if row.passed else "FAILED"), "asset", "check", "blocking", ("", "description"))
+    columns = (("status", lambda row: "ok" if row.passed else "failed"), "asset", "check", "blocking", "description")
     render(
         {"ok": ok, "checks": done.checks, "errors": done.failures},
         [Table("Asset checks", order, columns), *done.failures],

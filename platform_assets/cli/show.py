@@ -102,7 +102,9 @@ def why(
             f"  {first.remedy}",
             *([f"  $ {first.command}"] if first.command else []),
             Table(
-                "Besides", others[:_SHOWN], ("asset", ("", "kind"), ("", lambda row: f"{row.sentence}. {row.remedy}"))
+                "Besides",
+                others[:_SHOWN],
+                ("asset", ("cause", "kind"), ("what, and what to do", lambda row: f"{row.sentence}. {row.remedy}")),
             ),
         ],
         as_json=as_json,

@@ -1,4 +1,4 @@
-"""Tables for people, as wide as the terminal: names never break, texts are folded, columns give way.
+"""Tables for people, as wide as the terminal: texts are folded, columns give way, and only then names break.
 
 Belongs here: which columns stand there, how wide each is, what is red or green. Elsewhere: what a cell says
 (render.py).
@@ -6,13 +6,15 @@ Belongs here: which columns stand there, how wide each is, what is red or green.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final
 
 from rich.table import Table as RichTable
 from rich.text import Text
 
 _FRAME: Final = 3  # characters that a column takes beside its text
-_UNBROKEN: Final = 40  # characters of a word that is never broken
+_UNBROKEN: Final = 40  # characters of a word that is not broken where there is room
+_NARROWEST: Final = 8  # characters of a broken word's line
 _OF_STATE: Final = ("", "status", "would be", "freshness", "outcome")
 _WELL: Final = ("ok", "fresh", "accepted", "done")
 _BADLY: Final = ("failed", "late", "quarantined", "missing", "drift", "withdrawn", "error", "overdue")
@@ -26,15 +28,15 @@ class Shown:
     cells: Sequence[str]
     numbers: bool
 
-    @property
-    def least(self) -> int:
-        """The width below which a name or a number would break."""
-        if self.numbers:
-            return self.most
-        words = [word for text in (self.header, *self.cells) for word in text.split()]
-        return max((min(len(word), _UNBROKEN) for word in words), default=1)
+    def least(self, unbroken: int = _UNBROKEN) -> int:
+        """The width below which a name of so many characters or a number would break."""
+        return self.most if self.numbers else min(self._longest_word, unbroken)
 
-    @property
+    @cached_property
+    def _longest_word(self) -> int:
+        return max((len(word) for text in (self.header, *self.cells) for word in text.split()), default=1)
+
+    @cached_property
     def most(self) -> int:
         """The width at which nothing is folded."""
         return max((len(line) for text in (self.header, *self.cells) for line in text.split("\n")), default=1) or 1
@@ -43,18 +45,22 @@ class Shown:
 def laid_out(columns: Sequence[Shown], width: int, least: Sequence[str]) -> tuple[RichTable, list[str]]:
     """The table within `width` characters, and the headers of the columns for which there is no room.
 
-    least: headers of columns that give way, the first of them first; then those at the right, the first never.
+    least: headers of columns that give way, the first of them first. Where that is not enough, long names are broken;
+    then columns give way at the right, the first never.
     """
     kept = list(columns)
-    gone: list[str] = []
-    while len(kept) > 1 and sum(each.least + _FRAME for each in kept) + 1 > width:
-        order = {header: at for at, header in enumerate(least)}
-        may_go = [each for at, each in enumerate(kept) if at or each.header in order]
-        goes = min(may_go, key=lambda each: (order.get(each.header, len(order)), -kept.index(each)))
-        kept.remove(goes)
-        gone.append(goes.header)
+    gone = []
+    for header in least:
+        if _fit(kept, width):
+            break
+        for each in [each for each in kept if each.header == header]:
+            kept.remove(each)
+            gone.append(header)
+    while len(kept) > 1 and not _fit(kept, width, _NARROWEST):
+        gone.append(kept.pop().header)
+    unbroken = next((most for most in range(_UNBROKEN, _NARROWEST, -1) if _fit(kept, width, most)), _NARROWEST)
     table = RichTable(header_style="bold")
-    for each, wide in zip(kept, _widths(kept, width), strict=True):
+    for each, wide in zip(kept, _widths(kept, width, unbroken), strict=True):
         justify: Any = "right" if each.numbers else "left"
         table.add_column(each.header, justify=justify, overflow="fold", width=wide)
     for row in zip(*(each.cells for each in kept), strict=True):
@@ -62,9 +68,14 @@ def laid_out(columns: Sequence[Shown], width: int, least: Sequence[str]) -> tupl
     return table, gone
 
 
-def _widths(columns: Sequence[Shown], width: int) -> list[int]:
+def _fit(columns: Sequence[Shown], width: int, unbroken: int = _UNBROKEN) -> bool:
+    """Whether there is room for all of them, with names of so many characters whole."""
+    return sum(each.least(unbroken) + _FRAME for each in columns) + 1 <= width
+
+
+def _widths(columns: Sequence[Shown], width: int, unbroken: int) -> list[int]:
     """Each column's width: what it needs, and of the rest as much as it can use, the narrowest first."""
-    widths = [each.least for each in columns]
+    widths = [each.least(unbroken) for each in columns]
     left = max(width - sum(widths) - _FRAME * len(columns) - 1, 0)
     wanting = sorted(range(len(columns)), key=lambda at: columns[at].most - widths[at])
     for done, at in enumerate(wanting):

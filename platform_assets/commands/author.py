@@ -8,7 +8,7 @@ import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from platform_assets.commands.counts import ROWS, broken_rules
 from platform_assets.engine.author.draft import declared_by, draft
@@ -19,7 +19,7 @@ from platform_assets.engine.author.rehearsal import Rehearsal, rehearse
 from platform_assets.engine.author.trial import Trial, feed_of, try_on
 from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.foreseen import Foreseen, finished
-from platform_assets.errors import ConfigurationError
+from platform_assets.errors import ConfigurationError, listed, nearest
 from platform_assets.project.configured import (
     FEEDS_PACKAGE,
     MARTS_PACKAGE,
@@ -162,12 +162,29 @@ class Checked:
 def check_file(file: Path, feed: str | None, shown: int, tell: Callable[[str], None]) -> Checked:
     """What would become of a file, for the named feed or the one that it is for; with `shown` rejected rows."""
     _, deployment = configured_deployment(tell)
-    of = feed_of(finished(file), deployment.feeds) if feed is None else deployment.feed(feed)
     if not file.is_symlink() and not file.is_file():
-        raise ConfigurationError(f"file {str(file)!r}", "is not a regular file", "Name the file to try.")
+        _refuse_no_file(file)
+    of = feed_of(finished(file), deployment.feeds) if feed is None else deployment.feed(feed)
     foreseen = deployment.foresee(of, file)
     tried = try_on(of, file, shown=shown, allowed=foreseen.allowed) if foreseen.readable else None
     return Checked(of, foreseen, tried)
+
+
+def _refuse_no_file(file: Path) -> NoReturn:
+    """Raise ConfigurationError: nothing is there, or no file; with the nearest name beside it, or the folder that is
+    missing."""
+    if file.exists():
+        kind = "is a folder" if file.is_dir() else "is not a regular file"
+        raise ConfigurationError(f"file {str(file)!r}", kind, "Name the file to try.")
+    folder = file.parent
+    if not folder.is_dir():
+        raise ConfigurationError(
+            f"file {str(file)!r}", f"is not there: there is no folder {folder}", "Correct the path of the file to try."
+        )
+    beside = [each.name for each in folder.iterdir() if each.is_file()]
+    meant = nearest(file.name, beside)
+    lying = f"In {folder} are: {listed(sorted(beside), 5)}." if beside else f"{folder} is empty."
+    raise ConfigurationError(f"file {str(file)!r}", f"is not there.{meant}" if meant else "is not there", lying)
 
 
 def tried_as(tried: Trial) -> dict[str, Any]:

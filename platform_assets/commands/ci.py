@@ -18,7 +18,7 @@ import dagster as dg
 
 from platform_assets.commands.execution import run_assets
 from platform_assets.definitions import build_definitions
-from platform_assets.errors import lines
+from platform_assets.errors import counted, lines
 from platform_assets.project.configured import declared_feeds, declared_marts
 from platform_assets.project.dbt_marts import mart_disagreements
 from platform_assets.project.dbt_sources import drifted_sources
@@ -55,7 +55,7 @@ def run_ci(days: int, tell: Callable[[str], None]) -> list[Case]:
             tell("no feed is declared, so there is nothing to build; `platform feed add FILE` declares one")
             return cases
         if sample_links():
-            tell(f"{days} days of sample deliveries in {folder}")
+            tell(f"{counted(days, 'day')} of sample deliveries in {folder}")
             _deliver_sample(settings.landing, days)
         else:
             tell("the sample is taken out: models and checks run on empty tables")

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import dagster as dg
 
 from platform_assets.definitions import build_definitions
-from platform_assets.errors import ConfigurationError
+from platform_assets.errors import ConfigurationError, nearest
 from platform_assets.orchestration.runs.automation import keys_of
 from platform_assets.orchestration.runs.dagster_internals import known_by_its_job
 from platform_assets.orchestration.runs.instance import kept_open, open_instance, prepare_dagster_home
@@ -95,7 +95,13 @@ def run_checks(selection: str | None, tell: Callable[[str], None]) -> RunOutcome
         raise ConfigurationError(f"selection {selection!r}", problem, 'Try key:"marts/*" or key:"raw/*".') from error
     checks = {key for key in graph.asset_check_keys if key.asset_key in keys}
     if not checks:
-        return RunOutcome("", True, (), ())
+        names = [f"key:{key.to_user_string()}" for key in graph.get_all_asset_keys()]
+        meant = nearest(selection or "", names)
+        raise ConfigurationError(
+            f"selection {selection!r}",
+            f"selects no asset check.{meant}" if meant else "selects no asset check",
+            'Try `platform check` alone, or "key:marts/*".',
+        )
     job = definitions.resolve_implicit_global_asset_job_def()
     chosen_job = job.get_subset(asset_selection=set(), asset_check_selection=checks)
     return _execute(settings, tell, chosen_job, "platform check")
@@ -104,6 +110,7 @@ def run_checks(selection: str | None, tell: Callable[[str], None]) -> RunOutcome
 def ask_why(asset: str, tell: Callable[[str], None]) -> tuple[str, list[Cause]]:
     """The asset that is meant, and everything that keeps data from it, the first cause first."""
     settings, deployment = configured_deployment(tell)
+    deployment.warehouse.refuse_other_version()
     graph = build_definitions().resolve_asset_graph()
     prepare_dagster_home(settings)
     with dg.DagsterInstance.get() as instance:
@@ -124,7 +131,7 @@ def _execute(
     with open_instance(settings, at_hand=True) as instance, kept_open(instance), _interrupts() as interrupted:
         known_by_its_job(instance, _LOCATION, job.name)
         run_id = str(uuid.uuid4())
-        instance.add_event_listener(run_id, _tells_progress(tell, len(assets) if assets else None))
+        instance.add_event_listener(run_id, _tells_progress(tell, assets))
         try:
             result = job.execute_in_process(
                 instance=instance,
@@ -154,9 +161,11 @@ def _execute(
         return RunOutcome(result.run_id, success, checks, _failures(result.all_events))
 
 
-def _tells_progress(tell: Callable[[str], None], assets: int | None) -> Callable[[dg.EventLogEntry], None]:
-    """Hears every event of a run, and tells how far it is: of assets, or of checks where nothing is made."""
-    made: set[dg.AssetKey] = set()
+def _tells_progress(
+    tell: Callable[[str], None], assets: Sequence[dg.AssetKey] | None
+) -> Callable[[dg.EventLogEntry], None]:
+    """Hears every event of a run, and tells how far it is: of these assets, or of checks where nothing is made."""
+    wanted, made = frozenset(assets or ()), set[dg.AssetKey]()
     planned, checked = 0, 0
 
     def hear(entry: dg.EventLogEntry) -> None:
@@ -166,12 +175,12 @@ def _tells_progress(tell: Callable[[str], None], assets: int | None) -> Callable
             return
         if event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED:
             planned += 1
-        elif assets is None and event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
+        elif not wanted and event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
             checked += 1
             tell(f"checks: {checked} of {planned}")
-        elif assets is not None and event.event_type == dg.DagsterEventType.ASSET_MATERIALIZATION and event.asset_key:
+        elif event.event_type == dg.DagsterEventType.ASSET_MATERIALIZATION and event.asset_key in wanted:
             made.add(event.asset_key)
-            tell(f"assets: {len(made)} of {assets}, {event.asset_key.to_user_string()}")
+            tell(f"assets: {len(made)} of {len(wanted)}, {event.asset_key.to_user_string()}")
 
     return hear
 

@@ -18,7 +18,7 @@ from platform_assets.engine.load.export import Exported, export_rows
 from platform_assets.engine.load.trace import Trace, trace
 from platform_assets.engine.store.quarantine import Explanation, RejectedRow
 from platform_assets.engine.store.receipts import Chosen, Receipt
-from platform_assets.errors import ConfigurationError, nearest, quoted
+from platform_assets.errors import ConfigurationError, counted, nearest, quoted
 from platform_assets.project.configured import audit_log, configured_deployment, prepared_deployment
 from platform_assets.settings import person
 
@@ -115,10 +115,10 @@ def replay_archived(
     """Replay deliveries by id, path and arrival; `again`: also those that today's contract has judged."""
     chosen = Chosen(deliveries, file, since, until)
     deployment = _prepared_but(feed, tell)
-    _refuse_none(deployment, feed, chosen)
     asked = {"feed": feed, "delivery": list(deliveries), "file": file, "since": since, "until": until, "again": again}
     about = {name: value for name, value in asked.items() if value}
     with audit_log(deployment.home).doing(person(), "replay", about) as came:
+        _refuse_none(deployment, feed, chosen)
         return _replay(deployment, feed, chosen, came, again=again)
 
 
@@ -135,10 +135,10 @@ def _refuse_none(deployment: Deployment, feed: str, chosen: Chosen) -> None:
     slots = [receipt.slot for receipt in receipts]
     days = sorted(receipt.arrived_at for receipt in receipts)
     ids = sorted(receipt.delivery_id for receipt in receipts)
-    meant = nearest(chosen.file, slots) if chosen.file is not None else ""
+    meant = nearest(chosen.file.strip("*/"), slots, alike=0.5) if chosen.file is not None else ""
     raise ConfigurationError(
         "replay",
-        f"none of the {len(receipts)} deliveries of {feed} is one that was asked for.{meant}",
+        f"none of the {counted(len(receipts), 'delivery')} of {feed} is one that was asked for.{meant}",
         f"There are: ids {ids[0]} to {ids[-1]}, arrived {days[0]:%Y-%m-%d} to {days[-1]:%Y-%m-%d}, files such as "
         f"{quoted(*slots[:2])}. A pattern of --file is compared with the whole path: write '*/NAME' for any folder.",
     )

@@ -34,6 +34,7 @@ from platform_assets.engine.store.erasure import (
     write_anew,
 )
 from platform_assets.engine.store.receipts import Receipt
+from platform_assets.errors import counted
 
 # What dbt compiled is SQL; from it is told which columns are made of which, and which are personal.
 _WITHOUT_VALUES: Final = ("compiled", "lineage.json", "personal.json")
@@ -186,7 +187,8 @@ class Erasure:
         lost = {r.delivery_id: r for r in found.unreadable if r.status == "accepted" and not self._copy(r).exists()}
         without = remove_without_copies(deployment.warehouse, feed, self._traces(found), list(lost))
         if found.deliveries:
-            self._notify(f"{feed.name}: {len(found.deliveries)} deliveries come in again without the person")
+            come_in = counted(len(found.deliveries), "delivery comes", "deliveries come")
+            self._notify(f"{feed.name}: {come_in} in again without the person")
             deployment.replay(feed, lambda receipt: receipt.delivery_id in wanted, again=True)
         with deployment.warehouse.transaction("let go of copies") as unit:
             unit.will_change(feed)

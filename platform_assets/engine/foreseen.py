@@ -18,7 +18,7 @@ from platform_assets.engine.sources.file import arrival_of
 from platform_assets.engine.sources.landing import UNFINISHED_SUFFIXES
 from platform_assets.engine.store.receipts import Receipt
 from platform_assets.engine.store.unit import Unit
-from platform_assets.errors import printable
+from platform_assets.errors import counted, printable
 
 Foretold = Literal["new", "duplicate", "restatement", "withdrawn", "unfinished", "refused", "ignored"]
 _COUNTS: Final = ("new", "restatement")
@@ -87,7 +87,7 @@ def _by_ledger(feed: Feed, slot: str | None, file: Path, unit: Unit) -> Foreseen
     if feed.on_restatement == "refuse" and decided.allowed is None:
         why = f"{of}, and the feed refuses restatements: it is quarantined"
         return Foreseen(slot, "refused", why, filled_by)
-    rows = f"whose {replaced.accepted} rows it replaces"
+    rows = f"whose {counted(replaced.accepted, 'row')} it replaces"
     if feed.on_restatement == "append":
         rows = "whose rows stay beside it"
     return Foreseen(slot, "restatement", f"{of}, {rows}", filled_by, allowed)

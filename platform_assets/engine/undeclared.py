@@ -14,7 +14,7 @@ from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.durable import failpoint
 from platform_assets.engine.durable.files import sync
 from platform_assets.engine.store.undeclared import Left
-from platform_assets.errors import ConfigurationError, listed, nearest
+from platform_assets.errors import ConfigurationError, counted, listed, nearest
 
 _DROPPING: Final = ".dropping-"
 
@@ -130,7 +130,7 @@ def _refuse_merge(old: str, new: str, own: int, lacks: int) -> None:
         )
     else:
         remedy = f"{new} has everything that {old} has: drop what is left of {old}: platform feed drop {old}."
-    raise ConfigurationError(f"feed {new!r}", f"has {own} deliveries of its own, which {old} has not", remedy)
+    raise ConfigurationError(f"feed {new!r}", f"has {counted(own, 'delivery')} of its own, which {old} has not", remedy)
 
 
 def _kept_beside(deployment: Deployment) -> set[str]:

@@ -16,7 +16,7 @@ from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.store.published import NEWEST
 from platform_assets.engine.store.receipts import Receipt
-from platform_assets.errors import listed
+from platform_assets.errors import counted, listed
 from platform_assets.orchestration.feed_metadata import receipts_table
 from platform_assets.orchestration.held import Verdict
 from platform_assets.orchestration.markdown import code, rejected, table
@@ -116,7 +116,7 @@ def evaluated(deployment: Deployment, feed: Feed, wanted: AbstractSet[str]) -> I
 
 def _summary(failing: Sequence[Receipt], deliveries: int, *, drift: bool) -> str:
     if not failing:
-        return f"0 failed; {deliveries} deliveries in force"
+        return f"0 failed; {counted(deliveries, 'delivery')} in force"
     newest = failing[0]
     trouble = f"unknown columns {listed(newest.unknown_columns)}" if drift else newest.trouble
     newest_of = f"{len(failing)} deliveries, the newest: " * (len(failing) > 1)

@@ -23,7 +23,7 @@ from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.store.builds import CheckResult
 from platform_assets.engine.store.marts import built_tables, newest_of_marts, rows_that_fail
 from platform_assets.engine.store.newest import Rows
-from platform_assets.errors import listed
+from platform_assets.errors import counted, listed
 from platform_assets.orchestration.columns import Columns, lineage_in
 from platform_assets.orchestration.held import Verdict, no_failure, tell_held_back
 from platform_assets.orchestration.markdown import listing, newest
@@ -240,7 +240,7 @@ def _build(context: dg.AssetExecutionContext, deployment: Deployment, manifest_p
     built, tested = (
         sum(message["info"]["name"] in names for message in messages) for names in (_RESULTS[:2], _RESULTS[2:])
     )
-    deployment.notify(f"dbt: {built} models built, {tested} tests run")
+    deployment.notify(f"dbt: {counted(built, 'model')} built, {counted(tested, 'test')} run")
     figures = _figures(deployment, chosen.manifest, chosen.dagster_dbt_translator, target, personal)
     if personal:
         personal.note(lineage_in(figures), target)

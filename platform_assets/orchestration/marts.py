@@ -11,6 +11,7 @@ import dagster as dg
 from platform_assets.engine.feed.mart import Mart
 from platform_assets.engine.store.builds import CheckResult
 from platform_assets.engine.store.marts import MartReport, check_marts
+from platform_assets.errors import counted
 from platform_assets.orchestration.held import Verdict, tell_held_back
 from platform_assets.orchestration.markdown import code, listing, table
 from platform_assets.orchestration.runs.keys import WRITER_POOL, mart_key
@@ -31,7 +32,8 @@ def mart_checks(marts: Sequence[Mart], project: Project = NOTHING) -> dg.AssetCh
         columns = mart.columns
         rules = sum(len(column.rules) for column in columns)
         promised = mart.description.split("\n")[0]
-        return f"Every row keeps {mart.contract.__name__}: {len(columns)} columns, {rules} rules. {promised}"
+        of = f"{counted(len(columns), 'column')}, {counted(rules, 'rule')}"
+        return f"Every row keeps {mart.contract.__name__}: {of}. {promised}"
 
     specs = [
         dg.AssetCheckSpec(CONTRACT, asset=mart_key(mart.name), blocking=True, description=described(mart))
@@ -87,9 +89,9 @@ def _result(key: dg.AssetKey, report: MartReport) -> Verdict:
 
 def _summary(report: MartReport) -> str:
     """How many rows break the contract, and which rules of which columns, such as is fit for one line."""
-    said = f"{report.broken} of {report.rows} rows break the contract"
+    said = f"{report.broken:,} of {counted(report.rows, 'row')} break the contract"
     rules = [
-        f"{code(column or 'row')}: {code(rule)} ({rows} row{'s' * (rows > 1)})"
+        f"{code(column or 'row')}: {code(rule)} ({counted(rows, 'row')})"
         for column, rule, rows in report.rules[:_FIRST]
     ]
     if not rules:

@@ -14,7 +14,7 @@ from platform_assets.engine.contract.shown import guarding
 from platform_assets.engine.durable import failpoint
 from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.sources.source import Arrival
-from platform_assets.errors import printable
+from platform_assets.errors import counted, printable
 from platform_assets.orchestration.runs.automation import UNDER_WAY, asked_for, barred, keys_of
 from platform_assets.orchestration.runs.keys import BY_ITSELF_TAG, feed_tag, quarantine_key, raw_key, sensor_name
 from platform_assets.orchestration.runs.process import DIED_TAG
@@ -139,7 +139,7 @@ def _last_run(instance: dg.DagsterInstance, feed: Feed) -> dg.DagsterRun | None:
 
 def _left_alone(unseen: Sequence[Arrival]) -> str:
     first = "; ".join(f"{printable(arrival.slot)} {arrival.unfinished}" for arrival in unseen[:3])
-    return f"{len(unseen)} files are not ready: {first}" + (" …" if len(unseen) > 3 else "")
+    return f"{counted(len(unseen), 'file is', 'files are')} not ready: {first}" + (" …" if len(unseen) > 3 else "")
 
 
 def _cursor(text: str | None) -> dict[str, Any]:

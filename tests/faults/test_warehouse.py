@@ -1,7 +1,9 @@
 """Warehouses and clocks that fail: torn, restored, read-only, too small, a day ahead; and Dagster's state gone."""
 
+import contextlib
 import os
 import signal
+import sqlite3
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -45,6 +47,15 @@ def test_a_warehouse_of_another_version_is_refused_and_its_remedy_works(shop: Sh
     shop.ingest()
     assert len(shop.skus()) == 10
     assert shop.reconciles()
+
+
+def test_a_copy_of_the_ledger_that_another_version_made_knows_no_receipt(shop: Shop) -> None:
+    shop.load("a.csv", numbered(0, 10))
+    published = shop.deployment.warehouse.published(shop.feed)
+    assert len(published.receipts()) == 1
+    with contextlib.closing(sqlite3.connect(shop.deployment.home / "seen/sales.sqlite", isolation_level=None)) as copy:
+        copy.execute("UPDATE receipts SET receipt = '[1]'")
+    assert published.receipts() == []
 
 
 @pytest.mark.parametrize("cut", [0, 1, 1024, 40_000])

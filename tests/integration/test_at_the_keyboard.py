@@ -77,6 +77,36 @@ def test_a_misspelt_feed_is_told_with_the_nearest(tmp_path: Path) -> None:
     assert "Did you mean 'order_lines'?" in done.err
 
 
+@pytest.mark.parametrize(
+    ("typed", "says"),
+    [
+        ("2026-11-26.cs", "is not there. Did you mean '2026-11-26.csv'?"),
+        ("elsewhere/2026-11-26.csv", "is not there: there is no folder"),
+        (".", "is a folder"),
+    ],
+)
+def test_a_file_that_is_not_there_is_told_with_the_nearest(tmp_path: Path, typed: str, says: str) -> None:
+    (tmp_path / "landing").mkdir()
+    (tmp_path / "landing/2026-11-26.csv").touch()
+    done = Deployed(tmp_path).verb("feed", "check", str(tmp_path / "landing" / typed))
+    assert done.code == 2
+    assert says in done.err
+    assert "no feed asks for" not in done.err
+
+
+def test_a_home_of_another_version_is_refused_by_every_verb_alike(tmp_path: Path) -> None:
+    (tmp_path / "landing").mkdir()
+    world = Deployed(tmp_path)
+    assert world.verb("feed", "list").code == 0
+    with duckdb.connect(str(world.home / "warehouse.duckdb")) as connection:
+        connection.execute("ALTER TABLE ledger.slots DROP COLUMN position")
+    for verb in (("run",), ("why", "daily_sales"), ("feed", "status")):
+        done = world.verb(*verb)
+        assert done.code == 1, done.err
+        assert "another version of the platform made it" in done.err
+        assert "remedy: Restore a backup" in done.err
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("wrong", "told"),

@@ -12,7 +12,7 @@ from typing import Final
 from platform_assets.engine.anomalies.history import ENOUGH, History, comparable, weekday_of
 from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.store.receipts import Receipt
-from platform_assets.errors import printable
+from platform_assets.errors import counted, printable
 
 _SPREADS: Final = 2.5
 
@@ -29,7 +29,7 @@ class Unusual:
     def __str__(self) -> str:
         bounds = f"at least {self.least}" + ("" if self.most is None else f" and at most {self.most}")
         return (
-            f"{printable(self.receipt.slot)} has {self.receipt.read} rows; "
+            f"{printable(self.receipt.slot)} has {counted(self.receipt.read, 'row')}; "
             f"deliveries of that weekday have about {self.usual}, "
             f"{bounds}. Let it be delivered again whole; if it is right, declare a wider Feed(volume=Volume(…))"
         )

@@ -5,6 +5,7 @@ a trial and the real thing cannot differ.
 """
 
 import glob
+import shlex
 import shutil
 import tempfile
 from dataclasses import dataclass, replace
@@ -91,6 +92,7 @@ def feed_of(file: Path, feeds: tuple[Feed, ...]) -> Feed:
         raise ConfigurationError(
             f"file {file.name!r}",
             "could belong to several feeds" if matching else "has a name that no feed asks for",
-            f"Name the feed with --feed: {several}.",
+            f"Name the feed with --feed: {several}."
+            + ("" if matching else f" Or declare one from it: platform feed add {shlex.quote(str(file))}"),
         )
     return matching[0]

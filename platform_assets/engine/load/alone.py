@@ -23,6 +23,7 @@ import psutil
 from platform_assets.engine.load.offer import Offer, Outcome
 from platform_assets.engine.readers.isolated import end_with
 from platform_assets.engine.store.sql import lacks_memory
+from platform_assets.errors import counted
 
 if TYPE_CHECKING:
     from platform_assets.engine.load.ingest import Intake
@@ -74,7 +75,9 @@ def rest_of(intake: "Intake", offers: list[Offer], outcome: Outcome) -> list[Off
     suspects = [offer for offer in offers if offer.refused is None and offer.fingerprint in noted]
     if not suspects:
         return offers
-    intake.notify(f"{intake.feed.name}: {len(suspects)} deliveries that a process was reading when it died come alone")
+    intake.notify(
+        f"{intake.feed.name}: {counted(len(suspects), 'delivery')} in hand when a process died, one at a time"
+    )
     suspected = frozenset(offer.fingerprint or "" for offer in suspects)
     elsewhere = replace(intake, clock=Stopped(intake.clock()), notify=unheard, excused=suspected)
     done: set[str] = set()

@@ -16,7 +16,7 @@ from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.load.replay import linked
 from platform_assets.engine.store.receipts import Receipt
 from platform_assets.engine.store.unit import Unit
-from platform_assets.errors import ConfigurationError, DecisionRefused, printable
+from platform_assets.errors import ConfigurationError, DecisionRefused, counted, printable
 
 if TYPE_CHECKING:
     from platform_assets.engine.load.ingest import Intake
@@ -38,21 +38,24 @@ _OF_ITS_DAY: Final = (
 
 @dataclass(frozen=True)
 class Changed:
-    """A delivery that stands otherwise, for a decision about another one."""
+    """A delivery that stands otherwise, for a decision about another one. rows: of it that are in raw now."""
 
     delivery: int
     file: str
     was: str
     status: str
+    rows: int
 
 
 @dataclass(frozen=True)
 class Followed:
-    """What a decision came to. receipt: of the delivery, now; others: deliveries of the same content, which go with it;
-    changed: further ones that stand otherwise now; gone: the one that it had replaced, where that cannot stand again,
-    for the archive has no copy of it; raw, quarantine: rows that these tables gained of the feed (negative: lost)."""
+    """What a decision came to. receipt: of the delivery, now; was: its status before; others: deliveries of the same
+    content, which go with it; changed: further ones that stand otherwise now; gone: the one that it had replaced, where
+    that cannot stand again, for the archive has no copy of it; raw, quarantine: rows that these tables gained of the
+    feed (negative: lost)."""
 
     receipt: Receipt
+    was: str
     others: tuple[int, ...]
     changed: tuple[Changed, ...]
     gone: int | None
@@ -86,7 +89,7 @@ def follow(intake: "Intake", unit: Unit) -> list[Receipt]:
     late = [receipt.delivery_id for receipt in unfollowed(intake.archive, unit, intake.feed)]
     if not late:
         return []
-    intake.notify(f"{intake.feed.name}: what was decided of {len(late)} deliveries takes effect now")
+    intake.notify(f"{intake.feed.name}: what was decided of {counted(len(late), 'delivery')} takes effect now")
     return intake.load(unit, [], again=linked(unit.ledger, intake.feed.name, late)).receipts
 
 
@@ -251,14 +254,15 @@ def _followed(receipt: Receipt, before: Sequence[Receipt], after: Sequence[Recei
     was = {each.delivery_id: each for each in before}
     others = [e.delivery_id for e in after if e.decided != was[e.delivery_id].decided and e != now]
     changed = [
-        Changed(each.delivery_id, each.slot, was[each.delivery_id].status, each.status)
+        Changed(each.delivery_id, each.slot, was[each.delivery_id].status, each.status, _held([each])[0])
         for each in after
         if each.delivery_id not in (now.delivery_id, *others) and each.status != was[each.delivery_id].status
     ]
     replaced = next((each for each in after if each.delivery_id == receipt.supersedes), None)
     gone = verb == "withdraw" and replaced is not None and replaced.superseded_by == receipt.delivery_id
     raw, quarantine = (there - was for there, was in zip(_held(after), _held(before), strict=True))
-    return Followed(now, tuple(others), tuple(changed), receipt.supersedes if gone else None, raw, quarantine)
+    instead = receipt.supersedes if gone else None
+    return Followed(now, receipt.status, tuple(others), tuple(changed), instead, raw, quarantine)
 
 
 def _held(receipts: Sequence[Receipt]) -> tuple[int, int]:

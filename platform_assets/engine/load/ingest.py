@@ -34,6 +34,7 @@ from platform_assets.engine.store.slots import Slot
 from platform_assets.engine.store.sql import lacks_memory
 from platform_assets.engine.store.unit import Store, Unit
 from platform_assets.errors import DeliveryRefused, DeliveryUnfinished, DeliveryUnreadable, DiskLow, ReplayRefused
+from platform_assets.errors import counted as in_words
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ class Intake:
                 within = replace(self, excused=contents) if again else self  # a person asks for it
                 for group in groups:
                     receipts += within.load(unit, [], again=group, anew=anew).receipts
-                    self.notify(f"{self.feed.name}: {len(receipts)} of {sum(map(len, groups))} deliveries replayed")
+                    self.notify(f"{self.feed.name}: replayed {len(receipts)} of {sum(map(len, groups))} deliveries")
                 unit.publish(self.feed)
         except ReplayRefused:
             self.publish()  # the groups before it
@@ -171,9 +172,7 @@ class Intake:
             receipts: list[Receipt] = []
             offers = self._lost(unit, [entry for entry in lost if entry.name not in expired])
             for group in grouped(offers, lambda offer: offer.arrival.size):
-                self.notify(
-                    f"{self.feed.name}: {len(group)} deliveries that the warehouse lacks come back from the archive"
-                )
+                self.notify(f"{self.feed.name}: from the archive, {in_words(len(group), 'lost delivery')}")
                 receipts += self.load(unit, [self._verified(offer) for offer in group]).receipts
             receipts += follow(self, unit)
             for receipt in receipts:

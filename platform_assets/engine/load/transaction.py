@@ -24,7 +24,7 @@ from platform_assets.engine.load.under_way import UnderWay
 from platform_assets.engine.store.receipts import Receipt
 from platform_assets.engine.store.slots import Slot, ranks
 from platform_assets.engine.store.unit import Unit
-from platform_assets.errors import DeliveryRefused
+from platform_assets.errors import DeliveryRefused, counted
 
 
 class Transaction:
@@ -217,7 +217,7 @@ class Round:
             rejected = self._rows.of(breaking).rejected
             if not tolerate.allows(rejected, receipt.read):
                 problem = DeliveryRefused(
-                    f"{rejected} of {receipt.read} rows break the contract, more than the feed tolerates",
+                    f"{rejected:,} of {counted(receipt.read, 'row')} break the contract, more than the feed tolerates",
                     remedy="Look at them with `platform feed check`; mend contract or file, or tolerate more. To let "
                     f"this one through: platform delivery accept {receipt.delivery_id} --why …",
                 )

@@ -65,7 +65,7 @@ class Published:
         rows = self._read("SELECT receipt FROM receipts ORDER BY delivery_id DESC")
         try:
             return [_receipt(text) for (text,) in rows]
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, LookupError):  # damaged, or of another version of the platform
             return []
 
     @contextlib.contextmanager

@@ -16,6 +16,7 @@ import polars as pl
 from platform_assets.engine.archive.decisions import Decided, Decision, decision_of, subjects
 from platform_assets.engine.archive.expected import NOTHING, Expected
 from platform_assets.engine.readers import Part
+from platform_assets.errors import counted
 
 Status = Literal["accepted", "duplicate", "quarantined", "superseded", "withdrawn"]
 
@@ -148,7 +149,7 @@ class Receipt:
     def trouble(self) -> str:
         """What is wrong with the delivery, and where."""
         if self.problem is None:
-            return f"{self.rejected} of {self.read} rows rejected"
+            return f"{self.rejected:,} of {counted(self.read, 'row')} rejected"
         line = f"line {self.problem_line}" if self.problem_line else ""
         column = f"column {self.problem_column}" if self.problem_column else ""
         place = ", ".join(filter(None, (line, column)))

@@ -14,7 +14,7 @@ import duckdb
 import polars as pl
 
 from platform_assets.engine.store.connection import connect
-from platform_assets.errors import ConfigurationError, nearest, quoted
+from platform_assets.errors import ConfigurationError, listed, nearest, quoted
 
 
 def quote(identifier: str) -> str:
@@ -123,7 +123,7 @@ def lines_with(
         raise ConfigurationError(
             f"table {table!r}",
             f"is not in the warehouse.{nearest(table, there)}",
-            f"Name one whose rows can be traced: {quoted(*there)}." if there else "Nothing is loaded yet: platform run",
+            f"Name one whose rows can be traced: {listed(there)}." if there else "Nothing is loaded yet: platform run",
         )
     if not {"_delivery_id", "_line"} <= columns.keys():
         raise ConfigurationError(
@@ -132,11 +132,10 @@ def lines_with(
             "A staging model keeps them by selecting both as they are: SELECT …, _delivery_id, _line FROM "
             "{{ source(…) }}; then `platform run`. A raw table such as raw.order_lines always has them.",
         )
+    own = [column for column in columns if not column.startswith("_")]
     for column in values:
         if column not in columns:
-            raise ConfigurationError(
-                f"column {column!r}", f"is not in {table}", f"Its columns are: {quoted(*columns)}."
-            )
+            raise ConfigurationError(f"column {column!r}", f"is not in {table}", f"Its columns are: {quoted(*own)}.")
     wanted = " AND ".join(f"CAST({quote(column)} AS VARCHAR) = ?" for column in values) or "TRUE"
     return connection.execute(
         f"SELECT _delivery_id, _line FROM {quote(schema or 'raw')}.{quote(name)} WHERE {wanted} ORDER BY 1, 2 LIMIT ?",

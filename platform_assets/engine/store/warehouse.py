@@ -68,14 +68,24 @@ class Warehouse:
         """Create files, tables, and columns that contracts have gained; revisions go on `after()` that one."""
         self._create_files()
         with self.transaction("prepare the tables") as unit:
-            if lacking := unit.ledger.lacking():
-                what = f"another version of the platform made it; its ledger lacks {listed(lacking, 3)}"
-                raise WarehouseUnreadable(self.path, what)
+            self._refuse_other_version(unit)
             unit.ledger.prepare(after())
             for feed in feeds:
                 unit.tables(feed).prepare()
                 if not self.published(feed).exists:
                     unit.publish(feed)
+
+    def refuse_other_version(self) -> None:
+        """Raise WarehouseUnreadable where another version of the platform made it, as far as that can be seen without
+        waiting for anybody."""
+        if self.path.exists() and self.marts.exists() and self.held_by() is None:
+            with self.reading("look which version made it") as unit:
+                self._refuse_other_version(unit)
+
+    def _refuse_other_version(self, unit: Unit) -> None:
+        if lacking := unit.ledger.lacking():
+            what = f"another version of the platform made it; its ledger lacks {listed(lacking, 3)}"
+            raise WarehouseUnreadable(self.path, what)
 
     @contextlib.contextmanager
     def transaction(self, purpose: str) -> Iterator[Unit]:

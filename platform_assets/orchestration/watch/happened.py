@@ -13,7 +13,7 @@ import dagster as dg
 
 from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.store.receipts import Receipt
-from platform_assets.errors import LONGEST_SHOWN, listed, printable
+from platform_assets.errors import LONGEST_SHOWN, counted, listed, printable
 from platform_assets.orchestration.runs.keys import BY_COMMAND_TAG, HELD_TAG, feed_tag
 from platform_assets.orchestration.watch.failures import innermost, message_of
 
@@ -102,7 +102,7 @@ def _made(events: Sequence[dg.DagsterEvent]) -> str:
     """What a run made, in words."""
     if not events:
         return "nothing was made"
-    said = [_counted(len(events), "asset")]
+    said = [counted(len(events), "asset")]
     for event in events:
         release = event.step_materialization_data.materialization.metadata.get("release")
         if isinstance(release, dg.TextMetadataValue):
@@ -114,16 +114,12 @@ def _deliveries(receipts: Sequence[Receipt]) -> Iterator[str]:
     """What came of one feed, oldest first: one by one, or all in a line where there are many."""
     if len(receipts) <= _ONE_BY_ONE:
         for each in receipts:
-            figures = f"{each.accepted:,} of {each.read:,} rows accepted, {each.rejected:,} rejected"
+            figures = f"{each.accepted:,} of {counted(each.read, 'row')} accepted, {each.rejected:,} rejected"
             said = {"quarantined": f"quarantined: {each.trouble}", "duplicate": "came before; no new rows"}
             yield f"{printable(each.slot, LONGEST_SHOWN)}: {printable(said.get(each.status, figures), _LONGEST)}"
         return
     read, accepted, rejected = (sum(getattr(r, name) for r in receipts) for name in ("read", "accepted", "rejected"))
     whole = sum(each.status == "quarantined" for each in receipts)
-    waiting = f"; {_counted(whole, 'delivery')} quarantined as a whole" if whole else ""
-    yield f"{len(receipts)} deliveries: {accepted:,} of {read:,} rows accepted, {rejected:,} rejected{waiting}"
-
-
-def _counted(count: int, what: str) -> str:
-    many = what.removesuffix("y") + "ies" if what.endswith("y") else f"{what}s"
-    return f"{count:,} {what if count == 1 else many}"
+    waiting = f"; {counted(whole, 'delivery')} quarantined as a whole" if whole else ""
+    rows = f"{accepted:,} of {counted(read, 'row')} accepted, {rejected:,} rejected"
+    yield f"{counted(len(receipts), 'delivery')}: {rows}{waiting}"

@@ -139,7 +139,7 @@ def test_a_withdrawn_delivery_is_out_and_what_it_replaced_stands_again(tmp_path:
     shop.load("a.csv", sales("S1,5", "bad"))
     came = decide(shop, "withdraw", 2)
     assert (came.gone, came.raw, came.quarantine) == (None, 1, -1)
-    assert came.changed == (Changed(1, "sales/a.csv", "superseded", "accepted"),)
+    assert came.changed == (Changed(1, "sales/a.csv", "superseded", "accepted", 2),)
     assert shop.rows() == [("S1", 1), ("S2", 2)]
     assert shop.rejected() == []
     assert statuses(shop) == ["accepted", "withdrawn"]
@@ -192,7 +192,7 @@ def test_a_restatement_of_what_is_withdrawn_is_the_first_of_its_file(tmp_path: P
     shop.load("a.csv", sales("S1,1"))
     decide(shop, "withdraw", 1)
     assert shop.load("a.csv", sales("S1,2")).status == "accepted"
-    assert decide(shop, "restore", 1).changed == (Changed(2, "sales/a.csv", "accepted", "quarantined"),)
+    assert decide(shop, "restore", 1).changed == (Changed(2, "sales/a.csv", "accepted", "quarantined", 0),)
     assert shop.rows() == [("S1", 1)]  # as a clean load would have it
 
 
@@ -249,7 +249,7 @@ def test_an_older_warehouse_follows_what_was_decided_since(tmp_path: Path) -> No
     (tmp_path / "home/warehouse.duckdb").write_bytes(backup)
     shop.ingest()
     assert statuses(shop) == ["withdrawn"]
-    assert "sales: what was decided of 1 deliveries takes effect now" in shop.told
+    assert "sales: what was decided of 1 delivery takes effect now" in shop.told
 
 
 def test_receipts_bring_back_the_decisions_that_the_archive_has_lost(tmp_path: Path) -> None:

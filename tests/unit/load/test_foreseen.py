@@ -50,7 +50,7 @@ def test_a_duplicate_is_told_with_the_delivery_that_it_repeats(shop: Shop, tmp_p
 @pytest.mark.parametrize(
     ("policy", "would_be", "status", "why"),
     [
-        ("replace", "restatement", "accepted", "whose 1 rows it replaces"),
+        ("replace", "restatement", "accepted", "whose 1 row it replaces"),
         ("append", "restatement", "accepted", "whose rows stay beside it"),
         ("refuse", "refused", "quarantined", "the feed refuses restatements"),
     ],

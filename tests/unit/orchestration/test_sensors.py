@@ -123,7 +123,7 @@ def test_a_file_that_needs_a_moment_to_settle_is_waited_for(watched: Modelled) -
 def test_a_file_that_is_still_written_is_not(watched: Modelled) -> None:
     watched.shop.feed = replace(SALES, source=FILES.read_from("sales/*.csv", settle=seconds(20)))
     watched.shop.deliver("a.csv", sales("S1,1"))
-    assert watched.tick() == "1 files are not ready: sales/a.csv is still being written"
+    assert watched.tick() == "1 file is not ready: sales/a.csv is still being written"
 
 
 # ---- runs that came to nothing
@@ -318,7 +318,7 @@ def test_marts_and_release_follow_a_decision_and_the_manifest_tells_of_it(watche
     watched.shop.deliver("a.csv", sales("S1,1"))
     watched.shop.deliver("b.csv", sales("S2,1", "bad"))
     held = watched.run(asked(watched.tick()))
-    assert not held.success  # more rejected rows than are tolerated
+    assert not {MODEL, "release"} & made(held)  # more rejected rows than are tolerated
     watched.shop.deployment.decide(watched.feed, "accept", 2, by="os:anna", why="known")
     watched.shop.deployment.decide(watched.feed, "withdraw", 1, by="os:anna", why="wrong")
     result = watched.run(asked(watched.tick()))
