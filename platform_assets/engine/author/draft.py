@@ -52,7 +52,7 @@ def field_line(column: InferredColumn, *, indent: str = "    ") -> str:
         remarks.append(
             f"nearly all are {as_declared(type_)}, but not {_short(example)}: declare it so, and such rows are rejected"
         )
-    if column.values and not column.closed:
+    if len(column.values) > 1 and not column.closed:
         values = ", ".join(literal(value) for value in column.values)
         remarks.append(f"only {len(column.values)} values: isin=[{values}] would hold it to them")
     annotation = TYPES[column.type.kind].__name__
