@@ -98,7 +98,9 @@ def quarantine_replay(feed: FeedName, as_json: Json = False) -> None:
     Example: platform quarantine replay order_lines
     """
     done = replay_quarantined(feed, say)
-    render(done, _replayed(done), as_json=as_json, attention=done.attention)
+    nothing = f"nothing to replay: today's contract has judged all that waits in quarantine of {feed}"
+    said = [f"{nothing}; see it: platform quarantine explain {feed}"]
+    render(done, _replayed(done) if done.deliveries else said, as_json=as_json, attention=done.attention)
 
 
 @quarantine_app.command("export")

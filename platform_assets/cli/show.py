@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from platform_assets.cli.codes import ATTENTION
 from platform_assets.cli.render import Column, Json, Table, render, say
 from platform_assets.commands.attention import Attention, waiting_for_people
 from platform_assets.commands.counts import counts_shown, feed_totals
@@ -95,7 +96,7 @@ def why(
     well = first.kind == "all is well"
     people = [Attention(each.sentence, each.asset, each.remedy) for each in reasons if each.waits_for_people]
     render(
-        {"ok": well, "asset": key, "reasons": reasons},
+        {"ok": well, "asset": key, "reasons": reasons, "attention": people},
         [
             f"{key}: {first.kind}",
             f"  {first.sentence}" + (f" [{first.asset}]" if first.asset != key else ""),
@@ -109,8 +110,9 @@ def why(
         ],
         as_json=as_json,
         failed=not well and len(people) < len(reasons),
-        attention=people,
     )
+    if people:  # who reads this has just read what waits for them
+        raise typer.Exit(ATTENTION)
 
 
 @release_app.command("list")

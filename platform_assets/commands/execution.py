@@ -9,8 +9,8 @@ import signal
 import socket
 import threading
 import uuid
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import dagster as dg
 
@@ -58,12 +58,14 @@ class CheckOutcome:
 
 @dataclass(frozen=True)
 class RunOutcome:
-    """What a run did: whether all of it succeeded, its checks, and the messages of the steps that failed."""
+    """What a run did: whether all of it succeeded, its checks, the messages of the steps that failed, and why files
+    were left where they lie."""
 
     run_id: str
     success: bool
     checks: tuple[CheckOutcome, ...]
     failures: tuple[str, ...]
+    left_alone: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def blocked(self) -> list[CheckOutcome]:
@@ -73,13 +75,15 @@ class RunOutcome:
 
 def run_assets(settings: Settings, tell: Callable[[str], None], wanted: Collection[str] | None = None) -> RunOutcome:
     """Make the assets called `wanted`, all if none are named, taking in what is new for the feeds among them."""
-    definitions = build_definitions(OpensDeployment(tell))
+    opens = OpensDeployment(tell)
+    definitions = build_definitions(opens)
     everything = definitions.resolve_asset_graph().executable_asset_keys
     # Named one by one, so that whoever looks at the run knows what it was to make.
     named = set(everything if wanted is None else keys_of(wanted))
     named |= {quarantine_key(feed) for feed in declared_feeds() if raw_key(feed) in named}
     command = CI if wanted is None else RUN
-    return _execute(settings, tell, definitions.resolve_job_def("everything"), command, sorted(named, key=str))
+    done = _execute(settings, tell, definitions.resolve_job_def("everything"), command, sorted(named, key=str))
+    return replace(done, left_alone=opens.left_alone)
 
 
 def run_checks(selection: str | None, tell: Callable[[str], None]) -> RunOutcome:

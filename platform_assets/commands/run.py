@@ -26,6 +26,7 @@ from platform_assets.project.dbt_sources import follow_feeds
 from platform_assets.project.graph import RELEASE, Project, project_of, raw_name
 from platform_assets.project.manifest import current_manifest
 from platform_assets.project.personal import personal_columns
+from platform_assets.project.remedies import ways_out
 from platform_assets.project.state import HeldBack, State
 from platform_assets.settings import person
 
@@ -165,12 +166,16 @@ def _report(
     release = deployment.releases.current()
     landing = deployment.look()
     left_alone = [file for name, found in landing.arrivals.items() if name in chosen for file in found]
-    waiting = [f"{printable(file.slot)} {deployment.why_waiting(file)}" for file in left_alone[:_SHOWN]]
+    said = {} if outcome is None else outcome.left_alone
+    waiting = [
+        f"{printable(file.slot)}{':' * (file.slot in said)} {deployment.why_waiting(file, said)}"
+        for file in left_alone[:_SHOWN]
+    ]
     low = deployment.disk.low() if left_alone else None
     notes = [
         *(f"left alone for now: {each}" for each in waiting),
         *(f"no feed asks for {slot}" for slot in landing.unclaimed[:_SHOWN]),
-        *_failures(outcome, release, last),
+        *_failures(deployment, outcome, release, last),
         *_no_mart(deployment, project),
         *([f"release {release.id}: {release.path}"] if release is not None else []),
     ]
@@ -202,12 +207,17 @@ def _no_mart(deployment: Deployment, project: Project) -> Iterator[str]:
         )
 
 
-def _failures(outcome: "RunOutcome | None", release: Release | None, last: Release | None) -> Iterator[str]:
+def _failures(
+    deployment: Deployment, outcome: "RunOutcome | None", release: Release | None, last: Release | None
+) -> Iterator[str]:
     """What failed, and what readers then have."""
     if outcome is None or outcome.success:
         return
     for each in outcome.blocked:
         yield f"blocking check failed: {each.asset}: {each.check}: {each.description}"
+        of = next((feed for feed in deployment.feeds if raw_name(feed) == each.asset), None)
+        if of is not None and (ways := ways_out(of, each.description, deployment.receipts_published(of))):
+            yield f"  {ways}"
     yield from outcome.failures
     if release is None:
         yield "There is no release yet."

@@ -4,7 +4,7 @@ Belongs here: what the command line and Dagster both need. Elsewhere: how either
 """
 
 import contextlib
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -201,12 +201,16 @@ class Deployment:
             drop_leftovers(self.warehouse, leftovers)
             yield
 
-    def why_waiting(self, arrival: Arrival) -> str:
-        """Why what may be new is not in the warehouse."""
-        if arrival.settled(self.clock()):
-            low = self.disk.low(arrival.size)
-            return "was not taken in; it is offered again" if low is None else f"waits: {low.what}"
-        return arrival.unfinished
+    def why_waiting(self, arrival: Arrival, said: Mapping[str, str]) -> str:
+        """Why what may be new is not in the warehouse. said: what ingests have just said of slots."""
+        now = self.clock()
+        if not arrival.settled(now):
+            return arrival.unfinished
+        if (low := self.disk.low(arrival.size)) is not None:
+            return f"waits: {low.what}"
+        why = said.get(arrival.slot, "was not taken in")
+        judged = arrival.changed_at + arrival.patience
+        return f"{why}; offered again" + (f", and from {judged:%H:%M} UTC on taken as it is" if now < judged else "")
 
     def freshness(self, feed: Feed, receipts: Sequence[Receipt]) -> Freshness:
         """Whether the feed has the data that is due now, by these receipts."""

@@ -130,6 +130,7 @@ def feed_assets(feed: Feed, project: Project) -> dg.AssetsDefinition:
                 if config.decide is not None:
                     again += decided(context, opened, here, config.decide, config.delivery, config.why)
                 outcome = opened.ingest(here, most_files=config.most_files)
+                deployment.left_alone |= outcome.unfinished
                 for slot, why in outcome.unfinished.items():
                     opened.notify(f"{printable(slot)}: {why}; left alone and offered again")
                 figures = FeedFigures.of(opened, here, [*again, *outcome.receipts])

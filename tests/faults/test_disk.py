@@ -62,7 +62,7 @@ def test_below_the_floor_files_wait_and_nothing_is_lost(shop: Shop) -> None:
     assert any("PLATFORM_DISK_FLOOR" in told for told in shop.told)
     assert shop.skus() == ["S1"]
     (waiting, *_) = shop.deployment.pending(shop.feed)
-    assert shop.deployment.why_waiting(waiting).startswith("waits: ")
+    assert shop.deployment.why_waiting(waiting, {}).startswith("waits: ")
     shop.floor = Floor()
     assert len(shop.ingest().receipts) == 2
     assert shop.skus() == ["S2", "S3"]

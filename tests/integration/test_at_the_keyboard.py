@@ -1,6 +1,8 @@
 """What a person meets at the keyboard, by the real command: wrong words and declarations, Ctrl-C, help, tables."""
 
+import gzip
 import os
+import re
 import signal
 import time
 from collections.abc import Iterator
@@ -157,6 +159,32 @@ def test_ctrl_c_ends_a_run_in_one_line_and_the_next_run_is_whole(tmp_path: Path,
     stored = world.query("SELECT sum(order_lines)::BIGINT FROM daily_sales")
     delivered = sum(len(path.read_text().splitlines()) - 1 for path in world.landing.glob("retail/order_lines/*.csv"))
     assert stored == [(delivered,)]
+
+
+@pytest.mark.slow
+def test_what_holds_a_release_is_told_with_every_way_out_and_each_can_be_typed(tmp_path: Path) -> None:
+    world = Deployed(tmp_path, {"COLUMNS": "80"})
+    world.simulate(days=3, rows=60, until="2026-03-18", dirt=0.0)
+    head, *lines = (world.landing / "retail/order_lines/2026-03-18.csv").read_text().splitlines()
+    half = [line.replace("2026-", "someday-") if at % 2 else line for at, line in enumerate(lines)]
+    (world.landing / "retail/order_lines/2026-03-18.csv").write_text("\n".join([head, *half, ""]))
+    whole = gzip.compress("\n".join([head, *lines]).encode())
+    (world.landing / "retail/order_lines/2026-03-19.csv.gz").write_bytes(whole[: len(whole) // 2])
+    done = world.platform("run")
+    assert done.code == 1, done.err
+    assert "2026-03-19.csv.gz: the compressed file ends before its content does; offered again, and from " in done.out
+    accept = re.search(r"platform (delivery accept [0-9]+) --why", done.out)
+    assert accept is not None
+    assert f"{accept[1].replace('accept', 'withdraw')} --why" in done.out
+    assert "more than the feed tolerates" in done.out or "rejects_within_tolerance" in done.out
+    (world.landing / "retail/order_lines/2026-03-19.csv.gz").unlink()
+    told = world.platform("why", "daily_sales")
+    assert accept[1] in told.out
+    assert "$ platform quarantine explain order_lines" in told.out
+    assert world.platform(*accept[1].split(), "--why", "the till was broken").code == 0
+    assert world.platform("run").code in (0, 3)
+    back = world.platform(*accept[1].replace("accept", "withdraw").split(), "--why", "wrong day after all")
+    assert "Taken out of raw.order_lines: " in back.out
 
 
 def _is_of(process: psutil.Process, world: Deployed) -> bool:

@@ -219,7 +219,8 @@ class Round:
                 problem = DeliveryRefused(
                     f"{rejected:,} of {counted(receipt.read, 'row')} break the contract, more than the feed tolerates",
                     remedy="Look at them with `platform feed check`; mend contract or file, or tolerate more. To let "
-                    f"this one through: platform delivery accept {receipt.delivery_id} --why …",
+                    f"this one through: platform delivery accept {receipt.delivery_id} --why …. "
+                    f"To take it back: platform delivery withdraw {receipt.delivery_id} --why …",
                 )
                 delivery.receipt = replace(refused(receipt, problem, shown_of(self._feed.contract)), duplicate_of=None)
                 delivery.copy_of = None

@@ -28,7 +28,7 @@ def _configured(notify: Callable[[str], None]) -> Deployment:
 class OpensDeployment:
     """Opens the deployment: the one that the environment names, or what `opens` gives, its state untouched.
 
-    tell: hears its progress besides the run's log.
+    tell: hears its progress besides the run's log. left_alone: of files that this process has left where they lie, why.
     """
 
     def __init__(
@@ -38,6 +38,7 @@ class OpensDeployment:
     ) -> None:
         self._tell = tell
         self._opens = opens
+        self.left_alone: dict[str, str] = {}
 
     def look(self) -> Deployment:
         """The deployment, its state untouched."""

@@ -28,6 +28,7 @@ from platform_assets.orchestration.watch.dagster_state import DagsterState
 from platform_assets.orchestration.watch.deployment_state import DeploymentState
 from platform_assets.project.causes import Cause, Kind
 from platform_assets.project.graph import raw_name
+from platform_assets.project.remedies import ways_out
 
 AUTOMATION: Final = "automation"
 # What goes on by itself: to ask again is all that there is to do.
@@ -67,6 +68,8 @@ def _command(cause: Cause, asked: str, seen: DagsterState, stored: DeploymentSta
         return f'platform check "key:{cause.asset}"'
     if cause.kind == "delivery missing":
         return "platform promises"
+    if cause.kind == "nothing delivered":
+        return "platform feed list"
     if cause.kind == "daemon down":
         return "platform ui"
     by_itself = cause.kind in _GOES_ON or (cause.kind in _ASKED_FOR and not seen.by_command)
@@ -114,8 +117,16 @@ class _Asking:
         # What fails in quarantine is told of its raw asset.
         if not any(key == quarantine_key(feed) for feed in self._stored.feeds):
             yield from (cause for cause in self._failed_steps if cause.asset == name)
-        yield from (cause for cause in self._failed_checks if cause.asset == name)
+        yield from (self._with_ways_out(cause) for cause in self._failed_checks if cause.asset == name)
         yield from self._out_of_date(key)
+
+    def _with_ways_out(self, cause: Cause) -> Cause:
+        """A failed check of a feed's rows, with what can be done about the delivery that fails it."""
+        for feed in self._stored.feeds:
+            if cause.asset == raw_name(feed):
+                ways = ways_out(feed, cause.evidence, self._stored.deliveries[feed.name].receipts)
+                return cause if ways is None else replace(cause, remedy=ways)
+        return cause
 
     @cached_property
     def _failed_steps(self) -> list[Cause]:
