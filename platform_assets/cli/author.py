@@ -50,7 +50,8 @@ def feed_add(
         list[str] | None, typer.Option("--format", help="What you know of its format, such as sheet=Orders.")
     ] = None,
     mart: Annotated[
-        bool, typer.Option("--mart", help="Also write its staging model in dbt, and a first mart with its contract.")
+        bool,
+        typer.Option("--mart", help="Also write its staging model in dbt, and the first marts with their contracts."),
     ] = False,
     write: Annotated[bool, typer.Option("--write/--print", help="Write the files, or only print them.")] = True,
     as_json: Json = False,
@@ -83,7 +84,7 @@ def feed_add(
         "files": ", ".join(proposal.patterns),
         "written": added.written[0] if added.written else None,
         "files_written": added.written,
-        "mart": added.mart,
+        "marts": added.marts,
         "text": added.text,
         "remarks": proposal.remarks,
         **rehearsed_as(added.tried),
@@ -138,10 +139,11 @@ def _next(added: Added) -> Iterator[str]:
         if proposal.aside:
             yield "  move away what was set aside, or it is quarantined where its name is asked for"
     yield "  take them in: platform run"
-    if added.mart is None:
+    if not added.marts:
         yield f"  model it in dbt: source('{proposal.origin}', '{proposal.name}'); with --mart a first mart is written"
     else:
-        yield f"  the mart is {added.mart}: make ui shows it"
+        what, them = ("marts are", "them") if len(added.marts) > 1 else ("mart is", "it")
+        yield f"  the {what} {' and '.join(added.marts)}: make ui shows {them}"
 
 
 def _files(count: int) -> str:

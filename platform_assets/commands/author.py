@@ -29,21 +29,21 @@ from platform_assets.project.configured import (
     declared_marts,
 )
 from platform_assets.project.dbt_sources import drifted_sources, gained_columns, write_sources
-from platform_assets.project.first_mart import files_of, first_mart
+from platform_assets.project.first_mart import files_of, first_marts
 from platform_assets.settings import person
 
 
 @dataclass(frozen=True)
 class Added:
     """A feed that was drafted from files, and tried on them. written: files that declare it; none of a mere draft.
-    landing: where the files have to lie. mart: the first mart's name, where one was asked for."""
+    landing: where the files have to lie. marts: the names of the first ones, where they were asked for."""
 
     proposal: Proposal
     text: str
     written: tuple[Path, ...]
     tried: Rehearsal
     landing: Path
-    mart: str | None = None
+    marts: tuple[str, ...] = ()
 
     @property
     def takes_all(self) -> bool:
@@ -79,7 +79,7 @@ def add_feed(
 ) -> Added:
     """Draft a feed from some of its files, try it on all of them, and write it; `known`: of their format.
 
-    mart: also write its staging model and a first mart.
+    mart: also write its staging model and the first marts.
     """
     _, deployment = configured_deployment(tell)
     landing = deployment.landing
@@ -100,13 +100,15 @@ def add_feed(
     tried, proposal = rehearse(feed, proposal, tell)
     text = draft(proposal, own_file=own_file)
     feed = declared_by(text, proposal)
-    first = first_mart(feed, proposal.dimension) if mart else None
     texts = {target: text}
-    if first is not None:
-        _refuse_taken(first.name)
+    marts: tuple[str, ...] = ()
+    if mart:
+        firsts = first_marts(feed, proposal.dimension)
+        marts = tuple(each.name for each in firsts)
+        _refuse_taken(marts)
         module = Path(importlib.import_module(MARTS_PACKAGE).__path__[0]) / target.name
-        texts |= files_of(first, module)
-    added = Added(proposal, text, (), tried, landing, first.name if first else None)
+        texts |= files_of(feed, firsts, module)
+    added = Added(proposal, text, (), tried, landing, marts)
     if not write:
         return replace(added, text="\n\n".join(texts.values()))
     about = {"feed": feed.name, "file": target.name}
@@ -137,8 +139,8 @@ def _write(texts: Mapping[Path, str], feed: Feed) -> list[Path]:
     return written
 
 
-def _refuse_taken(mart: str) -> None:
-    if mart in {each.name for each in declared_marts()}:
+def _refuse_taken(marts: Sequence[str]) -> None:
+    for mart in {each.name for each in declared_marts()} & {*marts}:
         raise ConfigurationError(f"mart {mart!r}", "is declared already", "Give the feed another --name.")
 
 

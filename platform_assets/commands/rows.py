@@ -115,10 +115,10 @@ def replay_archived(
     """Replay deliveries by id, path and arrival; `again`: also those that today's contract has judged."""
     chosen = Chosen(deliveries, file, since, until)
     deployment = _prepared_but(feed, tell)
-    _refuse_none(deployment, feed, chosen)
     asked = {"feed": feed, "delivery": list(deliveries), "file": file, "since": since, "until": until, "again": again}
     about = {name: value for name, value in asked.items() if value}
     with audit_log(deployment.home).doing(person(), "replay", about) as came:
+        _refuse_none(deployment, feed, chosen)
         return _replay(deployment, feed, chosen, came, again=again)
 
 

@@ -132,8 +132,13 @@ def previews(release: Release | None) -> Iterator[Preview]:
         return
     secret = personal_columns(marts, declared_feeds(), Path(release.path).parents[1])
     for mart in marts[:_PREVIEWS]:
-        columns = mart.headline or tuple(column.name for column in mart.columns)[:_PREVIEW_COLUMNS]
-        times = [column.name for column in mart.columns if column.kind in ("timestamp", "date")]
+        there = release.columns(mart.name)  # it may be of before the mart was declared as it is
+        declared_now = [column for column in mart.columns if column.name in there]
+        columns = tuple(name for name in mart.headline if name in there)
+        columns = columns or tuple(column.name for column in declared_now)[:_PREVIEW_COLUMNS]
+        if not columns:
+            continue
+        times = [column.name for column in declared_now if column.kind in ("timestamp", "date")]
         by = next((name for name in columns if name in times), next(iter(times), None))
         rows = release.newest_rows(mart.name, columns, by, _PREVIEW_ROWS)
         masked = [name in secret[mart.name] for name in columns]

@@ -1,4 +1,4 @@
-"""The first mart of a feed: its staging model in dbt, a mart with something to chart, and the mart's contract.
+"""The first marts of a feed: its staging model in dbt, a mart with something to chart, and the marts' contracts.
 
 Belongs here: the text of these files, and which columns are worth it. Elsewhere: drafting the feed (engine/author),
 dbt's sources (dbt_sources.py), how marts are held to their contracts (dbt_marts.py).
@@ -6,7 +6,7 @@ dbt's sources (dbt_sources.py), how marts are held to their contracts (dbt_marts
 
 import textwrap
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +17,8 @@ from platform_assets.project.dbt_sources import sources_file
 from platform_assets.project.manifest import model_folders
 
 _MOST_SUMS: Final = 6
+_OURS: Final = ("day", "month", "row_count")  # columns that a mart of sums has anyway
+_SUMMED: Final[dict[str, str]] = {"integer": "bigint", "decimal": "decimal(38,4)", "number": "double"}
 _WIDTH: Final = 120
 _PYTHON: Final = {
     "text": "str",
@@ -47,8 +49,30 @@ _NO_SUMS: Final = frozenset(
         "rank",
     }
     | {"line", "pos", "position", "row", "seq", "version", "rate", "ratio", "percent", "pct", "share", "price", "preis"}
-    | {"index", "level", "score", "temperature", "id", "no", "nr", "number", "code", "key", "zeile", "jahr", "monat"}
+    | {"unit", "status", "latency", "rating", "average", "avg", "mean", "median", "min", "max", "std", "port", "zip"}
+    | {
+        "humidity",
+        "pressure",
+        "speed",
+        "voltage",
+        "altitude",
+        "height",
+        "index",
+        "level",
+        "score",
+        "temperature",
+        "id",
+        "no",
+        "nr",
+        "number",
+        "code",
+        "key",
+        "zeile",
+        "jahr",
+        "monat",
+    }
 )
+_NO_SUMS_END: Final = ("preis", "nummer", "satz", "quote", "temperatur")
 
 
 @dataclass(frozen=True)
@@ -82,12 +106,13 @@ class FirstMart:
         return tuple(column.name for column in self.columns[:6])
 
 
-def first_mart(feed: Feed, dimension: str | None) -> FirstMart:
-    """The mart that the feed's declaration suggests. dimension: a column with few values."""
+def first_marts(feed: Feed, dimension: str | None) -> list[FirstMart]:
+    """The marts that the feed's declaration suggests. dimension: a column with few values."""
     staging = f"ref('{staging_name(feed)}')"
     shown = [column for column in feed.columns if column.pii is None]
+    by = [_as_it_is(column) for column in shown if column.name == dimension and column.name not in _OURS]
     if feed.key_within == "delivery":
-        return FirstMart(
+        newest = FirstMart(
             feed=feed,
             name=f"{feed.name}_latest",
             about=f"The newest list of {feed.name}. Grain: {' and '.join(feed.key)}.",
@@ -96,48 +121,67 @@ def first_mart(feed: Feed, dimension: str | None) -> FirstMart:
             source=f"{{{{ latest_snapshot({staging}, '{feed.name}') }}}} as newest",
             grouped=False,
         )
-    by = [*_time(feed), *(_as_it_is(column) for column in shown if column.name == dimension)]
-    if not by:
-        return FirstMart(
-            feed=feed,
-            name=f"{feed.name}_rows",
-            about=f"All accepted rows of {feed.name}, without personal data.",
-            columns=tuple(_as_it_is(column) for column in shown),
-            grain=(),
-            source=f"{{{{ {staging} }}}}",
-            grouped=False,
+        if _dated(feed) is None:
+            return [newest]
+        # Not by the dates that rows have: of two lists of one day the last counts.
+        lists = (
+            f"{{{{ {staging} }}}} as listed\n"
+            f"inner join {{{{ snapshot_lists('{feed.name}') }}}} as lists\n"
+            "    on listed._delivery_id = lists.delivery_id"
         )
+        days = [replace(each, sql="lists.listed_at") for each in _time(feed)]
+        by = [replace(each, sql=f"listed.{each.sql}") for each in by]
+        about = f"What the lists of {feed.name} add up to, each list that counts."
+        return [newest, _adding_up(feed, about, [*days, *by], lists, "listed.")]
+    by = [*_time(feed), *by]
+    if not by:
+        return [
+            FirstMart(
+                feed=feed,
+                name=f"{feed.name}_rows",
+                about=f"All accepted rows of {feed.name}, without personal data.",
+                columns=tuple(_as_it_is(column) for column in shown),
+                grain=(),
+                source=f"{{{{ {staging} }}}}",
+                grouped=False,
+            )
+        ]
+    return [_adding_up(feed, f"What {feed.name} adds up to.", by, f"{{{{ {staging} }}}}", "")]
+
+
+def _adding_up(feed: Feed, about: str, by: Sequence[MartColumn], source: str, of: str) -> FirstMart:
+    """A mart with the numbers of rows and sums `by` some columns. of: what stands before a column's name."""
+    shown = [column for column in feed.columns if column.pii is None]
     columns = [*by, MartColumn("row_count", "count(*)", "integer", "bigint", False, "Number of rows.", "ge=1")]
     taken = {column.name for column in columns}
-    columns += [each for each in _sums(feed, shown) if each.name not in taken]
-    words = " and ".join(column.name for column in by)
+    columns += [each for each in _sums(feed, shown, of) if each.name not in taken]
     return FirstMart(
         feed=feed,
         name=f"{feed.name}_by_{by[0].name}",
-        about=f"What {feed.name} adds up to. Grain: {words}.",
+        about=f"{about} Grain: {' and '.join(column.name for column in by)}.",
         columns=tuple(columns),
         grain=tuple(column.name for column in by),
-        source=f"{{{{ {staging} }}}}",
+        source=source,
         grouped=True,
     )
 
 
-def files_of(mart: FirstMart, module: Path) -> dict[Path, str]:
-    """The files to be written, with their texts. module: that of the mart's contract.
+def files_of(feed: Feed, firsts: Sequence[FirstMart], module: Path) -> dict[Path, str]:
+    """The files to be written, with their texts. module: that of the marts' contracts.
 
     Raises ConfigurationError where one is there already.
     """
     folders = model_folders()
-    staging = sources_file(mart.feed.origin, folders).parent
+    staging = sources_file(feed.origin, folders).parent
     marts = folders[0] / "marts"
-    model = staging_name(mart.feed)
+    model = staging_name(feed)
     files = {
-        staging / f"{model}.sql": _staging_sql(mart.feed),
-        staging / f"{model}.yml": _staging_yaml(mart.feed),
-        marts / f"{mart.name}.sql": _mart_sql(mart),
-        marts / f"{mart.name}.yml": _mart_yaml(mart),
-        module: _contract(mart),
+        staging / f"{model}.sql": _staging_sql(feed),
+        staging / f"{model}.yml": _staging_yaml(feed),
     }
+    for mart in firsts:
+        files |= {marts / f"{mart.name}.sql": _mart_sql(mart), marts / f"{mart.name}.yml": _mart_yaml(mart)}
+    files[module] = _contracts(feed, firsts)
     for path in files:
         if path.exists():
             raise ConfigurationError(path.name, "is there already", "Look at it, or give another --name.")
@@ -172,18 +216,19 @@ def _dated(feed: Feed) -> str | None:
     return getattr(feed.source, "dated", None)
 
 
-def _sums(feed: Feed, shown: Sequence[Column]) -> Iterator[MartColumn]:
+def _sums(feed: Feed, shown: Sequence[Column], of: str) -> Iterator[MartColumn]:
     """Sums of what can be added up."""
     worth = [
         column
         for column in shown
-        if column.kind in ("integer", "decimal")
+        if column.kind in _SUMMED
         and column.name not in feed.key
         and not _NO_SUMS & set(column.name.split("_"))
+        and not column.name.rstrip("_").endswith(_NO_SUMS_END)
     ]
     for column in worth[:_MOST_SUMS]:
-        kind = "bigint" if column.kind == "integer" else f"decimal(38,{column.digits[1]})"
-        sql = f"cast(sum({column.name}) as {kind})"
+        kind = f"decimal(38,{column.digits[1]})" if column.kind == "decimal" else _SUMMED[column.kind]
+        sql = f"cast(sum({of}{column.name}) as {kind})"
         yield MartColumn(column.name, sql, column.kind, kind, column.nullable, f"Sum of {column.name}.")
 
 
@@ -229,7 +274,10 @@ def _staging_yaml(feed: Feed) -> str:
 
 
 def _mart_sql(mart: FirstMart) -> str:
-    columns = [column.sql if column.sql == column.name else f"{column.sql} as {column.name}" for column in mart.columns]
+    columns = [
+        column.sql if column.sql.rpartition(".")[2] == column.name else f"{column.sql} as {column.name}"
+        for column in mart.columns
+    ]
     text = "select\n    " + ",\n    ".join(columns) + f"\nfrom {mart.source}\n"
     if not mart.grouped:
         return text
@@ -266,12 +314,20 @@ def _mart_yaml(mart: FirstMart) -> str:
     return "\n".join([*lines, ""])
 
 
-def _contract(mart: FirstMart) -> str:
-    kinds = {_PYTHON[column.kind] for column in mart.columns}
+def _contracts(feed: Feed, firsts: Sequence[FirstMart]) -> str:
+    kinds = {_PYTHON[column.kind] for mart in firsts for column in mart.columns}
     modules: dict[str, set[str]] = {}
     for kind in kinds & _FROM.keys():
         modules.setdefault(_FROM[kind], set()).add(kind)
     imports = "".join(f"from {module} import {', '.join(sorted(modules[module]))}\n" for module in sorted(modules))
+    return (
+        f'"""What the marts of {feed.origin} promise. To be filled in: units, rules that must hold."""\n\n'
+        f"{imports}{chr(10) * bool(imports)}from platform_assets import Contract, Field, Mart\n"
+        + "".join(f"\n\n{_contract(mart)}" for mart in firsts)
+    )
+
+
+def _contract(mart: FirstMart) -> str:
     fields = "".join(
         f"    {column.name}: {_PYTHON[column.kind]} = Field({_options(column)})\n" for column in mart.columns
     )
@@ -283,11 +339,7 @@ def _contract(mart: FirstMart) -> str:
     declared = f'{mart.name.upper()} = Mart("{mart.name}", {contract}, headline=({headline}))\n'
     if len(declared) > _WIDTH + 1:
         declared = f'{mart.name.upper()} = Mart(\n    "{mart.name}",\n    {contract},\n    headline=({headline}),\n)\n'
-    return (
-        f'"""What the marts of {mart.feed.origin} promise. To be filled in: units, rules that must hold."""\n\n'
-        f"{imports}{chr(10) * bool(imports)}from platform_assets import Contract, Field, Mart\n\n\n"
-        f"class {contract}(Contract):\n" + "\n".join(about) + f"\n\n{fields}\n\n{declared}"
-    )
+    return f"class {contract}(Contract):\n" + "\n".join(about) + f"\n\n{fields}\n\n{declared}"
 
 
 def _options(column: MartColumn) -> str:

@@ -7,12 +7,14 @@ Belongs here: finding them, and the error that names both. Elsewhere: dbt's sour
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import yaml
 
-from platform_assets.engine.feed.feed import Feed
 from platform_assets.errors import ConfigurationError, listed, nearest
+
+if TYPE_CHECKING:  # the launcher, which the daemon imports, gets here
+    from platform_assets.engine.feed.feed import Feed
 
 _NOT_FOUND: Final = re.compile(
     r"'(?:\w+\.)+([\w]+)' \(([^)\s]+)\) depends on a source named '(\w+)\.(\w+)' which was not found"
@@ -30,7 +32,7 @@ class Unfed(NamedTuple):
     name: str
 
 
-def refuse_unfed(dbt: Mapping[str, Any], feeds: Iterable[Feed]) -> None:
+def refuse_unfed(dbt: Mapping[str, Any], feeds: Iterable["Feed"]) -> None:
     """Raise ConfigurationError where a node of dbt's manifest reads a table of raw that none of the feeds fills."""
     fed = {feed.name: feed.origin for feed in feeds}
     gone = {

@@ -39,6 +39,7 @@ def world(tmp_path: Path, hook: Webhook) -> Deployed:
     ways.write_text(
         f"import sys; print('{url}'); print('{CANARY}', file=sys.stderr)\nopen('{ways}.ran', 'a').write('x')"
     )
+    (tmp_path / "landing").mkdir()
     return Deployed(
         tmp_path,
         {

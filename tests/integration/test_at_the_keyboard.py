@@ -17,6 +17,8 @@ from deployed import Deployed
 from machine import PROJECT
 
 from platform_assets.cli.tree import app
+from platform_assets.commands.run import previews
+from platform_assets.engine.store.release import Release
 
 WRONG_FEED = """from platform_assets import Cadence, Contract, Feed, Field, Files, hours
 
@@ -191,6 +193,17 @@ def _is_of(process: psutil.Process, world: Deployed) -> bool:
         return alive and process.environ().get("PLATFORM_HOME") == str(world.home)
     except (psutil.Error, OSError):
         return False
+
+
+def test_the_newest_rows_of_a_release_from_before_a_mart_was_changed_have_the_columns_that_are_there(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "home" / "releases" / "old.duckdb"
+    path.parent.mkdir(parents=True)
+    with duckdb.connect(path) as connection:
+        connection.execute("CREATE TABLE daily_sales AS SELECT DATE '2026-03-16' AS sale_date, 1 AS once_counted")
+    (preview,) = previews(Release("old", str(path), "", {"daily_sales": 1}))
+    assert (preview.by, preview.columns, len(preview.rows)) == ("sale_date", ("sale_date",), 1)
 
 
 @pytest.mark.slow

@@ -76,11 +76,11 @@ def test_a_head_that_was_kept_finds_a_log_that_was_replaced_whole(world: Deploye
 
 def test_a_signed_log_asks_for_its_key(world: Deployed) -> None:
     signing = Deployed(world.root, {"PLATFORM_AUDIT_KEY": KEY})
-    assert signing.verb("replay", "order_lines").code == 0
+    assert signing.verb("quarantine", "replay", "order_lines").code == 0
     assert signing.verb("audit", "verify", "--json").answer["signed"] == 2
     refused = world.verb("audit", "verify", "--json")
     assert (refused.code, "PLATFORM_AUDIT_KEY" in refused.answer["error"]["what"]) == (2, True)
-    assert world.verb("replay", "order_lines").code == 2, "what cannot be signed is not begun"
+    assert world.verb("quarantine", "replay", "order_lines").code == 2, "what cannot be signed is not begun"
     assert len(world.verb("audit", "list", "--json").answer["entries"]) == 2
     assert KEY not in (world.home / "audit.jsonl").read_text() + (world.home / "audit.head").read_text()
 
@@ -103,15 +103,22 @@ def test_a_verb_that_cannot_be_recorded_does_nothing(world: Deployed, verb: tupl
 
 
 def test_a_verb_records_who_asked_for_what_and_what_came_of_it(world: Deployed) -> None:
-    world.verb("replay", "order_lines", "--since", "2026-11-01", "--again")
+    world.verb("quarantine", "replay", "order_lines")
     world.verb(
         "quarantine", "export", "order_lines", "--to", str(world.root / "no-such-folder" / "x.csv"), "--spreadsheet"
     )
     ended, export, done, replay = world.verb("audit", "list", "--json").answer["entries"]
     assert {each["who"] for each in (ended, export, done, replay)} == {person()}
-    assert replay["about"] == {"feed": "order_lines", "since": "2026-11-01 00:00:00", "again": True}
+    assert replay["about"] == {"feed": "order_lines"}
     assert (replay["outcome"], done["outcome"], done["of"]) == ("asked", "done", replay["n"])
     assert done["about"] == {"deliveries": 0, "accepted": 0, "rejected": 0}
     assert (ended["outcome"], ended["of"]) == ("failed", export["n"])
     assert list(ended["about"]) == ["error"]
     assert json.dumps(ended).count("no-such-folder") == 0
+
+
+def test_what_was_asked_for_in_vain_is_recorded_with_all_that_was_asked(world: Deployed) -> None:
+    assert world.verb("replay", "order_lines", "--since", "2026-11-01", "--again").code == 2
+    ended, replay = world.verb("audit", "list", "--json").answer["entries"]
+    assert replay["about"] == {"feed": "order_lines", "since": "2026-11-01 00:00:00", "again": True}
+    assert (replay["outcome"], ended["outcome"], ended["of"]) == ("asked", "failed", replay["n"])

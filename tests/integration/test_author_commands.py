@@ -168,7 +168,7 @@ def test_headers_and_drift_are_told_of_real_deliveries(copy: Copy) -> None:
     checked = copy.platform("contract", "diff", "orders", "--check", "--json")
     assert (checked.code, checked.answer["drifted"]) == (1, ["orders"])
     (unknown,) = checked.answer["feeds"][0]["unknown"]
-    assert unknown["declaration"].endswith('till: int = Field(source="Till", nullable=True)')
+    assert unknown["declaration"].endswith('till: int = Field(source="Till", nullable=True, optional=True)')
     assert "DRIFT" in copy.platform("contract", "diff", "orders").out
 
     assert copy.platform("feed", "sources", "--check").code == 0, "undeclared columns are no drift of the file"

@@ -75,7 +75,7 @@ def summed(history: History, by: Callable[[dict[str, Any]], Any], *columns: str)
 def test_daily_reports_whose_header_changed_four_times(team: Team) -> None:
     history = daily_reports(team.landing / "health" / "reports")
     answer = taken(team, history)
-    assert (answer["feed"], answer["mart"]) == ("reports", "reports_by_day")
+    assert (answer["feed"], answer["marts"]) == ("reports", ["reports_by_day"])
     rows = team.query("SELECT day, country_region, row_count, confirmed, deaths FROM reports_by_day")
     assert {(day, land): tuple(sums) for day, land, *sums in rows} == summed(
         history, lambda row: (row["day"], row["country"]), "confirmed", "deaths"
@@ -85,12 +85,39 @@ def test_daily_reports_whose_header_changed_four_times(team: Team) -> None:
 def test_monthly_lists_as_german_spreadsheets_write_them(team: Team) -> None:
     history = stock_lists(team.landing / "store" / "stock")
     answer = taken(team, history)
-    assert answer["mart"] == "stock_latest"
+    assert answer["marts"] == ["stock_latest", "stock_by_month"]
     newest = max(row["day"] for row in history.rows)
     rows = team.query("SELECT artikelnummer, warengruppe, bestand, preis FROM stock_latest")
     assert sorted(rows) == sorted(
         (row["article"], row["group"], row["stock"], row["price"]) for row in history.rows if row["day"] == newest
     )
+    monthly = summed(history, lambda row: (row["day"].replace(day=1), row["group"]), "stock")
+    assert by_month(team) == monthly
+
+
+def test_history_by_month_leaves_out_withdrawn_lists_and_those_that_were_corrected(team: Team) -> None:
+    history = stock_lists(team.landing / "store" / "stock", months=12)
+    taken(team, history)
+    wrong, corrected = history.files[3], history.files[7]
+    lines = corrected.read_bytes().splitlines(keepends=True)
+    corrected.write_bytes(b"".join(lines[:-30]))
+    days = sorted({row["day"] for row in history.rows})
+    left = [row for row in history.rows if row["day"] not in (days[3], days[7])]
+    left += [row for row in history.rows if row["day"] == days[7]][:-30]
+    came = team.platform("delivery", "list", "stock", "--json", "--limit", "100").answer["deliveries"]
+    (number,) = (each["delivery"] for each in came if each["file"].endswith(wrong.name))
+    done = team.platform("delivery", "withdraw", f"{number}", "--why", "of another shop")
+    assert done.code in (0, 3), done.err
+    ran = team.platform("run", "--json")
+    assert ran.code in (0, 3), ran.err + ran.out
+    stands = History(history.folder, rows=left)
+    assert by_month(team) == summed(stands, lambda row: (row["day"].replace(day=1), row["group"]), "stock")
+
+
+def by_month(team: Team) -> dict[Any, tuple[Any, ...]]:
+    """The mart of the stock's history."""
+    rows = team.query("SELECT month, warengruppe, row_count, bestand FROM stock_by_month")
+    return {(month, group): tuple(sums) for month, group, *sums in rows}
 
 
 def test_exports_whose_columns_come_and_go(team: Team) -> None:

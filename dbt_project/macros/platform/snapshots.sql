@@ -1,5 +1,5 @@
 {#
-    Two macros for a feed whose every delivery is a full list (docs/how-to/snapshots.md): the rows of its newest list, and
+    Macros for a feed whose every delivery is a full list (docs/how-to/snapshots.md): its lists, the rows of the newest, and
     from when to when each row was in its lists as it is.
 
     relation: raw or a model on it, with the columns _delivery_id and _line. feed: the feed's name.

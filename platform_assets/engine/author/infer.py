@@ -4,6 +4,7 @@ Belongs here: conclusions on a single column. Elsewhere: counting (watched.py), 
 (history.py), how files are written (layout.py), the same as Python (draft.py).
 """
 
+import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,7 +13,13 @@ from typing import Any, Final
 import polars as pl
 
 from platform_assets.engine.author.candidates import OTHER, ColumnType, as_declared, booleans, numbers, typed
-from platform_assets.engine.author.names import names_days, names_for, names_identifiers, names_people
+from platform_assets.engine.author.names import (
+    names_closed_list,
+    names_days,
+    names_for,
+    names_identifiers,
+    names_people,
+)
 from platform_assets.engine.author.watched import Watched
 from platform_assets.errors import LONGEST_SHOWN, listed, printable
 
@@ -27,6 +34,7 @@ _PLAIN_SCALE: Final = 4
 _MANY: Final = 1_000  # rows that say what a few do not
 _SOME: Final = 20
 _SOME_FILES: Final = 10
+_CODES: Final = ("[a-z]+([_-][a-z]+)*", "[A-Z]+([_-][A-Z]+)*")
 # A type that nothing fits: what arrived is nothing that a contract has a kind for.
 UNREADABLE: Final = ColumnType("text", {"unreadable": True})
 
@@ -313,6 +321,10 @@ def _fitted(watched: Watched, type_: ColumnType, ways: Mapping[str, int]) -> _De
             options["digits"] = (max(18, whole + scale), scale)
         if not set(ways) - {"12.0", OTHER} or not +Counter({k: v for k, v in ways.items() if k != "12.0"}):
             remarks.append('whole numbers written as "17850.0": int with point_zero=True, if they are')
+    if type_.kind == "number" and ways.get("1e5") and {way for way in ways if ways[way]} <= {"12", "12.0", "1e5"}:
+        remarks.append(
+            f"whole numbers, of which {ways['1e5']:,} are written with an exponent: float, which takes these"
+        )
     if type_.kind == "integer" and watched.few is not None and set(watched.few) <= {"0", "1"}:
         remarks.append("only 0 and 1: bool, if that is what they mean")
     return _Decision(ColumnType(type_.kind, options), None, remarks)
@@ -340,19 +352,22 @@ def _nearly(
 
 
 def _list_of(watched: Watched, name: str, known: Known) -> tuple[tuple[str, ...], bool]:
-    """The values of a column that has few, and whether these seem to be all there will be: none of them came late."""
+    """The values of a column that has few, and whether these seem to be all there will be: none of them came late, and
+    its name or their look says that they are codes rather than names of places, people or things."""
     few = {text: held for text, held in (watched.few or {}).items() if text not in known.nulls}
-    if not few or watched.rows <= 24 or any(len(text) > LONGEST_SHOWN for text in few):
+    if not few or watched.rows <= 24 or any(len(text) > LONGEST_SHOWN or printable(text) != text for text in few):
         return (), False
     files = sorted(watched.files)
     late = files[len(files) // 2]
+    named = names_closed_list(name)
+    codes = any(all(re.fullmatch(code, text) for text in few) for code in _CODES)
     closed = (
         len(files) >= _SOME_FILES
         and watched.rows >= _MANY
         and len(few) > 1
         and not names_identifiers(name)
+        and (codes if named is None else named)
         and all(first < late and among >= 3 for _, first, among, _ in few.values())
-        and all(printable(text) == text for text in few)
     )
     return tuple(sorted(few)) if closed else tuple(few), closed
 

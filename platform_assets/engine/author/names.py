@@ -26,7 +26,24 @@ _PEOPLE: Final = _PERHAPS_PEOPLE | {
     *("surname", "forename", "contact_name", "customer_name", "employee_name", "username", "user_name"),
     *("dob", "birthday", "birth_date", "date_of_birth", "ssn", "iban", "passport"),
     *("email", "e_mail", "mail", "phone", "telephone", "tel", "mobile", "fax", "phone_number", "email_address"),
+    *("employee", "cashier", "salesperson", "patient", "mitarbeiter", "sachbearbeiter", "verkaufer", "kassierer"),
+    *("vorname", "nachname", "ansprechpartner", "anschrift", "strasse", "telefon", "geburtsdatum"),
 }
+# Names of columns whose values are a closed list by what they mean, and of those where another may come any day.
+_CLOSED: Final = frozenset(
+    {"status", "state", "stage", "phase", "type", "kind", "class", "level", "priority", "severity", "currency", "unit"}
+    | {"gender", "sex", "method", "mode", "direction", "outcome", "result", "event", "action", "typ", "art", "einheit"}
+)
+_GROWING: Final = frozenset(
+    {"country", "region", "province", "county", "district", "city", "town", "place", "location", "area", "zone", "site"}
+    | {"land", "ort", "stadt", "bezirk", "filiale", "lager", "standort", "gebiet"}
+    | {"store", "shop", "branch", "market", "warehouse", "depot", "station", "office", "department", "team"}
+    | {"host", "server", "node", "machine", "device", "sensor", "agent", "version", "model", "modell"}
+    | {"user", "customer", "client", "kunde", "seller", "vendor", "supplier", "lieferant", "manager", "author", "owner"}
+    | {"brand", "marke", "manufacturer", "hersteller", "company", "firma", "product", "produkt", "item", "article"}
+    | {"artikel", "project", "campaign", "plan", "group", "gruppe", "category", "name", "title", "source"}
+    | (_NOTES := {"note", "notes", "comment", "comments", "remark", "bemerkung", "description", "text", "message"})
+)
 
 
 # Words that SQL keeps for itself: as a column's name each would have to be quoted wherever it is used.
@@ -73,6 +90,19 @@ def names_identifiers(name: str) -> bool:
 def names_days(name: str) -> bool:
     """Whether eight digits in a column of this name may be a day."""
     return bool(_DAYS & set(name.split("_")))
+
+
+def names_notes(name: str) -> bool:
+    """Whether a column of this name holds what people write."""
+    return bool(_NOTES & set(name.split("_")))
+
+
+def names_closed_list(name: str) -> bool | None:
+    """Whether the values of a column of this name are all there will be; None where its name does not say."""
+    words = set(name.rstrip("_").split("_"))
+    if words & _GROWING or name.endswith("gruppe"):
+        return False
+    return True if words & _CLOSED else None
 
 
 def names_people(name: str) -> bool:

@@ -19,7 +19,7 @@ from typing import Final
 
 from platform_assets.engine.author.draft import literal
 from platform_assets.engine.author.infer import InferredColumn
-from platform_assets.engine.author.names import names_identifiers
+from platform_assets.engine.author.names import names_identifiers, names_notes
 from platform_assets.engine.author.proposal import Proposal
 from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.feed.feed import Feed, Files
@@ -34,6 +34,8 @@ _CANDIDATES: Final = 7  # columns that a key may be made of
 _LINES: Final = {"line", "pos", "position", "item", "row", "seq", "zeile", "rank"}  # of a row within something
 _FULL: Final = 0.8  # share of the keys that the next full list has, too
 _MOST_GROUPS: Final = 50
+_MANY_GROUPS: Final = 300  # where each has many rows
+_ROWS_OF_EACH: Final = 100
 _LISTS: Final = 3
 _BEFORE: Final = 20
 _ENOUGH: Final = 8
@@ -168,7 +170,8 @@ def _with_dimension(proposal: Proposal, profiles: Profiles) -> Proposal:
     for column in proposal.columns:
         if column.type.kind == "text" and not column.pii and not column.optional and column.name not in proposal.key:
             values = profiles.named_by([column.name]).across
-            if 1 < values <= _MOST_GROUPS and not names_identifiers(column.name):
+            few = values <= _MOST_GROUPS or (values <= _MANY_GROUPS and values * _ROWS_OF_EACH <= proposal.rows)
+            if values > 1 and few and not names_identifiers(column.name) and not names_notes(column.name):
                 found.append((column.nulls > 0, not column.closed, values, column.name))
     return replace(proposal, dimension=min(found)[-1]) if found else proposal
 

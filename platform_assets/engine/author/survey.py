@@ -18,8 +18,16 @@ from typing import Final
 import polars as pl
 
 from platform_assets.engine.author.file_dates import FileDates, file_dates
+from platform_assets.engine.author.footer import (
+    MOST_LINES,
+    LastRecord,
+    expression,
+    footer_lines,
+    footer_words,
+    last_records,
+)
 from platform_assets.engine.author.given import Aside, Named
-from platform_assets.engine.author.layout import Opened, form_of, with_delimiter
+from platform_assets.engine.author.layout import Opened, form_of, with_delimiter, with_options
 from platform_assets.engine.author.watched import HASHES, Watched
 from platform_assets.engine.contract.model import folded, letters
 from platform_assets.engine.feed.formats import Csv, Format
@@ -37,7 +45,8 @@ _SHARED: Final = 0.5  # of the columns of two files of a feed, those that have o
 
 @dataclass(frozen=True)
 class Read:
-    """A file that was read. rows: its records, malformed: of these, what could not be taken apart; where: the first."""
+    """A file that was read. rows: its records, malformed: of these, what could not be taken apart; where: the first;
+    ends: the last records."""
 
     named: Named
     header: tuple[str, ...]
@@ -46,6 +55,7 @@ class Read:
     dialect: Mapping[str, str]
     day: date | None
     where: tuple[str, ...] = ()
+    ends: tuple[LastRecord, ...] = ()
 
 
 @dataclass
@@ -83,23 +93,74 @@ def survey(
         same.sort(key=lambda pair: (days.get(pair[0].named) or date.min, str(pair[0].named.path)))
         encoding, remarks = _encoding([each for each, _ in same])
         form = form_of(same[-1][0], given, encoding)
-        found = Survey(form, aside=[*aside, *foreign], dates=dates, remarks=remarks)
-        columns = _Columns(found.watched)
-        told = time.monotonic()
-        for at, (each, _) in enumerate(same):
-            try:
-                day, several = days.get(each.named), len(files) > 1
-                found.files.append(_read(each, form, day, len(found.files), columns, several=several))
-            except (DeliveryRefused, DeliveryUnfinished) as error:
-                if len(same) == 1:
-                    raise
-                found.aside.append(Aside(each.named.path.name, error.what))
-            if time.monotonic() - told > _EVERY_S:
-                told = time.monotonic()
-                tell(f"read {at + 1:,} of {len(same):,} files, {found.rows:,} rows")
-        columns.count()
+        some = _Some(same, [*aside, *foreign], dates, remarks, days)
+        found = _without_footers(some, _read_all(some, form, tell), tell)
     _check(found, len(files))
-    found.form = with_delimiter(form, [each.dialect for each in found.files if each.named.kind is Csv])
+    found.form = with_delimiter(found.form, [each.dialect for each in found.files if each.named.kind is Csv])
+    return found
+
+
+@dataclass(frozen=True)
+class _Some:
+    """Files to be read as those of one feed, and what is known of them before."""
+
+    files: Sequence[tuple[Opened, tuple[str, ...]]]
+    aside: Sequence[Aside]
+    dates: FileDates | None
+    remarks: Sequence[str]
+    days: Mapping[Named, date | None]
+
+
+def _read_all(some: _Some, form: Format | None, tell: Callable[[str], None]) -> Survey:
+    found = Survey(form, aside=[*some.aside], dates=some.dates, remarks=[*some.remarks])
+    columns = _Columns(found.watched)
+    told = time.monotonic()
+    several = len(some.files) + len(some.aside) > 1
+    for at, (each, _) in enumerate(some.files):
+        try:
+            day = some.days.get(each.named)
+            found.files.append(_read(each, form, day, len(found.files), columns, several=several))
+        except (DeliveryRefused, DeliveryUnfinished) as error:
+            if len(some.files) == 1:
+                raise
+            found.aside.append(Aside(each.named.path.name, error.what))
+        if time.monotonic() - told > _EVERY_S:
+            told = time.monotonic()
+            tell(f"read {at + 1:,} of {len(some.files):,} files, {found.rows:,} rows")
+    columns.count()
+    return found
+
+
+def _without_footers(some: _Some, found: Survey, tell: Callable[[str], None]) -> Survey:
+    """The survey with the lines at the ends of files that are no rows declared as a footer, unless that would also end
+    a file before its last row."""
+    words: list[str] = []
+    lines = 0
+    for _ in range(MOST_LINES):
+        form = found.form
+        if not isinstance(form, Csv | None) or (form and form.footer and not words):
+            break
+        if any(each.named.kind is not Csv for each in found.files):
+            break
+        more = footer_words([each.ends for each in found.files])
+        if not more:
+            break
+        taken = [footer_lines(each.ends, more) for each in found.files]
+        without = _read_all(some, with_options(form, footer=expression([*words, *more])), tell)
+        if without.rows != found.rows - sum(taken):
+            named = " or ".join(map(repr, more))
+            found.remarks.append(
+                f"{sum(map(bool, taken)):,} files end with a line that begins with {named}, and so do rows, it seems: "
+                "if the former are no rows, format=Csv(footer=…) says how to tell them"
+            )
+            break
+        found, words, lines = without, [*words, *more], lines + sum(taken)
+    if words:
+        named = " or ".join(map(repr, words))
+        found.remarks.append(
+            f"{lines:,} lines at the ends of files begin with {named} and are no rows: the footer, "
+            "which ends the data wherever it is found"
+        )
     return found
 
 
@@ -295,9 +356,12 @@ def _read(opened: Opened, form: Format | None, day: date | None, at: int, column
         columns.days[at] = day
     rows = malformed = 0
     where: list[str] = []
+    ends: tuple[LastRecord, ...] = ()
     places = {f"{place}": name for place, name in enumerate(reader.header)}
     for some in reader.batches(places):
         rows += some.frame.height
+        if opened.named.kind is Csv:
+            ends = last_records(ends, some, list(places))
         malformed += some.malformed.height
         if len(where) < _SHOWN:
             where += [f"line {line} ({rule})" for line, rule in some.malformed.select("_line", "rule").iter_rows()]
@@ -305,7 +369,9 @@ def _read(opened: Opened, form: Format | None, day: date | None, at: int, column
             columns.add(reader.header, some.frame.select(*places), at)
     if several and not rows + malformed:
         raise DeliveryRefused("it has a header and no row", remedy="Name a file with some rows.")
-    return Read(opened.named, reader.header, rows + malformed, malformed, reader.dialect, day, tuple(where[:_SHOWN]))
+    return Read(
+        opened.named, reader.header, rows + malformed, malformed, reader.dialect, day, tuple(where[:_SHOWN]), ends
+    )
 
 
 def _refuse_unusable(reader: Reader) -> None:

@@ -55,6 +55,11 @@ class Release:
     decided: Sequence[Mapping[str, Any]] = ()
     erased: Sequence[Mapping[str, Any]] = ()
 
+    def columns(self, mart: str) -> list[str]:
+        """The columns that a mart has in this release, which may be others than it is declared with now."""
+        with connect(Path(self.path), read_only=True) as connection:
+            return [name for name, *_ in connection.execute(f"DESCRIBE {quote(mart)}").fetchall()]
+
     def newest_rows(self, mart: str, columns: Sequence[str], by: str | None, most: int) -> list[tuple[Any, ...]]:
         """The newest rows of a mart by that column, else its first by their first, read as any reader would."""
         order = "1" if by is None else f"{quote(by)} DESC NULLS LAST, 1"

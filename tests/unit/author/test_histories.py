@@ -208,6 +208,54 @@ def test_a_list_that_was_complete_early_is_closed_and_one_that_grew_is_not(tmp_p
     assert "isin" not in found["kind"].options
 
 
+@pytest.mark.parametrize(
+    ("name", "some", "closed"),
+    [
+        ("channel", ("web", "phone"), True),
+        ("currency", ("EUR", "GBP"), True),
+        ("order_status", ("In progress", "Done"), True),
+        ("country", ("DE", "FR"), False),
+        ("salesman", ("Eva Klein", "Jo Weiss"), False),
+        ("sold_in", ("Köln", "Bonn"), False),
+        ("queue", ("web-1", "web-2"), False),
+    ],
+)
+def test_a_list_of_places_people_or_things_is_never_closed(
+    tmp_path: Path, name: str, some: tuple[str, str], closed: bool
+) -> None:
+    files = [[name, *(some[n % 2] for n in range(120))] for _ in range(12)]
+    (found,) = columns(wrote(tmp_path / "d", files)).values()
+    assert ("isin" in found.options) == closed
+    assert set(found.values) == set(some), "the draft names them all the same"
+
+
+def test_whole_numbers_of_which_one_has_an_exponent_are_a_float_and_the_draft_says_why(tmp_path: Path) -> None:
+    (column,) = columns(wrote(tmp_path / "d", [["confirmed", "12", "99999"], ["confirmed", "1e+05"]])).values()
+    assert column.type.kind == "number"
+    assert "1 are written with an exponent" in " ".join(column.remarks)
+
+
+# ---- lines that are no rows
+
+
+def test_lines_of_sums_at_the_ends_of_files_are_a_footer_and_no_rows(tmp_path: Path) -> None:
+    rows = [f"{n:04},Köln,{n}" for n in range(1, 30)]
+    ends = [["Summe,,435"], ["Summe: 29 Zeilen"], [], ["Summe,,435", "Stand heute"], ["Stand gestern"]]
+    folder = wrote(tmp_path / "d", [["bon,ort,menge", *rows, *ends[at % 5]] for at in range(20)])
+    feed, rehearsal, text = tried(folder)
+    assert (rehearsal.taken, rehearsal.rows) == (20 * 29, 20 * 29)
+    assert "# 20 lines at the ends of files begin with 'Stand' or 'Summe' and are no rows: the footer" in text
+    assert [column.nullable for column in feed.columns] == [False, False, False]
+
+
+def test_what_rows_begin_with_too_is_no_footer_but_a_question(tmp_path: Path) -> None:
+    rows = ["Total,wash,2.5", "Aqua,foam,1.5", "Total,,0.5"]
+    feed, rehearsal, text = tried(wrote(tmp_path / "d", [["brand,product,price", *rows]] * 5))
+    assert (rehearsal.taken, rehearsal.rows) == (15, 15)
+    assert "5 files end with a line that begins with 'Total', and so do rows, it seems" in " ".join(text.split())
+    assert getattr(feed.source.format, "footer", None) is None
+
+
 # ---- names of files
 
 

@@ -317,7 +317,8 @@ def test_a_decision_that_cannot_be_fails_the_run_and_changes_nothing(
 def test_marts_and_release_follow_a_decision_and_the_manifest_tells_of_it(watched: Modelled) -> None:
     watched.shop.deliver("a.csv", sales("S1,1"))
     watched.shop.deliver("b.csv", sales("S2,1", "bad"))
-    assert MODEL not in made(watched.run(asked(watched.tick()))), "more rejected rows than are tolerated"
+    held = watched.run(asked(watched.tick()))
+    assert not {MODEL, "release"} & made(held)  # more rejected rows than are tolerated
     watched.shop.deployment.decide(watched.feed, "accept", 2, by="os:anna", why="known")
     watched.shop.deployment.decide(watched.feed, "withdraw", 1, by="os:anna", why="wrong")
     result = watched.run(asked(watched.tick()))
