@@ -75,10 +75,10 @@ class Tree:
             )
         self._process = started
         began = time.time()
-        self.until(lambda: self._ticked(began), AWAKE_S, "tick of a sensor")
+        self.until(lambda: "http://" in self.log.read_text() and self._ticked(began), AWAKE_S, "tick of a sensor")
 
     def _ticked(self, since: float) -> bool:
-        """Whether Dagster's sensors have looked since then."""
+        """Whether Dagster's sensors have looked since then. The UI has told where it is: Dagster's storage is there."""
         with self.world.instance() as instance:
             states = instance.all_instigator_state(instigator_type=InstigatorType.SENSOR)
         ticks = (getattr(each.instigator_data, "last_tick_start_timestamp", None) for each in states)

@@ -34,7 +34,7 @@ _PLAIN_SCALE: Final = 4
 _MANY: Final = 1_000  # rows that say what a few do not
 _SOME: Final = 20
 _SOME_FILES: Final = 10
-_CODES: Final = ("[a-z]+([_-][a-z]+)*", "[A-Z]+([_-][A-Z]+)*")
+_CODES: Final = ("[a-z]+([_-][a-z]+)*", "[A-Z]{4,}([_-][A-Z]+)*")  # of two or three capitals are countries, too
 # A type that nothing fits: what arrived is nothing that a contract has a kind for.
 UNREADABLE: Final = ColumnType("text", {"unreadable": True})
 
@@ -119,7 +119,10 @@ def infer(watched: Watched, name: str, headers: tuple[str, ...], known: Known) -
     values, closed = _list_of(watched, name, known) if type_.kind == "text" and not pii else ((), False)
     remarks = found.remarks
     if watched.padded and type_.kind == "text" and type_.options.get("strip") and len(watched.files) > 1:
-        remarks = [*remarks, f"strip: {watched.padded:,} values have blanks around them"]
+        remarks = [
+            *remarks,
+            f"strip: {watched.padded:,} {'value has' if watched.padded == 1 else 'values have'} blanks around",
+        ]
     if pii:
         remarks = [*remarks, "personal data by its name or look: masked wherever rows are shown"]
     return InferredColumn(

@@ -31,7 +31,7 @@ _PEOPLE: Final = _PERHAPS_PEOPLE | {
 }
 # Names of columns whose values are a closed list by what they mean, and of those where another may come any day.
 _CLOSED: Final = frozenset(
-    {"status", "state", "stage", "phase", "type", "kind", "class", "level", "priority", "severity", "currency", "unit"}
+    {"status", "stage", "phase", "type", "kind", "class", "level", "priority", "severity", "currency", "unit"}
     | {"gender", "sex", "method", "mode", "direction", "outcome", "result", "event", "action", "typ", "art", "einheit"}
 )
 _GROWING: Final = frozenset(

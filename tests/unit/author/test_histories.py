@@ -214,6 +214,8 @@ def test_a_list_that_was_complete_early_is_closed_and_one_that_grew_is_not(tmp_p
         ("channel", ("web", "phone"), True),
         ("currency", ("EUR", "GBP"), True),
         ("order_status", ("In progress", "Done"), True),
+        ("state", ("open", "closed"), True),
+        ("state", ("NY", "CA"), False),
         ("country", ("DE", "FR"), False),
         ("salesman", ("Eva Klein", "Jo Weiss"), False),
         ("sold_in", ("Köln", "Bonn"), False),
