@@ -14,7 +14,7 @@ from rich.text import Text
 
 _FRAME: Final = 3  # characters that a column takes beside its text
 _UNBROKEN: Final = 40  # characters of a word that is not broken where there is room
-_NARROWEST: Final = 8  # characters of a broken word's line
+_NARROWEST: Final = 10  # characters of a broken word's line
 _OF_STATE: Final = ("", "status", "would be", "freshness", "outcome")
 _WELL: Final = ("ok", "fresh", "accepted", "done")
 _BADLY: Final = ("failed", "late", "quarantined", "missing", "drift", "withdrawn", "error", "overdue")
