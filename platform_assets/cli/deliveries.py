@@ -20,7 +20,7 @@ delivery_app = typer.Typer(no_args_is_help=True, help="Single deliveries: look a
 Status = Literal["accepted", "duplicate", "quarantined", "superseded", "withdrawn"]
 DeliveryId = Annotated[int, typer.Argument(help="The delivery's id, as `platform delivery list` shows it.", min=1)]
 _ROWS: Final = ("read", "accepted", "rejected", "duplicate")
-_LESS: Final = ("newest data", "duplicate", "accepted", "feed", "taken in")
+_LESS: Final = ("newest data", "duplicate", "accepted", "feed", "taken in", "read")
 
 
 @delivery_app.command("list")

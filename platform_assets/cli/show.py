@@ -3,6 +3,7 @@
 Belongs here: their options and how their answers look. Elsewhere: verbs for whoever declares feeds (author.py).
 """
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -136,9 +137,11 @@ def release_list(as_json: Json = False) -> None:
     columns = (
         ("", lambda row: "→" if row["current"] else ""),
         "id",
-        ("created", lambda row: row["created_at"][:19]),
+        ("created", lambda row: row["created_at"][:16].replace("T", " ")),
         ("marts", lambda row: len(row["tables"])),
         ("rows", lambda row: sum(row["tables"].values())),
         "path",
     )
-    render({"releases": releases}, [Table("Releases", releases, columns, empty="no release yet")], as_json=as_json)
+    table = Table("Releases", releases, columns, empty="no release yet", least=("path",))
+    lie = [f"each is a file of its own: {Path(str(releases[0]['path'])).parent}/ID.duckdb"] if releases else []
+    render({"releases": releases}, [table, *lie], as_json=as_json)
