@@ -88,6 +88,11 @@ class Tree:
     def log(self) -> Path:
         return self.world.root / f"ui-{self.starts}.log"
 
+    def details(self) -> str:
+        """What the processes behind the UI have told."""
+        path = self.world.home / "logs" / "ui.log"
+        return path.read_text() if path.is_file() else ""
+
     def processes(self) -> list[psutil.Process]:
         """Every living process of this deployment."""
         return [process for process in psutil.process_iter() if self._is_ours(process)]

@@ -86,7 +86,7 @@ def test_a_daemon_that_dies_in_the_middle_of_a_tick_leaves_no_process_and_loses_
     tree = trees(2)
     tree.drop_a_day()
     tree.start(PLATFORM_FAILPOINT="mid-tick")
-    tree.until(lambda: "DagsterUserCodeUnreachableError" in tree.log.read_text(), 60, "tick that dies")
+    tree.until(lambda: "DagsterUserCodeUnreachableError" in tree.details(), 60, "tick that dies")
     for process in tree.processes():
         if "dagster._daemon" in process.cmdline():
             process.kill()
