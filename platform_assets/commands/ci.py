@@ -129,6 +129,7 @@ def _environment(folder: Path) -> Iterator[Settings]:
     }
     others = [key for key in os.environ if key.startswith("PLATFORM_FEED_")]
     before = {key: os.environ.get(key) for key in (*ours, *others)}
+    (folder / "landing").mkdir()
     os.environ.update(ours)
     for key in others:
         del os.environ[key]

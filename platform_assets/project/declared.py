@@ -31,22 +31,26 @@ def declarations(package: str, kind: type[_Declared]) -> Iterator[tuple[str, _De
             module = importlib.import_module(f"{package}.{module_info.name}")
         except Exception as error:  # noqa: BLE001 - whatever the author wrote, it is told with its line
             raise misdeclared(error, file) from None
+        named = [id(each) for each in vars(module).values()]
         for name, declared in vars(module).items():
             if isinstance(declared, kind):
                 yield module_info.name, declared
-            elif isinstance(declared, tuple | list) and any(isinstance(each, Feed | Mart) for each in declared):
-                raise _no_declaration(name, declared).at(place_of_name(name, file))
+            elif isinstance(declared, tuple | list):
+                for each in declared:
+                    if isinstance(each, Feed | Mart) and id(each) not in named:
+                        raise _no_declaration(name, declared, each).at(place_of_name(name, file))
 
 
-def _no_declaration(name: str, several: tuple[object, ...] | list[object]) -> ConfigurationError:
-    inside = next(each for each in several if isinstance(each, Feed | Mart))
+def _no_declaration(name: str, several: tuple[object, ...] | list[object], inside: Feed | Mart) -> ConfigurationError:
     kind = type(inside).__name__
     if len(several) == 1 and isinstance(several, tuple):
         return ConfigurationError(
             f"{name} = {kind}({inside.name!r}),", "the comma at its end makes a tuple of it", "Take the comma out."
         )
     return ConfigurationError(
-        name, f"has several declarations in one, of which none counts ({inside.name!r})", f"Name each: ONE = {kind}(…)."
+        name,
+        f"has {kind} {inside.name!r} in it, which has no name of its own and would not count",
+        f"Name each: ONE = {kind}(…).",
     )
 
 

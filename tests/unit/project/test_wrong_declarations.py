@@ -173,7 +173,7 @@ WRONG = [
     ("headline=(", "headline=5 + (", "TypeError"),
     ("PRICES = Feed(", "PRICES = (Feed(", "was never closed"),
     ("    most_columns=100,\n)", "    most_columns=100,\n),", "the comma at its end makes a tuple of it"),
-    ("DAILY = Mart", "PRICES_AGAIN = [PRICES]\nDAILY = Mart", "has several declarations in one"),
+    ("DAILY = Mart", "AGAIN = [Feed(**vars(PRICES) | {'name': 'again'})]\nDAILY = Mart", "has no name of its own"),
 ]  # fmt: skip
 
 SEEN_ELSEWHERE = ("", "class Prices", 'source="At"', "Xml,", "Cadense, Contract", "    most_columns=100,\n),")
