@@ -191,7 +191,7 @@ def _report(
         *(f"no feed asks for {slot}" for slot in landing.unclaimed[:_SHOWN]),
         *_failures(deployment, outcome, releases, last),
         *_no_mart(deployment, project),
-        *(f"release of {name}: {each.path}" for name, each in releases.items()),
+        *(f"release {name}/{each.id}: {each.path}" for name, each in releases.items()),
     ]
     return RunReport(
         ok=(outcome is None or outcome.success) and low is None,
