@@ -7,18 +7,17 @@ The key is a row of a temporary table of one connection: it stands in no SQL, an
 
 import hashlib
 import hmac
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import cached_property
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import duckdb
 
 from platform_assets.engine.store.sql import quote
 from platform_assets.errors import ConfigurationError
 
-Treatment = Literal["drop", "pseudonym", "keep"]
 SETTING: Final = "PLATFORM_PSEUDONYM_KEY"
-MAKE_ONE: Final = f'echo "{SETTING}=$(openssl rand -hex 32)" >> .env'
+MAKE_ONE: Final = f"export {SETTING}=$(openssl rand -hex 32)"
 """How a person makes a key."""
 
 _SHORTEST_KEY: Final = 16
@@ -63,18 +62,6 @@ class Key:
         # Not a variable: DuckDB writes what variables hold into its plans.
         connection.execute(f"CREATE OR REPLACE TEMPORARY TABLE {_TABLE} (inner_pad BLOB, outer_pad BLOB)")
         connection.execute(f"INSERT INTO {_TABLE} VALUES ($1, $2)", pads)
-
-
-def no_key(columns: str) -> ConfigurationError:
-    """The error of a release that is to have pseudonyms, and no key."""
-    return ConfigurationError(
-        SETTING, f"is not set, and {columns} are to be pseudonyms", f"Make a key, and keep it: {MAKE_ONE}"
-    )
-
-
-def key_of(secret: Callable[[], str | None]) -> Key | None:
-    """The key that the deployment is given; None where there is none."""
-    return None if (text := secret()) is None else Key(text)
 
 
 def treated(columns: Mapping[str, Any], personal: Mapping[str, str]) -> list[str]:
