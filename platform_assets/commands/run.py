@@ -193,7 +193,7 @@ def _report(
         *_failures(deployment, outcome, releases, last),
         *refused,
         *_no_mart(deployment, project),
-        *(f"release of {name}: {each.path}" for name, each in releases.items()),
+        *(f"release {name}/{each.id}: {each.path}" for name, each in releases.items()),
     ]
     return RunReport(
         ok=(outcome is None or outcome.success) and low is None and not refused,

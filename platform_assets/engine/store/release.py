@@ -159,16 +159,15 @@ class Releases:
 
     def newest(self) -> Release | None:
         """The release that was published last, though readers may have another."""
-        return next(iter(self.all()), None)
+        return next((release for release in self._whole() if not release.shadow), None)
 
     def all(self) -> list[Release]:
         """Every release but a shadow, newest first; what is not whole is left out."""
-        return [release for release in self.kept() if not release.shadow]
+        return [release for release in self._whole() if not release.shadow]
 
     def kept(self) -> list[Release]:
         """All that lies there, a shadow among them."""
-        described = (self._described(path) for path in sorted(self._folders(), key=_order, reverse=True))
-        return [release for release in described if release is not None]
+        return list(self._whole())
 
     def publish(
         self,
@@ -246,10 +245,9 @@ class Releases:
                 mart: self._released(connection, mart, label.marts.get(mart, MartLabel()), folder, before)
                 for mart in there
             }
+            comments = exact.comments_of(connection, "marts")
             connection.execute("DETACH marts")
-            exact.write_views(
-                connection, path, {mart: (folder / each.file, each.columns) for mart, each in made.items()}
-            )
+            exact.write_views(connection, path, _files(folder, made), comments)
         failpoint.reached("release-views")
         release = Release(folder.name, self.product, str(path), now.isoformat(), made, _built_from(made), label.decided)
         unfinished.write_text(json.dumps(asdict(release)))
@@ -316,6 +314,12 @@ class Releases:
         newest, number = max(map(_order, self._folders()), default=("", 0))
         return f"{newest}-{number + 1}" if newest >= stamp else f"{stamp}-1"
 
+    def _whole(self) -> Iterator[Release]:
+        """All whose manifest can be read, newest first."""
+        for path in sorted(self._folders(), key=_order, reverse=True):
+            if (release := self._described(path)) is not None:
+                yield release
+
     def _folders(self) -> list[Path]:
         """The folders of releases, be they whole or not."""
         if not self.folder.is_dir():
@@ -354,6 +358,10 @@ def _shown(connection: duckdb.DuckDBPyConnection, mart: str, personal: Mapping[s
             "Keep one, or take the mart out of dbt_project.",
         )
     return f"SELECT {', '.join(columns)} FROM {table}"
+
+
+def _files(folder: Path, marts: Mapping[str, MartRelease]) -> dict[str, tuple[Path, Mapping[str, str]]]:
+    return {mart: (folder / each.file, each.columns) for mart, each in marts.items()}
 
 
 def _same(last: MartRelease, label: MartLabel) -> bool:
