@@ -197,15 +197,17 @@ def _report(
         for file in left_alone[:_SHOWN]
     ]
     low = deployment.disk.low() if left_alone else None
+    refused = list(_refused(State.of(project, deployment))) if outcome is not None else []
     notes = [
         *(f"left alone for now: {each}" for each in waiting),
         *(f"no feed asks for {slot}" for slot in landing.unclaimed[:_SHOWN]),
         *_failures(deployment, outcome, releases, last),
+        *refused,
         *_no_mart(deployment, project),
         *(f"release {name}/{each.id}: {each.path}" for name, each in releases.items()),
     ]
     return RunReport(
-        ok=(outcome is None or outcome.success) and low is None,
+        ok=(outcome is None or outcome.success) and low is None and not refused,
         made=outcome is not None,
         feeds=[feed_totals(each, [r for r in receipts if r.feed == each.feed.name]) for each in deployment.status()],
         releases=releases,
@@ -220,6 +222,14 @@ def _report(
         attention=waiting_for_people(deployment),
         took_s=round(time.monotonic() - began, 2),
     )
+
+
+def _refused(state: State) -> Iterator[str]:
+    """Products that are not released for what nobody has declared of their personal data, and what to do."""
+    for product in state.project.products:
+        cause = state.held(product.release) if state.outdated(product.release) is not None else None
+        if cause is not None and cause.kind == "personal data":
+            yield f"{cause.sentence}. {cause.remedy}"
 
 
 def _no_mart(deployment: Deployment, project: Project) -> Iterator[str]:

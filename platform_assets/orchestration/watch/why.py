@@ -265,7 +265,10 @@ class _Asking:
         if (run := self._seen.run_of(key)) is not None:
             yield self._of_run(name, run, outdated)
             return
-        if (cause := state.first_cause(name)) is not None:
+        if (cause := state.first_cause(name)) is not None and cause.kind == "personal data" and cause.asset == name:
+            yield cause
+            return
+        if cause is not None:
             # What is above says itself what is wrong with it.
             if key == self._asked:
                 by_itself = "`platform run` makes it" if self._seen.by_command else "It is made by itself"
