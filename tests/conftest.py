@@ -8,9 +8,11 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
+from databases import There, in_postgres, in_sqlite
 from hypothesis import HealthCheck, settings
 from machine import LONG, missing
 from receivers import Desk, Webhook, here, webhook
+from services import PostgresServer, postgres
 from shop import Keyed, Shop
 
 settings.register_profile(
@@ -96,3 +98,23 @@ def hook() -> Iterator[Webhook]:
 def desk(tmp_path: Path, hook: Webhook) -> Desk:
     """Somebody's alerts, told to `hook`."""
     return Desk(tmp_path / "home", {"PLATFORM_ALERT": hook.url()}, here(hook))
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[PostgresServer]:
+    with postgres() as running:
+        yield running
+
+
+@pytest.fixture(params=["postgres", "sqlite"])
+def there(request: pytest.FixtureRequest, tmp_path: Path) -> There:
+    """Either database, empty."""
+    return (
+        in_sqlite(tmp_path) if request.param == "sqlite" else in_postgres(request.getfixturevalue("server"), tmp_path)
+    )
+
+
+@pytest.fixture
+def pg(server: PostgresServer, tmp_path: Path) -> There:
+    """A schema of PostgreSQL, empty."""
+    return in_postgres(server, tmp_path)
