@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from platform_assets.engine.contract.column import Field, Since
     from platform_assets.engine.contract.model import Contract
+    from platform_assets.engine.feed.chart import Chart
     from platform_assets.engine.feed.feed import (
         Cadence,
         Feed,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Cadence",
+    "Chart",
     "Contract",
     "Csv",
     "Excel",
@@ -54,6 +56,7 @@ _ROOMS: Final = (
     "engine.feed.cadence",
     "engine.feed.feed",
     "engine.feed.mart",
+    "engine.feed.chart",
 )
 
 
