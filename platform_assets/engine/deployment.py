@@ -220,6 +220,10 @@ class Deployment:
         """The feed's newest receipts by what was published of the ledger, newest first; takes no lock."""
         return self.warehouse.published(feed).receipts()
 
+    def rejections_published(self, feed: Feed) -> dict[int, list[tuple[str | None, str, int]]]:
+        """Of the feed's newest deliveries, those with rows in quarantine: (column, rule, rows); takes no lock."""
+        return self.warehouse.published(feed).rejections()
+
     def decided(self, feeds: Iterable[str]) -> list[dict[str, object]]:
         """What persons decided of deliveries of these feeds, as far as it stands: of those that were let through, whose
         rows are in raw. By what was published of the ledger; takes no lock."""
