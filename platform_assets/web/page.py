@@ -5,12 +5,12 @@ Belongs here: what the page consists of, and when two pages show the same. Elsew
 """
 
 import hashlib
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from typing import Final, Literal
 
+Layer = Literal["feeds", "staging", "intermediate", "marts", "products", "consumers"]
 DAYS: Final = 30
 """So many days a strip shows, today the last of them."""
 
@@ -59,7 +59,7 @@ class ShownMart:
     asset: str
     rows: int | None
     newest: datetime | None
-    state: Literal["fresh", "late", "no data"]
+    state: Literal["fresh", "late", "no data", "no promise"]
     late: str
 
 
@@ -101,7 +101,7 @@ class ShownAsset:
     assets. state: what is wrong with it, in words."""
 
     name: str
-    layer: Literal["feeds", "staging", "intermediate", "marts", "products", "consumers"]
+    layer: Layer
     about: str
     owner: str
     inputs: tuple[str, ...]
@@ -139,12 +139,12 @@ class ShownChart:
 
 @dataclass(frozen=True)
 class Page:
-    """All of it. as_of: when this was looked at. more_deliveries: older ones of the last days, which are left out.
-
-    drawn: what the charts are drawn from, where they are left out of the comparison with another page."""
+    """All of it. as_of: when this was looked at. unknown: how the keys begin of troubles that could not be looked for.
+    more_deliveries: older ones, which are left out. drawn: what the charts are drawn from."""
 
     as_of: datetime
     troubles: Sequence[Trouble] = ()
+    unknown: Sequence[str] = ()
     products: Sequence[ShownProduct] = ()
     promises: Sequence[Promised] = ()
     deliveries: Sequence[ShownDelivery] = ()
@@ -157,5 +157,5 @@ class Page:
     def digest(self) -> str:
         """The same for pages that show the same, but for when they were made. Charts are not looked at: they follow
         from `drawn`, which costs nothing."""
-        shown = asdict(replace(self, as_of=datetime.min.replace(tzinfo=UTC), charts=()))
-        return hashlib.sha256(json.dumps(shown, default=str).encode()).hexdigest()[:32]
+        shown = replace(self, as_of=datetime.min.replace(tzinfo=UTC), charts=())
+        return hashlib.sha256(repr(shown).encode(errors="replace")).hexdigest()[:32]

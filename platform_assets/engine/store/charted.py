@@ -6,7 +6,7 @@ columns may be shown (project/personal.py), drawing (web).
 
 import functools
 import math
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from typing import Any, Final, Literal
@@ -14,6 +14,7 @@ from typing import Any, Final, Literal
 import duckdb
 
 from platform_assets.engine.feed.chart import MOST_SERIES, Chart
+from platform_assets.engine.store.release import Release
 from platform_assets.engine.store.sql import quote
 from platform_assets.errors import counted, listed
 
@@ -25,6 +26,7 @@ _MEAN_DECIMALS: Final = 4
 _WIDE: Final = Context(prec=80)  # whatever digits DuckDB has
 # Of a query; no column of a mart is called so.
 _X, _M, _S = '"chart: x"', '"chart: measure"', '"chart: series"'
+_MOST_REMEMBERED: Final = 200
 Axis = Literal["time", "number", "category"]
 Kind = Literal["line", "bar", "scatter"]
 
@@ -52,31 +54,43 @@ class Charted:
     problem: str = ""
 
 
-def charted(connection: duckdb.DuckDBPyConnection, chart: Chart, hidden: Collection[str] = ()) -> Charted:
-    """What the chart shows of its mart, read through a connection to the release. hidden: columns of the mart whose
-    values are not shown to anybody."""
-    types = {
-        name: str(kind)
-        for name, kind in connection.execute(
-            "SELECT column_name, data_type FROM duckdb_columns() WHERE database_name = current_database() "
-            "AND table_name = ? ORDER BY column_index",
-            [chart.mart],
-        ).fetchall()
-    }
+_remembered: Final[dict[tuple[object, ...], Charted]] = {}
+
+
+def charted(release: Release, chart: Chart, hidden: Collection[str]) -> Charted:
+    """What the chart shows of its mart in the release. hidden: columns of the mart whose values nobody is shown.
+
+    A release never changes, unless somebody is erased from it: what was computed of it is remembered.
+    """
+    told = tuple(name for name in chart.columns if name in hidden)
+    key = (release.path, len(release.erased), chart, told)
+    if key not in _remembered:
+        if len(_remembered) >= _MOST_REMEMBERED:
+            del _remembered[next(iter(_remembered))]
+        _remembered[key] = _charted(release, chart, told)
+    return _remembered[key]
+
+
+def _charted(release: Release, chart: Chart, hidden: Sequence[str]) -> Charted:
+    types = release.marts[chart.mart].columns if chart.mart in release.marts else {}
     if not types:
         return Charted(problem=f"The release has no {chart.mart} yet.")
     if lacking := [name for name in chart.columns if name not in types]:
         return Charted(problem=f"{chart.mart} has no {listed(lacking)} in this release; the next one may.")
-    if personal := [name for name in chart.columns if name in hidden]:
-        return Charted(problem=f"{listed(personal)} may be personal data, and is not shown.")
-    query = _Query(connection, chart, types)
-    return query.scattered() if chart.kind == "scatter" else query.grouped()
+    if hidden:
+        return Charted(problem=f"{listed(hidden)} may be personal data, and is not shown.")
+    try:
+        with release.opened() as connection:
+            query = _Query(connection, chart, types)
+            return query.scattered() if chart.kind == "scatter" else query.grouped()
+    except duckdb.Error as error:  # its own text may tell values
+        return Charted(problem=f"It cannot be drawn: {type(error).__name__}.")
 
 
 class _Query:
     """The questions that one chart asks of its mart."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, chart: Chart, types: dict[str, str]) -> None:
+    def __init__(self, connection: duckdb.DuckDBPyConnection, chart: Chart, types: Mapping[str, str]) -> None:
         self._connection = connection
         self._chart = chart
         self._types = types

@@ -210,7 +210,8 @@ def _note_rejections(
     if again:
         rows = connection.execute(
             "SELECT _delivery_id, reason['column'], reason['rule'], count(*) FROM (SELECT _delivery_id, "
-            f"unnest(reasons) AS reason FROM quarantine.{quote(feed)} WHERE list_contains($1::BIGINT[], _delivery_id)) GROUP BY ALL",
+            f"unnest(reasons) AS reason FROM quarantine.{quote(feed)} "
+            "WHERE list_contains($1::BIGINT[], _delivery_id)) GROUP BY ALL",
             [again],
         ).fetchall()
         database.executemany("INSERT INTO rejections VALUES (?, ?, ?, ?)", rows)
