@@ -128,6 +128,7 @@ class ShownChart:
     title: str
     mart: str
     unit: str
+    by: str = ""
     kind: str = "line"
     axis: str = "category"
     x_name: str = ""

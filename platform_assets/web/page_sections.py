@@ -6,15 +6,20 @@ Belongs here: their markup. Elsewhere: the page as a whole and its first screen 
 import json
 from collections.abc import Iterator, Sequence
 from itertools import groupby
+from typing import Final
 
 from platform_assets.errors import counted, listed, printable
 from platform_assets.web.markup import text
 from platform_assets.web.page import DAYS, Day, Page, Promised, ShownChart, ShownDelivery
 
+_OPEN: Final = 12  # deliveries that need no click
+_RULES: Final = 3
+
 # Charts
 
 
 def dashboard(page: Page) -> str:
+    """The charts, each above a table of all its values."""
     if not page.charts:
         return ""
     charts = "".join(_chart(each) for each in page.charts)
@@ -26,8 +31,8 @@ def dashboard(page: Page) -> str:
 
 def _chart(chart: ShownChart) -> str:
     unit = f", {text(chart.unit)}" if chart.unit else ""
-    title = text(chart.title)
-    caption = f"<figcaption><h3>{title}</h3><p>{text(chart.mart)}{unit}</p></figcaption>"
+    title, by = text(chart.title), f", by {text(chart.by)}" if chart.by else ""
+    caption = f"<figcaption><h3>{title}</h3><p>{text(chart.mart)}{unit}{by}</p></figcaption>"
     name = text(chart.name)
     if not chart.series:
         problem = chart.problem or "There is nothing to draw yet."
@@ -56,6 +61,7 @@ def _chart(chart: ShownChart) -> str:
 
 
 def promises(page: Page) -> str:
+    """A strip for each promise, a bar for each day."""
     if not page.promises:
         return ""
     keys = (("kept", 0, 16, "kept"), ("missed", 8, 8, "late, missing or unsound"), ("nothing", 7, 2, "nothing was due"))
@@ -66,7 +72,8 @@ def promises(page: Page) -> str:
     )
     strips = "".join(_strip_line(each) for each in page.promises)
     return (
-        f'<h2>Promises</h2><p class="quiet">The last {DAYS} days, today at the right. {key}</p>'
+        f'<h2>Promises</h2><p class="quiet">Kept or not, day by day: the last {DAYS} days, today at the right.</p>'
+        f'<p class="keys">{key}</p>'
         f'<ul class="strips card">{strips}</ul>'
     )
 
@@ -102,18 +109,27 @@ def _bar(at: int, day: Day) -> str:
 
 
 def deliveries(page: Page) -> str:
+    """The newest deliveries by day, what came of their rows, and which rules they broke."""
     if not page.deliveries:
         return ""
+    more = f"; {page.more_deliveries:,} older ones: <code>platform delivery list</code>" if page.more_deliveries else ""
+    first, others = page.deliveries[:_OPEN], page.deliveries[_OPEN:]
+    folded = ""
+    if others:
+        folded = f"<details><summary>{counted(len(others), 'delivery')} before</summary>{_days(others)}</details>"
+    return (
+        f'<h2>Deliveries</h2><p class="quiet">The last {counted(len(page.deliveries), "delivery")}{more}. Times are '
+        f'UTC.</p><div class="card">{_days(first)}{folded}</div>'
+    )
+
+
+def _days(shown: Sequence[ShownDelivery]) -> str:
     days = "".join(
         f'<li><h3><time datetime="{day}">{day:%a %d %b %Y}</time></h3><ol class="deliveries">'
         f"{''.join(map(_delivery, of))}</ol></li>"
-        for day, of in groupby(page.deliveries, key=lambda each: each.at.date())
+        for day, of in groupby(shown, key=lambda each: each.at.date())
     )
-    more = f"; {page.more_deliveries:,} older ones: <code>platform delivery list</code>" if page.more_deliveries else ""
-    return (
-        f'<h2>Deliveries</h2><p class="quiet">The last {counted(len(page.deliveries), "delivery")}{more}. Times are '
-        f'UTC.</p><ol class="days card">{days}</ol>'
-    )
+    return f'<ol class="days">{days}</ol>'
 
 
 def _delivery(delivery: ShownDelivery) -> str:
@@ -126,8 +142,10 @@ def _delivery(delivery: ShownDelivery) -> str:
     )
     rules = "".join(
         f"<li>{text(column)}: {text(rule, 120)} ({counted(rows, 'row')})</li>"
-        for column, rule, rows in delivery.rejections
+        for column, rule, rows in delivery.rejections[:_RULES]
     )
+    if (further := len(delivery.rejections) - _RULES) > 0:
+        rules += f"<li>{counted(further, 'rule')} more</li>"
     return (
         f'<li><p class="line"><span class="quiet small">{delivery.at:%H:%M}</span><strong>{text(delivery.feed)}'
         f'</strong><span class="file">{text(delivery.file)}</span><span class="state{" bad" * bad}">{delivery.status}'
@@ -158,6 +176,7 @@ def _share(delivery: ShownDelivery) -> str:
 
 
 def lineage(page: Page) -> str:
+    """Where the assets are drawn; without the script, a table of them."""
     if not page.assets:
         return ""
     rows = "".join(
@@ -173,6 +192,7 @@ def lineage(page: Page) -> str:
 
 
 def dictionary(page: Page) -> str:
+    """Where the columns are found."""
     if not page.columns:
         return ""
     heads = "".join(f'<th scope="col">{name}</th>' for name in ("column", "type", "meaning", "rules", "personal data"))

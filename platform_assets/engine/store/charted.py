@@ -184,7 +184,8 @@ class _Query:
         )
         names = [name for name, _ in largest]
         if len(names) <= MOST_SERIES:
-            return names, self._by
+            numbers = _is_number(self._types[self._chart.by or ""])
+            return sorted(names, key=_by_number) if numbers else names, self._by
         known = ", ".join("'" + name.replace("'", "''") + "'" for name in names[:MOST_SERIES])
         return [*names[:MOST_SERIES], OTHERS], f"CASE WHEN {self._by} IN ({known}) THEN {self._by} ELSE '{OTHERS}' END"
 
@@ -250,6 +251,10 @@ def text_of(value: Decimal | float | None) -> str | None:
     text = f"{value:,f}" if isinstance(value, Decimal) else f"{value:,}"
     whole, point, decimals = text.partition(".")
     return f"{whole}{point}{decimals.rstrip('0').ljust(min(2, len(decimals)), '0')}"
+
+
+def _by_number(name: str) -> float:
+    return math.inf if name == NONE else float(name)
 
 
 def _is_exact(kind: str) -> bool:

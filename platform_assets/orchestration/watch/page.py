@@ -230,6 +230,7 @@ def _charts(stored: DeploymentState, charts: Mapping[str, Chart]) -> Iterator[Sh
             chart.heading,
             chart.mart,
             chart.unit,
+            chart.by or "",
             of.kind,
             of.axis,
             chart.x,

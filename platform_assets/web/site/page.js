@@ -45,6 +45,7 @@ function age() {
 const number = (text) => (text === "" ? null : Number(text.replaceAll(",", "")));
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 const SMALL = 60;
+const DATES = { year: "{yyyy}", month: "{MMM} {yyyy}", day: "{d} {MMM}", hour: "{HH}:{mm}", minute: "{HH}:{mm}", second: "{HH}:{mm}:{ss}" };
 const drawn = [];
 
 class Chart {
@@ -96,11 +97,12 @@ class Chart {
     const short = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 2 });
     const values = {
       type: "value", axisLabel: { ...text, formatter: (value) => short.format(value) },
-      splitLine: { lineStyle: { color: line } }, scale: this.kind === "scatter",
+      splitLine: { lineStyle: { color: line } }, axisLine: { show: false }, scale: this.kind === "scatter",
     };
     const along = {
-      type: this.axis === "number" ? "value" : this.axis, axisLabel: { ...text, hideOverlap: true },
-      axisLine: { lineStyle: { color: line } }, axisTick: { show: false }, splitLine: { show: false },
+      type: this.axis === "number" ? "value" : this.axis,
+      axisLabel: { ...text, hideOverlap: true, ...(this.axis === "time" ? { formatter: DATES } : {}) },
+      axisLine: { lineStyle: { color: line }, onZero: false }, axisTick: { show: false }, splitLine: { show: false },
       name: this.axis === "number" ? this.figure.dataset.x : "", nameLocation: "middle", nameGap: 28, nameTextStyle: text,
       scale: this.axis === "number",
     };
@@ -183,16 +185,24 @@ class Lineage {
     this.uses = assets.map(() => []);
     assets.forEach((asset, at) => asset.inputs.forEach((name) => this.uses[this.at.get(name)]?.push(at)));
     this.buttons = [];
+    const height = [];  // where in its layer each asset stands, from 0 to 1: near to what it is made from
     for (const layer of LAYERS) {
       const of = assets.map((asset, at) => [asset, at]).filter(([asset]) => asset.layer === layer);
       if (!of.length) continue;
+      const pull = new Map(of.map(([asset, at], place) => {
+        const from = asset.inputs.map((input) => height[this.at.get(input)]).filter((each) => each !== undefined);
+        return [at, from.length ? from.reduce((sum, each) => sum + each, 0) / from.length : place / of.length];
+      }));
+      of.sort(([, a], [, b]) => pull.get(a) - pull.get(b));
+      of.forEach(([, at], place) => { height[at] = (place + 0.5) / of.length; });
       const list = make("ul");
       for (const [asset, at] of of) {
         const said = asset.state ? [make("span", { class: "hidden" }, ` (${asset.state})`)] : [];
         const name = layer === "consumers" || layer === "products" ? asset.name.split("/").slice(1).join("/") : asset.name.split("/").pop();
+        const parts = (name || asset.name).split(/(?<=_)/).flatMap((part) => [make("wbr"), part]);
         const button = make("button", {
           type: "button", "aria-pressed": "false", class: asset.state ? "wrong" : null, onclick: () => this.choose(at),
-        }, name || asset.name, ...said);
+        }, ...parts, ...said);
         this.buttons[at] = button;
         list.append(make("li", {}, button));
       }
@@ -241,10 +251,11 @@ class Lineage {
       const from = this.at.get(name), on = this.chosen !== undefined && this.on.has(from) && this.on.has(at);
       if (from === undefined || !(few || on)) return;
       const a = this.buttons[from].getBoundingClientRect(), b = this.buttons[at].getBoundingClientRect();
-      const x = a.right - corner.left + left, y = a.top + a.height / 2 - corner.top;
-      const to = b.left - corner.left + left, down = b.top + b.height / 2 - corner.top, bend = Math.max(20, (to - x) / 2);
+      const within = b.left < a.right, y = a.top + a.height / 2 - corner.top, down = b.top + b.height / 2 - corner.top;
+      const x = (within ? a.left : a.right) - corner.left + left, to = b.left - corner.left + left;
+      const bend = within ? -14 : Math.max(16, (to - x) / 2);
       const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
-      path.setAttribute("d", `M${x} ${y}C${x + bend} ${y} ${to - bend} ${down} ${to} ${down}`);
+      path.setAttribute("d", `M${x} ${y}C${x + bend} ${y} ${to - Math.abs(bend)} ${down} ${to} ${down}`);
       if (on) path.setAttribute("class", "on");
       this.svg.append(path);
     }));
