@@ -415,6 +415,11 @@ def _built_from(marts: Mapping[str, MartLabel]) -> dict[str, int]:
     return found
 
 
+def manifest_in(folder: Path) -> Release | None:
+    """What the manifest in that folder says, word for word; None where there is none, or it is torn."""
+    return _read(folder / _MANIFEST)
+
+
 @remembered(most=20_000)
 def _read(manifest: Path) -> Release | None:
     try:

@@ -274,3 +274,62 @@ def test_a_clock_that_is_set_back_changes_no_order(shop: Shop) -> None:
         made.append(publish(shop))
     assert whole(shop.deployment.releases) == [1, 2, 3, 4, 5]
     assert shop.deployment.releases.current() == made[-1]
+
+
+# ---- where it lies
+
+
+ODD: Final = (
+    "a home",
+    "it's",
+    "stars*",
+    "100%",
+    "[a]",
+    "day=1",
+    'quo"te',
+    "sémantic",
+    "{a,b}",
+)
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_a_release_is_read_wherever_it_lies(tmp_path: Path, name: str) -> None:
+    shop = Shop(tmp_path / name)
+    shop.deployment.prepare()
+    build(shop, 3)
+    made = publish(shop)
+    with closing(duckdb.connect(str(shop.deployment.releases.link), read_only=True)) as reader:
+        assert reader.execute("DESCRIBE daily").fetchall() == [("n", "BIGINT", "YES", None, None, None)]
+        assert reader.execute("FROM daily").fetchall() == [(0,), (1,), (2,)]
+    assert made.newest_rows("daily", ["n"], "n", 1) == [(2,)]
+
+
+@pytest.mark.parametrize("how", ["moved", "copied", "copied without links"])
+def test_a_home_that_lies_elsewhere_has_releases_that_are_read_there(shop: Shop, tmp_path: Path, how: str) -> None:
+    build(shop, 1)
+    with duckdb.connect(str(shop.deployment.warehouse.marts)) as marts:
+        marts.execute("COMMENT ON TABLE daily IS 'a day'; COMMENT ON COLUMN daily.n IS 'how many'")
+    publish(shop)
+    build(shop, 2)
+    publish(shop)
+    elsewhere = Shop(tmp_path.with_name(f"{tmp_path.name}-elsewhere"))
+    if how == "moved":
+        shop.root.rename(elsewhere.root)
+    else:
+        shutil.copytree(shop.root, elsewhere.root, symlinks=how == "copied")
+        for path in (shop.root / "home/releases/marts").glob("*/*.parquet"):
+            path.unlink()
+    elsewhere.deployment.prepare()
+    assert elsewhere.told == ["2 releases lay elsewhere before: their views read the files beside them now"]
+    releases = elsewhere.deployment.releases
+    if how == "copied without links":
+        assert releases.current() is None
+        publish(elsewhere)
+    assert whole(releases) in ([1, 2], [1, 2, 2])
+    oldest = releases.all()[-1]
+    with closing(duckdb.connect(oldest.path, read_only=True)) as reader:
+        assert reader.execute("SELECT comment FROM duckdb_views() WHERE view_name = 'daily'").fetchall() == [("a day",)]
+        said = reader.execute("SELECT comment FROM duckdb_columns() WHERE table_name = 'daily'").fetchall()
+        assert said == [("how many",)]
+    elsewhere.deployment.prepare()
+    assert len(elsewhere.told) == 1
