@@ -13,51 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from machine import examples
+from sql_types import LEAVES
 
 from platform_assets.engine.store import exact
 from platform_assets.engine.store.sql import quote
 from platform_assets.errors import ReleaseRefused
 
-# Of each type: values as SQL writes them, extremes among them.
-LEAVES: Final[dict[str, Sequence[str]]] = {
-    "BOOLEAN": ["true", "false"],
-    "TINYINT": ["-128", "127"],
-    "SMALLINT": ["-32768", "32767"],
-    "INTEGER": ["-2147483648", "2147483647", "0"],
-    "BIGINT": ["-9223372036854775808", "9223372036854775807"],
-    "HUGEINT": ["-170141183460469231731687303715884105728", "170141183460469231731687303715884105727", "0"],
-    "UTINYINT": ["0", "255"],
-    "USMALLINT": ["65535"],
-    "UINTEGER": ["4294967295"],
-    "UBIGINT": ["18446744073709551615"],
-    "UHUGEINT": ["340282366920938463463374607431768211455", "0"],
-    "BIGNUM": ["123456789012345678901234567890123456789012345678901234567890", "-1", "0"],
-    "DECIMAL(4,2)": ["99.99", "-99.99", "0.01"],
-    "DECIMAL(18,4)": ["99999999999999.9999", "-0.0001"],
-    "DECIMAL(38,10)": ["9999999999999999999999999999.9999999999", "-0.0000000001"],
-    "DECIMAL(38,0)": ["99999999999999999999999999999999999999"],
-    "FLOAT": ["'nan'", "'inf'", "'-inf'", "1.1754944e-38", "0.1", "-0.0", "3.4028235e38"],
-    "DOUBLE": ["'nan'", "'inf'", "'-inf'", "5e-324", "0.1", "-0.0", "1.7976931348623157e308", "0.30000000000000004"],
-    "VARCHAR": ["''", "'a'", "'NULL'", "'it''s'", "'é\n\t\"'", "'[a, b]'", "chr(0)", "'a' || chr(0) || 'b'", "' '"],
-    "JSON": ["'{\"a\": [1, 1.0, null]}'", "'null'", "'\"x\"'"],
-    "BLOB": ["''::BLOB", "'\\x00\\xFF'::BLOB", "'a'::BLOB"],
-    "BIT": ["'0'::BIT", "'00000000'::BIT", "'101010101'::BIT"],
-    "UUID": ["'00000000-0000-0000-0000-000000000000'", "'ffffffff-ffff-ffff-ffff-ffffffffffff'"],
-    "DATE": ["'0001-01-01'", "'9999-12-31'", "'infinity'", "'-infinity'", "'0044-03-15 (BC)'"],
-    "TIME": ["'00:00:00'", "'23:59:59.999999'", "'24:00:00'"],
-    "TIME_NS": ["'00:00:00.000000001'", "'23:59:59.999999999'"],
-    "TIMETZ": ["'00:00:00+00'", "'23:59:59.999999-15:59:59'", "'12:00:00+02'", "'10:00:00+00'", "'24:00:00+15:59'"],
-    "TIMESTAMP": ["'2026-03-29 02:30:00.000001'", "'infinity'", "'-infinity'", "'1969-12-31 23:59:59.999999'"],
-    "TIMESTAMPTZ": ["'2026-03-29 02:30:00.000001+02'", "'infinity'", "'0001-01-01 00:00:00+00'"],
-    "TIMESTAMP_S": ["'2026-03-29 02:30:00'", "'1900-01-01'", "'infinity'"],
-    "TIMESTAMP_MS": ["'2026-03-29 02:30:00.123'", "'1900-01-01 00:00:00.001'", "'-infinity'"],
-    "TIMESTAMP_NS": ["'2026-03-29 02:30:00.123456789'", "'1700-01-01 00:00:00.000000001'"],
-    "INTERVAL": [
-        "INTERVAL 1 MONTH", "INTERVAL 30 DAY", "INTERVAL 720 HOUR", "INTERVAL '-1 month 3 days -00:00:00.000001'",
-        "INTERVAL '1 year 2 months 3 days 04:05:06.000007'", "INTERVAL 0 DAY", "INTERVAL (-14) MONTH",
-    ],
-    "ENUM('a', 'it''s', '')": ["'a'", "'it''s'", "''"],
-}  # fmt: skip
 REFUSED: Final = {
     "UNION(n INTEGER, t VARCHAR)": "1::INTEGER",
     "STRUCT(u UNION(n INTEGER, t VARCHAR)[])": "NULL",
