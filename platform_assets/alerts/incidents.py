@@ -33,6 +33,7 @@ Runbook = Literal[
     "disk-low",
     "unreleased",
     "pinned",
+    "personal-data",
     "sensor-failed",
     "budget",
     "platform-dead",

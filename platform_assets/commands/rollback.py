@@ -8,10 +8,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from platform_assets.commands.releases import Listed, listing
+from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.feed.product import Product
 from platform_assets.engine.releases import WentBack, WentOn, go_back, go_on, meant, of_products
-from platform_assets.engine.store.release import Releases
-from platform_assets.errors import ConfigurationError, listed, nearest
+from platform_assets.engine.store.release import Label, Releases
+from platform_assets.errors import ConfigurationError, ReleaseRefused, listed, nearest
 from platform_assets.project.configured import (
     audit_log,
     configured_deployment,
@@ -22,6 +23,7 @@ from platform_assets.project.configured import (
 from platform_assets.project.graph import project_of
 from platform_assets.project.label import label_of
 from platform_assets.project.manifest import current_manifest
+from platform_assets.project.products import ReleasedProduct
 from platform_assets.project.state import State
 from platform_assets.settings import Settings, person
 
@@ -108,11 +110,18 @@ def shadow_made(tell: Callable[[str], None], product: str | None) -> Listed:
             deployment.warehouse,
             deployment.clock(),
             chosen.tables,
-            lambda: label_of(chosen, State.of(project, deployment), deployment),
+            lambda: _label(chosen, State.of(project, deployment), deployment),
             shadow=True,
         )
         came.update(release=made.id)
     return listing(releases, made)
+
+
+def _label(product: ReleasedProduct, state: State, deployment: Deployment) -> Label:
+    """Also of marts that are not fit to be released; but what is nobody's to see is in no shadow either."""
+    if (refused := state.personal(product).refused) is not None:
+        raise ReleaseRefused(str(refused), refused.remedy)
+    return label_of(product, state, deployment)
 
 
 def shadow_removed(tell: Callable[[str], None], product: str | None) -> list[str]:

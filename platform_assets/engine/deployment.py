@@ -27,6 +27,7 @@ from platform_assets.engine.sources.files import all_waiting
 from platform_assets.engine.sources.source import Arrival, Waiting, source_of
 from platform_assets.engine.store.builds import Builds
 from platform_assets.engine.store.marts import drop_leftovers
+from platform_assets.engine.store.pseudonyms import Key
 from platform_assets.engine.store.receipts import Receipt, Totals
 from platform_assets.engine.store.release import Release, Releases
 from platform_assets.engine.store.warehouse import Warehouse
@@ -74,8 +75,10 @@ class Deployment:
         clock: Callable[[], datetime] = _utc_now,
         notify: Callable[[str], None] = lambda _: None,
         erase_key: Callable[[], str | None] = lambda: None,
+        pseudonym_key: Callable[[], str | None] = lambda: None,
     ) -> None:
-        """erase_key: gives the secret by which persons that were erased are known, or None; asked when it is needed."""
+        """erase_key, pseudonym_key: give the secrets by which persons that were erased are known, and by which
+        pseudonyms are made, or None; each is asked when it is needed."""
         self.feeds = tuple(feeds)
         self.home = home
         self.landing = landing
@@ -85,7 +88,13 @@ class Deployment:
         self.disk = Disk((home / "archive", home), floor)
         self.archive = Archive(home / "archive", self.disk)
         self.tombstones = Tombstones(home / "erasures", erase_key)
+        self._pseudonym_key = pseudonym_key
         self.builds = Builds(home / "builds.sqlite", self.warehouse.marts)
+
+    @property
+    def pseudonym_key(self) -> Key | None:
+        """The key of pseudonyms; None where none is given. Raises ConfigurationError where it cannot be one."""
+        return None if (secret := self._pseudonym_key()) is None else Key(secret)
 
     def releases_of(self, product: str) -> Releases:
         """The releases of a product."""

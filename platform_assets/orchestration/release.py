@@ -78,6 +78,11 @@ def release_asset(
                 **({"readers get": pin.release, "pinned": str(pin)} if pin is not None else {}),
                 "dagster/row_count": sum(made.tables.values()),
                 "tables": dg.MetadataValue.md(_tables(made)),
+                **(
+                    {"personal": dg.MetadataValue.md(_personal(made))}
+                    if any(m.personal for m in made.marts.values())
+                    else {}
+                ),
                 **({"decided": dg.MetadataValue.md(_decided(made))} if made.decided else {}),
             }
         )
@@ -94,6 +99,14 @@ def _tables(made: Release) -> str:
             (code(mart), each.rows, len(each.columns), each.newest or "", each.size, each.content[:12])
             for mart, each in made.marts.items()
         ],
+    )
+
+
+def _personal(made: Release) -> str:
+    """What has become of personal data."""
+    treated = [(mart, column, how) for mart, each in made.marts.items() for column, how in each.personal.items()]
+    return table(
+        ("mart", "column", "in the release"), [(code(mart), code(column), how) for mart, column, how in treated]
     )
 
 
@@ -130,5 +143,9 @@ def _leave_it(context: dg.AssetExecutionContext, product: ReleasedProduct, cause
             f"The marts of {product.name} are not fit to be released: {cause}",
             cause.remedy or "Mend what was found and run again; `platform check` runs the checks alone.",
         )
+    if cause.kind == "personal data":
+        context.log_event(dg.AssetObservation(context.asset_key, description=f"{cause.sentence}. {cause.remedy}"))
+        context.log.warning(f"{cause.sentence}. {cause.remedy}")
+        return
     then = f"Run {others[0].run_id[:8]} is under way and releases then." if others else "It is made when they are."
     context.log.info(f"The marts of {product.name} are not fit to be released: {cause}. {then}")

@@ -23,6 +23,7 @@ Kind = Literal[
     "nothing delivered",
     "out of date",
     "pinned",
+    "personal data",
     "pool busy",
     "run cancelled",
     "run failed",

@@ -113,6 +113,7 @@ def _deployment(settings: Settings, notify: Callable[[str], None]) -> tuple[Sett
         floor=Floor() if settings.disk_floor is None else Floor.read(settings.disk_floor, DISK_FLOOR),
         notify=notify,
         erase_key=lambda: None if settings.erase_key is None else settings.erase_key.reveal(),
+        pseudonym_key=lambda: None if settings.pseudonym_key is None else settings.pseudonym_key.reveal(),
     )
     return settings, deployment
 

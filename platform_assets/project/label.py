@@ -13,6 +13,7 @@ from platform_assets.project.state import State
 def label_of(product: ReleasedProduct, state: State, deployment: Deployment) -> Label:
     """What the product's marts hold, and why they are not fit to be released, if so."""
     marts = {}
+    personal = state.personal(product)
     for mart, name in zip(product.tables, product.marts, strict=True):
         if (made := state.built.made.get(name)) is None:
             continue
@@ -24,7 +25,10 @@ def label_of(product: ReleasedProduct, state: State, deployment: Deployment) -> 
             built_from=made.revisions,
             newest=None if newest is None else newest.isoformat(),
             checks=[check for check, verdict in verdicts.items() if verdict is not None and verdict.passed],
+            personal=personal.of(mart),
+            pseudonyms=personal.key_of(mart),
         )
     decided = deployment.decided(sorted({feed for mart in marts.values() for feed in mart.built_from}))
     unfit = state.unfit(product)
-    return Label(marts, decided, None if unfit is None else str(unfit))
+    key = None if personal.key is None else deployment.pseudonym_key
+    return Label(marts, decided, None if unfit is None else str(unfit), key)

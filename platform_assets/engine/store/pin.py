@@ -17,7 +17,6 @@ from typing import Final
 from platform_assets.engine.durable.files import remembered, replacing, sync
 
 _FILE: Final = "pinned.json"
-_LOCK: Final = ".moving"
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,7 @@ def take_out(folder: Path) -> None:
 @contextlib.contextmanager
 def moving(folder: Path) -> Iterator[None]:
     """Be the only one who moves the link of a product, or removes releases of it; others wait, for milliseconds."""
-    descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield

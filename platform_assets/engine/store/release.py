@@ -22,10 +22,11 @@ from platform_assets.engine.durable import failpoint
 from platform_assets.engine.durable.files import remembered, replacing, sync_all
 from platform_assets.engine.store import exact
 from platform_assets.engine.store.connection import connect
+from platform_assets.engine.store.pseudonyms import Key, treated
 from platform_assets.engine.store.serving import MANIFEST, UNFINISHED, Serving
 from platform_assets.engine.store.sql import attach, quote
 from platform_assets.engine.store.warehouse import Warehouse
-from platform_assets.errors import ReleaseRefused, StorageError
+from platform_assets.errors import ReleaseRefused, StorageError, quoted
 
 _LONGEST_NAME: Final = 200  # characters, of a file
 
@@ -34,7 +35,7 @@ _LONGEST_NAME: Final = 200  # characters, of a file
 class MartLabel:
     """What is known of a mart that is to be released. version: of the asset; code: of what made it; built_from: feed ->
     revision of its rows that went in; newest: newest data, ISO; checks: blocking checks that it passed; personal:
-    column with personal data -> "drop", "pseudonym" or "keep"."""
+    column with personal data -> "drop", "pseudonym" or "keep"; pseudonyms: the name of their key."""
 
     version: str = ""
     code: str = ""
@@ -42,16 +43,19 @@ class MartLabel:
     newest: str | None = None
     checks: Sequence[str] = ()
     personal: Mapping[str, str] = field(default_factory=dict)
+    pseudonyms: str | None = None
 
 
 @dataclass(frozen=True)
 class Label:
     """What marts hold. decided: deliveries of the feeds that they are made from that a person withdrew or let through:
-    which, who, why and when. unfit: why they are not fit to be released, of a shadow."""
+    which, who, why and when. unfit: why they are not fit to be released, of a shadow; key: that of
+    their pseudonyms."""
 
     marts: Mapping[str, MartLabel] = field(default_factory=dict)
     decided: Sequence[Mapping[str, Any]] = ()
     unfit: str | None = None
+    key: Key | None = None
 
 
 @dataclass(frozen=True)
@@ -183,14 +187,15 @@ class Releases(Serving):
         path = folder / f"{self.product}.duckdb"
         with connect(None, marts, path, *(folder / _file_of(mart) for mart in there)) as connection:
             attach(connection, marts, "marts", "(READ_ONLY)")
+            if label.key is not None:
+                label.key.bind(connection)
             made = {
                 mart: self._released(connection, mart, label.marts.get(mart, MartLabel()), folder, before)
                 for mart in there
             }
+            comments = exact.comments_of(connection, "marts")
             connection.execute("DETACH marts")
-            exact.write_views(
-                connection, path, {mart: (folder / each.file, each.columns) for mart, each in made.items()}
-            )
+            exact.write_views(connection, path, _files(folder, made), comments)
         failpoint.reached("release-views")
         release = Release(
             id=folder.name,
@@ -228,7 +233,7 @@ class Releases(Serving):
         known = asdict(label)
         if last is not None and _same(last, label) and _linked(before, mart, folder):
             return replace(last, **known)
-        table = f"({_shown(mart)})"
+        table = f"({_shown(connection, mart, label.personal)})"
         columns = exact.columns_of(connection, table)
         query = exact.selected(columns, table, mart)
         rows, content = exact.rows_and_content(connection, table)
@@ -266,9 +271,20 @@ class Releases(Serving):
         return replace(stored, id=folder.name, product=self.product, path=str(path))
 
 
-def _shown(mart: str) -> str:
+def _shown(connection: duckdb.DuckDBPyConnection, mart: str, personal: Mapping[str, str]) -> str:
     """The query that gives what readers are to see of a mart."""
-    return f"SELECT * FROM marts.main.{quote(mart)}"
+    table = f"marts.main.{quote(mart)}"
+    columns = treated(exact.columns_of(connection, table), personal)
+    if not columns:
+        raise ReleaseRefused(
+            f"every column of the mart {quoted(mart)} is to be dropped",
+            "Keep one, or take the mart out of dbt_project.",
+        )
+    return f"SELECT {', '.join(columns)} FROM {table}"
+
+
+def _files(folder: Path, marts: Mapping[str, MartRelease]) -> dict[str, tuple[Path, Mapping[str, str]]]:
+    return {mart: (folder / each.file, each.columns) for mart, each in marts.items()}
 
 
 def _holds_the_same(one: Release, other: Release) -> bool:
@@ -278,7 +294,8 @@ def _holds_the_same(one: Release, other: Release) -> bool:
 
 def _same(last: MartRelease, label: MartLabel) -> bool:
     """Whether what the last release has of a mart is what it would be made of now."""
-    return label.version != "" and last.version == label.version and dict(last.personal) == dict(label.personal)
+    treated_alike = (dict(last.personal), last.pseudonyms) == (dict(label.personal), label.pseudonyms)
+    return label.version != "" and last.version == label.version and treated_alike
 
 
 def _linked(release: Release | None, mart: str, folder: Path) -> bool:
@@ -342,6 +359,7 @@ def _mart_of(stored: Mapping[str, Any]) -> MartRelease:
         newest=None if stored["newest"] is None else str(stored["newest"]),
         checks=tuple(map(str, stored["checks"])),
         personal={str(column): str(how) for column, how in stored["personal"].items()},
+        pseudonyms=None if stored["pseudonyms"] is None else str(stored["pseudonyms"]),
         rows=int(stored["rows"]),
         columns={str(name): str(kind) for name, kind in stored["columns"].items()},
         content=str(stored["content"]),

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -74,16 +75,21 @@ class Serving(ABC):
 
     def all(self) -> "list[Release]":
         """Every release but a shadow, newest first; what is not whole is left out."""
-        return [release for release in self.kept() if not release.shadow]
+        return [release for release in self._whole() if not release.shadow]
 
     def kept(self) -> "list[Release]":
         """All that lies there, a shadow among them."""
-        described = (self._described(path) for path in sorted(self._folders(), key=_order, reverse=True))
-        return [release for release in described if release is not None]
+        return list(self._whole())
+
+    def _whole(self) -> "Iterator[Release]":
+        """All whose manifest can be read, newest first."""
+        for path in sorted(self._folders(), key=_order, reverse=True):
+            if (release := self._described(path)) is not None:
+                yield release
 
     def newest(self) -> "Release | None":
         """The release that was published last, though readers may have another."""
-        return next(iter(self.all()), None)
+        return next((release for release in self._whole() if not release.shadow), None)
 
     def pinned(self) -> Pin | None:
         """The pin, if readers keep a release whatever is published; one whose release is gone holds nothing."""
