@@ -17,6 +17,7 @@ from platform_assets.orchestration.rollback import to_unpin
 from platform_assets.orchestration.runs.automation import Runs
 from platform_assets.orchestration.runs.keys import BY_COMMAND_TAG, BY_ITSELF_TAG, RUN, WRITER_POOL, release_key
 from platform_assets.orchestration.runs.resources import DeploymentResource
+from platform_assets.orchestration.watch.page import see_to_page
 from platform_assets.project.causes import Cause
 from platform_assets.project.graph import Project
 from platform_assets.project.label import label_of
@@ -71,11 +72,14 @@ def release_asset(
             if gone:
                 names = listed([each.id for each in gone])
                 context.log.info(f"Releases that need not be kept were removed, {freed:,} bytes: {names}")
+            graph = context.op_execution_context.job_def.asset_layer.asset_graph
+            page = see_to_page(context.instance, graph, opened, project, context.log.warning)
         yield dg.MaterializeResult(
             metadata={
                 "release": made.id,
                 "path": dg.MetadataValue.path(made.path),
                 **({"readers get": pin.release, "pinned": str(pin)} if pin is not None else {}),
+                "page": dg.MetadataValue.path(page),
                 "dagster/row_count": sum(made.tables.values()),
                 "tables": dg.MetadataValue.md(_tables(made)),
                 **(

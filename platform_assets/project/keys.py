@@ -1,7 +1,7 @@
 """By which columns the rows of a mart are told apart, as dbt knows it.
 
-Belongs here: keys from constraints and tests of the manifest. Elsewhere: what is compared by them
-(engine/store/diff.py).
+Belongs here: keys from constraints and tests of the manifest. Elsewhere: what is compared by
+them (engine/store/diff.py).
 """
 
 import json
