@@ -160,7 +160,7 @@ def test_pruning_leaves_what_is_new_current_pinned_or_was_read_just_now(shop: Sh
     for rows in range(1, 7):
         shop.clock.at = NOON + rows * timedelta(days=10)
         made += released(shop, rows)
-    now = shop.clock.at + timedelta(days=1)
+    now = shop.clock() + timedelta(days=1)
     long_ago(releases)
 
     assert releases.prune(now, None, 1) == ([], 0)
