@@ -35,7 +35,7 @@ class Personal:
         named = {mart.name for mart in marts if shown_of(mart.contract).personal}
         sources, nodes = manifest["sources"].items(), manifest["nodes"].items()
         starts = [key for key, each in sources if each["schema"] == _RAW and each["name"] in self._raw]
-        starts += [key for key, each in nodes if each["name"] in named]
+        starts += [key for key, each in nodes if each["alias"] in named]
         self._nodes = reached(manifest["child_map"], starts)
         self._manifest = manifest
 
@@ -60,7 +60,7 @@ class Personal:
     def note(self, lineage: Lineage, target: Path) -> None:
         """Note which columns are made from personal data; of a node that nobody could trace, None: any may be."""
         found = {
-            self._manifest["nodes"][key]["name"]: sorted(self._columns(key, lineage)) if key in lineage else None
+            self._manifest["nodes"][key]["alias"]: sorted(self._columns(key, lineage)) if key in lineage else None
             for key in self._nodes
             if key.startswith("model.")
         }
@@ -92,6 +92,7 @@ class Personal:
         texts = [*LINEAGE]
         for each in (*self._manifest["nodes"].values(), *self._manifest["sources"].values()):
             texts += [each.get("raw_code") or "", each["name"], each["original_file_path"], *each["columns"]]
+            texts.append(each.get("alias") or "")
         return words_of(texts)
 
 

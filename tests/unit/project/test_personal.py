@@ -32,8 +32,8 @@ BUYERS = Mart("buyers", Buyers)
 
 def node(name: str, *folders: str) -> dict[str, Any]:
     return {
-        "name": name, "resource_type": "model", "fqn": ["platform", *folders, name], "raw_code": "select sku",
-        "columns": {}, "original_file_path": f"models/{name}.sql",
+        "name": name, "alias": name, "resource_type": "model", "fqn": ["platform", *folders, name],
+        "columns": {}, "raw_code": "select sku", "original_file_path": f"models/{name}.sql",
     }  # fmt: skip
 
 
