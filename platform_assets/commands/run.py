@@ -3,6 +3,7 @@
 Belongs here: the whole of it, decided without Dagster; where something is to be made, execution.py does it.
 """
 
+import json
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from platform_assets.project.dbt_sources import follow_feeds
 from platform_assets.project.graph import RELEASE, Project, project_of, raw_name
 from platform_assets.project.manifest import current_manifest
 from platform_assets.project.personal import personal_columns
+from platform_assets.project.promised import Promises
 from platform_assets.project.remedies import ways_out
 from platform_assets.project.state import HeldBack, State
 from platform_assets.settings import person
@@ -73,6 +75,7 @@ def run_pending(tell: Callable[[str], None], only: Collection[str] = ()) -> RunR
         tell(NO_FEED)
     chosen = [deployment.feed(name) for name in only] or deployment.feeds
     follow_feeds(declared_feeds(), tell)
+    Promises(json.loads(current_manifest().read_bytes()), deployment.clock().date()).follow(tell)
     arrivals = deployment.look().arrivals
     now = deployment.clock()
     pending = {name: sum(each.settles_soon(now) for each in found) for name, found in arrivals.items()}

@@ -85,20 +85,29 @@ def project_of(feeds: Sequence[Feed], marts: Sequence[Mart], manifest: Path) -> 
         for key, source in dbt["sources"].items()
         if (name := "/".join(declared_in(source).get("asset_key", ()))) in nodes
     }
-    models = {node["name"] for node in dbt["nodes"].values() if node["resource_type"] == "model"}
+    models = {node["alias"]: node["name"] for node in dbt["nodes"].values() if node["resource_type"] == "model"}
     for mart in marts:
         if mart.name not in models:
-            raise ConfigurationError(
-                f"Mart({mart.name!r})",
-                f"there is no dbt model {mart.name!r}.{nearest(mart.name, models)}",
-                f"Write dbt_project/models/marts/{mart.name}.sql, or name the mart as its model is called.",
+            versions = [table for table, model in models.items() if model == mart.name]
+            raise (
+                ConfigurationError(
+                    f"Mart({mart.name!r})",
+                    "is the name of several tables, one for each version of the dbt model",
+                    f"Declare what each promises: {', '.join(f'Mart({table!r}, …)' for table in versions)}.",
+                )
+                if versions
+                else ConfigurationError(
+                    f"Mart({mart.name!r})",
+                    f"there is no dbt model {mart.name!r}.{nearest(mart.name, models)}",
+                    f"Write dbt_project/models/marts/{mart.name}.sql, or name the mart as its model is called.",
+                )
             ).at(place_of("Mart", mart.name, mart.contract.__module__))
     contracts = {mart.name: mart.version() for mart in marts}
     codes = _codes(dbt)
     for key in _inputs_first(dbt["parent_map"], [key for key in names if key in dbt["nodes"]]):
         node = dbt["nodes"][key]
         declared = declared_in(node)
-        contract = contracts.get(node["name"]) if names[key].startswith("marts/") else None
+        contract = contracts.get(node["alias"]) if names[key].startswith("marts/") else None
         nodes[names[key]] = Node(
             names[key],
             inputs=tuple(sorted({names[each] for each in _made_from(dbt, key) if each in names})),
