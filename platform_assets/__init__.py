@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from platform_assets.engine.contract.column import Field, Since
     from platform_assets.engine.contract.model import Contract
+    from platform_assets.engine.feed.cadence import days
     from platform_assets.engine.feed.feed import (
         Cadence,
         Feed,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     )
     from platform_assets.engine.feed.formats import Csv, Excel, Json, Parquet, Xml
     from platform_assets.engine.feed.mart import Mart
+    from platform_assets.engine.feed.product import Product
 
 __all__ = [
     "Cadence",
@@ -36,11 +38,13 @@ __all__ = [
     "Json",
     "Mart",
     "Parquet",
+    "Product",
     "Rejects",
     "Retention",
     "Since",
     "Volume",
     "Xml",
+    "days",
     "gigabytes",
     "hours",
     "minutes",
@@ -54,6 +58,7 @@ _ROOMS: Final = (
     "engine.feed.cadence",
     "engine.feed.feed",
     "engine.feed.mart",
+    "engine.feed.product",
 )
 
 

@@ -13,9 +13,9 @@ from platform_assets.orchestration.runs.resources import OpensDeployment
 from platform_assets.orchestration.sensors import feed_sensor
 from platform_assets.orchestration.watch.alerts import alerts_sensor
 from platform_assets.orchestration.watch.freshness import mart_freshness_checks
-from platform_assets.project.configured import declared_feeds, declared_marts
+from platform_assets.project.configured import declared_feeds, declared_marts, declared_products
 from platform_assets.project.dbt_sources import follow_feeds
-from platform_assets.project.graph import RELEASE, project_of
+from platform_assets.project.graph import project_of
 from platform_assets.project.manifest import current_manifest
 from platform_assets.settings import protect_process
 
@@ -25,16 +25,16 @@ def build_definitions(deployment: OpensDeployment | None = None) -> dg.Definitio
     deployment = deployment or OpensDeployment()
     feeds = declared_feeds()
     promised = declared_marts()
-    project = project_of(feeds, promised, current_manifest())
+    project = project_of(feeds, promised, current_manifest(), declared_products())
     condition = out_of_date(project, deployment.look)
-    has_models = any(node.feed is None for node in project.nodes.values() if node.name != RELEASE)
-    checks = [mart_checks(promised, project), mart_freshness_checks(promised)] if promised else []
+    has_models = any(node.feed is None for node in project.nodes.values() if project.product_of(node.name) is None)
+    checks = [mart_checks(promised, project), mart_freshness_checks(promised, project)] if promised else []
     return dg.Definitions(
         assets=[
             *map(delivered, feeds),
             *(feed_assets(feed, project) for feed in feeds),
             *([models(project, condition)] if has_models else []),
-            *([release_asset(project, condition)] if project.marts else []),
+            *(release_asset(product, project, condition) for product in project.products),
         ],
         asset_checks=checks,
         jobs=[

@@ -15,6 +15,7 @@ from shop import Shop
 
 from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.feed.feed import Cadence, Feed
+from platform_assets.engine.feed.product import UNGROUPED, Product
 from platform_assets.engine.store.builds import CheckResult
 from platform_assets.orchestration.feeds import feed_assets
 from platform_assets.orchestration.release import release_asset
@@ -22,11 +23,14 @@ from platform_assets.orchestration.runs.automation import automation_sensor, out
 from platform_assets.orchestration.runs.keys import BY_ITSELF_TAG, raw_key
 from platform_assets.orchestration.runs.resources import OpensDeployment
 from platform_assets.orchestration.sensors import feed_sensor
-from platform_assets.project.graph import RELEASE, Node, Project, raw_name
+from platform_assets.project.graph import Node, Project, raw_name
+from platform_assets.project.products import ReleasedProduct
 from platform_assets.project.state import State
 
 SILENT: Final = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 MODEL: Final = "marts/revenue"
+PRODUCT: Final = ReleasedProduct(UNGROUPED, "team:sales", (MODEL,), Product(UNGROUPED))
+RELEASE: Final = PRODUCT.release
 
 
 def opens(shop: Shop) -> OpensDeployment:
@@ -40,7 +44,7 @@ def project_of_shop(
     """The feed's rows, a mart of them, and the release."""
     raw = Node(raw_name(feed), code=held_to, feed=feed)
     model = Node(MODEL, (raw.name,), code, cron=cron)
-    return Project({node.name: node for node in (raw, model, Node(RELEASE, (MODEL,)))}, (MODEL,))
+    return Project({node.name: node for node in (raw, model, Node(RELEASE, (MODEL,)))}, (PRODUCT,))
 
 
 @dataclass
@@ -86,7 +90,7 @@ class Modelled:
             yield from self._make(context, project)
 
         return dg.Definitions(
-            assets=[feed_assets(self.feed, project), models, release_asset(project, condition)],
+            assets=[feed_assets(self.feed, project), models, release_asset(PRODUCT, project, condition)],
             sensors=[
                 feed_sensor(self.feed, project, opens(self.shop), self.most_files, self.most_bytes),
                 automation_sensor(),
@@ -190,7 +194,7 @@ class Modelled:
     def released(self) -> bool:
         """Whether the current release holds all that is there."""
         state = self.state
-        return state.release is not None and state.outdated(RELEASE) is None and state.outdated(MODEL) is None
+        return state.outdated(RELEASE) is None and state.outdated(MODEL) is None
 
 
 @contextmanager

@@ -29,6 +29,7 @@ from platform_assets.orchestration.checks import check_specs
 from platform_assets.orchestration.marts import mart_checks
 from platform_assets.orchestration.watch.freshness import mart_freshness_checks
 from platform_assets.orchestration.watch.runbooks import of_check
+from platform_assets.project.graph import NOTHING
 from platform_assets.settings import PROJECT, Settings
 
 REFERENCE: Final = PROJECT / "docs" / "reference"
@@ -307,7 +308,7 @@ def checks() -> str:
     feed = Example((), "").feed()
     mart = Mart("daily_sales", Sales)
     raw = check_specs(feed)
-    held = [spec for made in (mart_checks([mart]), mart_freshness_checks([mart])) for spec in made.check_specs]
+    held = [spec for made in (mart_checks([mart]), mart_freshness_checks([mart], NOTHING)) for spec in made.check_specs]
     parts = [
         "# Checks\n\nA blocking check that fails holds back what is made from the asset, and the release. `platform check` runs them."
     ]

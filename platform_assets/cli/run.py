@@ -60,10 +60,10 @@ def _report(done: RunReport) -> Iterator[Table | str]:
     held = (("by", "by"), ("held back", "assets"), ("why", lambda each: each.why.partition(": ")[2]))
     yield Table("Held back by a blocking check; not failed", done.held_back, held)
     yield from done.notes
-    for each in previews(done.release) if done.made else ():
+    for each in previews(done.releases.values()) if done.made else ():
         which = f"its newest rows by {each.by}" if each.by else "its first rows"
         yield Table(f"{each.mart}: {which}", each.rows, each.columns, least=each.columns[:0:-1])  # values stay whole
-    if done.ok and done.release is not None:
+    if done.ok and done.releases:
         yield "next: `make ui` shows all of it; `platform feed add YOURFILE` declares a feed from a file of yours"
     say(f"took {done.took_s:.1f} s")
 

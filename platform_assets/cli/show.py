@@ -3,7 +3,6 @@
 Belongs here: their options and how their answers look. Elsewhere: verbs for whoever declares feeds (author.py).
 """
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -123,19 +122,21 @@ def release_list(as_json: Json = False) -> None:
     Example: platform release list
     """
     _, deployment = prepared_deployment(say)
-    current = deployment.releases.current()
+    current = {name: deployment.releases_of(name).current() for name in deployment.released_products()}
     releases = [
         {
+            "product": release.product,
             "id": release.id,
             "path": release.path,
             "created_at": release.created_at,
-            "current": current is not None and release.id == current.id,
+            "current": release == current[release.product],
             "tables": release.tables,
         }
-        for release in deployment.releases.all()
+        for release in deployment.all_releases()
     ]
     columns = (
         ("", lambda row: "→" if row["current"] else ""),
+        "product",
         "id",
         ("created", lambda row: row["created_at"][:16].replace("T", " ")),
         ("marts", lambda row: len(row["tables"])),
@@ -143,5 +144,5 @@ def release_list(as_json: Json = False) -> None:
         "path",
     )
     table = Table("Releases", releases, columns, empty="no release yet", least=("path",))
-    lie = [f"each is a file of its own: {Path(str(releases[0]['path'])).parent}/ID.duckdb"] if releases else []
+    lie = [f"each is a folder of its own: {deployment.home}/releases/PRODUCT/ID"] if releases else []
     render({"releases": releases}, [table, *lie], as_json=as_json)

@@ -21,8 +21,6 @@ from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.foreseen import Foreseen, finished
 from platform_assets.errors import ConfigurationError, listed, nearest
 from platform_assets.project.configured import (
-    FEEDS_PACKAGE,
-    MARTS_PACKAGE,
     audit_log,
     configured_deployment,
     declared_feeds,
@@ -30,6 +28,7 @@ from platform_assets.project.configured import (
 )
 from platform_assets.project.dbt_sources import drifted_sources, gained_columns, write_sources
 from platform_assets.project.first_mart import files_of, first_marts
+from platform_assets.project.place import FEEDS_PACKAGE, MARTS_PACKAGE
 from platform_assets.settings import person
 
 

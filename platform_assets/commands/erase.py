@@ -17,7 +17,7 @@ from platform_assets.engine.erasure import Erasure
 from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.store.erasure import Made
 from platform_assets.engine.store.marts import built_tables
-from platform_assets.project.configured import audit_log, configured_deployment, declared_marts
+from platform_assets.project.configured import audit_log, configured_deployment, declared_marts, declared_products
 from platform_assets.project.graph import project_of, raw_name
 from platform_assets.project.manifest import asset_name, current_manifest, is_asset
 from platform_assets.project.personal import Lineage, Personal
@@ -81,7 +81,7 @@ def _erasure(feed: str, where: Mapping[str, str], tell: Tell) -> tuple[Deploymen
 def _made_of(deployment: Deployment, feed: Feed, columns: Sequence[str]) -> tuple[Made, list[str]]:
     """What dbt makes of the feed, and the names of these assets."""
     manifest = current_manifest()
-    project = project_of(deployment.feeds, declared_marts(), manifest)
+    project = project_of(deployment.feeds, declared_marts(), manifest, declared_products())
     below = project.below([raw_name(feed)])
     dbt = json.loads(manifest.read_bytes())
     nodes = {asset_name(node): node for key, node in dbt["nodes"].items() if is_asset(dbt, key)}

@@ -31,6 +31,7 @@ from platform_assets.project.configured import (
     configured_deployment,
     declared_feeds,
     declared_marts,
+    declared_products,
     prepared_deployment,
 )
 from platform_assets.project.graph import project_of
@@ -121,7 +122,9 @@ def ask_why(asset: str, tell: Callable[[str], None]) -> tuple[str, list[Cause]]:
         seen = DagsterState(instance, graph, deployment.clock())
         key = asset_named(asset, seen)
         marts = declared_marts()
-        stored = DeploymentState(deployment, marts, project_of(deployment.feeds, marts, current_manifest()))
+        stored = DeploymentState(
+            deployment, marts, project_of(deployment.feeds, marts, current_manifest(), declared_products())
+        )
         return key.to_user_string(), why(key, seen, stored)
 
 

@@ -42,7 +42,7 @@ def standing(month: str | None, tell: Callable[[str], None]) -> Standing:
         deliveries = {feed.name: Deliveries(feed, unit.ledger.receipts(feed.name)) for feed in deployment.feeds}
     marts, now = declared_marts(), deployment.clock()
     needs, owners = mart_needs(deployment.feeds, marts), mart_owners(marts)
-    released = released_marts(deployment.feeds, deployment.releases.all(), needs, owners)
+    released = released_marts(deployment.feeds, deployment.all_releases(), needs, owners)
     found = [_row(each) for each in promises(deliveries, released, now, month=first)]
     return Standing(not any(each["broken_since"] for each in found), f"{first or now:%Y-%m}", found)
 

@@ -5,9 +5,8 @@ Belongs here: the whole of it, decided without Dagster; where something is to be
 
 import json
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from platform_assets.commands.attention import Attention, waiting_for_people
@@ -21,10 +20,11 @@ from platform_assets.project.configured import (
     audit_log,
     declared_feeds,
     declared_marts,
+    declared_products,
     prepared_deployment,
 )
 from platform_assets.project.dbt_sources import follow_feeds
-from platform_assets.project.graph import RELEASE, Project, project_of, raw_name
+from platform_assets.project.graph import Project, project_of, raw_name
 from platform_assets.project.manifest import current_manifest
 from platform_assets.project.personal import personal_columns
 from platform_assets.project.promised import Promises
@@ -43,7 +43,8 @@ _SHOWN = 10
 
 @dataclass(frozen=True)
 class RunReport:
-    """What a run did. made: whether there was anything to do. feeds: with the deliveries of this run alone.
+    """What a run did. made: whether there was anything to do. feeds: with the deliveries of this run alone. releases:
+    product -> the release that readers have now.
 
     failed_checks: the blocking ones, as asset:check. held_back: what they keep from being made. errors: of steps that
     failed. left_alone: files that are not ready. unclaimed: files that no feed asks for. notes: the same in sentences.
@@ -54,7 +55,7 @@ class RunReport:
     ok: bool
     made: bool
     feeds: list[FeedTotals]
-    release: Release | None
+    releases: dict[str, Release]
     quarantined: list[Quarantined]
     failed_checks: list[str]
     held_back: list[HeldBack]
@@ -82,14 +83,16 @@ def run_pending(tell: Callable[[str], None], only: Collection[str] = ()) -> RunR
     if (low := deployment.disk.low()) is not None and any(pending.values()):
         tell(str(low))
         pending = dict.fromkeys(pending, 0)
-    state = State.of(project_of(deployment.feeds, declared_marts(), current_manifest()), deployment)
+    state = State.of(
+        project_of(deployment.feeds, declared_marts(), current_manifest(), declared_products()), deployment
+    )
     pending = {feed.name: pending[feed.name] for feed in chosen}
     wanted = state.to_run([raw_name(feed) for feed in chosen if pending[feed.name]])
     if only:
         wanted = _of_feeds([raw_name(feed) for feed in chosen], wanted, state, tell)
     outcome = None
     before = _newest_delivery(deployment)
-    last = deployment.releases.current()
+    last = _serving(state.project, deployment)
     if wanted:
         files = ", ".join(f"{count} of {name}" for name, count in pending.items() if count)
         tell(f"pending files: {files}" if files else f"to make: {listed(wanted)}")
@@ -104,16 +107,19 @@ def run_pending(tell: Callable[[str], None], only: Collection[str] = ()) -> RunR
 
 
 def _of_feeds(raws: Collection[str], wanted: Iterable[str], state: State, tell: Callable[[str], None]) -> list[str]:
-    """Of what is wanted, what is made from these raw assets, with the models that this needs besides; the release only
-    where all other marts are as they should be."""
+    """Of what is wanted, what is made from these raw assets, with the models that this needs besides; of the releases
+    only those whose other marts are as they should be."""
     nodes = state.project.nodes
     made = {*raws, *state.project.below(raws)}
-    needed = {name for each in made - {RELEASE} for name in state.project.above(each) if nodes[name].feed is None}
+    releases = {product.release: product for product in state.project.products}
+    needed = {name for each in made - releases.keys() for name in state.project.above(each) if nodes[name].feed is None}
     allowed = made | needed
-    stale = [name for name in state.project.marts if name not in allowed and state.outdated(name) is not None]
-    if stale:
-        allowed.discard(RELEASE)
-        tell(f"no release is made, because other marts are out of date: {listed(stale)}; `platform run` makes all")
+    for name in sorted(allowed & releases.keys()):
+        stale = [mart for mart in releases[name].marts if mart not in allowed and state.outdated(mart) is not None]
+        if stale:
+            allowed.discard(name)
+            why = f"because other marts are out of date: {listed(stale)}; `platform run` makes all"
+            tell(f"no release of {releases[name].name} is made, {why}")
     return [name for name in wanted if name in allowed]
 
 
@@ -127,15 +133,17 @@ class Preview:
     rows: list[dict[str, Any]]
 
 
-def previews(release: Release | None) -> Iterator[Preview]:
-    """The headline marts of the release, or the first others, read as any reader would."""
-    declared = [mart for mart in declared_marts() if release and mart.name in release.tables]
+def previews(releases: Iterable[Release]) -> Iterator[Preview]:
+    """The headline marts of these releases, or the first others, read as any reader would."""
+    having = {mart: release for release in releases for mart in release.marts}
+    declared = [mart for mart in declared_marts() if mart.name in having]
     marts = [mart for mart in declared if mart.headline] or declared
-    if release is None or not marts:
+    if not marts:
         return
-    secret = personal_columns(marts, declared_feeds(), Path(release.path).parents[1])
+    secret = personal_columns(marts, declared_feeds(), having[marts[0].name].folder.parents[2])
     for mart in marts[:_PREVIEWS]:
-        there = release.columns(mart.name)  # it may be of before the mart was declared as it is
+        release = having[mart.name]
+        there = release.marts[mart.name].columns  # it may be of before the mart was declared as it is
         declared_now = [column for column in mart.columns if column.name in there]
         columns = tuple(name for name in mart.headline if name in there)
         columns = columns or tuple(column.name for column in declared_now)[:_PREVIEW_COLUMNS]
@@ -149,6 +157,12 @@ def previews(release: Release | None) -> Iterator[Preview]:
         yield Preview(mart.name, by, columns, [dict(zip(columns, row, strict=True)) for row in shown])
 
 
+def _serving(project: Project, deployment: Deployment) -> dict[str, Release]:
+    """The release that readers have of each product, where they have one."""
+    found = {each.name: deployment.releases_of(each.name).current() for each in project.products}
+    return {name: release for name, release in found.items() if release is not None}
+
+
 def _newest_delivery(deployment: Deployment) -> int:
     with deployment.warehouse.reading("read the ledger") as unit:
         return unit.ledger.next_ids()[0] - 1
@@ -159,14 +173,14 @@ def _report(
     project: Project,
     outcome: "RunOutcome | None",
     before: int,
-    last: Release | None,
+    last: Mapping[str, Release],
     began: float,
     chosen: Collection[str],
 ) -> RunReport:
-    """What this run did: its deliveries are those with ids above `before`; `last` is the release before it."""
+    """What this run did: its deliveries are those with ids above `before`; `last` are the releases before it."""
     with deployment.warehouse.reading("read the ledger") as unit:
         receipts = unit.ledger.receipts(after=before)
-    release = deployment.releases.current()
+    releases = _serving(project, deployment)
     landing = deployment.look()
     left_alone = [file for name, found in landing.arrivals.items() if name in chosen for file in found]
     said = {} if outcome is None else outcome.left_alone
@@ -178,15 +192,15 @@ def _report(
     notes = [
         *(f"left alone for now: {each}" for each in waiting),
         *(f"no feed asks for {slot}" for slot in landing.unclaimed[:_SHOWN]),
-        *_failures(deployment, outcome, release, last),
+        *_failures(deployment, outcome, releases, last),
         *_no_mart(deployment, project),
-        *([f"release {release.id}: {release.path}"] if release is not None else []),
+        *(f"release of {name}: {each.path}" for name, each in releases.items()),
     ]
     return RunReport(
         ok=(outcome is None or outcome.success) and low is None,
         made=outcome is not None,
         feeds=[feed_totals(each, [r for r in receipts if r.feed == each.feed.name]) for each in deployment.status()],
-        release=release,
+        releases=releases,
         quarantined=quarantined(receipts),
         failed_checks=[f"{each.asset}:{each.check}" for each in outcome.blocked] if outcome is not None else [],
         held_back=State.of(project, deployment).held_back(list(project.nodes)) if outcome is not None else [],
@@ -211,7 +225,10 @@ def _no_mart(deployment: Deployment, project: Project) -> Iterator[str]:
 
 
 def _failures(
-    deployment: Deployment, outcome: "RunOutcome | None", release: Release | None, last: Release | None
+    deployment: Deployment,
+    outcome: "RunOutcome | None",
+    releases: Mapping[str, Release],
+    last: Mapping[str, Release],
 ) -> Iterator[str]:
     """What failed, and what readers then have."""
     if outcome is None or outcome.success:
@@ -222,9 +239,12 @@ def _failures(
         if of is not None and (ways := ways_out(of, each.description, deployment.receipts_published(of))):
             yield f"  {ways}"
     yield from outcome.failures
-    if release is None:
+    if not releases:
         yield "There is no release yet."
-    elif last is not None and last.id == release.id:
+        return
+    made = [name for name, each in releases.items() if name not in last or last[name].id != each.id]
+    if not made:
         yield "Readers keep the last release."
     else:
-        yield "A release was made all the same: nothing in it is made from what failed."
+        what = f"A release of {listed(made, 3)}"
+        yield f"{what} was made all the same: nothing in it is made from what failed."

@@ -7,7 +7,13 @@ from collections.abc import Callable
 
 from platform_assets.engine.sources.landing import refuse_missing
 from platform_assets.orchestration.runs.instance import prepare_dagster_home
-from platform_assets.project.configured import NO_FEED, declared_feeds, declared_marts, prepared_deployment
+from platform_assets.project.configured import (
+    NO_FEED,
+    declared_feeds,
+    declared_marts,
+    declared_products,
+    prepared_deployment,
+)
 from platform_assets.project.dbt_sources import follow_feeds
 from platform_assets.project.graph import project_of
 from platform_assets.project.manifest import current_manifest
@@ -29,7 +35,7 @@ def prepare_checkout(tell: Callable[[str], None]) -> Settings:
         refuse_missing(settings.landing)
     prepare_dagster_home(settings)
     follow_feeds(declared_feeds(), tell)
-    project_of(deployment.feeds, declared_marts(), current_manifest())
+    project_of(deployment.feeds, declared_marts(), current_manifest(), declared_products())
     return settings
 
 

@@ -16,6 +16,7 @@ from platform_assets.engine.contract.shown import guarding
 from platform_assets.engine.durable.disk import Disk, Floor
 from platform_assets.engine.erase.tombstones import Tombstones
 from platform_assets.engine.feed.feed import Feed, feed_named
+from platform_assets.engine.feed.product import UNGROUPED, is_product
 from platform_assets.engine.foreseen import Foreseen, foresee
 from platform_assets.engine.load.decisions import Followed, Verb, decide
 from platform_assets.engine.load.ingest import Intake
@@ -27,7 +28,7 @@ from platform_assets.engine.sources.source import Arrival, Waiting, source_of
 from platform_assets.engine.store.builds import Builds
 from platform_assets.engine.store.marts import drop_leftovers
 from platform_assets.engine.store.receipts import Receipt, Totals
-from platform_assets.engine.store.release import Releases
+from platform_assets.engine.store.release import Release, Releases
 from platform_assets.engine.store.warehouse import Warehouse
 from platform_assets.errors import DecisionRefused, PlatformError, ReplayRefused
 
@@ -84,8 +85,30 @@ class Deployment:
         self.disk = Disk((home / "archive", home), floor)
         self.archive = Archive(home / "archive", self.disk)
         self.tombstones = Tombstones(home / "erasures", erase_key)
-        self.releases = Releases(home / "releases")
         self.builds = Builds(home / "builds.sqlite", self.warehouse.marts)
+
+    def releases_of(self, product: str) -> Releases:
+        """The releases of a product."""
+        return Releases(self.home / "releases", product)
+
+    @property
+    def releases(self) -> Releases:
+        """Those of the marts that are in no group."""
+        return self.releases_of(UNGROUPED)
+
+    def released_products(self) -> list[str]:
+        """The products that there are releases of, or were, be they declared or not."""
+        folder = self.home / "releases"
+        there = folder.iterdir() if folder.is_dir() else ()
+        return sorted(path.name for path in there if is_product(path.name) and path.is_dir())
+
+    def all_releases(self) -> list[Release]:
+        """Every release of every product; of one product the newest first."""
+        return [release for releases in self.products() for release in releases.all()]
+
+    def products(self) -> list[Releases]:
+        """The releases of each product that has any, be it declared or not."""
+        return [self.releases_of(product) for product in self.released_products()]
 
     def feed(self, name: str) -> Feed:
         """The feed called `name`."""
@@ -102,8 +125,9 @@ class Deployment:
 
     def _revisions_known(self) -> Iterator[int]:
         """Revisions that others know of: those of a warehouse that was lost must not be given out again."""
-        released = self.releases.current() or next(iter(self.releases.all()), None)
-        yield from released.built_from.values() if released is not None else ()
+        for releases in self.products():
+            for mart in () if (released := releases.newest()) is None else released.marts.values():
+                yield from mart.built_from.values()
         for made in self.builds.read().made.values():
             yield from made.revisions.values()
 
@@ -219,6 +243,18 @@ class Deployment:
     def receipts_published(self, feed: Feed) -> list[Receipt]:
         """The feed's newest receipts by what was published of the ledger, newest first; takes no lock."""
         return self.warehouse.published(feed).receipts()
+
+    def newest_data(self, revisions: Mapping[str, int]) -> datetime | None:
+        """Up to when the data goes of all these feeds, as they were at these revisions: of the stalest that has any.
+
+        By what was published of the ledger; takes no lock.
+        """
+        found = []
+        for name, revision in revisions.items():
+            feed = self.feed(name)
+            receipts = [each for each in self.receipts_published(feed) if each.revision <= revision]
+            found.append(Deliveries(feed, receipts).in_raw.newest_data)
+        return min(filter(None, found), default=None)
 
     def decided(self, feeds: Iterable[str]) -> list[dict[str, object]]:
         """What persons decided of deliveries of these feeds, as far as it stands: of those that were let through, whose

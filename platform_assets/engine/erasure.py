@@ -168,7 +168,7 @@ class Erasure:
             unsearched=[receipt.delivery_id for receipt in found.unreadable],
             snapshots={name: max(rows, account.snapshots.get(name, 0)) for name, rows in snapshots.items()},
             models=sorted(f"{schema}.{name}" for schema, name in self._made.models),
-            releases={**found_in_releases(deployment.releases, traces), **account.releases},
+            releases={**found_in_releases(deployment.products(), traces), **account.releases},
         )
 
     def _traces(self, found: Found) -> Traces:
@@ -213,7 +213,7 @@ class Erasure:
     def _released(self, account: Account, traces: Traces, stone: Tombstone) -> Account:
         deployment = self._deployment
         mark = {"erasure": stone.id, "at": self._now()}
-        removed = erase_from_releases(deployment.warehouse, deployment.releases, traces, mark)
+        removed = erase_from_releases(deployment.warehouse, deployment.products(), traces, mark)
         return replace(account, releases_removed=[*account.releases_removed, *removed])
 
     def _others(self) -> Iterator[str]:
@@ -236,7 +236,7 @@ class Erasure:
     def _left(self, stone: Tombstone, traces: Traces) -> dict[str, int]:
         """Where the person can still be found: rows in tables by table, files by the bytes of what names the person."""
         deployment = self._deployment
-        left = held(deployment.warehouse, deployment.releases, traces)
+        left = held(deployment.warehouse, deployment.products(), traces)
         if again := self._search(stone).deliveries:
             left["archive"] = len(again)
         asked = [form for forms in self._person.forms.values() for form in forms if len(form) >= DISTINCTIVE]

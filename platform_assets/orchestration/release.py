@@ -1,4 +1,4 @@
-"""The release in Dagster: made when every mart is built and every blocking check above it has passed.
+"""The releases in Dagster: each made when its product's marts are built and the blocking checks above them have passed.
 
 Belongs here: making one in a run, and what Dagster hears of it. Elsewhere: whether the marts are fit (state.py), making
 a release (engine/store/release.py).
@@ -10,59 +10,79 @@ from typing import Any
 import dagster as dg
 
 from platform_assets.engine.deployment import Deployment
-from platform_assets.engine.store.release import Label, Release
+from platform_assets.engine.store.release import Label, MartLabel, Release
 from platform_assets.errors import ReleaseRefused
 from platform_assets.orchestration.markdown import code, table
 from platform_assets.orchestration.runs.automation import Runs
-from platform_assets.orchestration.runs.keys import BY_COMMAND_TAG, BY_ITSELF_TAG, RELEASE_KEY, RUN, WRITER_POOL
+from platform_assets.orchestration.runs.keys import BY_COMMAND_TAG, BY_ITSELF_TAG, RUN, WRITER_POOL, release_key
 from platform_assets.orchestration.runs.resources import DeploymentResource
 from platform_assets.project.causes import Cause
-from platform_assets.project.graph import RELEASE, Project
+from platform_assets.project.graph import Project
+from platform_assets.project.products import ReleasedProduct
 from platform_assets.project.state import State
 
 
-def release_asset(project: Project, condition: dg.AutomationCondition[Any] | None) -> dg.AssetsDefinition:
-    """The published version of the project's marts, made by itself under `condition`."""
+def release_asset(
+    product: ReleasedProduct, project: Project, condition: dg.AutomationCondition[Any] | None
+) -> dg.AssetsDefinition:
+    """The published version of the product's marts, made by itself under `condition`."""
 
     @dg.asset(
-        key=RELEASE_KEY,
-        deps=[dg.AssetKey(mart.split("/")) for mart in project.marts],
+        key=release_key(product),
+        deps=[dg.AssetKey(mart.split("/")) for mart in product.marts],
         group_name="release",
-        owners=["team:data-platform"],
-        kinds={"duckdb"},
+        owners=[product.owner],
+        kinds={"duckdb", "parquet"},
         pool=WRITER_POOL,
         automation_condition=condition,
         output_required=False,
-        description="The marts as one immutable, read-only DuckDB file, swapped in atomically. Made only when every "
-        "blocking check above it has passed; `releases/current.duckdb` always points to the newest.",
+        description=f"The marts of {product.name} as one immutable, read-only version: Parquet files, and a DuckDB "
+        "file with a view on each. It is swapped in atomically, and made only when every blocking check above it has "
+        f"passed; `releases/{product.name}/current.duckdb` always leads to the newest.",
     )
     def release(
         context: dg.AssetExecutionContext, deployment: DeploymentResource
     ) -> Iterator[dg.MaterializeResult[Any]]:
         with deployment.opened(context) as opened:
-            if context.run.tags.get(BY_COMMAND_TAG) == RUN and not State.of(project, opened).to_be_made(RELEASE):
+            by_run = context.run.tags.get(BY_COMMAND_TAG) == RUN
+            if by_run and not State.of(project, opened).to_be_made(product.release):
                 context.log.info("Nothing new has come: the release is up to date.")
                 return
-            marts = [mart.split("/")[-1] for mart in project.marts]
             try:
                 with opened.builds.changing((), context.run.run_id):
-                    made = opened.releases.publish(
-                        opened.warehouse, opened.clock(), marts, lambda: _label(State.of(project, opened), opened)
+                    made = opened.releases_of(product.name).publish(
+                        opened.warehouse,
+                        opened.clock(),
+                        product.tables,
+                        lambda: _label(product, State.of(project, opened), opened),
+                        [mart.split("/")[-1] for mart in project.marts],
                     )
             except _Unfit as unfit:
-                _leave_it(context, unfit.cause)
+                _leave_it(context, product, unfit.cause)
                 return
         yield dg.MaterializeResult(
             metadata={
                 "release": made.id,
                 "path": dg.MetadataValue.path(made.path),
                 "dagster/row_count": sum(made.tables.values()),
-                "tables": dg.MetadataValue.md(table(("mart", "rows"), made.tables.items())),
+                "tables": dg.MetadataValue.md(_tables(made)),
                 **({"decided": dg.MetadataValue.md(_decided(made))} if made.decided else {}),
             }
         )
 
     return release
+
+
+def _tables(made: Release) -> str:
+    """The figures of the manifest, by mart."""
+    cells = ("mart", "rows", "columns", "newest data", "bytes", "content")
+    return table(
+        cells,
+        [
+            (code(mart), each.rows, len(each.columns), each.newest or "", each.size, each.content[:12])
+            for mart, each in made.marts.items()
+        ],
+    )
 
 
 def _decided(made: Release) -> str:
@@ -79,23 +99,35 @@ class _Unfit(Exception):
         self.cause = cause
 
 
-def _label(state: State, deployment: Deployment) -> Label:
-    """What the marts hold; _Unfit where they must not be released."""
-    if (cause := state.unfit()) is not None:
+def _label(product: ReleasedProduct, state: State, deployment: Deployment) -> Label:
+    """What the product's marts hold; _Unfit where they must not be released."""
+    if (cause := state.unfit(product)) is not None:
         raise _Unfit(cause)
-    built_from, made = state.built_from(), {mart: state.built.made[mart].version for mart in state.project.marts}
-    return Label(built_from, made, deployment.decided(built_from))
+    marts = {}
+    for mart, name in zip(product.tables, product.marts, strict=True):
+        made = state.built.made[name]
+        newest = deployment.newest_data(made.revisions)
+        marts[mart] = MartLabel(
+            version=made.version,
+            code=made.code,
+            built_from=made.revisions,
+            newest=None if newest is None else newest.isoformat(),
+            checks=made.checks,
+        )
+    return Label(marts, deployment.decided(sorted({feed for mart in marts.values() for feed in mart.built_from})))
 
 
-def _leave_it(context: dg.AssetExecutionContext, cause: Cause) -> None:
+def _leave_it(context: dg.AssetExecutionContext, product: ReleasedProduct, cause: Cause) -> None:
     """Leave it to a later run, which is asked for when they are fit; raises ReleaseRefused where a person waits for
     this one, and no other is about to release."""
-    runs = Runs.of(context.instance, [RELEASE], since=None)
-    others = [run for run in runs.under_way if run.run_id != context.run.run_id and RELEASE in runs.targets(run)]
+    runs = Runs.of(context.instance, [product.release], since=None)
+    others = [
+        run for run in runs.under_way if run.run_id != context.run.run_id and product.release in runs.targets(run)
+    ]
     if not {BY_ITSELF_TAG, BY_COMMAND_TAG}.intersection(context.run.tags) and not others:
         raise ReleaseRefused(
-            f"The marts are not fit to be released: {cause}",
+            f"The marts of {product.name} are not fit to be released: {cause}",
             cause.remedy or "Mend what was found and run again; `platform check` runs the checks alone.",
         )
     then = f"Run {others[0].run_id[:8]} is under way and releases then." if others else "It is made when they are."
-    context.log.info(f"The marts are not fit to be released: {cause}. {then}")
+    context.log.info(f"The marts of {product.name} are not fit to be released: {cause}. {then}")

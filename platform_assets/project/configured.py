@@ -20,19 +20,19 @@ from platform_assets.engine.durable.disk import Floor
 from platform_assets.engine.durable.private import Readers, close_file, is_ours, keep_private, make_private
 from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.feed.mart import Mart
+from platform_assets.engine.feed.product import Product
 from platform_assets.errors import ConfigurationError, listed
-from platform_assets.project.declared import load_feeds, load_marts, with_files
+from platform_assets.project.declared import load_feeds, load_marts, load_products, with_files
 from platform_assets.project.manifest import DBT_PROJECT
+from platform_assets.project.place import FEEDS_PACKAGE, MARTS_PACKAGE
 from platform_assets.project.sample import check_sample_links
 from platform_assets.settings import DISK_FLOOR, PROJECT, RELEASES_GROUP, Settings, settings_not_known
 
-FEEDS_PACKAGE: Final = "platform_assets.feeds"
-MARTS_PACKAGE: Final = "platform_assets.marts"
 _SHORTEST_KEY: Final = 16
 # What tells a home, or Dagster's, from a folder of somebody's other things; plain Dagster may have been there first.
 _OF_DAGSTER: Final = ("dagster.yaml", "history/runs.db", "schedules/schedules.db", ".telemetry/id.yaml")
 _IN_A_HOME: Final = (
-    *("warehouse.duckdb", "marts.duckdb", "archive/*/journal.jsonl", "releases/*.duckdb", "seen/*.sqlite"),
+    *("warehouse.duckdb", "marts.duckdb", "archive/*/journal.jsonl", "releases/*/current.duckdb", "seen/*.sqlite"),
     *("alerts.sqlite", "audit.jsonl", *(f"dagster/{name}" for name in _OF_DAGSTER)),
 )
 NO_FEED: Final = "no feed is declared: `platform feed add FILE` declares one, from a file such as it will deliver"
@@ -47,6 +47,11 @@ def declared_feeds() -> tuple[Feed, ...]:
 def declared_marts() -> tuple[Mart, ...]:
     """The marts that promise something."""
     return load_marts(MARTS_PACKAGE)
+
+
+def declared_products() -> tuple[Product, ...]:
+    """The products of which something is declared beside their marts."""
+    return load_products(MARTS_PACKAGE)
 
 
 def has_personal_data() -> bool:

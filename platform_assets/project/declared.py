@@ -12,10 +12,12 @@ from typing import TypeVar
 
 from platform_assets.engine.feed.feed import Feed, Files
 from platform_assets.engine.feed.mart import Mart
+from platform_assets.engine.feed.product import Product
 from platform_assets.errors import ConfigurationError, nearest
 from platform_assets.project.place import misdeclared, place_of, place_of_name
 
 _Declared = TypeVar("_Declared")
+_Named = TypeVar("_Named", Mart, Product)
 
 
 def declarations(package: str, kind: type[_Declared]) -> Iterator[tuple[str, _Declared]]:
@@ -37,11 +39,13 @@ def declarations(package: str, kind: type[_Declared]) -> Iterator[tuple[str, _De
                 yield module_info.name, declared
             elif isinstance(declared, tuple | list):
                 for each in declared:
-                    if isinstance(each, Feed | Mart) and id(each) not in named:
+                    if isinstance(each, Feed | Mart | Product) and id(each) not in named:
                         raise _no_declaration(name, declared, each).at(place_of_name(name, file))
 
 
-def _no_declaration(name: str, several: tuple[object, ...] | list[object], inside: Feed | Mart) -> ConfigurationError:
+def _no_declaration(
+    name: str, several: tuple[object, ...] | list[object], inside: Feed | Mart | Product
+) -> ConfigurationError:
     kind = type(inside).__name__
     if len(several) == 1 and isinstance(several, tuple):
         return ConfigurationError(
@@ -79,14 +83,26 @@ def load_feeds(package: str) -> tuple[Feed, ...]:
 
 def load_marts(package: str) -> tuple[Mart, ...]:
     """The marts that the modules of `package` declare, by name."""
-    marts: dict[str, Mart] = {}
-    for module, mart in declarations(package, Mart):
-        if marts.setdefault(mart.name, mart) is not mart:
-            place = place_of("Mart", mart.name, f"{package}.{module}")
+    return _once(package, Mart)
+
+
+def load_products(package: str) -> tuple[Product, ...]:
+    """The products that the modules of `package` declare, by name."""
+    return _once(package, Product)
+
+
+def _once(package: str, kind: type[_Named]) -> tuple[_Named, ...]:
+    """What the modules declare of that kind, by name; none of them twice."""
+    found: dict[str, _Named] = {}
+    for module, each in declarations(package, kind):
+        if found.setdefault(each.name, each) is not each:
+            place = place_of(kind.__name__, each.name, f"{package}.{module}")
             raise ConfigurationError(
-                f"Mart({mart.name!r})", f"is declared twice, the second time in {place}", "Leave one of them."
+                f"{kind.__name__}({each.name!r})",
+                f"is declared twice, the second time in {place}",
+                "Leave one of them.",
             )
-    return tuple(marts[name] for name in sorted(marts))
+    return tuple(found[name] for name in sorted(found))
 
 
 def with_files(feeds: Iterable[Feed], patterns: Mapping[str, str]) -> tuple[Feed, ...]:

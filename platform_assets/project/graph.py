@@ -1,7 +1,7 @@
 """The project: every asset that today's code makes, what it is made from, and a code that changes with its meaning.
 
-Belongs here: feeds, dbt's nodes and the release as one graph of names. Elsewhere: what is there and out of date
-(state.py). No Dagster here.
+Belongs here: feeds, dbt's nodes and the releases of products as one graph of names. Elsewhere: what is there and out
+of date (state.py), which products there are (products.py). No Dagster here.
 """
 
 import hashlib
@@ -14,12 +14,13 @@ from typing import Any, Final
 
 from platform_assets.engine.feed.feed import Cadence, Feed
 from platform_assets.engine.feed.mart import Mart
+from platform_assets.engine.feed.product import Product
 from platform_assets.errors import ConfigurationError, nearest
 from platform_assets.project.manifest import asset_name, declared_in, is_asset, reached
 from platform_assets.project.place import place_of
+from platform_assets.project.products import ReleasedProduct, products_of
 from platform_assets.project.unfed import refuse_unfed
 
-RELEASE: Final = "release"
 # What changes a model's table or what its tests say; descriptions, tags and places of files do not.
 _MEANING: Final = ("alias", "schema", "config", "columns", "raw_code", "checksum", "test_metadata", "column_name")
 _SILENT: Final = ("meta", "docs", "tags", "group", "description", "access")
@@ -40,10 +41,23 @@ class Node:
 
 @dataclass(frozen=True)
 class Project:
-    """All assets, inputs before what is made from them; the last is the release, made from `marts`."""
+    """All assets, inputs before what is made from them; the last are the releases of the products."""
 
     nodes: Mapping[str, Node]
-    marts: tuple[str, ...]
+    products: tuple[ReleasedProduct, ...]
+
+    @property
+    def marts(self) -> tuple[str, ...]:
+        """The marts of all products."""
+        return tuple(mart for product in self.products for mart in product.marts)
+
+    def product_of(self, release: str) -> ReleasedProduct | None:
+        """The product whose release the asset is; None of any other asset."""
+        return next((product for product in self.products if product.release == release), None)
+
+    def product_with(self, mart: str) -> ReleasedProduct | None:
+        """The product that the mart (the asset's name, or its table's) is released with."""
+        return next((each for each in self.products if mart in each.marts or mart in each.tables), None)
 
     def below(self, starts: Iterable[str]) -> list[str]:
         """Everything that is made from `starts` at any remove, inputs first; `starts` are not among it."""
@@ -73,9 +87,11 @@ def raw_name(feed: Feed) -> str:
     return f"raw/{feed.origin}/{feed.name}"
 
 
-def project_of(feeds: Sequence[Feed], marts: Sequence[Mart], manifest: Path) -> Project:
-    """The assets that feeds, marts and the dbt project of `manifest` amount to. Raises ConfigurationError where a model
-    reads what no feed fills."""
+def project_of(
+    feeds: Sequence[Feed], marts: Sequence[Mart], manifest: Path, products: Sequence[Product] = ()
+) -> Project:
+    """The assets that feeds, marts, products and the dbt project of `manifest` amount to. Raises ConfigurationError
+    where a model reads what no feed fills, or a product has no marts."""
     dbt = json.loads(manifest.read_bytes())
     refuse_unfed(dbt, feeds)
     nodes = {raw_name(feed): Node(raw_name(feed), code=_code_of_feed(feed), feed=feed) for feed in feeds}
@@ -116,8 +132,11 @@ def project_of(feeds: Sequence[Feed], marts: Sequence[Mart], manifest: Path) -> 
             if "cron" in declared
             else None,
         )
-    released = tuple(name for name in nodes if name.startswith("marts/"))
-    nodes[RELEASE] = Node(RELEASE, inputs=released)
+    released = products_of(
+        dbt, {names[key]: dbt["nodes"][key] for key in names if names[key].startswith("marts/")}, products
+    )
+    for product in released:
+        nodes[product.release] = Node(product.release, inputs=product.marts)
     return Project(nodes, released)
 
 

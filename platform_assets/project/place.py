@@ -18,6 +18,8 @@ from platform_assets.engine.contract.declaration import USUAL_TYPES
 from platform_assets.errors import ConfigurationError, nearest, printable
 from platform_assets.settings import PROJECT
 
+FEEDS_PACKAGE: Final = "platform_assets.feeds"
+MARTS_PACKAGE: Final = "platform_assets.marts"
 _KEY: Final = re.compile(r"(?P<kind>\w+)(\(.*\))?\.(?P<name>\w+)")
 _PATH: Final = re.compile(r" \(/[^)]*\)$")  # of the module that lacks the name
 _LONGEST: Final = 300  # characters of what Python says
@@ -47,6 +49,14 @@ def place_of(kind: str, name: str, module: str) -> str:
             if named and isinstance(named[0], ast.Constant) and named[0].value == name:
                 return f"{_shown(file)}:{node.lineno}"
     return _shown(file)
+
+
+def place_in(kind: str, name: str, package: str) -> str:
+    """The same, in whichever module of the package it stands; the package's folder where it stands in none."""
+    for module in sorted(each for each in sys.modules if each.startswith(f"{package}.")):
+        if ":" in (place := place_of(kind, name, module)):
+            return place
+    return package.replace(".", "/")
 
 
 def place_of_name(name: str, file: Path) -> str:

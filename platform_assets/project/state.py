@@ -19,7 +19,8 @@ from platform_assets.engine.store.builds import Built, CheckResult, Made
 from platform_assets.engine.store.release import Release
 from platform_assets.errors import listed
 from platform_assets.project.causes import Cause, check_failed
-from platform_assets.project.graph import RELEASE, Node, Project, version_from
+from platform_assets.project.graph import Node, Project, version_from
+from platform_assets.project.products import ReleasedProduct
 
 
 @dataclass(frozen=True)
@@ -33,14 +34,14 @@ class HeldBack:
 
 @dataclass(frozen=True)
 class State:
-    """What is stored, at one moment. revisions: of the feeds' rows, 0 before the first delivery. unpublished: feeds
-    that were changed by a process that could not tell; arrives: says of a feed without rows whether its first files are
-    about to come in, looked at only where that is asked."""
+    """What is stored, at one moment. revisions: of the feeds' rows, 0 before the first delivery. releases: product ->
+    the release that readers get; unpublished: feeds that were changed by a process that could not tell; arrives: says
+    of a feed without rows whether its first files are about to come in, looked at only where that is asked."""
 
     project: Project
     built: Built
     revisions: Mapping[str, int]
-    release: Release | None
+    releases: Mapping[str, Release | None]
     now: datetime
     unpublished: Collection[str] = ()
     arrives: Callable[[str], bool] = lambda _: False
@@ -60,7 +61,7 @@ class State:
             project=project,
             built=deployment.builds.read(),
             revisions=revisions,
-            release=deployment.releases.current(),
+            releases={each.name: deployment.releases_of(each.name).current() for each in project.products},
             now=now,
             unpublished=[feed.name for feed in deployment.feeds if deployment.unpublished(feed)],
             arrives=arrives,
@@ -101,8 +102,8 @@ class State:
             return self._unaudited(node, node.feed)
         if self._waits_for_its_time(name):
             return None
-        if name == RELEASE:
-            return self._unreleased()
+        if (product := self.project.product_of(name)) is not None:
+            return self._unreleased(product)
         made = self.built.made.get(name)
         if made is None:
             return "it is not there, or was made by a run that did not end"
@@ -129,14 +130,14 @@ class State:
         open_checks = self._unanswered(made)
         return f"{listed(open_checks, 3)} did not run on its newest rows" if open_checks else None
 
-    def _unreleased(self) -> str | None:
-        marts = {mart: self.aimed_at(mart) for mart in self.project.marts}
-        if not marts:
-            return None
-        if self.release is None:
+    def _unreleased(self, product: ReleasedProduct) -> str | None:
+        release = self.releases.get(product.name)
+        if release is None:
             return "there is no release yet"
-        newer = [mart for mart, version in marts.items() if self.release.made_from.get(mart) != version]
-        gone = [mart for mart in self.release.made_from if mart not in marts]
+        marts = dict(zip(product.tables, product.marts, strict=True))
+        made_from = release.made_from
+        newer = [mart for table, mart in marts.items() if made_from.get(table) != self.aimed_at(mart)]
+        gone = [table for table in made_from if table not in marts]
         return f"{listed(newer or gone, 3)} changed since the last release" if newer or gone else None
 
     def verdict(self, name: str, check: str) -> CheckResult | None:
@@ -195,9 +196,20 @@ class State:
 
     def held_words(self, cause: Cause) -> str:
         """What holds an asset back, and what readers have meanwhile."""
-        at = self.release.created_at[:16].replace("T", " ") if self.release is not None else None
-        serves = f"the release of {at} UTC still serves" if at is not None else "there is no release yet"
-        return f"held back by {cause.asset}: {cause.evidence or cause.what}; {serves}"
+        return f"held back by {cause.asset}: {cause.evidence or cause.what}; {self._serving(cause.asset)}"
+
+    def _serving(self, asset: str) -> str:
+        """What readers have of the products that are made from the asset."""
+        below = {asset, *self.project.below([asset])}
+        of = [each.name for each in self.project.products if each.release in below]
+        there = {name: release for name in of if (release := self.releases.get(name)) is not None}
+        at = {name: f"{release.created_at[:16].replace('T', ' ')} UTC" for name, release in there.items()}
+        if not at:
+            return "there is no release yet"
+        if len(of) == 1:
+            return f"the release of {at[of[0]]} still serves"
+        serving = listed([f"{name} of {moment}" for name, moment in at.items()], 3)
+        return f"the release of {serving} still serves" if len(at) == 1 else f"the releases of {serving} still serve"
 
     def first_cause(self, name: str) -> Cause | None:
         """What holds the asset back, followed up to where it has to be mended."""
@@ -236,19 +248,21 @@ class State:
                 found.add(name)
         return [name for name in self.project.nodes if name in found]
 
-    def unreleased(self) -> dict[str, int]:
-        """Feeds with rows that the current release does not hold, and the revision up to which it does."""
-        there = self.release.built_from if self.release is not None else {}
-        feeding = [node.feed for name in self.project.above(RELEASE) if (node := self.project.nodes[name]).feed]
+    def unreleased(self, product: ReleasedProduct) -> dict[str, int]:
+        """Feeds with rows that the product's release does not hold, and the revision up to which it does."""
+        release = self.releases.get(product.name)
+        there = release.built_from if release is not None else {}
+        feeding = [node.feed for name in self.project.above(product.release) if (node := self.project.nodes[name]).feed]
         return {
             feed.name: there.get(feed.name, 0)
             for feed in feeding
             if feed is not None and self.revisions.get(feed.name, 0) > there.get(feed.name, 0)
         }
 
-    def unfit(self) -> Cause | None:
-        """Why the marts, as they are, must not be released: something is missing, not audited, or not of a piece."""
-        for name in self.project.above(RELEASE)[:-1]:
+    def unfit(self, product: ReleasedProduct) -> Cause | None:
+        """Why the product's marts, as they are, must not be released: something is missing, not audited, or not of a
+        piece."""
+        for name in self.project.above(product.release)[:-1]:
             if (failed := self._failed_check(name)) is not None:
                 return failed
             node = self.project.nodes[name]
@@ -294,13 +308,4 @@ class State:
                 sound &= each in found or not self.failing(each)
             version = version_from(node.code, inputs)
             found[name] = Made(name, version if sound else f"{version}, unsound", node.code, at, run, inputs, revisions)
-        return found
-
-    def built_from(self) -> dict[str, int]:
-        """Feed -> the revision of its rows that all of the marts hold."""
-        found: dict[str, int] = {}
-        for mart in self.project.marts:
-            made = self.built.made.get(mart)
-            for feed, revision in (made.revisions if made is not None else {}).items():
-                found[feed] = min(revision, found.get(feed, revision))
         return found

@@ -15,7 +15,9 @@ from test_readme import VERBS
 
 import platform_assets
 from platform_assets.cli.tree import app
-from platform_assets.orchestration.runs.keys import RELEASE_KEY, deliveries_key, mart_key, quarantine_key, raw_key
+from platform_assets.engine.feed.product import Product
+from platform_assets.orchestration.runs.keys import deliveries_key, mart_key, quarantine_key, raw_key, release_key
+from platform_assets.project.products import ReleasedProduct
 from platform_assets.settings import PROJECT
 
 GLOSSARY: Final = PROJECT / "docs" / "reference" / "glossary.md"
@@ -31,7 +33,20 @@ ALLOWED: Final[Mapping[str, str]] = {
     "quarantine export": "rejected rows as a CSV file for their producer; not a release",
 }
 # Of what has a word of its own.
-PARTS: Final = {"Csv", "Json", "Xml", "Excel", "Parquet", "Since", "Volume", "gigabytes", "hours", "minutes", "seconds"}
+PARTS: Final = {
+    "Csv",
+    "Json",
+    "Xml",
+    "Excel",
+    "Parquet",
+    "Since",
+    "Volume",
+    "days",
+    "gigabytes",
+    "hours",
+    "minutes",
+    "seconds",
+}
 _IN_USE: Final = re.compile(r"(class|command|column|table|check|asset|setting|option) `([^`]+)`")
 
 
@@ -50,7 +65,8 @@ def columns_of(page: str) -> set[str]:
 def public_names() -> dict[str, set[str]]:
     """Kind -> public names of that kind. The reference pages among them are held to the code (test_reference.py)."""
     feed = replace(Example((), "").feed(), name="order_lines", origin="retail")
-    keys = [raw_key(feed), quarantine_key(feed), deliveries_key(feed), mart_key("daily_sales"), RELEASE_KEY]
+    retail = ReleasedProduct("retail", "team:sales", (), Product("retail"))
+    keys = [raw_key(feed), quarantine_key(feed), deliveries_key(feed), mart_key("daily_sales"), release_key(retail)]
     return {
         "class": set(platform_assets.__all__),
         "command": {*VERBS, *(str(group.name) for group in app.registered_groups)},

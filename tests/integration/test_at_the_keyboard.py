@@ -15,10 +15,10 @@ import typer.main
 from checkout import copy_checkout
 from deployed import Deployed
 from machine import PROJECT
+from shop import Shop
 
 from platform_assets.cli.tree import app
 from platform_assets.commands.run import previews
-from platform_assets.engine.store.release import Release
 
 WRONG_FEED = """from platform_assets import Cadence, Contract, Feed, Field, Files, hours
 
@@ -198,11 +198,12 @@ def _is_of(process: psutil.Process, world: Deployed) -> bool:
 def test_the_newest_rows_of_a_release_from_before_a_mart_was_changed_have_the_columns_that_are_there(
     tmp_path: Path,
 ) -> None:
-    path = tmp_path / "home" / "releases" / "old.duckdb"
-    path.parent.mkdir(parents=True)
-    with duckdb.connect(path) as connection:
-        connection.execute("CREATE TABLE daily_sales AS SELECT DATE '2026-03-16' AS sale_date, 1 AS once_counted")
-    (preview,) = previews(Release("old", str(path), "", {"daily_sales": 1}))
+    shop = Shop(tmp_path)
+    shop.deployment.prepare()
+    with duckdb.connect(str(shop.deployment.warehouse.marts)) as marts:
+        marts.execute("CREATE TABLE daily_sales AS SELECT DATE '2026-03-16' AS sale_date, 1 AS once_counted")
+    old = shop.deployment.releases.publish(shop.deployment.warehouse, shop.clock(), ["daily_sales"])
+    (preview,) = previews([old])
     assert (preview.by, preview.columns, len(preview.rows)) == ("sale_date", ("sale_date",), 1)
 
 

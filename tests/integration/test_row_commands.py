@@ -104,7 +104,7 @@ def test_waiting_for_an_unfinished_file_builds_nothing_and_says_so(
     monkeypatch.setattr("platform_assets.commands.run.follow_feeds", lambda *_: None)
     monkeypatch.setattr("platform_assets.commands.run.project_of", lambda *_: project_of_shop(shop.feed))
     done = run_pending(lambda _: None)
-    assert (done.ok, done.made, done.release, done.left_alone) == (True, False, None, ["sales/a.csv"])
+    assert (done.ok, done.made, done.releases, done.left_alone) == (True, False, {}, ["sales/a.csv"])
     first, *_ = _report(done)
     assert isinstance(first, Table)
     assert first.title == "Nothing new was built: 1 file is not ready"

@@ -11,7 +11,7 @@ import dagster as dg
 import duckdb
 import pytest
 from deployed import Deployed
-from modelled import MODEL, Modelled, modelled
+from modelled import MODEL, RELEASE, Modelled, modelled
 from shop import Shop, sales
 
 from platform_assets.alerts.incidents import Problem
@@ -24,7 +24,7 @@ from platform_assets.orchestration.watch.problems import everything
 from platform_assets.orchestration.watch.why import asset_named, why
 from platform_assets.project.causes import Cause
 from platform_assets.project.configured import declared_feeds, declared_marts
-from platform_assets.project.graph import RELEASE, project_of, raw_name
+from platform_assets.project.graph import project_of, raw_name
 from platform_assets.project.manifest import current_manifest
 
 SALES = "retail/order_lines/2026-03-17.csv"
@@ -131,7 +131,7 @@ def test_a_failed_check_comes_before_a_delivery_that_is_late(shop: Shop) -> None
         world.by_itself()
         shop.clock.at = datetime(2026, 3, 11, 10, tzinfo=UTC)
         seen = DagsterState(world.instance, world.definitions.resolve_asset_graph(), shop.clock())
-        found = why(dg.AssetKey(RELEASE), seen, DeploymentState(shop.deployment, [], world.project))
+        found = why(dg.AssetKey(RELEASE.split("/")), seen, DeploymentState(shop.deployment, [], world.project))
     kinds = [cause.kind for cause in found]
     assert kinds[0] == "check failed"
     assert kinds.index("check failed") < kinds.index("delivery missing")

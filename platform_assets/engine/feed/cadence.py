@@ -18,6 +18,11 @@ from platform_assets.engine.feed.ticks import is_closed, last_tick, longest_gap,
 from platform_assets.errors import ConfigurationError, counted, nearest
 
 
+def days(n: float) -> timedelta:
+    """`n` days of 24 hours, such as `days(30)`."""
+    return timedelta(days=n)
+
+
 def hours(n: float) -> timedelta:
     """`n` hours, such as `hours(3)`."""
     return timedelta(hours=n)

@@ -6,10 +6,9 @@ in the blocks of its file until others need them: only a new file is without it.
 """
 
 import contextlib
-import json
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -17,8 +16,9 @@ import duckdb
 import polars as pl
 
 from platform_assets.engine.durable import failpoint
-from platform_assets.engine.durable.files import replacing, sync
+from platform_assets.engine.durable.files import sync
 from platform_assets.engine.feed.feed import Feed
+from platform_assets.engine.store import exact
 from platform_assets.engine.store.connection import connect
 from platform_assets.engine.store.ledger import Ledger
 from platform_assets.engine.store.release import PARTIAL, Release, Releases
@@ -163,63 +163,74 @@ def write_anew(warehouse: Warehouse) -> list[str]:
     return [warehouse.path.name, warehouse.marts.name]
 
 
-def erase_from_releases(warehouse: Warehouse, releases: Releases, traces: Traces, mark: Mapping[str, str]) -> list[str]:
-    """Write every kept release anew without the person's rows; whoever has one open keeps what is open. Those that
-    cannot be read are removed, and readers get the newest that is left. Gives the ids that were removed.
+def erase_from_releases(
+    warehouse: Warehouse, products: Iterable[Releases], traces: Traces, mark: Mapping[str, str]
+) -> list[str]:
+    """Write every kept release anew without the person's rows; whoever has a file open keeps what is open. Those that
+    cannot be read are removed, and readers get the newest that is left. Gives the names of those that were removed.
 
     mark: what their manifests say of it, beside the rows by mart. Those that say so already are left alone.
     """
     removed = []
     with warehouse.open("erase a person from the releases"):
-        for release in releases.all():
-            if any(each.get("erasure") == mark["erasure"] for each in release.erased):
-                continue
-            try:
-                _erase_from(release, traces, mark)
-            except duckdb.Error:
-                removed.append(release.id)
-                releases.remove(release)
+        for releases in products:
+            releases.sweep()
+            anew: dict[int, Path] = {}
+            for release in releases.kept():
+                if any(each.get("erasure") == mark["erasure"] for each in release.erased):
+                    continue
+                try:
+                    releases.rewrite(_erase_from(release, traces, mark, releases.mode, anew))
+                except duckdb.Error:
+                    removed.append(_called(release))
+                    releases.remove(release)
     return removed
 
 
-def found_in_releases(releases: Releases, traces: Traces) -> dict[str, dict[str, int]]:
+def found_in_releases(products: Iterable[Releases], traces: Traces) -> dict[str, dict[str, int]]:
     """Rows of the person by release and mart."""
     found = {}
-    for release in releases.all():
-        with contextlib.suppress(duckdb.Error), connect(None, Path(release.path)) as connection:
-            attach(connection, Path(release.path), "released", "(READ_ONLY)")
-            found[release.id] = _counted(connection, "released", traces, _asked)
+    for release in (each for releases in products for each in releases.kept()):
+        with contextlib.suppress(duckdb.Error), release.opened() as connection:
+            found[_called(release)] = _counted(connection, _marts_of(release), traces, _asked)
     return found
 
 
-def held(warehouse: Warehouse, releases: Releases, traces: Traces) -> dict[str, int]:
+def held(warehouse: Warehouse, products: Iterable[Releases], traces: Traces) -> dict[str, int]:
     """Rows in which the person can still be found, by table: in both files, and in releases. Also those that only
     mention a value which no text has by chance."""
     found: dict[str, int] = {}
-    files = [Path(release.path) for release in releases.all()]
-    with warehouse.open("look whether a person is left", *files) as connection:
+    with warehouse.open("look whether a person is left") as connection:
         attach(connection, warehouse.marts, "marts", "(READ_ONLY)")
         for database in (warehouse.path.stem, "marts"):
-            found |= _counted(connection, database, traces, _held)
-        for release in releases.all():
-            attach(connection, Path(release.path), "released", "(READ_ONLY)")
-            rows = _counted(connection, "released", traces, _held)
-            found |= {f"release {release.id}: {mart}": count for mart, count in rows.items()}
-            connection.execute("DETACH released")
+            found |= _counted(connection, list(_tables(connection, database)), traces, _held, f"{quote(database)}.")
+    for release in (each for releases in products for each in releases.kept()):
+        with release.opened() as connection:
+            rows = _counted(connection, _marts_of(release), traces, _held)
+            found |= {f"release {_called(release)}: {mart}": count for mart, count in rows.items()}
     return found
+
+
+def _called(release: Release) -> str:
+    return f"{release.product}/{release.id}"
+
+
+def _marts_of(release: Release) -> list[tuple[str, str, Mapping[str, str]]]:
+    return [("main", mart, each.columns) for mart, each in release.marts.items()]
 
 
 def _counted(
     connection: duckdb.DuckDBPyConnection,
-    database: str,
+    tables: Iterable[tuple[str, str, Mapping[str, str]]],
     traces: Traces,
     asks: Callable[[Traces, str, str, Mapping[str, str]], tuple[str, list[str]] | None],
+    database: str = "",
 ) -> dict[str, int]:
-    """Rows by table of which what `asks` gives is true, where there are any."""
+    """Rows by table (schema, name, columns) of which what `asks` gives is true, where there are any."""
     found = {}
-    for schema, table, there in _tables(connection, database):
+    for schema, table, there in tables:
         if (asked := asks(traces, schema, table, there)) is not None:
-            name = f"{quote(database)}.{quote(schema)}.{quote(table)}"
+            name = f"{database}{quote(schema)}.{quote(table)}"
             ((rows,),) = connection.execute(f"SELECT count(*) FROM {name} WHERE {asked[0]}", asked[1]).fetchall()
             if rows:
                 found[table if schema == "main" else f"{schema}.{table}"] = int(rows)
@@ -236,32 +247,37 @@ def _held(traces: Traces, schema: str, table: str, there: Mapping[str, str]) -> 
     return " OR ".join(f"({where})" for where, _ in found), [value for _, values in found for value in values]
 
 
-def _erase_from(release: Release, traces: Traces, mark: Mapping[str, str]) -> None:
-    path = Path(release.path)
-    with replacing(path, path.with_name(f"{PARTIAL}{path.name}"), mode=path.stat().st_mode & 0o777) as partial:
+def _erase_from(release: Release, traces: Traces, mark: Mapping[str, str], mode: int, anew: dict[int, Path]) -> Release:
+    """The release as it is without the person. anew: by the inode that a file had, where it was written anew; releases
+    share files, and go on to."""
+    marts = dict(release.marts)
+    for mart, before in release.marts.items():
+        if (asked := _asked(traces, "main", mart, before.columns)) is None:
+            continue
+        path = release.parquet(mart)
+        partial = path.with_name(f"{PARTIAL}{path.name}")
         partial.unlink(missing_ok=True)
         with connect(None, path, partial) as connection:
-            attach(connection, path, "released", "(READ_ONLY)")
-            attach(connection, partial, _FRESH, MARTS_FORMAT)
-            connection.execute(f"COPY FROM DATABASE released TO {_FRESH} (SCHEMA)")
-            tables = {}
-            for schema, table, there in _tables(connection, "released"):
-                asked = _asked(traces, schema, table, there)
-                name = f"{quote(schema)}.{quote(table)}"
-                where, values = ("", []) if asked is None else (f" WHERE ({asked[0]}) IS NOT TRUE", asked[1])
-                connection.execute(f"INSERT INTO {_FRESH}.{name} SELECT * FROM released.{name}{where}", values)
-                ((tables[table],),) = connection.execute(f"SELECT count(*) FROM {_FRESH}.{name}").fetchall()
-            connection.execute(f"CHECKPOINT {_FRESH}")
-            connection.execute(f"DETACH {_FRESH}")
-    failpoint.reached("mid-erase-release")
-    rows = {mart: before - tables.get(mart, 0) for mart, before in release.tables.items()}
-    said = {**mark, "rows": {mart: gone for mart, gone in rows.items() if gone}}
-    described = replace(release, tables=tables, erased=(*release.erased, said))
-    manifest = path.with_suffix(".json")
-    with replacing(
-        manifest, manifest.with_name(f"{PARTIAL}{manifest.name}"), mode=manifest.stat().st_mode & 0o777
-    ) as p:
-        p.write_text(json.dumps(asdict(described)))
+            table = f"({exact.view_of(connection, path, before.columns)})"
+            if connection.execute(f"FROM {table} WHERE {asked[0]} LIMIT 1", asked[1]).fetchone() is not None:
+                inode = path.stat().st_ino
+                if inode in anew:
+                    partial.hardlink_to(anew[inode])
+                else:
+                    kept = f"(FROM {table} WHERE ({asked[0]}) IS NOT TRUE)"
+                    query = exact.selected(exact.columns_of(connection, table), kept, mart)
+                    exact.write(connection, query, partial, mart, asked[1])
+                    partial.chmod(mode)
+                    sync(partial)
+                    anew[inode] = path
+                partial.replace(path)
+                sync(path.parent)
+                failpoint.reached("mid-erase-release")
+            rows, content = exact.rows_and_content(connection, table)
+        marts[mart] = replace(before, rows=rows, content=content, size=path.stat().st_size)
+    gone = {mart: before.rows - marts[mart].rows for mart, before in release.marts.items()}
+    said = {**mark, "rows": {mart: rows for mart, rows in gone.items() if rows}}
+    return replace(release, marts=marts, erased=(*release.erased, said))
 
 
 def _asked(traces: Traces, schema: str, table: str, there: Mapping[str, str]) -> tuple[str, list[str]] | None:

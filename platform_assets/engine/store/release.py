@@ -1,24 +1,28 @@
-"""Releases: published, immutable, read-only versions of the marts, each a file of its own.
+"""Releases: published, immutable, read-only versions of a product's marts, each a folder of its own.
 
-Belongs here: making one, listing them, the pointer to the current one. Elsewhere: deciding that the marts are
-fit (orchestration/release.py). A release is a byte copy, so it costs what a file copy costs. It is there when both the
-copy and its manifest are; whatever stops us in between leaves what readers have, and nothing that is listed.
+Belongs here: making one, listing them, the link to the current one. Elsewhere: deciding that the marts are fit
+(orchestration/release.py), a table as a file (exact.py). A release costs what changed: a mart of the same version is
+not read, one with the same rows is linked. It is there once its manifest is, which is written last.
 """
 
+import contextlib
+import hashlib
 import json
 import re
 import shutil
 import stat
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote as percent_encoded
 
 import duckdb
 
 from platform_assets.engine.durable import failpoint
-from platform_assets.engine.durable.files import remembered, replacing, sync
+from platform_assets.engine.durable.files import remembered, replacing, sync, sync_all
+from platform_assets.engine.store import exact
 from platform_assets.engine.store.connection import connect
 from platform_assets.engine.store.sql import attach, quote
 from platform_assets.engine.store.warehouse import Warehouse
@@ -26,44 +30,97 @@ from platform_assets.errors import ReleaseRefused, StorageError
 
 _ID: Final = re.compile(r"([0-9]{8}T[0-9]{6}Z)-([0-9]+)")
 PARTIAL: Final = ".releasing-"
-"""How names of files begin that a release is written to before it is whole."""
+"""How names begin of what is not whole yet."""
+_MANIFEST: Final = "manifest.json"
+_UNFINISHED: Final = f"{PARTIAL}{_MANIFEST}"  # a release that has it is being made, or the making was killed
+_CURRENT: Final = "current"
+_LONGEST_NAME: Final = 200  # characters, of a file
+
+
+@dataclass(frozen=True)
+class MartLabel:
+    """What is known of a mart that is to be released. version: of the asset; code: of what made it; built_from: feed ->
+    revision of its rows that went in; newest: newest data, ISO; checks: blocking checks that it passed; personal:
+    column with personal data -> "drop", "pseudonym" or "keep"."""
+
+    version: str = ""
+    code: str = ""
+    built_from: Mapping[str, int] = field(default_factory=dict)
+    newest: str | None = None
+    checks: Sequence[str] = ()
+    personal: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Label:
-    """What marts hold. `built_from`: feed -> revision of its rows that went in; `made_from`: mart -> its version;
-    `decided`: deliveries of these feeds that a person withdrew or let through: which, who, why and when."""
+    """What marts hold. decided: deliveries of the feeds that they are made from that a person withdrew or let through:
+    which, who, why and when."""
 
-    built_from: Mapping[str, int] = field(default_factory=dict)
-    made_from: Mapping[str, str] = field(default_factory=dict)
+    marts: Mapping[str, MartLabel] = field(default_factory=dict)
     decided: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass(frozen=True)
+class MartRelease(MartLabel):
+    """A mart in a release: what was known of it, and what it is. columns: name -> DuckDB type as readers see it;
+    content: a hash of its rows whatever their order; file: the name of its Parquet file; size: of that file, in bytes.
+    """
+
+    rows: int = 0
+    columns: Mapping[str, str] = field(default_factory=dict)
+    content: str = ""
+    file: str = ""
+    size: int = 0
+
+
+@dataclass(frozen=True)
 class Release:
-    """One version of the marts; `tables`: rows by mart. For the rest see `Label`.
+    """One version of a product's marts; `path`: its DuckDB file; `built_from`: feed -> the revision of its rows that
+    all marts hold that are made of it; for `decided` see `Label`.
 
     erased: which persons were erased from it since, by the ids of their erasures: when, and how many rows by mart.
+    shadow: made beside the others, for a consumer to compare; readers never get it.
     """
 
     id: str
+    product: str
     path: str
     created_at: str
-    tables: Mapping[str, int]
+    marts: Mapping[str, MartRelease]
     built_from: Mapping[str, int] = field(default_factory=dict)
-    made_from: Mapping[str, str] = field(default_factory=dict)
     decided: Sequence[Mapping[str, Any]] = ()
     erased: Sequence[Mapping[str, Any]] = ()
+    shadow: bool = False
 
-    def columns(self, mart: str) -> list[str]:
-        """The columns that a mart has in this release, which may be others than it is declared with now."""
-        with connect(Path(self.path), read_only=True) as connection:
-            return [name for name, *_ in connection.execute(f"DESCRIBE {quote(mart)}").fetchall()]
+    @property
+    def folder(self) -> Path:
+        """The folder that all of it is in."""
+        return Path(self.path).parent
+
+    @property
+    def tables(self) -> Mapping[str, int]:
+        """Rows by mart."""
+        return {mart: each.rows for mart, each in self.marts.items()}
+
+    @property
+    def made_from(self) -> Mapping[str, str]:
+        """The version of each mart."""
+        return {mart: each.version for mart, each in self.marts.items()}
+
+    def parquet(self, mart: str) -> Path:
+        """The file with the mart's rows."""
+        return self.folder / self.marts[mart].file
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection that sees what any reader would, and no other file."""
+        with connect(Path(self.path), *map(self.parquet, self.marts), read_only=True) as connection:
+            yield connection
 
     def newest_rows(self, mart: str, columns: Sequence[str], by: str | None, most: int) -> list[tuple[Any, ...]]:
         """The newest rows of a mart by that column, else its first by their first, read as any reader would."""
         order = "1" if by is None else f"{quote(by)} DESC NULLS LAST, 1"
-        with connect(Path(self.path), read_only=True) as connection:
+        with self.opened() as connection:
             chosen = ", ".join(map(quote, columns))
             return connection.execute(
                 f"SELECT {chosen} FROM {quote(mart)} ORDER BY {order} LIMIT {int(most)}"
@@ -71,33 +128,43 @@ class Release:
 
 
 class Releases:
-    """The folder of releases. `current.duckdb` in it links to the one that readers should open.
+    """The releases of a product. Readers open `link`, which leads through `current` to one of them.
 
     A process that holds an old release and opens the same path again would see old data, so every release
-    has its own path and only the link moves.
+    has its own path and only `current` moves.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, product: str) -> None:
+        """folder: that of the releases of all products."""
+        self.folder = folder.absolute() / product
+        self.product = product
 
     @property
     def link(self) -> Path:
-        """The link that always points to the current release."""
-        return self.folder / "current.duckdb"
+        """The link that always leads to the current release."""
+        return self.folder / f"{_CURRENT}.duckdb"
 
     def current(self) -> Release | None:
         """The release that readers get; None where there is none, or its manifest cannot be read."""
         try:
-            target = self.link.readlink()
+            target = (self.folder / _CURRENT).readlink()
+            if self.link.readlink() != self._through:
+                return None
         except OSError:  # none yet; or a home that was copied without its links
             return None
-        return _described(self.folder / target)
+        return self._described(self.folder / target)
+
+    def newest(self) -> Release | None:
+        """The release that was published last, though readers may have another."""
+        return next(iter(self.all()), None)
 
     def all(self) -> list[Release]:
-        """Every release, newest first; what is not whole is left out."""
-        files = self.folder.glob("*.duckdb")
-        found = [(ids[1], int(ids[2]), path) for path in files if (ids := _ID.fullmatch(path.stem))]
-        described = (_described(path) for *_, path in sorted(found, reverse=True))
+        """Every release but a shadow, newest first; what is not whole is left out."""
+        return [release for release in self.kept() if not release.shadow]
+
+    def kept(self) -> list[Release]:
+        """All that lies there, a shadow among them."""
+        described = (self._described(path) for path in sorted(self._folders(), key=_order, reverse=True))
         return [release for release in described if release is not None]
 
     def publish(
@@ -106,80 +173,225 @@ class Releases:
         now: datetime,
         marts: Collection[str],
         label: Callable[[], Label] = Label,
+        declared: Collection[str] | None = None,
     ) -> Release:
-        """Copy the marts as they are into a new release and point the link at it.
+        """Make a release of the marts as they are and point the link at it.
 
-        label: gives what they hold, called when nobody can change it any more; what it raises stops the release.
+        label: gives what they hold, called when nobody can change it any more; what it raises stops the release. A mart
+        of which it gives no version is read, whatever the last release has. declared: the marts of all products; tables
+        that are none of them are what deleted models have left, and are dropped.
 
-        Tables that are none of `marts` are what deleted models have left: they are dropped first.
-        The warehouse is held meanwhile, so nothing is half-built. Raises ReleaseRefused where there is no
-        mart, StorageError where the disk stops us; either way readers keep what they have.
+        The warehouse is held meanwhile, so nothing is half-built. Raises ReleaseRefused where there is no mart, or one
+        has a column that a release cannot hold, StorageError where the disk stops us; either way readers keep what they
+        have.
         """
         with warehouse.open("release the marts") as connection:
-            tables = _checkpointed_tables(connection, warehouse.marts, marts)
+            there = [mart for mart in _tables_there(connection, warehouse.marts, declared) if mart in marts]
             described = label()
-            if not tables:
+            if not there:
                 raise ReleaseRefused("there is no mart to release", "Build the marts first: platform run")
             try:
-                self.folder.mkdir(parents=True, exist_ok=True)
-                release_id = self._free_id(f"{now:%Y%m%dT%H%M%SZ}")
-                self._sweep()
-                target = self.folder / f"{release_id}.duckdb"
-                release = Release(release_id, str(target), now.isoformat(), tables, **asdict(described))
-                self._place(release, warehouse.marts, target)
-                self._point_at(target)
+                self._make_folder(self.folder.parent)
+                self._make_folder(self.folder)
+                self.sweep()
+                release = self._made(warehouse.marts, now, there, described)
+                self._point_at(release)
             except OSError as error:
                 raise StorageError(self.folder, error.strerror or str(error)) from error
+            except duckdb.IOException as error:
+                raise StorageError(self.folder, str(error).splitlines()[0]) from error
         return release
+
+    def rewrite(self, release: Release) -> None:
+        """Write the manifest of a release anew, as it is described now."""
+        with replacing(release.folder / _MANIFEST, mode=self.mode) as partial:
+            partial.write_text(json.dumps(asdict(release)))
 
     def remove(self, release: Release) -> None:
         """Remove a release; where it is the current one, readers get the newest that is left, if any is."""
-        target = Path(release.path)
         if (current := self.current()) is not None and current.id == release.id:
             left = next((each for each in self.all() if each.id != release.id), None)
             if left is None:
-                self.link.unlink(missing_ok=True)
+                (self.folder / _CURRENT).unlink()
             else:
-                self._point_at(Path(left.path))
-        for path in (target, target.with_suffix(".json")):
-            path.unlink(missing_ok=True)
+                self._point_at(left)
+        # From here on it is in no list, and if we are killed the next sweep ends it.
+        (release.folder / _MANIFEST).replace(release.folder / _UNFINISHED)
+        shutil.rmtree(release.folder)
+
+    def sweep(self) -> None:
+        """Remove what a killed publish left behind. Whoever publishes holds the warehouse, so nobody else is at it."""
+        for path in self.folder.glob(f"{PARTIAL}*"):
+            _remove(path)
+        for path in self._folders():
+            if (path / _UNFINISHED).exists() or not any(path.iterdir()):
+                shutil.rmtree(path)
+
+    def _made(self, marts: Path, now: datetime, there: Sequence[str], label: Label) -> Release:
+        """A release of these marts, whole and on the disk, which no reader gets yet."""
+        folder = self.folder / self._free_id(f"{now:%Y%m%dT%H%M%SZ}")
+        before = self.newest()
+        self._make_folder(folder)
+        unfinished = folder / _UNFINISHED
+        unfinished.touch()
+        path = folder / f"{self.product}.duckdb"
+        with connect(None, marts, path, *(folder / _file_of(mart) for mart in there)) as connection:
+            attach(connection, marts, "marts", "(READ_ONLY)")
+            made = {
+                mart: self._released(connection, mart, label.marts.get(mart, MartLabel()), folder, before)
+                for mart in there
+            }
+            connection.execute("DETACH marts")
+            exact.write_views(
+                connection, path, {mart: (folder / each.file, each.columns) for mart, each in made.items()}
+            )
+        failpoint.reached("release-views")
+        release = Release(folder.name, self.product, str(path), now.isoformat(), made, _built_from(made), label.decided)
+        unfinished.write_text(json.dumps(asdict(release)))
+        # What is linked is on the disk, and has the rights that it needs.
+        written = [each for mart in made.values() if (each := folder / mart.file).stat().st_nlink == 1]
+        for each in (*written, path, unfinished):
+            each.chmod(self.mode)
+        sync_all((*written, path, unfinished, folder))
+        unfinished.replace(folder / _MANIFEST)
+        sync_all((folder, self.folder, self.folder.parent))
+        failpoint.reached("release-manifest")
+        return release
+
+    def _released(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        mart: str,
+        label: MartLabel,
+        folder: Path,
+        before: Release | None,
+    ) -> MartRelease:
+        """The mart in the release that is made in `folder`: linked to that of the release before where that has its
+        rows, else written."""
+        last = before.marts.get(mart) if before is not None else None
+        known = asdict(label)
+        if last is not None and _same(last, label) and _linked(before, mart, folder):
+            return replace(last, **known)
+        table = f"({_shown(mart)})"
+        columns = exact.columns_of(connection, table)
+        query = exact.selected(columns, table, mart)
+        rows, content = exact.rows_and_content(connection, table)
+        shown = {name: str(kind) for name, kind in columns.items()}
+        made = MartRelease(**known, rows=rows, columns=shown, content=content, file=_file_of(mart))
+        same = last is not None and (last.content, dict(last.columns)) == (content, shown)
+        if last is not None and same and _linked(before, mart, folder):
+            return replace(made, size=last.size)
+        path = folder / made.file
+        exact.write(connection, query, path, mart)
+        failpoint.reached("mid-release")
+        if exact.rows_and_content(connection, f"({exact.view_of(connection, path, shown)})") != (rows, content):
+            raise exact.not_exact(mart, "what was written is not what was read")
+        return replace(made, size=path.stat().st_size)
+
+    def _point_at(self, release: Release) -> None:
+        """Let readers have this release."""
+        link, current = self.folder / f"{PARTIAL}{_CURRENT}", self.folder / _CURRENT
+        if current.is_dir() and not current.is_symlink():  # a home that was copied without its links
+            current.rename(self.folder / f"{PARTIAL}copied")
+        link.symlink_to(release.id)
+        link.replace(current)
+        if not self.link.is_symlink() or self.link.readlink() != self._through:
+            link.symlink_to(self._through)
+            link.replace(self.link)
+        sync(self.folder)
+        failpoint.reached("release-link")
+
+    @property
+    def _through(self) -> Path:
+        """What `link` leads to, for ever."""
+        return Path(_CURRENT, f"{self.product}.duckdb")
 
     def _free_id(self, stamp: str) -> str:
         """One that sorts behind all there are, though a kill may have left gaps, or the clock was set back since."""
-        there = [(ids[1], int(ids[2])) for path in self.folder.iterdir() if (ids := _ID.fullmatch(path.stem))]
-        newest, number = max(there, default=("", 0))
+        newest, number = max(map(_order, self._folders()), default=("", 0))
         return f"{newest}-{number + 1}" if newest >= stamp else f"{stamp}-1"
 
-    def _place(self, release: Release, marts: Path, target: Path) -> None:
-        """Put both files where they belong, the manifest first: without its copy it counts for nothing."""
-        manifest = target.with_suffix(".json")
-        # Whom the folder lets read it, they may read what is in it.
-        mode = stat.S_IRUSR | (self.folder.stat().st_mode & stat.S_IRGRP)
-        with replacing(manifest, manifest.with_name(f"{PARTIAL}{manifest.name}"), mode=mode) as partial:
-            partial.write_text(json.dumps(asdict(release)))
-        with replacing(target, target.with_name(f"{PARTIAL}{target.name}"), mode=mode) as partial:
-            shutil.copyfile(marts, partial)
-            failpoint.reached("mid-release")
+    def _folders(self) -> list[Path]:
+        """The folders of releases, be they whole or not."""
+        if not self.folder.is_dir():
+            return []
+        return [path for path in self.folder.iterdir() if _ID.fullmatch(path.name) and path.is_dir()]
 
-    def _point_at(self, target: Path) -> None:
-        link = self.folder / f"{PARTIAL}current"
-        link.symlink_to(target.name)
-        link.replace(self.link)
-        sync(self.folder)
+    def _make_folder(self, folder: Path) -> None:
+        """Whom the folder of all releases lets read it, they may read what is in it."""
+        folder.mkdir(parents=True, exist_ok=True)
+        if folder != self.folder.parent:
+            readers = stat.S_ISGID | stat.S_IRGRP | stat.S_IXGRP
+            folder.chmod(stat.S_IRWXU | (self.folder.parent.stat().st_mode & readers))
 
-    def _sweep(self) -> None:
-        """Remove what a killed publish left behind. Whoever publishes holds the warehouse, so nobody else is at it."""
-        for path in self.folder.iterdir():
-            alone = path.suffix == ".json" and not path.with_suffix(".duckdb").exists()
-            if path.name.startswith(PARTIAL) or (alone and _ID.fullmatch(path.stem)):
-                path.unlink(missing_ok=True)
+    @property
+    def mode(self) -> int:
+        """The permissions of what is in a release."""
+        return stat.S_IRUSR | (self.folder.parent.stat().st_mode & stat.S_IRGRP)
+
+    def _described(self, folder: Path) -> Release | None:
+        """The release in that folder, by its manifest; None where files are missing or the manifest is torn."""
+        stored = _read(folder / _MANIFEST)
+        path = folder / f"{self.product}.duckdb"
+        if stored is None or not path.is_file():
+            return None
+        # The folder may have been moved since.
+        return replace(stored, id=folder.name, product=self.product, path=str(path))
 
 
-def _described(path: Path) -> Release | None:
-    """The release whose file is at `path`, by its manifest; None where either is missing or the manifest is torn."""
-    stored = _read(path.with_suffix(".json"))
-    # The folder may have been moved since.
-    return replace(stored, id=path.stem, path=str(path)) if stored is not None and path.is_file() else None
+def _shown(mart: str) -> str:
+    """The query that gives what readers are to see of a mart."""
+    return f"SELECT * FROM marts.main.{quote(mart)}"
+
+
+def _same(last: MartRelease, label: MartLabel) -> bool:
+    """Whether what the last release has of a mart is what it would be made of now."""
+    return label.version != "" and last.version == label.version and dict(last.personal) == dict(label.personal)
+
+
+def _linked(release: Release | None, mart: str, folder: Path) -> bool:
+    """Whether the release's file of the mart could be given a second name in that folder; not where it is no longer
+    what was written, nor where the file system cannot."""
+    if release is None:
+        return False
+    old = release.parquet(mart)
+    try:
+        if old.stat().st_size != release.marts[mart].size:
+            return False
+        (folder / _file_of(mart)).hardlink_to(old)
+    except OSError:
+        return False
+    return True
+
+
+def _order(folder: Path) -> tuple[str, int]:
+    found = _ID.fullmatch(folder.name)
+    return (found[1], int(found[2])) if found is not None else ("", 0)
+
+
+def _file_of(mart: str) -> str:
+    """The name of the file of a mart, whatever characters the mart's has, and however many."""
+    name = percent_encoded(mart, safe="")
+    name = f"%2E{name[1:]}" if name.startswith(".") else name
+    if len(name) > _LONGEST_NAME:
+        name = f"{name[:_LONGEST_NAME]}-{hashlib.sha256(mart.encode()).hexdigest()[:16]}"
+    return f"{name}.parquet"
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _built_from(marts: Mapping[str, MartLabel]) -> dict[str, int]:
+    """Feed -> the revision of its rows that all marts hold that are made of it."""
+    found: dict[str, int] = {}
+    for mart in marts.values():
+        for feed, revision in mart.built_from.items():
+            found[feed] = min(revision, found.get(feed, revision))
+    return found
 
 
 @remembered(most=20_000)
@@ -188,35 +400,47 @@ def _read(manifest: Path) -> Release | None:
         stored = json.loads(manifest.read_bytes())
         return Release(
             id="",
-            path="",
+            product="",
+            path=str(stored["path"]),
             created_at=datetime.fromisoformat(stored["created_at"]).astimezone(UTC).isoformat(),
+            marts={str(mart): _mart_of(each) for mart, each in stored["marts"].items()},
             built_from={str(feed): int(revision) for feed, revision in stored["built_from"].items()},
-            tables={str(mart): int(rows) for mart, rows in stored["tables"].items()},
-            made_from={str(mart): str(version) for mart, version in stored["made_from"].items()},
             decided=tuple(map(dict, stored["decided"])),
             erased=tuple(map(dict, stored["erased"])),
+            shadow=bool(stored["shadow"]),
         )
     except (OSError, ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RecursionError):
         return None
 
 
-def _checkpointed_tables(connection: duckdb.DuckDBPyConnection, path: Path, marts: Collection[str]) -> dict[str, int]:
-    """Rows by mart, with the marts file complete on disk and nothing in it but the marts."""
+def _mart_of(stored: Mapping[str, Any]) -> MartRelease:
+    return MartRelease(
+        version=str(stored["version"]),
+        code=str(stored["code"]),
+        built_from={str(feed): int(revision) for feed, revision in stored["built_from"].items()},
+        newest=None if stored["newest"] is None else str(stored["newest"]),
+        checks=tuple(map(str, stored["checks"])),
+        personal={str(column): str(how) for column, how in stored["personal"].items()},
+        rows=int(stored["rows"]),
+        columns={str(name): str(kind) for name, kind in stored["columns"].items()},
+        content=str(stored["content"]),
+        file=str(stored["file"]),
+        size=int(stored["size"]),
+    )
+
+
+def _tables_there(connection: duckdb.DuckDBPyConnection, path: Path, declared: Collection[str] | None) -> list[str]:
+    """The tables of the marts' file, which is then complete on disk, without those that are not declared."""
     attach(connection, path, "marts")
-    names = [
+    there = [
         name
         for (name,) in connection.execute(
             "SELECT table_name FROM duckdb_tables() WHERE database_name = 'marts' AND schema_name = 'main' ORDER BY 1"
         ).fetchall()
     ]
-    tables = {}
-    for name in names:
-        if name not in marts:
+    for name in there:
+        if declared is not None and name not in declared:
             connection.execute(f"DROP TABLE marts.main.{quote(name)}")
-            continue
-        counted = connection.execute(f"SELECT count(*) FROM marts.main.{quote(name)}").fetchone()
-        assert counted is not None
-        tables[name] = int(counted[0])
     connection.execute("CHECKPOINT marts")
     connection.execute("DETACH marts")
-    return tables
+    return there

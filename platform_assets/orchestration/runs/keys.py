@@ -9,6 +9,7 @@ import dagster as dg
 
 from platform_assets.engine.feed.feed import Feed
 from platform_assets.project.graph import raw_name
+from platform_assets.project.products import ReleasedProduct
 
 WRITER_POOL: Final = "duckdb_writer"
 # On runs that sensors and automation ask for: what they find to be done already, or not yet possible, is no failure.
@@ -21,7 +22,11 @@ CI: Final = "platform ci"
 HELD_TAG: Final = "platform/held_back"
 # The metadata of an observation that says that an asset was not made, and why.
 HELD: Final = "held_back_by"
-RELEASE_KEY: Final = dg.AssetKey("release")
+
+
+def release_key(product: ReleasedProduct) -> dg.AssetKey:
+    """The key of the product's releases."""
+    return dg.AssetKey(product.release.split("/"))
 
 
 def deliveries_key(feed: Feed) -> dg.AssetKey:

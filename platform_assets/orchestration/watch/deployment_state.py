@@ -49,7 +49,7 @@ class DeploymentState:
         """The marts, with the releases that have them and whom they belong to."""
         made_of = (
             self.feeds,
-            self.deployment.releases.all(),
+            self.deployment.all_releases(),
             mart_needs(self.feeds, self.marts),
             mart_owners(self.marts),
         )

@@ -11,26 +11,28 @@ import dagster as dg
 
 from platform_assets.engine.feed.mart import Mart
 from platform_assets.engine.promises.freshness import Freshness, feed_freshness, mart_freshness
-from platform_assets.orchestration.runs.keys import RELEASE_KEY, mart_key, raw_key
+from platform_assets.orchestration.runs.keys import mart_key, raw_key, release_key
 from platform_assets.orchestration.runs.resources import DeploymentResource
 from platform_assets.orchestration.watch.dagster_state import DagsterState
 from platform_assets.orchestration.watch.deployment_state import DeploymentState
 from platform_assets.orchestration.watch.runbooks import of_check, shown
+from platform_assets.project.graph import Project
 
 FRESH: Final = "fresh"
 
 
-def mart_freshness_checks(marts: Sequence[Mart]) -> dg.AssetChecksDefinition:
-    """How fresh marts are for those who read the release; reported once that is made."""
+def mart_freshness_checks(marts: Sequence[Mart], project: Project) -> dg.AssetChecksDefinition:
+    """How fresh marts are for those who read their releases; reported once these are made."""
+    products = {mart: project.product_with(mart.name) for mart in marts}
     specs = [
         dg.AssetCheckSpec(
             FRESH,
             asset=mart_key(mart.name),
-            additional_deps=[RELEASE_KEY],
+            additional_deps=[release_key(product)] if product is not None else [],
             description="The current release has the data that is due of every feed that the mart needs: it is as "
             "fresh as the stalest of them. What counts is the time of the data, not of the run.",
         )
-        for mart in marts
+        for mart, product in products.items()
     ]
 
     @dg.multi_asset_check(name="check_freshness", specs=specs, can_subset=True)
@@ -39,7 +41,7 @@ def mart_freshness_checks(marts: Sequence[Mart]) -> dg.AssetChecksDefinition:
     ) -> Iterator[dg.AssetCheckResult]:
         wanted = {key.asset_key for key in context.selected_asset_check_keys}
         here = deployment.look()
-        for asset, freshness in _of_marts(DeploymentState(here, marts), here.clock()).items():
+        for asset, freshness in _of_marts(DeploymentState(here, marts, project), here.clock()).items():
             if asset in wanted:
                 yield freshness_result(asset, freshness)
 

@@ -15,7 +15,6 @@ from platform_assets.engine.promises.kept import promises
 from platform_assets.orchestration.runs.automation import barred
 from platform_assets.orchestration.runs.keys import sensor_name
 from platform_assets.orchestration.watch.causes import (
-    PLATFORM_TEAM,
     disk_low,
     failed_checks,
     failed_sensors,
@@ -26,7 +25,6 @@ from platform_assets.orchestration.watch.dagster_state import DagsterState
 from platform_assets.orchestration.watch.deployment_state import DeploymentState
 from platform_assets.orchestration.watch.runbooks import runbook_of
 from platform_assets.project.causes import Cause
-from platform_assets.project.graph import RELEASE
 
 Section: TypeAlias = Callable[[DagsterState, DeploymentState], Iterable[Problem]]
 _TO_BE_RELEASED: Final = timedelta(minutes=30)
@@ -103,28 +101,30 @@ def _of_budgets(seen: DagsterState, stored: DeploymentState) -> Iterator[Problem
 
 
 def _unreleased(seen: DagsterState, stored: DeploymentState, found: Sequence[Problem]) -> Iterator[Problem]:
-    """Accepted data that is in no release for half an hour, where nothing else that is told of says why."""
-    waiting = stored.assets.unreleased()
-    changed = (stored.changed_after(feed, revision) for feed, revision in waiting.items())
-    since = min(filter(None, changed), default=seen.now)
-    if seen.now - since < _TO_BE_RELEASED or any(
-        RELEASE in problem.assets and problem.key.startswith(_HOLDING) for problem in found
-    ):
-        return
-    cause = stored.assets.first_cause(RELEASE)
-    names = [cause.asset if cause is not None else RELEASE, RELEASE]
-    waits = next(iter(barred(stored.assets, stored.deployment, seen.instance, names).values()), None)
-    asked = f"It is asked for: {waits}." if waits is not None else "Nothing asks for it."
-    yield Problem(
-        key="unreleased",
-        owner=PLATFORM_TEAM,
-        title=f"Accepted rows of {', '.join(sorted(waiting))} are in no release since {since:%Y-%m-%d %H:%M} UTC",
-        detail=f"{cause}. {asked}" if cause is not None else asked,
-        assets=(RELEASE,),
-        runbook="unreleased",
-        command="platform why release",
-        since=since,
-    )
+    """Accepted data that is in no release of a product for half an hour, where nothing else that is told says why."""
+    explained = {asset for problem in found if problem.key.startswith(_HOLDING) for asset in problem.assets}
+    for product in stored.project.products:
+        waiting = stored.assets.unreleased(product)
+        changed = (stored.changed_after(feed, revision) for feed, revision in waiting.items())
+        since = min(filter(None, changed), default=seen.now)
+        name = product.release
+        if seen.now - since < _TO_BE_RELEASED or name in explained:
+            continue
+        cause = stored.assets.first_cause(name)
+        names = [cause.asset if cause is not None else name, name]
+        waits = next(iter(barred(stored.assets, stored.deployment, seen.instance, names).values()), None)
+        asked = f"It is asked for: {waits}." if waits is not None else "Nothing asks for it."
+        rows, of = f"Accepted rows of {', '.join(sorted(waiting))}", product.name
+        yield Problem(
+            key=f"unreleased:{product.name}",
+            owner=product.owner,
+            title=f"{rows} are in no release of {of} since {since:%Y-%m-%d %H:%M} UTC",
+            detail=f"{cause}. {asked}" if cause is not None else asked,
+            assets=(name,),
+            runbook="unreleased",
+            command=f"platform why {name}",
+            since=since,
+        )
 
 
 def everything(seen: DagsterState, stored: DeploymentState) -> tuple[list[Problem], dict[str, Exception]]:
@@ -132,7 +132,7 @@ def everything(seen: DagsterState, stored: DeploymentState) -> tuple[list[Proble
     found: list[Problem] = []
     unknown: dict[str, Exception] = {}
     # Last what is told only where none of the others says why.
-    sections: Mapping[str, Section] = {**SECTIONS, "unreleased": partial(_unreleased, found=found)}
+    sections: Mapping[str, Section] = {**SECTIONS, "unreleased:": partial(_unreleased, found=found)}
     for beginning, section in sections.items():
         try:
             found += section(seen, stored)

@@ -18,7 +18,7 @@ from platform_assets.engine.contract.model import Contract, Field
 from platform_assets.engine.durable import failpoint
 from platform_assets.engine.feed.feed import Retention
 from platform_assets.engine.load import offer
-from platform_assets.engine.store.release import Label
+from platform_assets.engine.store.release import Label, MartLabel
 from platform_assets.errors import ReplayRefused
 
 
@@ -221,9 +221,9 @@ def test_what_comes_back_counts_as_newer_than_what_was_released(tmp_path: Path) 
         shop.load(name, text)
     with duckdb.connect(str(shop.deployment.warehouse.marts)) as marts:
         marts.execute("CREATE TABLE daily AS SELECT 1 AS n")
-    built_from = {shop.feed.name: shop.deployment.revision_published(shop.feed)}
+    label = MartLabel(built_from={shop.feed.name: shop.deployment.revision_published(shop.feed)})
     released = shop.deployment.releases.publish(
-        shop.deployment.warehouse, shop.clock(), ["daily"], lambda: Label(built_from)
+        shop.deployment.warehouse, shop.clock(), ["daily"], lambda: Label({"daily": label})
     )
     (shop.deployment.home / "warehouse.duckdb").unlink()
     shop.deployment.prepare()

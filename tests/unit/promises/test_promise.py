@@ -23,7 +23,7 @@ from platform_assets.engine.promises.kept import promises
 from platform_assets.engine.promises.marts import released_marts
 from platform_assets.engine.promises.promise import Break, Promise
 from platform_assets.engine.store.receipts import Receipt
-from platform_assets.engine.store.release import Release
+from platform_assets.engine.store.release import MartRelease, Release
 from platform_assets.errors import ConfigurationError
 from platform_assets.orchestration.checks import evaluated
 from platform_assets.orchestration.feed_metadata import FeedFigures
@@ -107,7 +107,8 @@ def fresh_marts(
 
 
 def release(number: int, created: datetime, revision: int) -> Release:
-    return Release(str(number), "", created.isoformat(), {"mart": 1}, {"sales": revision})
+    built_from = {"sales": revision}
+    return Release(str(number), "marts", "", created.isoformat(), {"mart": MartRelease(rows=1)}, built_from)
 
 
 # ---- the calendar

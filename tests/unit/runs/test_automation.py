@@ -6,13 +6,13 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 import duckdb
 import pytest
-from modelled import MODEL, Modelled, modelled
+from modelled import MODEL, RELEASE, Modelled, modelled
 from shop import Shop, sales
 
 from platform_assets.engine.feed.feed import Cadence, Rejects, seconds
 from platform_assets.orchestration.runs.keys import raw_key
 from platform_assets.orchestration.runs.process import DIED_TAG
-from platform_assets.project.graph import RELEASE, raw_name
+from platform_assets.project.graph import raw_name
 
 SUCCESS, FAILURE, CANCELED = dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED
 

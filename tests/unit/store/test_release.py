@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -17,7 +18,7 @@ import psutil
 import pytest
 from shop import Shop, child, ended, numbered, sales
 
-from platform_assets.engine.store.release import Release, Releases
+from platform_assets.engine.store.release import MartRelease, Release, Releases
 from platform_assets.errors import WarehouseBusy
 
 NOON: Final = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -92,8 +93,9 @@ def test_a_publish_killed_at_any_step_leaves_whole_releases(shop: Shop) -> None:
     assert seen[-1] == step + 1
     assert step > 8, "it does more than that"
     assert rows_in(releases.link) == step + 1
-    files = {path.name for path in releases.folder.iterdir()}
-    assert files == {f"{r.id}.{suffix}" for r in releases.all() for suffix in ("json", "duckdb")} | {"current.duckdb"}
+    files = {path.relative_to(releases.folder).as_posix() for path in releases.folder.rglob("*")}
+    of_each = ("", "/daily.parquet", "/marts.duckdb", "/manifest.json")
+    assert files == {f"{r.id}{name}" for r in releases.all() for name in of_each} | {"current", "current.duckdb"}
 
 
 def test_two_who_publish_do_not_disturb_each_other(shop: Shop) -> None:
@@ -118,7 +120,8 @@ def test_two_who_publish_do_not_disturb_each_other(shop: Shop) -> None:
 
 # ---- torn
 
-SOUND: Final = {"created_at": "2026-03-01T12:00:00+00:00", "built_from": {}, "code": "", "tables": {"daily": 1}}
+MART: Final = asdict(MartRelease(rows=1))
+SOUND: Final = asdict(Release("1", "marts", "", "2026-03-01T12:00:00+00:00", {}))
 
 
 TORN: Final[dict[str, bytes | None]] = {
@@ -130,7 +133,7 @@ TORN: Final[dict[str, bytes | None]] = {
     "a list": b"[]",
     "without keys": b"{}",
     "no moment": json.dumps(SOUND | {"created_at": "noon"}).encode(),
-    "no figures": json.dumps(SOUND | {"tables": {"daily": "many"}}).encode(),
+    "no figures": json.dumps(SOUND | {"marts": {"daily": MART | {"rows": "many"}}}).encode(),
     "not of feeds": json.dumps(SOUND | {"built_from": [1]}).encode(),
     "endless": json.dumps(SOUND | {"built_from": {"sales": float("inf")}}).encode(),
     "deep": b"[" * 100_000,
@@ -144,7 +147,7 @@ def test_a_torn_manifest_stops_nobody(shop: Shop, of: str) -> None:
     shop.load("a.csv", sales("S1,1"))
     build(shop, 1)
     old, new = publish(shop), publish(shop)
-    manifest = Path((new if of == "the current one" else old).path).with_suffix(".json")
+    manifest = (new if of == "the current one" else old).folder / "manifest.json"
     for torn in TORN.values():
         manifest.unlink()
         if torn is not None:
@@ -158,16 +161,21 @@ def test_a_torn_manifest_stops_nobody(shop: Shop, of: str) -> None:
     assert Path(new.path).exists(), "somebody may be reading it"
 
 
-@pytest.mark.parametrize("link", ["gone", "leads nowhere", "a copy", "leads to another file"])
-def test_a_link_that_leads_nowhere_is_no_release(shop: Shop, link: str) -> None:
+@pytest.mark.parametrize("which", ["the file's", "the folder's"])
+@pytest.mark.parametrize("link", ["gone", "leads nowhere", "a copy", "leads elsewhere"])
+def test_a_link_that_leads_nowhere_is_no_release(shop: Shop, link: str, which: str) -> None:
     releases = shop.deployment.releases
     build(shop, 1)
     publish(shop)
-    releases.link.unlink()
+    moves = releases.folder / "current"
+    broken = releases.link if which == "the file's" else moves
+    broken.unlink()
     if link == "leads nowhere":
-        releases.link.symlink_to("20260101T000000Z-1.duckdb")
-    elif link == "leads to another file":
-        releases.link.symlink_to(shop.deployment.warehouse.path)
+        broken.symlink_to("20260101T000000Z-1")
+    elif link == "leads elsewhere":
+        broken.symlink_to(shop.deployment.warehouse.path)
+    elif link == "a copy" and broken == moves:
+        shutil.copytree(releases.all()[0].folder, moves)
     elif link == "a copy":
         shutil.copy(releases.all()[0].path, releases.link)
     assert releases.current() is None
@@ -182,9 +190,11 @@ def test_a_release_that_was_moved_away_is_not_listed(shop: Shop) -> None:
     old, new = publish(shop), publish(shop)
     Path(old.path).unlink()
     (releases.folder / "notes.json").write_text("ours")
+    (releases.folder / "notes").mkdir()
     assert releases.all() == [new]
     assert publish(shop).id not in (old.id, new.id)
     assert (releases.folder / "notes.json").exists()
+    assert (releases.folder / "notes").exists()
 
 
 def test_releases_of_one_second_keep_their_order(shop: Shop) -> None:
@@ -233,17 +243,21 @@ def test_what_is_renamed_is_on_the_disk_before_anything_relies_on_it(
     assert told.index(("synced", archive)) > max(told.index(("renamed", copy)) for copy in copies)
     del told[:]
     build(shop, 1)
-    made = Path(publish(shop).path)
-    assert [each for each in told if each[1].is_relative_to(home / "releases")] == [
-        ("synced", made.with_name(f".releasing-{made.stem}.json")),
-        ("renamed", made.with_suffix(".json")),
-        ("synced", home / "releases"),
-        ("synced", made.with_name(f".releasing-{made.name}")),
-        ("renamed", made),
-        ("synced", home / "releases"),
-        ("renamed", home / "releases/current.duckdb"),
-        ("synced", home / "releases"),
+    made = publish(shop).folder
+    at = [
+        (what, path.relative_to(home / "releases").as_posix())
+        for what, path in told
+        if home / "releases" in path.parents
     ]
+    first = at.index(("renamed", f"marts/{made.name}/manifest.json"))
+    whole = {
+        f"marts/{made.name}{name}" for name in ("", "/daily.parquet", "/marts.duckdb", "/.releasing-manifest.json")
+    }
+    assert {path for what, path in at[:first] if what == "synced"} == whole
+    moved = at.index(("renamed", "marts/current"))
+    assert {path for what, path in at[first + 1 : moved] if what == "synced"} == {f"marts/{made.name}", "marts"}
+    assert ("synced", home / "releases") in told
+    assert at[moved + 1 :] == [("renamed", "marts/current.duckdb"), ("synced", "marts")]
 
 
 def test_a_clock_that_is_set_back_changes_no_order(shop: Shop) -> None:

@@ -19,7 +19,7 @@ from dagster._core.scheduler.instigation import (
 )
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster_shared.error import SerializableErrorInfo
-from modelled import MODEL, Modelled, modelled, opens, project_of_shop
+from modelled import MODEL, RELEASE, Modelled, modelled, opens, project_of_shop
 from shop import Shop, sales
 
 from platform_assets.alerts.incidents import Problem
@@ -30,7 +30,7 @@ from platform_assets.orchestration.watch.dagster_state import DagsterState
 from platform_assets.orchestration.watch.deployment_state import DeploymentState
 from platform_assets.orchestration.watch.problems import SECTIONS, everything
 from platform_assets.project.configured import declared_feeds, declared_marts
-from platform_assets.project.graph import RELEASE, raw_name
+from platform_assets.project.graph import raw_name
 from platform_assets.project.manifest import mart_owners
 
 
@@ -191,7 +191,7 @@ def test_accepted_rows_that_a_cancelled_run_left_are_told_after_half_an_hour(wor
     assert told(world) == {}
     world.shop.clock.ahead = timedelta(minutes=31)
     (problem,) = told(world).values()
-    assert (problem.key, problem.command) == ("unreleased", "platform why release")
+    assert (problem.key, problem.command) == ("unreleased:marts", "platform why release/marts")
     assert "Accepted rows of sales are in no release" in problem.title
     assert "was cancelled" in problem.detail
     assert MODEL in problem.detail

@@ -1,0 +1,79 @@
+"""Products: which marts are released together, and who owns them. A dbt group is a product.
+
+Belongs here: groups of the manifest, with what is declared of products beside the marts. Elsewhere: their assets in the
+graph (graph.py), their releases (the engine).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from platform_assets.engine.feed.product import UNGROUPED, Product, bad_name, is_product
+from platform_assets.errors import ConfigurationError, nearest
+from platform_assets.project.place import MARTS_PACKAGE, place_in
+
+_NOBODYS: Final = "team:data-platform"
+
+
+@dataclass(frozen=True)
+class ReleasedProduct:
+    """Marts that are released together. owner: an e-mail address, or `team:…`; marts: names of assets; declared: what
+    its author says of it, or what goes without saying."""
+
+    name: str
+    owner: str
+    marts: tuple[str, ...]
+    declared: Product
+
+    @property
+    def release(self) -> str:
+        """The name of the asset that its releases are."""
+        return f"release/{self.name}"
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """The names of the marts' tables."""
+        return tuple(mart.split("/")[-1] for mart in self.marts)
+
+
+def products_of(
+    dbt: Mapping[str, Any], marts: Mapping[str, Mapping[str, Any]], declared: Sequence[Product]
+) -> tuple[ReleasedProduct, ...]:
+    """The products that the marts (asset's name -> node of the manifest) amount to, by name. Raises ConfigurationError
+    for a name that none can have, and for a product that is declared without marts."""
+    grouped: dict[str, list[str]] = {}
+    for name, node in marts.items():
+        grouped.setdefault(node.get("group") or UNGROUPED, []).append(name)
+    alike: dict[str, str] = {}
+    for name in grouped:
+        if not is_product(name):
+            raise bad_name(f"the dbt group {name!r}", name)
+        other = alike.setdefault(name.casefold().replace("-", "_"), name)
+        if other != name:
+            raise ConfigurationError(
+                f"the dbt groups {other!r} and {name!r}",
+                "have names that some machines take for the same",
+                "Give one of them another name.",
+            )
+    by_name = {product.name: product for product in declared}
+    for name in by_name:
+        if name not in grouped:
+            raise ConfigurationError(
+                f"Product({name!r})",
+                f"there is no dbt group of that name that has marts.{nearest(name, grouped)}",
+                f"Name the group in dbt's YAML of a mart: config: {{group: {name}}}.",
+            ).at(place_in("Product", name, MARTS_PACKAGE))
+    owners = {group["name"]: _owner(group.get("owner") or {}) for group in dbt.get("groups", {}).values()}
+    return tuple(
+        ReleasedProduct(name, owners.get(name, _NOBODYS), tuple(grouped[name]), by_name.get(name) or Product(name))
+        for name in sorted(grouped)
+    )
+
+
+def _owner(group: Mapping[str, Any]) -> str:
+    """Whom a group names as its owner, by name or else by address, as an owner is written elsewhere."""
+    name, address = group.get("name"), group.get("email")
+    if name:
+        return str(name) if str(name).startswith("team:") or "@" in str(name) else f"team:{name}"
+    first = address[0] if isinstance(address, list) and address else address
+    return str(first) if first else _NOBODYS
