@@ -12,11 +12,12 @@ from platform_assets.engine.promises.due import Deliveries
 from platform_assets.engine.store.receipts import Receipt
 from platform_assets.errors import printable
 from platform_assets.project.sample import sample_goes_on
+from platform_assets.project.state import State
 
 
 @dataclass(frozen=True)
 class Attention:
-    """Something that waits for a person. about: the feed."""
+    """Something that waits for a person. about: the feed, or the mart."""
 
     what: str
     about: str
@@ -26,6 +27,12 @@ class Attention:
 def waiting_for_people(deployment: Deployment) -> list[Attention]:
     """What of all feeds waits for a person, by what was published of the ledger; takes no lock."""
     return [each for feed in deployment.feeds for each in _of(deployment, feed.name)]
+
+
+def of_versions(state: State) -> Iterator[Attention]:
+    """Versions of marts that end soon, or can go."""
+    for each in state.ending():
+        yield Attention(each.what, each.mart, each.remedy)
 
 
 def of_quarantined(receipts: Iterable[Receipt]) -> Iterator[Attention]:

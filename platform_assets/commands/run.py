@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from platform_assets.commands.attention import Attention, waiting_for_people
+from platform_assets.commands.attention import Attention, of_versions, waiting_for_people
 from platform_assets.commands.counts import FeedTotals, Quarantined, feed_totals, quarantined
 from platform_assets.engine.contract.shown import MASK
 from platform_assets.engine.deployment import Deployment
@@ -189,27 +189,30 @@ def _report(
         for file in left_alone[:_SHOWN]
     ]
     low = deployment.disk.low() if left_alone else None
+    state = State.of(project, deployment)
+    held = [cause for product in project.products if (cause := state.would_break(product)) is not None]
     notes = [
         *(f"left alone for now: {each}" for each in waiting),
         *(f"no feed asks for {slot}" for slot in landing.unclaimed[:_SHOWN]),
         *_failures(deployment, outcome, releases, last),
+        *(said for each in held for said in (f"{each.headline}: {each.evidence}", f"  {each.remedy}")),
         *_no_mart(deployment, project),
         *(f"release of {name}: {each.path}" for name, each in releases.items()),
     ]
     return RunReport(
-        ok=(outcome is None or outcome.success) and low is None,
+        ok=(outcome is None or outcome.success) and low is None and not held,
         made=outcome is not None,
         feeds=[feed_totals(each, [r for r in receipts if r.feed == each.feed.name]) for each in deployment.status()],
         releases=releases,
         quarantined=quarantined(receipts),
         failed_checks=[f"{each.asset}:{each.check}" for each in outcome.blocked] if outcome is not None else [],
-        held_back=State.of(project, deployment).held_back(list(project.nodes)) if outcome is not None else [],
+        held_back=state.held_back(list(project.nodes)) if outcome is not None or held else [],
         errors=list(outcome.failures) if outcome is not None else [],
         left_alone=[file.slot for file in left_alone],
         unclaimed=list(landing.unclaimed),
         notes=notes,
         no_room=None if low is None else low.what,
-        attention=waiting_for_people(deployment),
+        attention=[*waiting_for_people(deployment), *of_versions(state)],
         took_s=round(time.monotonic() - began, 2),
     )
 

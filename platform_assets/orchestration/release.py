@@ -75,11 +75,19 @@ def release_asset(
 
 def _tables(made: Release) -> str:
     """The figures of the manifest, by mart."""
-    cells = ("mart", "rows", "columns", "newest data", "bytes", "content")
+    cells = ("mart", "rows", "columns", "newest data", "bytes", "content", "served until")
     return table(
         cells,
         [
-            (code(mart), each.rows, len(each.columns), each.newest or "", each.size, each.content[:12])
+            (
+                code(mart),
+                each.rows,
+                len(each.columns),
+                each.newest or "",
+                each.size,
+                each.content[:12],
+                each.until or "",
+            )
             for mart, each in made.marts.items()
         ],
     )
@@ -113,8 +121,10 @@ def _label(product: ReleasedProduct, state: State, deployment: Deployment) -> La
             built_from=made.revisions,
             newest=None if newest is None else newest.isoformat(),
             checks=made.checks,
+            until=state.end_of(mart),
         )
-    return Label(marts, deployment.decided(sorted({feed for mart in marts.values() for feed in mart.built_from})))
+    decided = deployment.decided(sorted({feed for mart in marts.values() for feed in mart.built_from}))
+    return Label(marts, decided, state.latest_of(product))
 
 
 def _leave_it(context: dg.AssetExecutionContext, product: ReleasedProduct, cause: Cause) -> None:

@@ -30,6 +30,7 @@ Kind = Literal[
     "sensor failed",
     "sensor off",
     "waits to try again",
+    "would break consumers",
 ]
 
 

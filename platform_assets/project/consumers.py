@@ -8,15 +8,18 @@ A type may become wider as Apache Iceberg allows it: readers of such tables are 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from types import MappingProxyType
 from typing import Any, Final
 
+from platform_assets.engine.store.release import Release
 from platform_assets.errors import listed, nearest
 from platform_assets.project.exposures import Consumer, latest_versions
 from platform_assets.project.manifest import asset_name, is_asset
 
 GUIDE: Final = "docs/how-to/consumers.md"
+ENDS_SOON: Final = timedelta(days=14)
+"""From so long before its end a version of a mart is told of."""
 _WIDER: Final = (("TINYINT", "SMALLINT", "INTEGER", "BIGINT"), ("FLOAT", "DOUBLE"))
 _DECIMAL: Final = re.compile(r"DECIMAL\((\d+),(\d+)\)")
 # Other names of DuckDB's types.
@@ -73,6 +76,49 @@ class Break:
         return f"{', '.join(self.what)}; used by {' and '.join(self.users)}"
 
 
+@dataclass(frozen=True)
+class Ending:
+    """A version of a mart that ends soon or is over. users: who reads it still; latest: the mart to read instead."""
+
+    mart: str
+    until: date
+    over: bool
+    users: tuple[str, ...]
+    latest: str
+
+    @property
+    def what(self) -> str:
+        """That it ends, and who reads it."""
+        read = f"read by {listed(self.users, 3)}" if self.users else "no exposure reads it"
+        return f"{self.mart} {'has ended' if self.over else 'ends'} on {self.until}; {read}"
+
+    @property
+    def remedy(self) -> str:
+        """What its owner does."""
+        if self.users:
+            return f"Let them read {self.latest or 'another mart'}, and say so in their exposures; or give a later end."
+        return (
+            "It can be deleted: its SQL, its version in the YAML, its contract." if self.over else "Nothing to do yet."
+        )
+
+
+def endings(
+    consumers: Iterable[Consumer], offers: Mapping[str, Offer], latest: Mapping[str, str], today: date
+) -> list[Ending]:
+    """The versions of marts that end soon or have ended. latest: model -> the table of its latest version."""
+    return [
+        Ending(
+            mart,
+            offer.until,
+            offer.until <= today,
+            tuple(str(each) for each in consumers if mart in each.uses),
+            latest.get(offer.model, ""),
+        )
+        for mart, offer in offers.items()
+        if offer.until is not None and offer.until <= today + ENDS_SOON
+    ]
+
+
 def end_of(node: Mapping[str, Any]) -> date | None:
     """The day up to which a version of a model is served at least, by its `deprecation_date`."""
     said = node.get("deprecation_date")
@@ -102,9 +148,13 @@ def offers_of(
     return found | {name: replace(found[table], until=None, model="", version="") for name, table in latest.items()}
 
 
-def same_type(one: str, other: str) -> bool:
-    """Whether two names of types mean the same."""
-    return _usual(one) == _usual(other)
+def offered_by(release: Release) -> dict[str, Offer]:
+    """What readers of a release get, by the names that they know."""
+    found = {
+        mart: Offer(each.columns, date.fromisoformat(each.until) if each.until else None)
+        for mart, each in release.marts.items()
+    }
+    return found | {name: replace(found[mart], until=None) for name, mart in release.latest.items() if mart in found}
 
 
 def fits(was: str, now: str) -> bool:

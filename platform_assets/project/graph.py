@@ -7,7 +7,7 @@ of date (state.py), which products there are (products.py). No Dagster here.
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -16,6 +16,8 @@ from platform_assets.engine.feed.feed import Cadence, Feed
 from platform_assets.engine.feed.mart import Mart
 from platform_assets.engine.feed.product import Product
 from platform_assets.errors import ConfigurationError, nearest
+from platform_assets.project.consumers import Offer, offers_of
+from platform_assets.project.exposures import Consumer, consumers_of, latest_versions
 from platform_assets.project.manifest import asset_name, declared_in, is_asset, reached
 from platform_assets.project.place import place_of
 from platform_assets.project.products import ReleasedProduct, products_of
@@ -41,10 +43,17 @@ class Node:
 
 @dataclass(frozen=True)
 class Project:
-    """All assets, inputs before what is made from them; the last are the releases of the products."""
+    """All assets, inputs before what is made from them; the last are the releases of the products.
+
+    consumers: who reads the marts. offers: what of each mart they get, by the names that readers know. latest: model
+    with versions -> the table of its latest one.
+    """
 
     nodes: Mapping[str, Node]
     products: tuple[ReleasedProduct, ...]
+    consumers: tuple[Consumer, ...] = ()
+    offers: Mapping[str, Offer] = field(default_factory=dict)
+    latest: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def marts(self) -> tuple[str, ...]:
@@ -58,6 +67,14 @@ class Project:
     def product_with(self, mart: str) -> ReleasedProduct | None:
         """The product that the mart (the asset's name, or its table's) is released with."""
         return next((each for each in self.products if mart in each.marts or mart in each.tables), None)
+
+    def read_as(self, name: str) -> tuple[str, ...]:
+        """The assets by which readers get the mart that they know by that name: its table, and its product's
+        releases."""
+        table = self.latest.get(name, name)
+        product = self.product_with(table)
+        found = next((mart for mart in self.marts if mart.split("/")[-1] == table), None)
+        return () if product is None or found is None else (found, product.release)
 
     def below(self, starts: Iterable[str]) -> list[str]:
         """Everything that is made from `starts` at any remove, inputs first; `starts` are not among it."""
@@ -137,7 +154,9 @@ def project_of(
     )
     for product in released:
         nodes[product.release] = Node(product.release, inputs=product.marts)
-    return Project(nodes, released)
+    tables = {table for product in released for table in product.tables}
+    latest = {name: table for name, table in latest_versions(dbt).items() if table in tables}
+    return Project(nodes, released, consumers_of(dbt), offers_of(dbt), latest)
 
 
 def version_from(code: str, inputs: Mapping[str, str]) -> str:

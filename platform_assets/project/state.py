@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
+from typing import Final
 
 from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.feed.feed import Feed
@@ -19,8 +20,12 @@ from platform_assets.engine.store.builds import Built, CheckResult, Made
 from platform_assets.engine.store.release import Release
 from platform_assets.errors import listed
 from platform_assets.project.causes import Cause, check_failed
+from platform_assets.project.consumers import Ending, breaks, endings, offered_by
 from platform_assets.project.graph import Node, Project, version_from
 from platform_assets.project.products import ReleasedProduct
+
+# What has to be mended just there.
+_ENDS: Final = ("check failed", "would break consumers")
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,7 @@ class State:
     unpublished: Collection[str] = ()
     arrives: Callable[[str], bool] = lambda _: False
     _wanted: dict[str, str] = field(default_factory=dict, repr=False)
+    _breaks: dict[str, Cause | None] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(cls, project: Project, deployment: Deployment) -> "State":
@@ -138,7 +144,50 @@ class State:
         made_from = release.made_from
         newer = [mart for table, mart in marts.items() if made_from.get(table) != self.aimed_at(mart)]
         gone = [table for table in made_from if table not in marts]
-        return f"{listed(newer or gone, 3)} changed since the last release" if newer or gone else None
+        if newer or gone:
+            return f"{listed(newer or gone, 3)} changed since the last release"
+        told = [table for table, each in release.marts.items() if each.until != self.end_of(table)]
+        if told or release.latest != self.latest_of(product):
+            return "what its readers are told of versions changed since the last release"
+        return None
+
+    def end_of(self, table: str) -> str | None:
+        """The day, ISO, up to which the mart is served at least, where it is a version whose end is told."""
+        until = self.project.offers[table].until if table in self.project.offers else None
+        return None if until is None else until.isoformat()
+
+    def latest_of(self, product: ReleasedProduct) -> dict[str, str]:
+        """Models with versions whose latest is a mart of the product -> that mart."""
+        return {name: table for name, table in self.project.latest.items() if table in product.tables}
+
+    def ending(self) -> list[Ending]:
+        """Versions of marts that end soon or have ended."""
+        return endings(self.project.consumers, self.project.offers, self.project.latest, self.now.date())
+
+    def would_break(self, product: ReleasedProduct) -> Cause | None:
+        """What a release of the product, as today's code makes it, would take from who reads the one that there is."""
+        if product.name not in self._breaks:
+            self._breaks[product.name] = self._looked_for_breaks(product)
+        return self._breaks[product.name]
+
+    def _looked_for_breaks(self, product: ReleasedProduct) -> Cause | None:
+        release = self.releases.get(product.name)
+        if release is None:
+            return None
+        found = breaks(self.project.consumers, offered_by(release), self.project.offers, self.now.date())
+        if not found:
+            return None
+        first = self.project.read_as(found[0].mart)
+        return Cause(
+            kind="would break consumers",
+            asset=first[0] if first else product.release,
+            what=f"a release of {product.name} would break who reads it",
+            effect=f"the product is held, and its release of {release.created_at[:16].replace('T', ' ')} UTC serves on",
+            evidence="; ".join(map(str, found)),
+            remedy=" ".join(dict.fromkeys(each.remedy for each in found)),
+            key=f"consumers:{product.name}",
+            owner=product.owner,
+        )
 
     def verdict(self, name: str, check: str) -> CheckResult | None:
         """What the check said of the asset as it is now."""
@@ -184,13 +233,15 @@ class State:
         for each in self.project.nodes[name].inputs:
             if each not in together and (cause := self._unsound(each)) is not None:
                 return cause
-        return None
+        product = self.project.product_of(name)
+        return None if product is None else self.would_break(product)
 
     def held_back(self, names: Collection[str]) -> list[HeldBack]:
         """What of these assets failed blocking checks hold back, by what holds it."""
         found: dict[tuple[str, str], list[str]] = {}
         for name in names:
-            if (cause := self.first_cause(name)) is not None and self.failing(cause.asset):
+            cause = self.first_cause(name)
+            if cause is not None and (cause.kind == "would break consumers" or self.failing(cause.asset)):
                 found.setdefault((cause.asset, self.held_words(cause)), []).append(name)
         return [HeldBack(by, why, tuple(assets)) for (by, why), assets in found.items()]
 
@@ -214,7 +265,7 @@ class State:
     def first_cause(self, name: str) -> Cause | None:
         """What holds the asset back, followed up to where it has to be mended."""
         cause = self.held(name)
-        while cause is not None and cause.kind != "check failed" and (above := self.held(cause.asset)) is not None:
+        while cause is not None and cause.kind not in _ENDS and (above := self.held(cause.asset)) is not None:
             cause = above
         return cause
 
@@ -243,6 +294,9 @@ class State:
         if not self.begun and not starts:
             return []
         for name, node in self.project.nodes.items():
+            product = self.project.product_of(name)
+            if product is not None and self.would_break(product) is not None:
+                continue  # a person has to mend it first
             stale = self.outdated(name) is not None or bool(self.failing(name))
             if stale or (node.cron is None and found.intersection(node.inputs)):
                 found.add(name)
@@ -280,7 +334,7 @@ class State:
             if made.version != version_from(node.code, inputs):
                 why = "its code has changed" if made.code != node.code else "its inputs have been made again"
                 return Cause("out of date", name, f"{name} has to be made again", evidence=why)
-        return None
+        return self.would_break(product)
 
     def _version(self, name: str) -> str:
         made = self.built.made.get(name)

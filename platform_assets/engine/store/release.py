@@ -41,7 +41,8 @@ _LONGEST_NAME: Final = 200  # characters, of a file
 class MartLabel:
     """What is known of a mart that is to be released. version: of the asset; code: of what made it; built_from: feed ->
     revision of its rows that went in; newest: newest data, ISO; checks: blocking checks that it passed; personal:
-    column with personal data -> "drop", "pseudonym" or "keep"."""
+    column with personal data -> "drop", "pseudonym" or "keep"; until: the day, ISO, up to which this version of its
+    model is served at least, where an end is told."""
 
     version: str = ""
     code: str = ""
@@ -49,15 +50,17 @@ class MartLabel:
     newest: str | None = None
     checks: Sequence[str] = ()
     personal: Mapping[str, str] = field(default_factory=dict)
+    until: str | None = None
 
 
 @dataclass(frozen=True)
 class Label:
     """What marts hold. decided: deliveries of the feeds that they are made from that a person withdrew or let through:
-    which, who, why and when."""
+    which, who, why and when. latest: other names of marts: a model with versions -> the mart that is its latest."""
 
     marts: Mapping[str, MartLabel] = field(default_factory=dict)
     decided: Sequence[Mapping[str, Any]] = ()
+    latest: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ class MartRelease(MartLabel):
 @dataclass(frozen=True)
 class Release:
     """One version of a product's marts; `path`: its DuckDB file; `built_from`: feed -> the revision of its rows that
-    all marts hold that are made of it; for `decided` see `Label`.
+    all marts hold that are made of it; for `decided` and `latest` see `Label`.
 
     erased: which persons were erased from it since, by the ids of their erasures: when, and how many rows by mart.
     shadow: made beside the others, for a consumer to compare; readers never get it.
@@ -91,6 +94,7 @@ class Release:
     decided: Sequence[Mapping[str, Any]] = ()
     erased: Sequence[Mapping[str, Any]] = ()
     shadow: bool = False
+    latest: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def folder(self) -> Path:
@@ -242,11 +246,24 @@ class Releases:
                 for mart in there
             }
             connection.execute("DETACH marts")
+            latest = {name: mart for name, mart in label.latest.items() if mart in made and name not in made}
+            views = made | {name: made[mart] for name, mart in latest.items()}
             exact.write_views(
-                connection, path, {mart: (folder / each.file, each.columns) for mart, each in made.items()}
+                connection, path, {name: (folder / each.file, each.columns) for name, each in views.items()}
             )
+        for name, mart in latest.items():
+            (folder / _file_of(name)).symlink_to(made[mart].file)
         failpoint.reached("release-views")
-        release = Release(folder.name, self.product, str(path), now.isoformat(), made, _built_from(made), label.decided)
+        release = Release(
+            folder.name,
+            self.product,
+            str(path),
+            now.isoformat(),
+            made,
+            _built_from(made),
+            label.decided,
+            latest=latest,
+        )
         unfinished.write_text(json.dumps(asdict(release)))
         # What is linked is on the disk, and has the rights that it needs.
         written = [each for mart in made.values() if (each := folder / mart.file).stat().st_nlink == 1]
@@ -408,6 +425,7 @@ def _read(manifest: Path) -> Release | None:
             decided=tuple(map(dict, stored["decided"])),
             erased=tuple(map(dict, stored["erased"])),
             shadow=bool(stored["shadow"]),
+            latest={str(name): str(mart) for name, mart in stored["latest"].items()},
         )
     except (OSError, ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RecursionError):
         return None
@@ -421,6 +439,7 @@ def _mart_of(stored: Mapping[str, Any]) -> MartRelease:
         newest=None if stored["newest"] is None else str(stored["newest"]),
         checks=tuple(map(str, stored["checks"])),
         personal={str(column): str(how) for column, how in stored["personal"].items()},
+        until=None if stored["until"] is None else str(stored["until"]),
         rows=int(stored["rows"]),
         columns={str(name): str(kind) for name, kind in stored["columns"].items()},
         content=str(stored["content"]),

@@ -68,6 +68,8 @@ def _command(cause: Cause, asked: str, seen: DagsterState, stored: DeploymentSta
         return f'platform check "key:{cause.asset}"'
     if cause.kind == "delivery missing":
         return "platform promises"
+    if cause.kind == "would break consumers":
+        return "platform ci"
     if cause.kind == "nothing delivered":
         return "platform feed list"
     if cause.kind == "daemon down":
@@ -262,7 +264,10 @@ class _Asking:
         if (run := self._seen.run_of(key)) is not None:
             yield self._of_run(name, run, outdated)
             return
-        if (cause := state.first_cause(name)) is not None:
+        if (cause := state.first_cause(name)) is not None and cause.kind == "would break consumers":
+            yield replace(cause, asset=name)
+            return
+        if cause is not None:
             # What is above says itself what is wrong with it.
             if key == self._asked:
                 by_itself = "`platform run` makes it" if self._seen.by_command else "It is made by itself"
