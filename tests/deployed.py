@@ -55,6 +55,7 @@ class Deployed:
     root: Path
     settings: Mapping[str, str] = field(default_factory=dict)
     cwd: Path = PROJECT
+    product: str = "retail"
 
     @property
     def home(self) -> Path:
@@ -66,7 +67,8 @@ class Deployed:
 
     @property
     def releases(self) -> Path:
-        return self.home / "releases"
+        """The folder of the product's releases."""
+        return self.home / "releases" / self.product
 
     @property
     def current(self) -> Path:

@@ -59,19 +59,31 @@ class CheckOutcome:
 
 @dataclass(frozen=True)
 class RunOutcome:
-    """What a run did: whether all of it succeeded, its checks, the messages of the steps that failed, and why files
-    were left where they lie."""
+    """What a run did: whether all of it succeeded, its checks, the messages of the steps that failed, the assets that
+    they were to make, and why files were left where they lie."""
 
     run_id: str
     success: bool
     checks: tuple[CheckOutcome, ...]
     failures: tuple[str, ...]
+    failed: frozenset[str] = frozenset()
     left_alone: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def blocked(self) -> list[CheckOutcome]:
         """The checks that stop what is below."""
         return [check for check in self.checks if check.blocks]
+
+    def followed_by(self, other: "RunOutcome") -> "RunOutcome":
+        """What this run and one after it did together."""
+        return RunOutcome(
+            self.run_id,
+            self.success and other.success,
+            (*self.checks, *other.checks),
+            (*self.failures, *other.failures),
+            self.failed | other.failed,
+            {**self.left_alone, **other.left_alone},
+        )
 
 
 def run_assets(settings: Settings, tell: Callable[[str], None], wanted: Collection[str] | None = None) -> RunOutcome:
@@ -165,7 +177,8 @@ def _execute(
             for evaluation in result.get_asset_check_evaluations()
         )
         success = result.success and not any(check.blocks for check in checks)
-        return RunOutcome(result.run_id, success, checks, _failures(result.all_events))
+        failed = _failed_assets(result.all_events, job)
+        return RunOutcome(result.run_id, success, checks, _failures(result.all_events), failed)
 
 
 def _tells_progress(
@@ -213,6 +226,17 @@ def _interrupts() -> Iterator[Callable[[], bool]]:
             yield pressed
         finally:
             signal.set_wakeup_fd(before)
+
+
+def _failed_assets(events: Sequence[dg.DagsterEvent], job: dg.JobDefinition) -> frozenset[str]:
+    """The assets that the steps that failed were to make."""
+    handles = {event.node_handle for event in events if event.is_step_failure and event.node_handle is not None}
+    return frozenset(
+        key.to_user_string()
+        for handle in handles
+        for key in job.asset_layer.get_selected_entity_keys_for_node(handle)
+        if isinstance(key, dg.AssetKey)
+    )
 
 
 def _failures(events: Sequence[dg.DagsterEvent]) -> tuple[str, ...]:

@@ -146,7 +146,7 @@ def test_nobody_is_named_but_where_data_is(tmp_path: Path, hook: Webhook) -> Non
     says("trace", "raw.add", "--where", "nothing=1")
     for asset in ("raw/persons/strict", "marts/casts", "marts/raises"):
         says("why", asset)
-    says("why", "release", "--json")
+    says("why", "release/retail", "--json")
     says("feed", "check", str(world.landing / "persons/fail/headerless.csv"), "--feed", "fail")
     says("feed", "sources")
     says("quarantine", "replay", "fail", "--json")

@@ -159,7 +159,7 @@ def test_a_delivery_that_is_missing(world: Deployed, graph: Any) -> None:
     assert set(told) == {"missing:order_lines"}, "customers have until the evening"
     problem = told["missing:order_lines"]
     assert (problem.owner, problem.runbook) == ("team:sales", "missing-delivery")
-    assert {"raw/retail/order_lines", "marts/daily_sales", "release"} <= set(problem.assets)
+    assert {"raw/retail/order_lines", "marts/daily_sales", "release/retail"} <= set(problem.assets)
 
 
 def test_another_process_holds_the_warehouse(world: Deployed, graph: Any) -> None:
@@ -213,7 +213,7 @@ def test_a_check_that_failed_above(world: Deployed, graph: Any) -> None:
     lines = world.lines(SALES)
     with delivered(world, "rejected.csv", [lines[0], *(line.replace("2026-", "someday-") for line in lines[1:])]):
         assert world.verb("run", "--json").code == 1
-        reasons = asked(world, graph, "release", IN_TIME)
+        reasons = asked(world, graph, "release/retail", IN_TIME)
         told = wrong(world, graph, IN_TIME)
     kinds = [(reason.kind, reason.asset) for reason in reasons]
     assert ("check failed", "raw/retail/order_lines") in kinds
@@ -222,7 +222,7 @@ def test_a_check_that_failed_above(world: Deployed, graph: Any) -> None:
     assert "nothing is built on it" in failed.effect
     problem = told.pop("check:raw/retail/order_lines:rejects_within_tolerance")
     assert (problem.owner, problem.runbook) == ("team:sales", "rows-rejected")
-    assert {"staging/retail/stg_retail__order_lines", "marts/daily_sales", "release"} <= set(problem.assets)
+    assert {"staging/retail/stg_retail__order_lines", "marts/daily_sales", "release/retail"} <= set(problem.assets)
     assert "rejected.csv" in problem.detail
     assert not [key for key in told if key.startswith(("run:", "model:"))], "that the run failed follows from it"
 

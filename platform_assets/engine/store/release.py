@@ -160,16 +160,15 @@ class Releases:
 
     def newest(self) -> Release | None:
         """The release that was published last, though readers may have another."""
-        return next(iter(self.all()), None)
+        return next((release for release in self._whole() if not release.shadow), None)
 
     def all(self) -> list[Release]:
         """Every release but a shadow, newest first; what is not whole is left out."""
-        return [release for release in self.kept() if not release.shadow]
+        return [release for release in self._whole() if not release.shadow]
 
     def kept(self) -> list[Release]:
         """All that lies there, a shadow among them."""
-        described = (self._described(path) for path in sorted(self._folders(), key=_order, reverse=True))
-        return [release for release in described if release is not None]
+        return list(self._whole())
 
     def publish(
         self,
@@ -245,12 +244,10 @@ class Releases:
                 mart: self._released(connection, mart, label.marts.get(mart, MartLabel()), folder, before)
                 for mart in there
             }
+            comments = exact.comments_of(connection, "marts")
             connection.execute("DETACH marts")
             latest = {name: mart for name, mart in label.latest.items() if mart in made and name not in made}
-            views = made | {name: made[mart] for name, mart in latest.items()}
-            exact.write_views(
-                connection, path, {name: (folder / each.file, each.columns) for name, each in views.items()}
-            )
+            exact.write_views(connection, path, _files(folder, made), comments, latest)
         for name, mart in latest.items():
             (folder / _file_of(name)).symlink_to(made[mart].file)
         failpoint.reached("release-views")
@@ -328,6 +325,12 @@ class Releases:
         newest, number = max(map(_order, self._folders()), default=("", 0))
         return f"{newest}-{number + 1}" if newest >= stamp else f"{stamp}-1"
 
+    def _whole(self) -> Iterator[Release]:
+        """All whose manifest can be read, newest first."""
+        for path in sorted(self._folders(), key=_order, reverse=True):
+            if (release := self._described(path)) is not None:
+                yield release
+
     def _folders(self) -> list[Path]:
         """The folders of releases, be they whole or not."""
         if not self.folder.is_dir():
@@ -359,6 +362,10 @@ class Releases:
 def _shown(mart: str) -> str:
     """The query that gives what readers are to see of a mart."""
     return f"SELECT * FROM marts.main.{quote(mart)}"
+
+
+def _files(folder: Path, marts: Mapping[str, MartRelease]) -> dict[str, tuple[Path, Mapping[str, str]]]:
+    return {mart: (folder / each.file, each.columns) for mart, each in marts.items()}
 
 
 def _same(last: MartRelease, label: MartLabel) -> bool:
