@@ -29,7 +29,7 @@ from platform_assets.project.manifest import current_manifest
 from platform_assets.project.personal import personal_columns
 from platform_assets.project.promised import Promises
 from platform_assets.project.remedies import ways_out
-from platform_assets.project.state import HeldBack, State
+from platform_assets.project.state import OF_A_PRODUCT, HeldBack, State
 from platform_assets.settings import person
 
 if TYPE_CHECKING:
@@ -201,23 +201,23 @@ def _report(
     ]
     low = deployment.disk.low() if left_alone else None
     state = State.of(project, deployment)
-    held = [cause for product in project.products if (cause := state.would_break(product)) is not None]
+    refused = list(_refused(state))
     notes = [
         *(f"left alone for now: {each}" for each in waiting),
         *(f"no feed asks for {slot}" for slot in landing.unclaimed[:_SHOWN]),
         *_failures(deployment, outcome, releases, last),
-        *(said for each in held for said in (f"{each.headline}: {each.evidence}", f"  {each.remedy}")),
+        *refused,
         *_no_mart(deployment, project),
         *(f"release {name}/{each.id}: {each.path}" for name, each in releases.items()),
     ]
     return RunReport(
-        ok=(outcome is None or outcome.success) and low is None and not held,
+        ok=(outcome is None or outcome.success) and low is None and not refused,
         made=outcome is not None,
         feeds=[feed_totals(each, [r for r in receipts if r.feed == each.feed.name]) for each in deployment.status()],
         releases=releases,
         quarantined=quarantined(receipts),
         failed_checks=[f"{each.asset}:{each.check}" for each in outcome.blocked] if outcome is not None else [],
-        held_back=state.held_back(list(project.nodes)) if outcome is not None or held else [],
+        held_back=state.held_back(list(project.nodes)) if outcome is not None or refused else [],
         errors=list(outcome.failures) if outcome is not None else [],
         left_alone=[file.slot for file in left_alone],
         unclaimed=list(landing.unclaimed),
@@ -226,6 +226,14 @@ def _report(
         attention=[*waiting_for_people(deployment), *of_versions(state)],
         took_s=round(time.monotonic() - began, 2),
     )
+
+
+def _refused(state: State) -> Iterator[str]:
+    """Products that are held though their marts are sound: who would read what, and what to do."""
+    for product in state.project.products:
+        cause = state.held(product.release) if state.outdated(product.release) is not None else None
+        if cause is not None and cause.kind in OF_A_PRODUCT:
+            yield f"{cause.sentence}. {cause.remedy}"
 
 
 def _no_mart(deployment: Deployment, project: Project) -> Iterator[str]:

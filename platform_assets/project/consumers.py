@@ -9,7 +9,6 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
-from types import MappingProxyType
 from typing import Any, Final
 
 from platform_assets.engine.store.release import Release
@@ -52,13 +51,14 @@ class Offer:
 
     columns: name -> type; None where dbt does not hold the model to what is written of it. until: the day up to which
     this version of its model is served at least; None where no end is told. model, version: of one that has versions.
-    dropped: columns that no release has, because they are personal data.
+    table: its name in the warehouse. dropped: columns that no release has, because they are personal data.
     """
 
     columns: Mapping[str, str] | None
     until: date | None = None
     model: str = ""
     version: str = ""
+    table: str = ""
     dropped: Collection[str] = ()
 
 
@@ -125,27 +125,40 @@ def end_of(node: Mapping[str, Any]) -> date | None:
     return datetime.fromisoformat(str(said)).date() if said else None
 
 
-def offers_of(
-    dbt: Mapping[str, Any], dropped: Mapping[str, Collection[str]] = MappingProxyType({})
-) -> dict[str, Offer]:
+def offers_of(dbt: Mapping[str, Any]) -> dict[str, Offer]:
     """What readers would get of the marts of a manifest of dbt's, by the names that readers know; columns as written
-    beside the model, which dbt holds its table to. dropped: of each mart, the columns that no release has."""
+    beside the model, which dbt holds its table to."""
     found = {}
     for key, node in dbt["nodes"].items():
         if is_asset(dbt, key) and asset_name(node).startswith("marts/"):
-            hidden = dropped.get(node["alias"], ())
             held = node["config"].get("contract", {}).get("enforced", False)
             columns = {each["name"]: str(each["data_type"]) for each in node["columns"].values() if each["data_type"]}
             versioned = node.get("version") is not None
             found[node["alias"]] = Offer(
-                {name: kind for name, kind in columns.items() if name not in hidden} if held else None,
+                columns if held else None,
                 end_of(node) if versioned else None,
                 node["name"] if versioned else "",
                 str(node["version"]) if versioned else "",
-                hidden,
+                node["alias"],
             )
     latest = {name: table for name, table in latest_versions(dbt).items() if table in found}
     return found | {name: replace(found[table], until=None, model="", version="") for name, table in latest.items()}
+
+
+def treated(offers: Mapping[str, Offer], treatments: Mapping[str, Mapping[str, str]]) -> dict[str, Offer]:
+    """The same, once personal data is treated. treatments: table -> column -> "drop", "pseudonym" or "keep"."""
+    found = dict(offers)
+    for name, offer in offers.items():
+        of = treatments.get(offer.table, {})
+        if offer.columns is not None and of:
+            columns = {
+                column: "VARCHAR" if of.get(column) == "pseudonym" else kind
+                for column, kind in offer.columns.items()
+                if of.get(column) != "drop"
+            }
+            dropped = [column for column, how in of.items() if how == "drop"]
+            found[name] = replace(offer, columns=columns, dropped=dropped)
+    return found
 
 
 def offered_by(release: Release) -> dict[str, Offer]:

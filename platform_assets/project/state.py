@@ -19,13 +19,15 @@ from platform_assets.engine.feed.ticks import last_tick
 from platform_assets.engine.store.builds import Built, CheckResult, Made
 from platform_assets.engine.store.release import Release
 from platform_assets.errors import listed
-from platform_assets.project.causes import Cause, check_failed
-from platform_assets.project.consumers import Ending, breaks, endings, offered_by
+from platform_assets.project.causes import Cause, Kind, check_failed
+from platform_assets.project.consumers import Ending, breaks, endings, offered_by, treated
 from platform_assets.project.graph import Node, Project, version_from
+from platform_assets.project.lineage import noted_origins
 from platform_assets.project.products import ReleasedProduct
+from platform_assets.project.treatments import Treatments, treatments_of
 
-# What has to be mended just there.
-_ENDS: Final = ("check failed", "would break consumers")
+OF_A_PRODUCT: Final[Collection[Kind]] = ("personal data", "would break consumers")
+"""Causes that hold a product, however sound its marts are."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,8 @@ class HeldBack:
 class State:
     """What is stored, at one moment. revisions: of the feeds' rows, 0 before the first delivery. releases: product ->
     the release that readers get; unpublished: feeds that were changed by a process that could not tell; arrives: says
-    of a feed without rows whether its first files are about to come in, looked at only where that is asked."""
+    of a feed without rows whether its first files are about to come in, and personal: what becomes of personal data in
+    a product's releases, each looked at only where that is asked."""
 
     project: Project
     built: Built
@@ -50,8 +53,9 @@ class State:
     now: datetime
     unpublished: Collection[str] = ()
     arrives: Callable[[str], bool] = lambda _: False
+    personal: Callable[[ReleasedProduct], Treatments] = Treatments
     _wanted: dict[str, str] = field(default_factory=dict, repr=False)
-    _breaks: dict[str, Cause | None] = field(default_factory=dict, repr=False)
+    _refused: dict[str, Cause | None] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(cls, project: Project, deployment: Deployment) -> "State":
@@ -63,6 +67,11 @@ class State:
         def arrives(feed: str) -> bool:
             return bool(deployment.ready(deployment.feed(feed)))
 
+        @functools.cache
+        def personal(product: ReleasedProduct) -> Treatments:
+            noted = noted_origins(deployment.home)
+            return treatments_of(product, noted, deployment.feeds, lambda: deployment.pseudonym_key)
+
         return cls(
             project=project,
             built=deployment.builds.read(),
@@ -71,6 +80,7 @@ class State:
             now=now,
             unpublished=[feed.name for feed in deployment.feeds if deployment.unpublished(feed)],
             arrives=arrives,
+            personal=personal,
         )
 
     @cached_property
@@ -149,7 +159,10 @@ class State:
         told = [table for table, each in release.marts.items() if each.until != self.end_of(table)]
         if told or release.latest != self.latest_of(product):
             return "what its readers are told of versions changed since the last release"
-        return None
+        others = self.personal(product).changed_since(release)
+        return (
+            f"what becomes of personal data in {listed(others, 3)} changed since the last release" if others else None
+        )
 
     def end_of(self, table: str) -> str | None:
         """The day, ISO, up to which the mart is served at least, where it is a version whose end is told."""
@@ -164,23 +177,24 @@ class State:
         """Versions of marts that end soon or have ended."""
         return endings(self.project.consumers, self.project.offers, self.project.latest, self.now.date())
 
-    def would_break(self, product: ReleasedProduct) -> Cause | None:
-        """What a release of the product, as today's code makes it, would take from who reads the one that there is."""
-        if product.name not in self._breaks:
-            self._breaks[product.name] = self._looked_for_breaks(product)
-        return self._breaks[product.name]
+    def refused(self, product: ReleasedProduct) -> Cause | None:
+        """Why the product must not be released, however sound its marts are; None where it may be."""
+        if product.name not in self._refused:
+            self._refused[product.name] = self.personal(product).refused or self._would_break(product)
+        return self._refused[product.name]
 
-    def _looked_for_breaks(self, product: ReleasedProduct) -> Cause | None:
+    def _would_break(self, product: ReleasedProduct) -> Cause | None:
+        """What a release of the product, as today's code makes it, would take from who reads the one that there is."""
         release = self.releases.get(product.name)
         if release is None:
             return None
-        found = breaks(self.project.consumers, offered_by(release), self.project.offers, self.now.date())
+        offers = treated(self.project.offers, {mart: self.personal(product).of(mart) for mart in product.tables})
+        found = breaks(self.project.consumers, offered_by(release), offers, self.now.date())
         if not found:
             return None
-        first = self.project.read_as(found[0].mart)
         return Cause(
             kind="would break consumers",
-            asset=first[0] if first else product.release,
+            asset=product.release,
             what=f"a release of {product.name} would break who reads it",
             effect=f"the product is held, and its release of {release.created_at[:16].replace('T', ' ')} UTC serves on",
             evidence="; ".join(map(str, found)),
@@ -234,14 +248,15 @@ class State:
             if each not in together and (cause := self._unsound(each)) is not None:
                 return cause
         product = self.project.product_of(name)
-        return None if product is None else self.would_break(product)
+        # What is made before it in the same run may have other columns then.
+        return self.refused(product) if product is not None and not {*product.marts} & {*together} else None
 
     def held_back(self, names: Collection[str]) -> list[HeldBack]:
         """What of these assets failed blocking checks hold back, by what holds it."""
         found: dict[tuple[str, str], list[str]] = {}
         for name in names:
             cause = self.first_cause(name)
-            if cause is not None and (cause.kind == "would break consumers" or self.failing(cause.asset)):
+            if cause is not None and (cause.kind in OF_A_PRODUCT or self.failing(cause.asset)):
                 found.setdefault((cause.asset, self.held_words(cause)), []).append(name)
         return [HeldBack(by, why, tuple(assets)) for (by, why), assets in found.items()]
 
@@ -265,7 +280,11 @@ class State:
     def first_cause(self, name: str) -> Cause | None:
         """What holds the asset back, followed up to where it has to be mended."""
         cause = self.held(name)
-        while cause is not None and cause.kind not in _ENDS and (above := self.held(cause.asset)) is not None:
+        while (
+            cause is not None
+            and cause.kind not in ("check failed", *OF_A_PRODUCT)
+            and (above := self.held(cause.asset)) is not None
+        ):
             cause = above
         return cause
 
@@ -295,8 +314,9 @@ class State:
             return []
         for name, node in self.project.nodes.items():
             product = self.project.product_of(name)
-            if product is not None and self.would_break(product) is not None:
-                continue  # a person has to mend it first
+            refused = None if product is None else self.refused(product)
+            if refused is not None and refused.kind == "would break consumers":
+                continue  # to build it again would change nothing
             stale = self.outdated(name) is not None or bool(self.failing(name))
             if stale or (node.cron is None and found.intersection(node.inputs)):
                 found.add(name)
@@ -334,7 +354,7 @@ class State:
             if made.version != version_from(node.code, inputs):
                 why = "its code has changed" if made.code != node.code else "its inputs have been made again"
                 return Cause("out of date", name, f"{name} has to be made again", evidence=why)
-        return self.would_break(product)
+        return self.refused(product)
 
     def _version(self, name: str) -> str:
         made = self.built.made.get(name)

@@ -24,9 +24,10 @@ from platform_assets.engine.durable import failpoint
 from platform_assets.engine.durable.files import remembered, replacing, sync, sync_all
 from platform_assets.engine.store import exact
 from platform_assets.engine.store.connection import connect
+from platform_assets.engine.store.pseudonyms import Key, treated
 from platform_assets.engine.store.sql import attach, quote
 from platform_assets.engine.store.warehouse import Warehouse
-from platform_assets.errors import ReleaseRefused, StorageError
+from platform_assets.errors import ReleaseRefused, StorageError, quoted
 
 _ID: Final = re.compile(r"([0-9]{8}T[0-9]{6}Z)-([0-9]+)")
 PARTIAL: Final = ".releasing-"
@@ -41,8 +42,8 @@ _LONGEST_NAME: Final = 200  # characters, of a file
 class MartLabel:
     """What is known of a mart that is to be released. version: of the asset; code: of what made it; built_from: feed ->
     revision of its rows that went in; newest: newest data, ISO; checks: blocking checks that it passed; personal:
-    column with personal data -> "drop", "pseudonym" or "keep"; until: the day, ISO, up to which this version of its
-    model is served at least, where an end is told."""
+    column with personal data -> "drop", "pseudonym" or "keep"; pseudonyms: the name of their key; until: the day, ISO,
+    up to which this version of its model is served at least, where an end is told."""
 
     version: str = ""
     code: str = ""
@@ -51,15 +52,18 @@ class MartLabel:
     checks: Sequence[str] = ()
     personal: Mapping[str, str] = field(default_factory=dict)
     until: str | None = None
+    pseudonyms: str | None = None
 
 
 @dataclass(frozen=True)
 class Label:
     """What marts hold. decided: deliveries of the feeds that they are made from that a person withdrew or let through:
-    which, who, why and when. latest: other names of marts: a model with versions -> the mart that is its latest."""
+    which, who, why and when. key: that of their pseudonyms. latest: other names of marts: a model with versions -> the
+    mart that is its latest."""
 
     marts: Mapping[str, MartLabel] = field(default_factory=dict)
     decided: Sequence[Mapping[str, Any]] = ()
+    key: Key | None = None
     latest: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -240,6 +244,8 @@ class Releases:
         path = folder / f"{self.product}.duckdb"
         with connect(None, marts, path, *(folder / _file_of(mart) for mart in there)) as connection:
             attach(connection, marts, "marts", "(READ_ONLY)")
+            if label.key is not None:
+                label.key.bind(connection)
             made = {
                 mart: self._released(connection, mart, label.marts.get(mart, MartLabel()), folder, before)
                 for mart in there
@@ -286,7 +292,7 @@ class Releases:
         known = asdict(label)
         if last is not None and _same(last, label) and _linked(before, mart, folder):
             return replace(last, **known)
-        table = f"({_shown(mart)})"
+        table = f"({_shown(connection, mart, label.personal)})"
         columns = exact.columns_of(connection, table)
         query = exact.selected(columns, table, mart)
         rows, content = exact.rows_and_content(connection, table)
@@ -359,9 +365,16 @@ class Releases:
         return replace(stored, id=folder.name, product=self.product, path=str(path))
 
 
-def _shown(mart: str) -> str:
+def _shown(connection: duckdb.DuckDBPyConnection, mart: str, personal: Mapping[str, str]) -> str:
     """The query that gives what readers are to see of a mart."""
-    return f"SELECT * FROM marts.main.{quote(mart)}"
+    table = f"marts.main.{quote(mart)}"
+    columns = treated(exact.columns_of(connection, table), personal)
+    if not columns:
+        raise ReleaseRefused(
+            f"every column of the mart {quoted(mart)} is to be dropped",
+            "Keep one, or take the mart out of dbt_project.",
+        )
+    return f"SELECT {', '.join(columns)} FROM {table}"
 
 
 def _files(folder: Path, marts: Mapping[str, MartRelease]) -> dict[str, tuple[Path, Mapping[str, str]]]:
@@ -370,7 +383,8 @@ def _files(folder: Path, marts: Mapping[str, MartRelease]) -> dict[str, tuple[Pa
 
 def _same(last: MartRelease, label: MartLabel) -> bool:
     """Whether what the last release has of a mart is what it would be made of now."""
-    return label.version != "" and last.version == label.version and dict(last.personal) == dict(label.personal)
+    treated_alike = (dict(last.personal), last.pseudonyms) == (dict(label.personal), label.pseudonyms)
+    return label.version != "" and last.version == label.version and treated_alike
 
 
 def _linked(release: Release | None, mart: str, folder: Path) -> bool:
@@ -447,6 +461,7 @@ def _mart_of(stored: Mapping[str, Any]) -> MartRelease:
         checks=tuple(map(str, stored["checks"])),
         personal={str(column): str(how) for column, how in stored["personal"].items()},
         until=None if stored["until"] is None else str(stored["until"]),
+        pseudonyms=None if stored["pseudonyms"] is None else str(stored["pseudonyms"]),
         rows=int(stored["rows"]),
         columns={str(name): str(kind) for name, kind in stored["columns"].items()},
         content=str(stored["content"]),

@@ -31,7 +31,7 @@ from platform_assets.project.consumers import ENDS_SOON
 Section: TypeAlias = Callable[[DagsterState, DeploymentState], Iterable[Problem]]
 _TO_BE_RELEASED: Final = timedelta(minutes=30)
 # What says by itself why what is below it is not released.
-_HOLDING: Final = ("sensor:", "run:", "model:", "check:", "consumers:")
+_HOLDING: Final = ("sensor:", "run:", "model:", "check:", "personal:", "consumers:")
 # What died is offered again by itself; it is worth a word when that has not helped.
 _DEAD_FOR: Final = timedelta(minutes=5)
 
@@ -79,6 +79,13 @@ def _of_checks(seen: DagsterState, stored: DeploymentState) -> list[Problem]:
     return _problems(seen, failed_checks(seen, stored.assets))
 
 
+def _of_personal_data(seen: DagsterState, stored: DeploymentState) -> list[Problem]:
+    """Products that are not released, since nobody has said what becomes of personal data in them."""
+    state = stored.assets
+    stale = [each for each in state.project.products if state.begun and state.outdated(each.release) is not None]
+    return _problems(seen, filter(None, (state.personal(product).refused for product in stale)))
+
+
 def _of_calendar(seen: DagsterState, stored: DeploymentState) -> list[Problem]:
     """What nobody looks for is missing for that reason."""
     looked_for = [feed for feed in stored.feeds if not ((s := seen.sensors.get(sensor_name(feed))) and s.keeps_failing)]
@@ -90,7 +97,8 @@ def _of_consumers(seen: DagsterState, stored: DeploymentState) -> list[Problem]:
     """Products that are held because a release would break who reads them."""
     found = []
     for product in stored.project.products:
-        if (cause := stored.assets.would_break(product)) is not None:
+        cause = stored.assets.refused(product)
+        if cause is not None and cause.kind == "would break consumers":
             waiting = (product.release, *seen.below([release_key(product)]))
             found.append(replace(cause, asset=product.release, waiting=waiting))
     return _problems(seen, found)
@@ -175,6 +183,7 @@ SECTIONS: Final[Mapping[str, Section]] = {
     "run:": _of_runs,
     "model:": _of_models,
     "check:": _of_checks,
+    "personal:": _of_personal_data,
     "missing:": _of_calendar,
     "budget:": _of_budgets,
     "consumers:": _of_consumers,

@@ -29,6 +29,7 @@ from platform_assets.orchestration.watch.deployment_state import DeploymentState
 from platform_assets.project.causes import Cause, Kind
 from platform_assets.project.graph import raw_name
 from platform_assets.project.remedies import ways_out
+from platform_assets.project.state import OF_A_PRODUCT
 
 AUTOMATION: Final = "automation"
 # What goes on by itself: to ask again is all that there is to do.
@@ -53,10 +54,13 @@ def why(asset: dg.AssetKey, seen: DagsterState, stored: DeploymentState) -> list
 
 
 def _holds(cause: Cause) -> int:
-    """First what holds back what is there; then what has not come, or is not fit to come in; last what only tells."""
+    """First what holds back what is there; then what waits for its turn; then what has not come, or is not fit to come
+    in; last what only tells."""
+    if cause.kind == "held back" or (cause.kind == "check failed" and not cause.waiting):
+        return 3
     if cause.kind in ("delivery missing", "delivery quarantined", "file not settled"):
-        return 1
-    return 2 if cause.kind == "held back" or (cause.kind == "check failed" and not cause.waiting) else 0
+        return 2
+    return 1 if cause.kind in (*_GOES_ON, *_ASKED_FOR, "out of date") else 0
 
 
 def _command(cause: Cause, asked: str, seen: DagsterState, stored: DeploymentState) -> str:
@@ -264,8 +268,9 @@ class _Asking:
         if (run := self._seen.run_of(key)) is not None:
             yield self._of_run(name, run, outdated)
             return
-        if (cause := state.first_cause(name)) is not None and cause.kind == "would break consumers":
-            yield replace(cause, asset=name)
+        if (cause := state.first_cause(name)) is not None and cause.kind in OF_A_PRODUCT:
+            if state.project.product_of(name) is not None:
+                yield replace(cause, asset=name)
             return
         if cause is not None:
             # What is above says itself what is wrong with it.

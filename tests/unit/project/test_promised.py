@@ -1,5 +1,5 @@
 """Who reads which column of which mart, and what a change would break for them: by manifests as dbt writes them, and by
-what has been promised. Elsewhere: by the real commands (tests/integration/test_consumers.py)."""
+what has been promised. Elsewhere: by the real commands (tests/integration/test_kept_consumers.py)."""
 
 import json
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from typing import Any, Final
 import pytest
 
 from platform_assets.errors import ConfigurationError
-from platform_assets.project.consumers import Break, breaks, fits, offers_of
+from platform_assets.project.consumers import Break, breaks, fits, offers_of, treated
 from platform_assets.project.exposures import consumers_of, lost_model
 from platform_assets.project.promised import Promises
 
@@ -150,7 +150,7 @@ def test_a_renamed_column_is_told_with_its_new_name() -> None:
 
 def test_a_column_that_is_dropped_as_personal_data_is_gone_too() -> None:
     dbt = manifest(model("sales", SALES), exposures=(exposure(("sales", None)),))
-    (found,) = breaks(consumers_of(dbt), offers_of(dbt), offers_of(dbt, {"sales": ["orders"]}), TODAY)
+    (found,) = breaks(consumers_of(dbt), offers_of(dbt), treated(offers_of(dbt), {"sales": {"orders": "drop"}}), TODAY)
     assert str(found) == f"sales.orders is dropped as personal data; used by {WHO}"
 
 
