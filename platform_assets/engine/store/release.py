@@ -8,6 +8,7 @@ not read, one with the same rows is linked. It is there once its manifest is, wh
 import contextlib
 import hashlib
 import json
+import shutil
 import stat
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -163,7 +164,12 @@ class Releases(Serving):
                 self._make_folder(self.folder.parent)
                 self._make_folder(self.folder)
                 self.sweep()
-                release = self._made(warehouse.marts, now, there, described, shadow=shadow)
+                folder = self.folder / self._free_id(f"{now:%Y%m%dT%H%M%SZ}")
+                try:
+                    release = self._made(folder, warehouse.marts, now, there, described, shadow=shadow)
+                except BaseException:
+                    shutil.rmtree(folder, ignore_errors=True)
+                    raise
                 if shadow:
                     self._cast(release)
                 else:
@@ -181,9 +187,10 @@ class Releases(Serving):
         with replacing(release.folder / MANIFEST, mode=self.mode) as partial:
             partial.write_text(json.dumps(asdict(release)))
 
-    def _made(self, marts: Path, now: datetime, there: Sequence[str], label: Label, *, shadow: bool) -> Release:
-        """A release of these marts, whole and on the disk, which no reader gets yet."""
-        folder = self.folder / self._free_id(f"{now:%Y%m%dT%H%M%SZ}")
+    def _made(
+        self, folder: Path, marts: Path, now: datetime, there: Sequence[str], label: Label, *, shadow: bool
+    ) -> Release:
+        """A release of these marts in that folder, whole and on the disk, which no reader gets yet."""
         before = self.newest()
         self._make_folder(folder)
         unfinished = folder / UNFINISHED
@@ -337,6 +344,11 @@ def _built_from(marts: Mapping[str, MartLabel]) -> dict[str, int]:
         for feed, revision in mart.built_from.items():
             found[feed] = min(revision, found.get(feed, revision))
     return found
+
+
+def manifest_in(folder: Path) -> Release | None:
+    """What the manifest in that folder says, word for word; None where there is none, or it is torn."""
+    return _read(folder / MANIFEST)
 
 
 @remembered(most=20_000)
