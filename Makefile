@@ -5,7 +5,7 @@ READY := .venv/.ready
 PEERS := .venv-bench/.ready
 BENCH ?= --write
 
-.PHONY: help setup run ui check test test-slow bench map audit docs pictures lint clean
+.PHONY: help setup run ui check test test-slow bench map audit docs services pictures lint clean
 .DEFAULT_GOAL := help
 
 help: ## Say what there is
@@ -59,6 +59,9 @@ docs: $(READY) ## Write the reference anew from the code, and build the site in 
 	@VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv sync --active --locked --inexact --quiet --group docs
 	@$(BIN)/sphinx-build --quiet --fail-on-warning --nitpicky -c docs/site docs docs/_site
 	@echo "docs/_site/index.html"
+
+services: $(READY) ## Run the servers that tests use, until Ctrl-C, to try things with (needs Debian's postgresql)
+	@$(BIN)/python tests/services.py
 
 pictures: $(READY) ## Take docs/pictures anew from the real UI (needs chromium and chromium-driver)
 	@$(BIN)/python docs/pictures.py

@@ -2,14 +2,17 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from unittest import mock
 
 import pytest
+from databases import There, in_postgres, in_sqlite
 from hypothesis import HealthCheck, settings
 from machine import LONG, missing
 from receivers import Desk, Webhook, here, webhook
+from services import PostgresServer, postgres
 from shop import Keyed, Shop
 
 settings.register_profile(
@@ -21,6 +24,21 @@ settings.register_profile(
 )
 settings.register_profile(LONG, settings.get_profile("short"), max_examples=100)
 settings.load_profile("short")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_xdist_auto_num_workers() -> Generator[None, int, int]:
+    """One more than there are cores: a test that has started processes mostly waits for them."""
+    cores = yield
+    return cores + 1
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files whose tests may take long come first, so that all workers end together."""
+    longest: Counter[Path] = Counter()
+    for item in items:
+        longest[item.path] += sum(mark.args[0] for mark in item.iter_markers("timeout"))
+    items.sort(key=lambda item: -longest[item.path])
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -80,3 +98,23 @@ def hook() -> Iterator[Webhook]:
 def desk(tmp_path: Path, hook: Webhook) -> Desk:
     """Somebody's alerts, told to `hook`."""
     return Desk(tmp_path / "home", {"PLATFORM_ALERT": hook.url()}, here(hook))
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[PostgresServer]:
+    with postgres() as running:
+        yield running
+
+
+@pytest.fixture(params=["postgres", "sqlite"])
+def there(request: pytest.FixtureRequest, tmp_path: Path) -> There:
+    """Either database, empty."""
+    return (
+        in_sqlite(tmp_path) if request.param == "sqlite" else in_postgres(request.getfixturevalue("server"), tmp_path)
+    )
+
+
+@pytest.fixture
+def pg(server: PostgresServer, tmp_path: Path) -> There:
+    """A schema of PostgreSQL, empty."""
+    return in_postgres(server, tmp_path)

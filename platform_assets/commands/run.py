@@ -99,8 +99,19 @@ def run_pending(tell: Callable[[str], None], only: Collection[str] = ()) -> RunR
         asked = {"files": sum(pending.values()), **({"feeds": list(only)} if only else {})}
         with audit_log(deployment.home).doing(person(), "run", asked) as came:
             outcome = run_assets(settings, tell, wanted)
+            # One that is broken holds back only what is made from it.
+            barred = set(outcome.failed)
+            while rest := _possible(state.project, deployment, wanted, barred):
+                tell(f"what does not need what failed: {listed(rest)}")
+                outcome = outcome.followed_by(again := run_assets(settings, tell, rest))
+                barred |= {*rest, *again.failed}
             came.update(run=outcome.run_id, success=outcome.success)
     return _report(deployment, state.project, outcome, before, last, began, {feed.name for feed in chosen})
+
+
+def _possible(project: Project, deployment: Deployment, wanted: Collection[str], barred: Collection[str]) -> list[str]:
+    """Of what was wanted, what is out of date still and can be made, though something failed."""
+    return [name for name in State.of(project, deployment).due(barred=barred) if name in wanted]
 
 
 def _of_feeds(raws: Collection[str], wanted: Iterable[str], state: State, tell: Callable[[str], None]) -> list[str]:

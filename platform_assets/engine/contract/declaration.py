@@ -73,6 +73,17 @@ def refuse_unknown(called: str, given: Iterable[str], known: Collection[str], me
             )
 
 
+def refuse_other_columns(key: str, names: Iterable[str], contract: type, columns: Collection[str]) -> None:
+    """Raise ConfigurationError for a name that is none of the contract's columns."""
+    for name in names:
+        if name not in columns:
+            raise ConfigurationError(
+                key,
+                f"{name!r} is not a column of {contract.__name__}.{nearest(name, columns)}",
+                f"Name some of: {', '.join(columns)}.",
+            )
+
+
 def no_type(given: object, kinds: Collection[type]) -> tuple[str, str]:
     """That this is no type of a column, of which there are `kinds`, and what to write instead."""
     known = [kind.__name__ for kind in kinds]

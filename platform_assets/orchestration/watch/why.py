@@ -53,10 +53,13 @@ def why(asset: dg.AssetKey, seen: DagsterState, stored: DeploymentState) -> list
 
 
 def _holds(cause: Cause) -> int:
-    """First what holds back what is there; then what has not come, or is not fit to come in; last what only tells."""
+    """First what holds back what is there; then what waits for its turn; then what has not come, or is not fit to come
+    in; last what only tells."""
+    if cause.kind == "held back" or (cause.kind == "check failed" and not cause.waiting):
+        return 3
     if cause.kind in ("delivery missing", "delivery quarantined", "file not settled"):
-        return 1
-    return 2 if cause.kind == "held back" or (cause.kind == "check failed" and not cause.waiting) else 0
+        return 2
+    return 1 if cause.kind in (*_GOES_ON, *_ASKED_FOR, "out of date") else 0
 
 
 def _command(cause: Cause, asked: str, seen: DagsterState, stored: DeploymentState) -> str:
