@@ -11,10 +11,12 @@ import threading
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import dagster as dg
 
 from platform_assets.definitions import build_definitions
+from platform_assets.engine.deployment import Deployment
 from platform_assets.errors import ConfigurationError, nearest
 from platform_assets.orchestration.runs.automation import keys_of
 from platform_assets.orchestration.runs.dagster_internals import known_by_its_job
@@ -25,6 +27,7 @@ from platform_assets.orchestration.runs.resources import OpensDeployment
 from platform_assets.orchestration.watch.dagster_state import DagsterState
 from platform_assets.orchestration.watch.deployment_state import DeploymentState
 from platform_assets.orchestration.watch.failures import innermost, message_of
+from platform_assets.orchestration.watch.page import keep_page, see_to_page
 from platform_assets.orchestration.watch.why import asset_named, why
 from platform_assets.project.causes import Cause
 from platform_assets.project.configured import (
@@ -34,7 +37,7 @@ from platform_assets.project.configured import (
     declared_products,
     prepared_deployment,
 )
-from platform_assets.project.graph import project_of
+from platform_assets.project.graph import Project, project_of
 from platform_assets.project.manifest import current_manifest
 from platform_assets.settings import Settings
 
@@ -96,6 +99,10 @@ def run_assets(settings: Settings, tell: Callable[[str], None], wanted: Collecti
     named |= {quarantine_key(feed) for feed in declared_feeds() if raw_key(feed) in named}
     command = CI if wanted is None else RUN
     done = _execute(settings, tell, definitions.resolve_job_def("everything"), command, sorted(named, key=str))
+    if command == RUN:
+        with open_instance(settings, at_hand=True) as instance:
+            deployment = opens.look()
+            see_to_page(instance, definitions.resolve_asset_graph(), deployment, _project(deployment), tell)
     return replace(done, left_alone=opens.left_alone)
 
 
@@ -128,16 +135,31 @@ def ask_why(asset: str, tell: Callable[[str], None]) -> tuple[str, list[Cause]]:
     """The asset that is meant, and everything that keeps data from it, the first cause first."""
     settings, deployment = configured_deployment(tell)
     deployment.warehouse.refuse_other_version()
+    with _looked_at(settings, deployment) as (seen, stored):
+        key = asset_named(asset, seen)
+        return key.to_user_string(), why(key, seen, stored)
+
+
+def page_written(tell: Callable[[str], None]) -> tuple[Path, bool]:
+    """Where the page of the releases lies, which tells what is so now, and whether it had to be written for that."""
+    settings, deployment = configured_deployment(tell)
+    deployment.warehouse.refuse_other_version()
+    with _looked_at(settings, deployment) as (seen, stored):
+        return keep_page(seen, stored)
+
+
+@contextlib.contextmanager
+def _looked_at(settings: Settings, deployment: Deployment) -> Iterator[tuple[DagsterState, DeploymentState]]:
+    """What Dagster and the deployment have stored now."""
     graph = build_definitions().resolve_asset_graph()
     prepare_dagster_home(settings)
     with dg.DagsterInstance.get() as instance:
         seen = DagsterState(instance, graph, deployment.clock())
-        key = asset_named(asset, seen)
-        marts = declared_marts()
-        stored = DeploymentState(
-            deployment, marts, project_of(deployment.feeds, marts, current_manifest(), declared_products())
-        )
-        return key.to_user_string(), why(key, seen, stored)
+        yield seen, DeploymentState(deployment, declared_marts(), _project(deployment))
+
+
+def _project(deployment: Deployment) -> Project:
+    return project_of(deployment.feeds, declared_marts(), current_manifest(), declared_products())
 
 
 def _execute(

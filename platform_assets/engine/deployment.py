@@ -12,7 +12,7 @@ from typing import Final
 
 from platform_assets.engine.archive.archive import Archive
 from platform_assets.engine.archive.decisions import Decision
-from platform_assets.engine.contract.shown import guarding
+from platform_assets.engine.contract.shown import guarding, shown_of
 from platform_assets.engine.durable.disk import Disk, Floor
 from platform_assets.engine.erase.tombstones import Tombstones
 from platform_assets.engine.feed.feed import Feed, feed_named
@@ -252,6 +252,14 @@ class Deployment:
     def receipts_published(self, feed: Feed) -> list[Receipt]:
         """The feed's newest receipts by what was published of the ledger, newest first; takes no lock."""
         return self.warehouse.published(feed).receipts()
+
+    def rejections_published(self, feed: Feed) -> dict[int, list[tuple[str | None, str, int]]]:
+        """Of the feed's newest deliveries, those with rows in quarantine: (column, rule, rows); takes no lock."""
+        shown = shown_of(feed.contract)
+        return {
+            delivery: [(shown.name(column), rule, rows) for column, rule, rows in broken]
+            for delivery, broken in self.warehouse.published(feed).rejections().items()
+        }
 
     def newest_data(self, revisions: Mapping[str, int]) -> datetime | None:
         """Up to when the data goes of all these feeds, as they were at these revisions: of the stalest that has any.

@@ -16,6 +16,7 @@ from platform_assets.orchestration.markdown import code, table
 from platform_assets.orchestration.runs.automation import Runs
 from platform_assets.orchestration.runs.keys import BY_COMMAND_TAG, BY_ITSELF_TAG, RUN, WRITER_POOL, release_key
 from platform_assets.orchestration.runs.resources import DeploymentResource
+from platform_assets.orchestration.watch.page import see_to_page
 from platform_assets.project.causes import Cause
 from platform_assets.project.graph import Project
 from platform_assets.project.products import ReleasedProduct
@@ -60,10 +61,13 @@ def release_asset(
             except _Unfit as unfit:
                 _leave_it(context, product, unfit.cause)
                 return
+            graph = context.op_execution_context.job_def.asset_layer.asset_graph
+            page = see_to_page(context.instance, graph, opened, project, context.log.warning)
         yield dg.MaterializeResult(
             metadata={
                 "release": made.id,
                 "path": dg.MetadataValue.path(made.path),
+                "page": dg.MetadataValue.path(page),
                 "dagster/row_count": sum(made.tables.values()),
                 "tables": dg.MetadataValue.md(_tables(made)),
                 **(

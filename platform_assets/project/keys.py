@@ -1,6 +1,7 @@
 """By which columns the rows of a mart are told apart, as dbt knows it.
 
-Belongs here: keys from constraints and tests of the manifest. Elsewhere: what is compared by them (engine/store/diff.py).
+Belongs here: keys from constraints and tests of the manifest. Elsewhere: what is compared by
+them (engine/store/diff.py).
 """
 
 import json
@@ -25,7 +26,7 @@ def mart_keys(manifest: Path) -> dict[str, tuple[str, ...]]:
         if test["resource_type"] == "test" and (key := _unique(test)):
             of = test.get("attached_node") or next(iter(test["depends_on"]["nodes"]), "")
             tested.setdefault(of, []).append(key)
-    found = {}
+    found: dict[str, tuple[str, ...]] = {}
     for name, node in nodes.items():
         if node["resource_type"] == "model":
             keys = [*_primary(node), *sorted(tested.get(name, ()), key=lambda key: (len(key), key))]
