@@ -20,6 +20,7 @@ from platform_assets.orchestration.watch.causes import (
     failed_sensors,
     missing_delivery,
     of_step,
+    pinned_releases,
 )
 from platform_assets.orchestration.watch.dagster_state import DagsterState
 from platform_assets.orchestration.watch.deployment_state import DeploymentState
@@ -91,6 +92,11 @@ def _of_calendar(seen: DagsterState, stored: DeploymentState) -> list[Problem]:
     return _problems(seen, filter(None, found))
 
 
+def _of_pins(seen: DagsterState, stored: DeploymentState) -> list[Problem]:
+    """Told once, and over when it is unpinned: whoever is owner knows what readers have."""
+    return _problems(seen, pinned_releases(stored))
+
+
 def _of_budgets(seen: DagsterState, stored: DeploymentState) -> Iterator[Problem]:
     for promise in promises(stored.deliveries, stored.released_marts, seen.now):
         if promise.burning:
@@ -156,6 +162,7 @@ SECTIONS: Final[Mapping[str, Section]] = {
     "check:": _of_checks,
     "personal:": _of_personal_data,
     "missing:": _of_calendar,
+    "pinned:": _of_pins,
     "budget:": _of_budgets,
 }
 """Causes that are there now, by how its key begins. What follows from a cause is named with it and is no problem of its
