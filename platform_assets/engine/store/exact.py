@@ -99,16 +99,19 @@ def write_views(
     path: Path,
     files: Mapping[str, tuple[Path, Mapping[str, str]]],
     comments: Mapping[tuple[str, str | None], str],
+    also: Mapping[str, str],
 ) -> None:
-    """Write a database file that holds nothing but a view on each of these files, by its name, with its columns."""
+    """Write a database file that holds nothing but a view on each of these files, by its name, with its columns. also:
+    other names -> the view that they have, too."""
     attach(connection, path, "views", VIEWS_FORMAT)
-    for name, (file, columns) in files.items():
+    for name, of in {**{name: name for name in files}, **also}.items():
+        file, columns = files[of]
         view = f"views.main.{quote(name)}"
         connection.execute(f"CREATE VIEW {view} AS {view_of(connection, file, columns)}")
-        if (text := comments.get((name, None))) is not None:
+        if (text := comments.get((of, None))) is not None:
             connection.execute(f"COMMENT ON VIEW {view} IS {_literal(text)}")
         for column in columns:
-            if (text := comments.get((name, column))) is not None:
+            if (text := comments.get((of, column))) is not None:
                 connection.execute(f"COMMENT ON COLUMN {view}.{quote(column)} IS {_literal(text)}")
     connection.execute("CHECKPOINT views")
     connection.execute("DETACH views")

@@ -36,7 +36,8 @@ _LONGEST_NAME: Final = 200  # characters, of a file
 class MartLabel:
     """What is known of a mart that is to be released. version: of the asset; code: of what made it; built_from: feed ->
     revision of its rows that went in; newest: newest data, ISO; checks: blocking checks that it passed; personal:
-    column with personal data -> "drop", "pseudonym" or "keep"; pseudonyms: the name of their key."""
+    column with personal data -> "drop", "pseudonym" or "keep"; pseudonyms: the name of their key; until: the day, ISO,
+    up to which this version of its model is served at least, where an end is told."""
 
     version: str = ""
     code: str = ""
@@ -44,19 +45,21 @@ class MartLabel:
     newest: str | None = None
     checks: Sequence[str] = ()
     personal: Mapping[str, str] = field(default_factory=dict)
+    until: str | None = None
     pseudonyms: str | None = None
 
 
 @dataclass(frozen=True)
 class Label:
     """What marts hold. decided: deliveries of the feeds that they are made from that a person withdrew or let through:
-    which, who, why and when. unfit: why they are not fit to be released, of a shadow; key: that of
-    their pseudonyms."""
+    which, who, why and when. unfit: why they are not fit to be released, of a shadow; key: that of their pseudonyms.
+    latest: other names of marts: a model with versions -> the mart that is its latest."""
 
     marts: Mapping[str, MartLabel] = field(default_factory=dict)
     decided: Sequence[Mapping[str, Any]] = ()
     unfit: str | None = None
     key: Key | None = None
+    latest: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ class MartRelease(MartLabel):
 @dataclass(frozen=True)
 class Release:
     """One version of a product's marts; `path`: its DuckDB file; `built_from`: feed -> the revision of its rows that
-    all marts hold that are made of it; for `decided` see `Label`.
+    all marts hold that are made of it; for `decided` and `latest` see `Label`.
 
     erased: which persons were erased from it since, by the ids of their erasures: when, and how many rows by mart.
     shadow: made beside the others, for a consumer to compare; readers never get it. unfit: why they could not, if so.
@@ -90,6 +93,7 @@ class Release:
     decided: Sequence[Mapping[str, Any]] = ()
     erased: Sequence[Mapping[str, Any]] = ()
     shadow: bool = False
+    latest: Mapping[str, str] = field(default_factory=dict)
     unfit: str | None = None
 
     @property
@@ -202,7 +206,10 @@ class Releases(Serving):
             }
             comments = exact.comments_of(connection, "marts")
             connection.execute("DETACH marts")
-            exact.write_views(connection, path, _files(folder, made), comments)
+            latest = {name: mart for name, mart in label.latest.items() if mart in made and name not in made}
+            exact.write_views(connection, path, _files(folder, made), comments, latest)
+        for name, mart in latest.items():
+            (folder / _file_of(name)).symlink_to(made[mart].file)
         failpoint.reached("release-views")
         release = Release(
             id=folder.name,
@@ -214,6 +221,7 @@ class Releases(Serving):
             decided=label.decided,
             shadow=shadow,
             unfit=label.unfit,
+            latest=latest,
         )
         unfinished.write_text(json.dumps(asdict(release)))
         # What is linked is on the disk, and has the rights that it needs.
@@ -357,6 +365,7 @@ def _read(manifest: Path) -> Release | None:
             decided=tuple(map(dict, stored["decided"])),
             erased=tuple(map(dict, stored["erased"])),
             shadow=bool(stored["shadow"]),
+            latest={str(name): str(mart) for name, mart in stored["latest"].items()},
             unfit=None if stored["unfit"] is None else str(stored["unfit"]),
         )
     except (OSError, ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RecursionError):
@@ -371,6 +380,7 @@ def _mart_of(stored: Mapping[str, Any]) -> MartRelease:
         newest=None if stored["newest"] is None else str(stored["newest"]),
         checks=tuple(map(str, stored["checks"])),
         personal={str(column): str(how) for column, how in stored["personal"].items()},
+        until=None if stored["until"] is None else str(stored["until"]),
         pseudonyms=None if stored["pseudonyms"] is None else str(stored["pseudonyms"]),
         rows=int(stored["rows"]),
         columns={str(name): str(kind) for name, kind in stored["columns"].items()},
