@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from platform_assets.engine.contract.column import Field, Since
     from platform_assets.engine.contract.model import Contract
     from platform_assets.engine.feed.cadence import days
+    from platform_assets.engine.feed.export import Export
     from platform_assets.engine.feed.feed import (
         Cadence,
         Feed,
@@ -32,6 +33,7 @@ __all__ = [
     "Contract",
     "Csv",
     "Excel",
+    "Export",
     "Feed",
     "Field",
     "Files",
@@ -58,6 +60,7 @@ _ROOMS: Final = (
     "engine.feed.cadence",
     "engine.feed.feed",
     "engine.feed.mart",
+    "engine.feed.export",
     "engine.feed.product",
 )
 

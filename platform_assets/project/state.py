@@ -19,6 +19,7 @@ from platform_assets.engine.store.builds import Built, CheckResult, Made
 from platform_assets.engine.store.release import Release
 from platform_assets.errors import listed
 from platform_assets.project.causes import Cause, check_failed
+from platform_assets.project.exports import unexported
 from platform_assets.project.graph import Node, Project, version_from
 from platform_assets.project.products import ReleasedProduct
 
@@ -36,7 +37,8 @@ class HeldBack:
 class State:
     """What is stored, at one moment. revisions: of the feeds' rows, 0 before the first delivery. releases: product ->
     the release that readers get; unpublished: feeds that were changed by a process that could not tell; arrives: says
-    of a feed without rows whether its first files are about to come in, looked at only where that is asked."""
+    of a feed without rows whether its first files are about to come in, looked at only where that is asked; unexported:
+    of what goes to another database why that is not as the release is, by what it last said."""
 
     project: Project
     built: Built
@@ -45,6 +47,7 @@ class State:
     now: datetime
     unpublished: Collection[str] = ()
     arrives: Callable[[str], bool] = lambda _: False
+    unexported: Mapping[str, str] = field(default_factory=dict)
     _wanted: dict[str, str] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -57,14 +60,17 @@ class State:
         def arrives(feed: str) -> bool:
             return bool(deployment.ready(deployment.feed(feed)))
 
+        releases = {each.name: deployment.releases_of(each.name).current() for each in project.products}
+        behind = {each.asset: unexported(each, releases[each.product], deployment) for each in project.exports}
         return cls(
             project=project,
             built=deployment.builds.read(),
             revisions=revisions,
-            releases={each.name: deployment.releases_of(each.name).current() for each in project.products},
+            releases=releases,
             now=now,
             unpublished=[feed.name for feed in deployment.feeds if deployment.unpublished(feed)],
             arrives=arrives,
+            unexported={name: why for name, why in behind.items() if why is not None},
         )
 
     @cached_property
@@ -104,6 +110,8 @@ class State:
             return None
         if (product := self.project.product_of(name)) is not None:
             return self._unreleased(product)
+        if node.export is not None:
+            return self.unexported.get(name)
         made = self.built.made.get(name)
         if made is None:
             return "it is not there, or was made by a run that did not end"
@@ -180,7 +188,10 @@ class State:
         return None
 
     def held(self, name: str, together: Collection[str] = ()) -> Cause | None:
-        """What keeps the asset from being made now, if `together` are made before it in the same run."""
+        """What keeps the asset from being made now, if `together` are made before it in the same run. What readers
+        have is exported, whatever becomes of the next release."""
+        if self.project.nodes[name].export is not None:
+            return None
         for each in self.project.nodes[name].inputs:
             if each not in together and (cause := self._unsound(each)) is not None:
                 return cause
