@@ -55,6 +55,7 @@ _WRITTEN: Final = {
     "TO '{path}' (FORMAT json)",
     ".parquet": "COPY ({typed}) TO '{path}' (FORMAT parquet, COMPRESSION zstd)",
 }
+_ALTERED: Final = 'hash("InvoiceNo", "StockCode") % 100 = 0'
 _AS_JSON: Final = "CASE WHEN regexp_full_match({column}, '[-0-9.]+') THEN {column} ELSE to_json({column}) END::JSON"
 
 
@@ -90,6 +91,21 @@ def bad_lines(first: int, last: int) -> int:
     with duckdb.connect() as connection:
         connection.execute(_LINES.format(first=first, last=last, bad=True, quoted=False))
         (count,) = connection.sql("SELECT count(fault) FROM lines").fetchall()[0]
+        return int(count)
+
+
+def altered(path: str, of: str) -> None:
+    """Write a copy of a Parquet file in which about one line in a hundred has another quantity."""
+    with duckdb.connect() as connection, _appearing(Path(path)) as partial:
+        changed = f'CASE WHEN {_ALTERED} THEN "Quantity" + 1 ELSE "Quantity" END AS "Quantity"'
+        rows = connection.read_parquet(of).project(f"* REPLACE ({changed})")
+        rows.write_parquet(str(partial), compression="zstd")
+
+
+def altered_lines(of: str) -> int:
+    """How many lines have another quantity there."""
+    with duckdb.connect() as connection:
+        (count,) = connection.read_parquet(of).filter(_ALTERED).count("*").fetchall()[0]
         return int(count)
 
 

@@ -130,6 +130,10 @@ class Site:
             rows=10,
         )
 
+    def altered(self, of: Path) -> Path:
+        """A copy of a Parquet file of lines, some of them with another quantity."""
+        return self._made(of.with_stem(f"{of.stem}-altered"), "benchmarks.data:altered", of=of)
+
     def bad(self, last: int) -> int:
         """How many of the first `last` lines are bad."""
         return int(self.call("benchmarks.data:bad_lines", {"first": 0, "last": last})["answer"])

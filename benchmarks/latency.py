@@ -34,7 +34,7 @@ _QUIET_S: Final = 3.0
 _SETTLED_S: Final = 2.5
 _SHORTEST_S: Final = 0.05
 _LONGEST_S: Final = 300.0
-_CALM_WITHIN_S: Final = 120.0
+CALM_WITHIN_S: Final = 120.0
 _CALM_PERCENT: Final = 20.0
 
 _MOMENTS: Final = {
@@ -250,7 +250,7 @@ def _served(command: Sequence[str | Path], cwd: Path, world: World) -> Iterator[
 
 def _calm() -> float:
     """Wait until others leave the machine alone, for a while at most; the load then."""
-    deadline = time.monotonic() + _CALM_WITHIN_S
+    deadline = time.monotonic() + CALM_WITHIN_S
     while psutil.cpu_percent(interval=2) > _CALM_PERCENT and time.monotonic() < deadline:
         pass
     return os.getloadavg()[0]

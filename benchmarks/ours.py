@@ -10,11 +10,15 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Final
 
+import duckdb
+
 from benchmarks.child import Measured
 from platform_assets.engine.contract.model import Contract, Field
 from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.feed.feed import Cadence, Feed, Files, Rejects, hours, seconds
 from platform_assets.engine.load import Outcome
+from platform_assets.engine.store.comparison import MartDiff, MartSide
+from platform_assets.engine.store.diff import Side, compare
 
 _COUNTRIES: Final = ("United Kingdom", "Germany", "France", "EIRE", "Spain", "Norway", "Portugal", "Italy")
 
@@ -99,6 +103,27 @@ def tick(run: str, warm: str, state: str, landing: str) -> Measured:
     deployment = Deployment([_FEED], home=home, landing=Path(landing))
     pending: list[int] = []
     return Measured(lambda: pending.append(len(deployment.pending(_FEED))), lambda: (pending[0], 0))
+
+
+def differing(run: str, before: str, after: str) -> Measured:
+    """What differs between two releases of a mart, by its key, column by column."""
+    folder = Path(run)
+    sides = [_side(folder / f"{at}.duckdb", Path(parquet), str(at)) for at, parquet in enumerate((before, after))]
+    found: list[MartDiff] = []
+
+    def work() -> None:
+        found.extend(compare(*sides, keys={"lines": ("InvoiceNo", "StockCode")}, hidden={}, scratch=folder))
+
+    return Measured(work, lambda: (found[0].changed, found[0].added + found[0].removed))
+
+
+def _side(database: Path, parquet: Path, content: str) -> Side:
+    """A release's database of that one mart."""
+    with duckdb.connect(str(database)) as connection:
+        connection.execute(f"CREATE VIEW lines AS FROM read_parquet({str(parquet)!r})")
+        kinds = {name: kind for name, kind, *_ in connection.execute("DESCRIBE lines").fetchall()}
+        ((rows,),) = connection.execute("SELECT count(*) FROM lines").fetchall()
+    return Side(database, {"lines": MartSide(kinds, int(rows), content)}, parquet.parent)
 
 
 def prepare(state: str, landing: str, start: str | None = None, at: str | None = None) -> None:

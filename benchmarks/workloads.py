@@ -214,9 +214,26 @@ def latency(site: Site) -> Workload:
     )
 
 
+def diff(site: Site) -> Workload:
+    """Two releases of a mart in which one row in a hundred differs."""
+    lines = site.sizes.lines
+    before = site.lines(lines, ".parquet")
+    given = {"before": before, "after": site.altered(before)}
+    changed = int(site.call("benchmarks.data:altered_lines", {"of": before})["answer"])
+    return Workload(
+        f"what differs between two releases of {lines:,} rows, 1 % changed",
+        [
+            Contender("ours", "benchmarks.ours:differing", given, (changed, 0)),
+            Contender("bare DuckDB", "benchmarks.bare:differing", given, (changed, 0)),
+        ],
+        [Goal("ours", "bare DuckDB", cpu=3.0, most_mb=_MOST_MB)],
+        site.sizes.rounds,
+    )
+
+
 WORKLOADS: Final[Mapping[str, Callable[[Site], Workload]]] = {
     make.__name__: make
-    for make in (csv, quoted, london, gzip, parquet, ndjson, files, daily, landing, again, peers, latency)
+    for make in (csv, quoted, london, gzip, parquet, ndjson, files, daily, landing, again, diff, peers, latency)
 }
 
 

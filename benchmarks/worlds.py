@@ -94,7 +94,7 @@ class Ours:
         return _lines_of(delivery, current)
 
     def _current(self) -> Path:
-        return (self.root / "home" / "releases" / "current.duckdb").resolve()
+        return (self.root / "home" / "releases" / "retail" / "current.duckdb").resolve()
 
 
 class Stock:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from platform_assets.engine.contract.column import Field, Since
     from platform_assets.engine.contract.model import Contract
     from platform_assets.engine.feed.cadence import days
+    from platform_assets.engine.feed.chart import Chart
     from platform_assets.engine.feed.export import Export
     from platform_assets.engine.feed.feed import (
         Cadence,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Cadence",
+    "Chart",
     "Contract",
     "Csv",
     "Excel",
@@ -60,6 +62,7 @@ _ROOMS: Final = (
     "engine.feed.cadence",
     "engine.feed.feed",
     "engine.feed.mart",
+    "engine.feed.chart",
     "engine.feed.export",
     "engine.feed.product",
 )

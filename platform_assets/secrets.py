@@ -24,6 +24,7 @@ SECRETS: Final = (
     "PLATFORM_HEARTBEAT",
     "PLATFORM_AUDIT_KEY",
     "PLATFORM_ERASE_KEY",
+    "PLATFORM_PSEUDONYM_KEY",
     "PLATFORM_UI_TOKEN",
 )
 """The settings that are secrets. Each may be the variable, or come from `<NAME>_FILE`, or from `<NAME>_COMMAND`."""

@@ -125,6 +125,8 @@ class Settings:
         Default: none. Example: `https://hc-ping.example.org/…`
     PLATFORM_ERASE_KEY: the key by which erased persons are known, and their certificates signed. A secret.
         Default: none; nobody can be erased. Example: what `openssl rand -hex 32` gives
+    PLATFORM_PSEUDONYM_KEY: the key of the pseudonyms that releases have in the place of personal data. A secret.
+        Default: none; a product that declares pseudonyms is not released. Example: what `openssl rand -hex 32` gives
     PLATFORM_UI_HOSTS: names by which the UI may be opened beside 127.0.0.1 and localhost, with commas between them.
         Default: none. Example: `data.example.org,data.example.org:8443`
     PLATFORM_UI_TOKEN: what a program sends instead of a login, as `Authorization: Bearer …`. A secret.
@@ -157,6 +159,7 @@ class Settings:
     disk_floor: str | None = None
     alerts: AlertSettings = field(default_factory=AlertSettings)
     erase_key: Secret | None = None
+    pseudonym_key: Secret | None = None
     ui: UiSettings = field(default_factory=UiSettings)
     audit_key: Secret | None = None
 
@@ -196,6 +199,7 @@ class Settings:
             failpoint=env.get("PLATFORM_FAILPOINT") or None,
             lock_wait=lock_wait,
             erase_key=secret(env, "PLATFORM_ERASE_KEY"),
+            pseudonym_key=secret(env, "PLATFORM_PSEUDONYM_KEY"),
             disk_floor=env.get(DISK_FLOOR) or None,
             alerts=AlertSettings(
                 channels={each.name: each for each in secrets(env, ALERT)},

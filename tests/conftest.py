@@ -2,7 +2,8 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from unittest import mock
 
@@ -23,6 +24,21 @@ settings.register_profile(
 )
 settings.register_profile(LONG, settings.get_profile("short"), max_examples=100)
 settings.load_profile("short")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_xdist_auto_num_workers() -> Generator[None, int, int]:
+    """One more than there are cores: a test that has started processes mostly waits for them."""
+    cores = yield
+    return cores + 1
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files whose tests may take long come first, so that all workers end together."""
+    longest: Counter[Path] = Counter()
+    for item in items:
+        longest[item.path] += sum(mark.args[0] for mark in item.iter_markers("timeout"))
+    items.sort(key=lambda item: -longest[item.path])
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -55,6 +55,7 @@ class Deployed:
     root: Path
     settings: Mapping[str, str] = field(default_factory=dict)
     cwd: Path = PROJECT
+    product: str = "retail"
 
     @property
     def home(self) -> Path:
@@ -66,7 +67,8 @@ class Deployed:
 
     @property
     def releases(self) -> Path:
-        return self.home / "releases"
+        """The folder of the product's releases."""
+        return self.home / "releases" / self.product
 
     @property
     def current(self) -> Path:
@@ -160,3 +162,23 @@ class Deployed:
         """Dagster's own account of what happened."""
         with dg.DagsterInstance.from_config(str(self.home / "dagster")) as instance:
             yield instance
+
+
+@dataclass
+class DeployedCopy(Deployed):
+    """A deployment of a copy of the project, which lies in `folder` and may be changed; its commands are called in it
+    and may take so long."""
+
+    folder: str = "project"
+    most_s: float = 300
+
+    def __post_init__(self) -> None:
+        self.cwd = self.project
+        self.settings = {**self.settings, "PYTHONPATH": str(self.project)}
+
+    @property
+    def project(self) -> Path:
+        return self.root / self.folder
+
+    def platform(self, *arguments: str, env: Mapping[str, str] | None = None) -> Finished:
+        return self.run("platform", *arguments, within_s=self.most_s, env=env)

@@ -5,7 +5,8 @@ Belongs here: what several test files act with. Elsewhere: assertions.
 
 import gzip
 import multiprocessing
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -133,6 +134,13 @@ class Shop:
         (receipt,) = self.ingest().receipts
         return receipt
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """The warehouse stays open meanwhile, for this process alone: to open it each time is half of what a small
+        delivery costs. For tests of what comes out, not of how it is stored."""
+        with self.deployment.warehouse.open("hold it"):
+            yield
+
     def query(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         with self.deployment.warehouse.open("look") as connection:
             return connection.execute(sql, list(values)).fetchall()
@@ -161,16 +169,18 @@ class Shop:
     def reconciles(self) -> bool:
         """Whether raw and quarantine hold, delivery by delivery, what the ledger says of them."""
         held: dict[int, list[int]] = {}
-        for at, table in enumerate(("raw", "quarantine")):
-            counts = self.query(f"SELECT _delivery_id, count(*) FROM {table}.{quote(self.feed.name)} GROUP BY ALL")
-            for delivery, rows in counts:
-                held.setdefault(delivery, [0, 0])[at] = rows
+        with self.held():
+            for at, table in enumerate(("raw", "quarantine")):
+                counts = self.query(f"SELECT _delivery_id, count(*) FROM {table}.{quote(self.feed.name)} GROUP BY ALL")
+                for delivery, rows in counts:
+                    held.setdefault(delivery, [0, 0])[at] = rows
+            receipts = self.receipts()
         told = {
             r.delivery_id: [r.accepted, r.rejected]
-            for r in self.receipts()
+            for r in receipts
             if r.feed == self.feed.name and r.status == "accepted" and r.accepted + r.rejected
         }
-        return held == told and all(receipt.reconciles for receipt in self.receipts())
+        return held == told and all(receipt.reconciles for receipt in receipts)
 
     def leftovers(self) -> list[Path]:
         """Half-made files below the deployment's home."""

@@ -36,7 +36,7 @@ REFERENCE: Final = PROJECT / "docs" / "reference"
 _WRITTEN: Final = "<!-- Written by docs/site/generate.py: change the code that it describes, then `make docs`. -->"
 DECLARATIONS: Final = (
     *("Feed", "Files", "Csv", "Json", "Xml", "Excel", "Parquet"),
-    *("Field", "Since", "Cadence", "Rejects", "Volume", "Retention", "Mart"),
+    *("Field", "Since", "Cadence", "Rejects", "Volume", "Retention", "Mart", "Chart"),
 )
 _OPTION: Final = re.compile(r"^([a-z_]+): ", re.M)
 _MEANINGS: Final = {

@@ -12,7 +12,7 @@ import polars as pl
 import xlsxwriter
 from examples import AGAIN, ARRIVED, Example
 
-from platform_assets import Cadence, Files, Mart, Rejects, Retention, Volume
+from platform_assets import Cadence, Chart, Files, Mart, Rejects, Retention, Volume
 
 _TWO: Final = "sku,quantity\nA1,2\nB7,1\n"
 _HISTORY: Final = 'day: date = Field(format=("%m/%d/%Y", Since(date(2026, 3, 1), "%d/%m/%Y")))'
@@ -105,6 +105,17 @@ def _kept(retention: Retention) -> str:
 
 def _promised(mart: Mart) -> str:
     return f"the model {mart.name} keeps {mart.contract.__name__}; shown: {', '.join(mart.headline) or 'nothing'}"
+
+
+def _drawn(chart: Chart) -> str:
+    kind = {"line": "a line", "bar": "bars", "scatter": "points", None: "a line or bars"}[chart.kind]
+    values = ", ".join(chart.values) or "the number of rows"
+    by = f", a series for each {chart.by}" if chart.by is not None else ""
+    per = f" of each {chart.per}" if chart.per is not None else ""
+    how = {"sum": "", "mean": "the mean of "}.get(chart.how, f"the {chart.how}imum of ")
+    top = f"the {chart.top} largest " if chart.top is not None else ""
+    unit = f" in {chart.unit}" if chart.unit else ""
+    return f"{chart.heading}: {kind} of {how}{values}{unit} for {top}{chart.x}{per}{by}"
 
 
 EXAMPLES: Final = (
@@ -287,4 +298,9 @@ EXAMPLES: Final = (
     _feed("origin", 'origin="shop"', {"sales/a.csv": _TWO}),
     _value("Mart", "name contract", 'Mart("daily_sales", Sales)', _promised),
     _value("Mart", "headline", 'Mart("daily_sales", Sales, headline=("sku", "quantity"))', _promised),
+    _value("Chart", "mart x y", 'Chart("daily_sales", x="day", y=("revenue", "returns"))', _drawn),
+    _value("Chart", "kind by", 'Chart("customer_value", x="orders", y="revenue", kind="scatter", by="score")', _drawn),
+    _value("Chart", "top", 'Chart("order_lines", x="description", y="revenue", top=10)', _drawn),
+    _value("Chart", "how per", 'Chart("order_lines", x="sold_at", y="price", how="mean", per="week")', _drawn),
+    _value("Chart", "title unit", 'Chart("daily_sales", x="day", y="revenue", title="Sales", unit="GBP")', _drawn),
 )

@@ -32,6 +32,7 @@ Runbook = Literal[
     "run-failed",
     "disk-low",
     "unreleased",
+    "personal-data",
     "sensor-failed",
     "budget",
     "platform-dead",

@@ -1,4 +1,4 @@
-"""Verbs that look: feeds, releases, what keeps an asset from its data.
+"""Verbs that look: feeds, releases and their page, what keeps an asset from its data.
 
 Belongs here: their options and how their answers look. Elsewhere: verbs for whoever declares feeds (author.py).
 """
@@ -113,6 +113,19 @@ def why(
     )
     if people:  # who reads this has just read what waits for them
         raise typer.Exit(ATTENTION)
+
+
+def page(as_json: Json = False) -> None:
+    """Write the page of the releases, if it says something else than is so now, and print where it lies.
+
+    It is one file, which any browser opens: with each release, and whenever what it says changes, it is written anew.
+
+    Example: platform page
+    """
+    from platform_assets.commands.execution import page_written
+
+    path, written = page_written(say)
+    render({"page": str(path), "url": path.as_uri(), "written": written}, [path.as_uri()], as_json=as_json)
 
 
 @release_app.command("list")

@@ -19,7 +19,7 @@ from platform_assets.cli.promises import promises
 from platform_assets.cli.rows import quarantine_app, replay, trace
 from platform_assets.cli.run import check, ci, run, setup
 from platform_assets.cli.sample import sample_app, simulate
-from platform_assets.cli.show import feed_app, release_app, why
+from platform_assets.cli.show import feed_app, page, release_app, why
 from platform_assets.cli.ui import ui_app
 
 app = typer.Typer(
@@ -30,7 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help=f"Drop a file, get a trusted table.\n\n{explained()}\n\nExample: platform simulate --days 30 && platform run",
 )
-for verb in (run, check, why, promises, replay, trace, ci, simulate, setup):
+for verb in (run, check, why, page, promises, replay, trace, ci, simulate, setup):
     app.command()(verb)
 feed_app.command("drop")(feed_drop)
 feed_app.command("rename")(feed_rename)

@@ -4,6 +4,7 @@ Belongs here: what is proved, and the report. Elsewhere: the checks themselves (
 """
 
 import os
+import secrets
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,12 +19,20 @@ import dagster as dg
 
 from platform_assets.commands.execution import run_assets
 from platform_assets.definitions import build_definitions
+from platform_assets.engine.store.pseudonyms import SETTING as PSEUDONYM_KEY
 from platform_assets.errors import counted, lines
-from platform_assets.project.configured import declared_feeds, declared_marts
+from platform_assets.project.configured import (
+    configured_deployment,
+    declared_feeds,
+    declared_marts,
+    declared_products,
+)
 from platform_assets.project.dbt_marts import mart_disagreements
 from platform_assets.project.dbt_sources import drifted_sources
+from platform_assets.project.graph import project_of
 from platform_assets.project.manifest import current_manifest, run_dbt
 from platform_assets.project.sample import sample_links
+from platform_assets.project.state import State
 from platform_assets.settings import Settings
 
 _ROWS_PER_DAY: Final = 500
@@ -67,6 +76,7 @@ def run_ci(days: int, tell: Callable[[str], None]) -> list[Case]:
             Case(check.asset, check.check, 0.0, (check.description or "failed") if check.blocks else None)
             for check in outcome.checks
         ]
+        cases.append(_case("releases", "personal_data_is_declared", _personal_data_is_declared))
         tell("dbt unit tests")
         cases.append(_case("dbt", "unit_tests", lambda: _unit_tests(settings.home)))
     return cases
@@ -114,6 +124,15 @@ def _marts_follow() -> None:
         raise AssertionError("\n".join(differ))
 
 
+def _personal_data_is_declared() -> None:
+    """Whether every product says what becomes of personal data, by what the run has just built."""
+    _, deployment = configured_deployment(lambda _: None)
+    project = project_of(deployment.feeds, declared_marts(), current_manifest(), declared_products())
+    state = State.of(project, deployment)
+    if refused := [cause for each in project.products if (cause := state.personal(each).refused) is not None]:
+        raise AssertionError("\n".join(f"{cause.sentence}. {cause.remedy}" for cause in refused))
+
+
 def _unit_tests(home: Path) -> None:
     if (problem := run_dbt(["build", "--select", "resource_type:unit_test"], home / "dbt")) is not None:
         raise AssertionError(problem)
@@ -126,8 +145,11 @@ def _environment(folder: Path) -> Iterator[Settings]:
         "PLATFORM_HOME": str(folder / "home"),
         "PLATFORM_LANDING": str(folder / "landing"),
         "DAGSTER_HOME": str(folder / "home" / "dagster"),
+        # What is made here is thrown away, and needs no secret.
+        PSEUDONYM_KEY: secrets.token_hex(32),
     }
-    others = [key for key in os.environ if key.startswith("PLATFORM_FEED_")]
+    ways = (f"{PSEUDONYM_KEY}_FILE", f"{PSEUDONYM_KEY}_COMMAND")
+    others = [key for key in os.environ if key.startswith("PLATFORM_FEED_") or key in ways]
     before = {key: os.environ.get(key) for key in (*ours, *others)}
     (folder / "landing").mkdir()
     os.environ.update(ours)

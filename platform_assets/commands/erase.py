@@ -19,8 +19,9 @@ from platform_assets.engine.store.erasure import Made
 from platform_assets.engine.store.marts import built_tables
 from platform_assets.project.configured import audit_log, configured_deployment, declared_marts, declared_products
 from platform_assets.project.graph import project_of, raw_name
+from platform_assets.project.lineage import Lineage, lineage_of
 from platform_assets.project.manifest import asset_name, current_manifest, is_asset
-from platform_assets.project.personal import Lineage, Personal
+from platform_assets.project.personal import Personal
 from platform_assets.settings import Settings, person
 
 Tell = Callable[[str], None]
@@ -87,14 +88,16 @@ def _made_of(deployment: Deployment, feed: Feed, columns: Sequence[str]) -> tupl
     nodes = {asset_name(node): node for key, node in dbt["nodes"].items() if is_asset(dbt, key)}
     tables = {name: (nodes[name]["schema"], nodes[name]["alias"]) for name in below if name in nodes}
     snapshots = {name for name in tables if nodes[name]["resource_type"] == "snapshot"}
-    traced = _traced(deployment, dbt)
+    followed = _followed(deployment, dbt)
     # Which columns of each asset are made of which of the feed's, inputs first.
     made: dict[str, Mapping[str, set[str]]] = {raw_name(feed): {column: {column} for column in columns}}
     for name in tables:
-        lineage = traced.get(nodes[name]["unique_id"], {})
+        lineage = followed.get(nodes[name]["unique_id"], {})
         made[name] = {
             column: {
-                mine for mine, above in lineage.items() if any(n in made.get(a, {}).get(column, ()) for a, n in above)
+                mine
+                for mine, deps in lineage.items()
+                if any(dep.carried and dep.column in made.get(dep.asset, {}).get(column, ()) for dep in deps or ())
             }
             for column in columns
         }
@@ -110,13 +113,9 @@ def _made_of(deployment: Deployment, feed: Feed, columns: Sequence[str]) -> tupl
     ), list(tables)
 
 
-def _traced(deployment: Deployment, dbt: Mapping[str, Any]) -> Lineage:
-    """By node of dbt: column -> (asset, column) above that it is made of, as far as the SQL tells."""
-    from platform_assets.orchestration.columns import Columns, lineage_in
-    from platform_assets.orchestration.dbt import Translator
-
-    if not (deployment.home / "dbt").is_dir():
-        return {}
+def _followed(deployment: Deployment, dbt: Mapping[str, Any]) -> Lineage:
+    """What the columns of dbt's nodes are made from, as far as the SQL tells."""
     target, personal = deployment.home / "dbt", Personal(dbt, deployment.feeds, declared_marts())
-    columns = Columns(built_tables(deployment.warehouse), dbt, Translator(), target, personal)
-    return lineage_in(columns.metadata())
+    if not target.is_dir():
+        return {}
+    return lineage_of(dbt, built_tables(deployment.warehouse), target, personal.may_name)

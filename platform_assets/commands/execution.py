@@ -11,10 +11,12 @@ import threading
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import dagster as dg
 
 from platform_assets.definitions import build_definitions
+from platform_assets.engine.deployment import Deployment
 from platform_assets.errors import ConfigurationError, nearest
 from platform_assets.orchestration.runs.automation import keys_of
 from platform_assets.orchestration.runs.dagster_internals import known_by_its_job
@@ -25,6 +27,7 @@ from platform_assets.orchestration.runs.resources import OpensDeployment
 from platform_assets.orchestration.watch.dagster_state import DagsterState
 from platform_assets.orchestration.watch.deployment_state import DeploymentState
 from platform_assets.orchestration.watch.failures import innermost, message_of
+from platform_assets.orchestration.watch.page import keep_page, see_to_page
 from platform_assets.orchestration.watch.why import asset_named, why
 from platform_assets.project.causes import Cause
 from platform_assets.project.configured import (
@@ -35,7 +38,7 @@ from platform_assets.project.configured import (
     declared_products,
     prepared_deployment,
 )
-from platform_assets.project.graph import project_of
+from platform_assets.project.graph import Project, project_of
 from platform_assets.project.manifest import current_manifest
 from platform_assets.settings import Settings
 
@@ -60,19 +63,31 @@ class CheckOutcome:
 
 @dataclass(frozen=True)
 class RunOutcome:
-    """What a run did: whether all of it succeeded, its checks, the messages of the steps that failed, and why files
-    were left where they lie."""
+    """What a run did: whether all of it succeeded, its checks, the messages of the steps that failed, the assets that
+    they were to make, and why files were left where they lie."""
 
     run_id: str
     success: bool
     checks: tuple[CheckOutcome, ...]
     failures: tuple[str, ...]
+    failed: frozenset[str] = frozenset()
     left_alone: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def blocked(self) -> list[CheckOutcome]:
         """The checks that stop what is below."""
         return [check for check in self.checks if check.blocks]
+
+    def followed_by(self, other: "RunOutcome") -> "RunOutcome":
+        """What this run and one after it did together."""
+        return RunOutcome(
+            self.run_id,
+            self.success and other.success,
+            (*self.checks, *other.checks),
+            (*self.failures, *other.failures),
+            self.failed | other.failed,
+            {**self.left_alone, **other.left_alone},
+        )
 
 
 def run_assets(settings: Settings, tell: Callable[[str], None], wanted: Collection[str] | None = None) -> RunOutcome:
@@ -86,6 +101,10 @@ def run_assets(settings: Settings, tell: Callable[[str], None], wanted: Collecti
     named |= {quarantine_key(feed) for feed in declared_feeds() if raw_key(feed) in named}
     command = CI if wanted is None else RUN
     done = _execute(settings, tell, definitions.resolve_job_def("everything"), command, sorted(named, key=str))
+    if command == RUN:
+        with open_instance(settings, at_hand=True) as instance:
+            deployment = opens.look()
+            see_to_page(instance, definitions.resolve_asset_graph(), deployment, _project(deployment), tell)
     return replace(done, left_alone=opens.left_alone)
 
 
@@ -119,18 +138,31 @@ def ask_why(asset: str, tell: Callable[[str], None]) -> tuple[str, list[Cause]]:
     """The asset that is meant, and everything that keeps data from it, the first cause first."""
     settings, deployment = configured_deployment(tell)
     deployment.warehouse.refuse_other_version()
+    with _looked_at(settings, deployment) as (seen, stored):
+        key = asset_named(asset, seen)
+        return key.to_user_string(), why(key, seen, stored)
+
+
+def page_written(tell: Callable[[str], None]) -> tuple[Path, bool]:
+    """Where the page of the releases lies, which tells what is so now, and whether it had to be written for that."""
+    settings, deployment = configured_deployment(tell)
+    deployment.warehouse.refuse_other_version()
+    with _looked_at(settings, deployment) as (seen, stored):
+        return keep_page(seen, stored)
+
+
+@contextlib.contextmanager
+def _looked_at(settings: Settings, deployment: Deployment) -> Iterator[tuple[DagsterState, DeploymentState]]:
+    """What Dagster and the deployment have stored now."""
     graph = build_definitions().resolve_asset_graph()
     prepare_dagster_home(settings)
     with dg.DagsterInstance.get() as instance:
         seen = DagsterState(instance, graph, deployment.clock())
-        key = asset_named(asset, seen)
-        marts = declared_marts()
-        stored = DeploymentState(
-            deployment,
-            marts,
-            project_of(deployment.feeds, marts, current_manifest(), declared_products(), declared_exports()),
-        )
-        return key.to_user_string(), why(key, seen, stored)
+        yield seen, DeploymentState(deployment, declared_marts(), _project(deployment))
+
+
+def _project(deployment: Deployment) -> Project:
+    return project_of(deployment.feeds, declared_marts(), current_manifest(), declared_products(), declared_exports())
 
 
 def _execute(
@@ -170,7 +202,8 @@ def _execute(
             for evaluation in result.get_asset_check_evaluations()
         )
         success = result.success and not any(check.blocks for check in checks)
-        return RunOutcome(result.run_id, success, checks, _failures(result.all_events))
+        failed = _failed_assets(result.all_events, job)
+        return RunOutcome(result.run_id, success, checks, _failures(result.all_events), failed)
 
 
 def _tells_progress(
@@ -218,6 +251,17 @@ def _interrupts() -> Iterator[Callable[[], bool]]:
             yield pressed
         finally:
             signal.set_wakeup_fd(before)
+
+
+def _failed_assets(events: Sequence[dg.DagsterEvent], job: dg.JobDefinition) -> frozenset[str]:
+    """The assets that the steps that failed were to make."""
+    handles = {event.node_handle for event in events if event.is_step_failure and event.node_handle is not None}
+    return frozenset(
+        key.to_user_string()
+        for handle in handles
+        for key in job.asset_layer.get_selected_entity_keys_for_node(handle)
+        if isinstance(key, dg.AssetKey)
+    )
 
 
 def _failures(events: Sequence[dg.DagsterEvent]) -> tuple[str, ...]:

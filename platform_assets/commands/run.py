@@ -104,8 +104,19 @@ def run_pending(tell: Callable[[str], None], only: Collection[str] = ()) -> RunR
         asked = {"files": sum(pending.values()), **({"feeds": list(only)} if only else {})}
         with audit_log(deployment.home).doing(person(), "run", asked) as came:
             outcome = run_assets(settings, tell, wanted)
+            # One that is broken holds back only what is made from it.
+            barred = set(outcome.failed)
+            while rest := _possible(state.project, deployment, wanted, barred):
+                tell(f"what does not need what failed: {listed(rest)}")
+                outcome = outcome.followed_by(again := run_assets(settings, tell, rest))
+                barred |= {*rest, *again.failed}
             came.update(run=outcome.run_id, success=outcome.success)
     return _report(deployment, state.project, outcome, before, last, began, {feed.name for feed in chosen})
+
+
+def _possible(project: Project, deployment: Deployment, wanted: Collection[str], barred: Collection[str]) -> list[str]:
+    """Of what was wanted, what is out of date still and can be made, though something failed."""
+    return [name for name in State.of(project, deployment).due(barred=barred) if name in wanted]
 
 
 def _of_feeds(raws: Collection[str], wanted: Iterable[str], state: State, tell: Callable[[str], None]) -> list[str]:
@@ -192,15 +203,17 @@ def _report(
         for file in left_alone[:_SHOWN]
     ]
     low = deployment.disk.low() if left_alone else None
+    refused = list(_refused(State.of(project, deployment))) if outcome is not None else []
     notes = [
         *(f"left alone for now: {each}" for each in waiting),
         *(f"no feed asks for {slot}" for slot in landing.unclaimed[:_SHOWN]),
         *_failures(deployment, outcome, releases, last),
+        *refused,
         *_no_mart(deployment, project),
-        *(f"release of {name}: {each.path}" for name, each in releases.items()),
+        *(f"release {name}/{each.id}: {each.path}" for name, each in releases.items()),
     ]
     return RunReport(
-        ok=(outcome is None or outcome.success) and low is None,
+        ok=(outcome is None or outcome.success) and low is None and not refused,
         made=outcome is not None,
         feeds=[feed_totals(each, [r for r in receipts if r.feed == each.feed.name]) for each in deployment.status()],
         releases=releases,
@@ -215,6 +228,14 @@ def _report(
         attention=waiting_for_people(deployment),
         took_s=round(time.monotonic() - began, 2),
     )
+
+
+def _refused(state: State) -> Iterator[str]:
+    """Products that are not released for what nobody has declared of their personal data, and what to do."""
+    for product in state.project.products:
+        cause = state.held(product.release) if state.outdated(product.release) is not None else None
+        if cause is not None and cause.kind == "personal data":
+            yield f"{cause.sentence}. {cause.remedy}"
 
 
 def _no_mart(deployment: Deployment, project: Project) -> Iterator[str]:

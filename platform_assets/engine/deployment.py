@@ -12,7 +12,7 @@ from typing import Final
 
 from platform_assets.engine.archive.archive import Archive
 from platform_assets.engine.archive.decisions import Decision
-from platform_assets.engine.contract.shown import guarding
+from platform_assets.engine.contract.shown import guarding, shown_of
 from platform_assets.engine.durable.disk import Disk, Floor
 from platform_assets.engine.erase.tombstones import Tombstones
 from platform_assets.engine.feed.feed import Feed, feed_named
@@ -27,6 +27,7 @@ from platform_assets.engine.sources.files import all_waiting
 from platform_assets.engine.sources.source import Arrival, Waiting, source_of
 from platform_assets.engine.store.builds import Builds
 from platform_assets.engine.store.marts import drop_leftovers
+from platform_assets.engine.store.pseudonyms import Key
 from platform_assets.engine.store.receipts import Receipt, Totals
 from platform_assets.engine.store.release import Release, Releases
 from platform_assets.engine.store.warehouse import Warehouse
@@ -74,8 +75,10 @@ class Deployment:
         clock: Callable[[], datetime] = _utc_now,
         notify: Callable[[str], None] = lambda _: None,
         erase_key: Callable[[], str | None] = lambda: None,
+        pseudonym_key: Callable[[], str | None] = lambda: None,
     ) -> None:
-        """erase_key: gives the secret by which persons that were erased are known, or None; asked when it is needed."""
+        """erase_key, pseudonym_key: give the secrets by which persons that were erased are known, and by which
+        pseudonyms are made, or None; each is asked when it is needed."""
         self.feeds = tuple(feeds)
         self.home = home
         self.landing = landing
@@ -85,7 +88,13 @@ class Deployment:
         self.disk = Disk((home / "archive", home), floor)
         self.archive = Archive(home / "archive", self.disk)
         self.tombstones = Tombstones(home / "erasures", erase_key)
+        self._pseudonym_key = pseudonym_key
         self.builds = Builds(home / "builds.sqlite", self.warehouse.marts)
+
+    @property
+    def pseudonym_key(self) -> Key | None:
+        """The key of pseudonyms; None where none is given. Raises ConfigurationError where it cannot be one."""
+        return None if (secret := self._pseudonym_key()) is None else Key(secret)
 
     def releases_of(self, product: str) -> Releases:
         """The releases of a product."""
@@ -243,6 +252,14 @@ class Deployment:
     def receipts_published(self, feed: Feed) -> list[Receipt]:
         """The feed's newest receipts by what was published of the ledger, newest first; takes no lock."""
         return self.warehouse.published(feed).receipts()
+
+    def rejections_published(self, feed: Feed) -> dict[int, list[tuple[str | None, str, int]]]:
+        """Of the feed's newest deliveries, those with rows in quarantine: (column, rule, rows); takes no lock."""
+        shown = shown_of(feed.contract)
+        return {
+            delivery: [(shown.name(column), rule, rows) for column, rule, rows in broken]
+            for delivery, broken in self.warehouse.published(feed).rejections().items()
+        }
 
     def newest_data(self, revisions: Mapping[str, int]) -> datetime | None:
         """Up to when the data goes of all these feeds, as they were at these revisions: of the stalest that has any.

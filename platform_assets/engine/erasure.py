@@ -37,7 +37,7 @@ from platform_assets.engine.store.receipts import Receipt
 from platform_assets.errors import counted
 
 # What dbt compiled is SQL; from it is told which columns are made of which, and which are personal.
-_WITHOUT_VALUES: Final = ("compiled", "lineage.json", "personal.json")
+_WITHOUT_VALUES: Final = ("compiled", "lineage.json", "origins.json")
 _SQLITE: Final = ("seen/*.sqlite", "builds.sqlite", "alerts.sqlite")
 
 

@@ -24,7 +24,7 @@ from platform_assets.engine.store.builds import CheckResult
 from platform_assets.engine.store.marts import built_tables, newest_of_marts, rows_that_fail
 from platform_assets.engine.store.newest import Rows
 from platform_assets.errors import counted, listed
-from platform_assets.orchestration.columns import Columns, lineage_in
+from platform_assets.orchestration.columns import column_metadata
 from platform_assets.orchestration.held import Verdict, no_failure, tell_held_back
 from platform_assets.orchestration.markdown import listing, newest
 from platform_assets.orchestration.marts import CONTRACT
@@ -40,6 +40,7 @@ from platform_assets.orchestration.watch.deployment_state import DeploymentState
 from platform_assets.orchestration.watch.runbooks import of_check, shown
 from platform_assets.project.configured import declared_marts
 from platform_assets.project.graph import Project
+from platform_assets.project.lineage import Origins, lineage_of, note_origins
 from platform_assets.project.manifest import (
     asset_name,
     current_manifest,
@@ -241,9 +242,7 @@ def _build(context: dg.AssetExecutionContext, deployment: Deployment, manifest_p
         sum(message["info"]["name"] in names for message in messages) for names in (_RESULTS[:2], _RESULTS[2:])
     )
     deployment.notify(f"dbt: {counted(built, 'model')} built, {counted(tested, 'test')} run")
-    figures = _figures(deployment, chosen.manifest, chosen.dagster_dbt_translator, target, personal)
-    if personal:
-        personal.note(lineage_in(figures), target)
+    figures = _figures(deployment, chosen.manifest, target, personal)
     for unique_id, rows in _newest(context, deployment, chosen, personal).items():
         figures[unique_id] = newest(rows) | figures.get(unique_id, {})
     failing = rows_that_fail(
@@ -372,15 +371,18 @@ def _explained(said: str) -> str:
 
 
 def _figures(
-    deployment: Deployment, manifest: Mapping[str, Any], keys: DagsterDbtTranslator, target: Path, personal: Personal
+    deployment: Deployment, manifest: Mapping[str, Any], target: Path, personal: Personal
 ) -> dict[str, dict[str, Any]]:
-    """Rows and columns of each node's table, and up to when its data goes by the stalest feed it is made from."""
+    """Rows and columns of each node's table, and up to when its data goes by the stalest feed it is made from. What
+    columns are made from is noted."""
     tables = built_tables(deployment.warehouse)
     stored = DeploymentState(deployment, ())
     newest = {raw_key(feed): (stored.newest_data(feed.name), feed.name) for feed in deployment.feeds}
     translator = DagsterDbtTranslator()
     raw = {node: translator.get_asset_key(source) for node, source in manifest["sources"].items()}
-    found = Columns(tables, manifest, keys, target, personal).metadata()
+    lineage = lineage_of(manifest, tables, target, personal.may_name)
+    note_origins(lineage, manifest, tables, deployment.feeds, personal.may_name, target)
+    found = column_metadata(manifest, tables, lineage, Origins(lineage, manifest, deployment.feeds), personal)
     for unique_id, node in manifest["nodes"].items():
         figures = found.setdefault(unique_id, {})
         table = tables.get((node["schema"], node["alias"]))

@@ -16,6 +16,7 @@ from platform_assets.engine.store.builds import CheckResult, Made
 from platform_assets.engine.store.receipts import Chosen, Receipt
 from platform_assets.errors import ConfigurationError, printable
 from platform_assets.orchestration.checks import check_specs, evaluated
+from platform_assets.orchestration.columns import PERSONAL_TAG
 from platform_assets.orchestration.decided import Decide, decided
 from platform_assets.orchestration.feed_metadata import FeedFigures
 from platform_assets.orchestration.held import tell_held_back
@@ -242,6 +243,7 @@ def _column_schema(feed: Feed) -> dg.TableSchema:
             column.sql_type,
             description=column.description + (f" (PII: {column.pii})" if column.pii else ""),
             constraints=dg.TableColumnConstraints(nullable=column.nullable, other=list(column.rules)),
+            tags={PERSONAL_TAG: "yes"} if column.pii else {},
         )
         for column in feed.columns
     ]

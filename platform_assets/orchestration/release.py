@@ -16,6 +16,7 @@ from platform_assets.orchestration.markdown import code, table
 from platform_assets.orchestration.runs.automation import Runs
 from platform_assets.orchestration.runs.keys import BY_COMMAND_TAG, BY_ITSELF_TAG, RUN, WRITER_POOL, release_key
 from platform_assets.orchestration.runs.resources import DeploymentResource
+from platform_assets.orchestration.watch.page import see_to_page
 from platform_assets.project.causes import Cause
 from platform_assets.project.graph import Project
 from platform_assets.project.products import ReleasedProduct
@@ -60,12 +61,20 @@ def release_asset(
             except _Unfit as unfit:
                 _leave_it(context, product, unfit.cause)
                 return
+            graph = context.op_execution_context.job_def.asset_layer.asset_graph
+            page = see_to_page(context.instance, graph, opened, project, context.log.warning)
         yield dg.MaterializeResult(
             metadata={
                 "release": made.id,
                 "path": dg.MetadataValue.path(made.path),
+                "page": dg.MetadataValue.path(page),
                 "dagster/row_count": sum(made.tables.values()),
                 "tables": dg.MetadataValue.md(_tables(made)),
+                **(
+                    {"personal": dg.MetadataValue.md(_personal(made))}
+                    if any(m.personal for m in made.marts.values())
+                    else {}
+                ),
                 **({"decided": dg.MetadataValue.md(_decided(made))} if made.decided else {}),
             }
         )
@@ -82,6 +91,14 @@ def _tables(made: Release) -> str:
             (code(mart), each.rows, len(each.columns), each.newest or "", each.size, each.content[:12])
             for mart, each in made.marts.items()
         ],
+    )
+
+
+def _personal(made: Release) -> str:
+    """What has become of personal data."""
+    treated = [(mart, column, how) for mart, each in made.marts.items() for column, how in each.personal.items()]
+    return table(
+        ("mart", "column", "in the release"), [(code(mart), code(column), how) for mart, column, how in treated]
     )
 
 
@@ -104,6 +121,7 @@ def _label(product: ReleasedProduct, state: State, deployment: Deployment) -> La
     if (cause := state.unfit(product)) is not None:
         raise _Unfit(cause)
     marts = {}
+    personal = state.personal(product)
     for mart, name in zip(product.tables, product.marts, strict=True):
         made = state.built.made[name]
         newest = deployment.newest_data(made.revisions)
@@ -113,8 +131,11 @@ def _label(product: ReleasedProduct, state: State, deployment: Deployment) -> La
             built_from=made.revisions,
             newest=None if newest is None else newest.isoformat(),
             checks=made.checks,
+            personal=personal.of(mart),
+            pseudonyms=personal.key_of(mart),
         )
-    return Label(marts, deployment.decided(sorted({feed for mart in marts.values() for feed in mart.built_from})))
+    decided = deployment.decided(sorted({feed for mart in marts.values() for feed in mart.built_from}))
+    return Label(marts, decided, None if personal.key is None else deployment.pseudonym_key)
 
 
 def _leave_it(context: dg.AssetExecutionContext, product: ReleasedProduct, cause: Cause) -> None:
@@ -129,5 +150,9 @@ def _leave_it(context: dg.AssetExecutionContext, product: ReleasedProduct, cause
             f"The marts of {product.name} are not fit to be released: {cause}",
             cause.remedy or "Mend what was found and run again; `platform check` runs the checks alone.",
         )
+    if cause.kind == "personal data":
+        context.log_event(dg.AssetObservation(context.asset_key, description=f"{cause.sentence}. {cause.remedy}"))
+        context.log.warning(f"{cause.sentence}. {cause.remedy}")
+        return
     then = f"Run {others[0].run_id[:8]} is under way and releases then." if others else "It is made when they are."
     context.log.info(f"The marts of {product.name} are not fit to be released: {cause}. {then}")

@@ -22,6 +22,7 @@ Kind = Literal[
     "not asked for yet",
     "nothing delivered",
     "out of date",
+    "personal data",
     "pool busy",
     "run cancelled",
     "run failed",

@@ -18,12 +18,20 @@ from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.durable import failpoint
 from platform_assets.engine.durable.disk import Floor
 from platform_assets.engine.durable.private import Readers, close_file, is_ours, keep_private, make_private
+from platform_assets.engine.feed.chart import Chart
 from platform_assets.engine.feed.export import Export
 from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.feed.mart import Mart
 from platform_assets.engine.feed.product import Product
 from platform_assets.errors import ConfigurationError, listed
-from platform_assets.project.declared import load_exports, load_feeds, load_marts, load_products, with_files
+from platform_assets.project.declared import (
+    load_charts,
+    load_exports,
+    load_feeds,
+    load_marts,
+    load_products,
+    with_files,
+)
 from platform_assets.project.manifest import DBT_PROJECT
 from platform_assets.project.place import FEEDS_PACKAGE, MARTS_PACKAGE
 from platform_assets.project.sample import check_sample_links
@@ -48,6 +56,11 @@ def declared_feeds() -> tuple[Feed, ...]:
 def declared_marts() -> tuple[Mart, ...]:
     """The marts that promise something."""
     return load_marts(MARTS_PACKAGE)
+
+
+def declared_charts() -> dict[str, Chart]:
+    """What the page of a release draws, by the name that each chart has beside its mart."""
+    return load_charts(MARTS_PACKAGE, declared_marts())
 
 
 def declared_products() -> tuple[Product, ...]:
@@ -119,6 +132,7 @@ def _deployment(settings: Settings, notify: Callable[[str], None]) -> tuple[Sett
         floor=Floor() if settings.disk_floor is None else Floor.read(settings.disk_floor, DISK_FLOOR),
         notify=notify,
         erase_key=lambda: None if settings.erase_key is None else settings.erase_key.reveal(),
+        pseudonym_key=lambda: None if settings.pseudonym_key is None else settings.pseudonym_key.reveal(),
     )
     return settings, deployment
 

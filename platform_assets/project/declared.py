@@ -5,11 +5,13 @@ Belongs here: finding them, and reading a feed's files from another place. Elsew
 
 import importlib
 import pkgutil
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
+from platform_assets.engine.feed.chart import Chart
 from platform_assets.engine.feed.export import Export
 from platform_assets.engine.feed.feed import Feed, Files
 from platform_assets.engine.feed.mart import Mart
@@ -40,21 +42,21 @@ def declarations(package: str, kind: type[_Declared]) -> Iterator[tuple[str, _De
                 yield module_info.name, declared
             elif isinstance(declared, tuple | list):
                 for each in declared:
-                    if isinstance(each, Feed | Mart | Product | Export) and id(each) not in named:
+                    if isinstance(each, Feed | Mart | Chart | Product | Export) and id(each) not in named:
                         raise _no_declaration(name, declared, each).at(place_of_name(name, file))
 
 
 def _no_declaration(
-    name: str, several: tuple[object, ...] | list[object], inside: Feed | Mart | Product | Export
+    name: str, several: tuple[object, ...] | list[object], inside: Feed | Mart | Chart | Product | Export
 ) -> ConfigurationError:
-    kind = type(inside).__name__
+    kind, of = type(inside).__name__, inside.mart if isinstance(inside, Chart) else inside.name
     if len(several) == 1 and isinstance(several, tuple):
         return ConfigurationError(
-            f"{name} = {kind}({inside.name!r}),", "the comma at its end makes a tuple of it", "Take the comma out."
+            f"{name} = {kind}({of!r}),", "the comma at its end makes a tuple of it", "Take the comma out."
         )
     return ConfigurationError(
         name,
-        f"has {kind} {inside.name!r} in it, which has no name of its own and would not count",
+        f"has {kind} {of!r} in it, which has no name of its own and would not count",
         f"Name each: ONE = {kind}(…).",
     )
 
@@ -110,6 +112,33 @@ def _once(package: str, kind: type[_Named]) -> tuple[_Named, ...]:
                 "Leave one of them.",
             )
     return tuple(found[name] for name in sorted(found))
+
+
+def load_charts(package: str, marts: Iterable[Mart]) -> dict[str, Chart]:
+    """The charts that the modules of `package` declare, by the names that they have there, in their order.
+
+    Raises ConfigurationError, with file and line, for one that does not fit any of `marts`.
+    """
+    there = {mart.name: mart for mart in marts}
+    charts: dict[str, Chart] = {}
+    for module, chart in declarations(package, Chart):
+        declaring = sys.modules[f"{package}.{module}"]
+        name = next(name for name, each in vars(declaring).items() if each is chart)
+        place = place_of_name(name, Path(declaring.__file__ or ""))
+        if (other := charts.setdefault(name, chart)) is not chart:
+            raise ConfigurationError(name, f"names two charts, of {other.mart} and of {chart.mart}", "Rename one.").at(
+                place
+            )
+        try:
+            if chart.mart not in there:
+                near = nearest(chart.mart, there)
+                problem = f"there is no Mart({chart.mart!r}) whose columns it could draw.{near}"
+                marts_there = ", ".join(there) or "none yet"
+                raise ConfigurationError(f"Chart({chart.mart!r})", problem, f"Marts are: {marts_there}.")
+            chart.refuse_unlike(there[chart.mart])
+        except ConfigurationError as error:
+            raise error.at(place) from None
+    return charts
 
 
 def with_files(feeds: Iterable[Feed], patterns: Mapping[str, str]) -> tuple[Feed, ...]:

@@ -136,7 +136,7 @@ def project_of(
             else None,
         )
     released = products_of(
-        dbt, {names[key]: dbt["nodes"][key] for key in names if names[key].startswith("marts/")}, products
+        dbt, {names[key]: dbt["nodes"][key] for key in names if names[key].startswith("marts/")}, products, marts
     )
     for product in released:
         nodes[product.release] = Node(product.release, inputs=product.marts)

@@ -1,41 +1,40 @@
 """Personal data in what dbt makes: which models and columns are made from it, and what dbt may say of them.
 
-Belongs here: following personal data from feeds to marts, and noting it for whoever shows rows of marts. Elsewhere:
-running dbt (orchestration/dbt.py), which columns of a contract are personal (engine/contract/shown.py).
+Belongs here: which columns of marts are personal, and what of dbt's words may be shown. Elsewhere: what columns are
+made from (lineage.py), which columns of a contract are personal (engine/contract/shown.py), what becomes of them in a
+release (treatments.py). A number that counts or adds up says nothing of a person; one that is copied or cast does.
 """
 
 import functools
-import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from platform_assets.engine.contract.column import Column
 from platform_assets.engine.contract.model import LINEAGE
 from platform_assets.engine.contract.shown import shown_of
-from platform_assets.engine.durable.files import replacing
 from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.feed.mart import Mart
 from platform_assets.errors import lines, redacted, words_of
-from platform_assets.project.graph import raw_name
+from platform_assets.project.lineage import Made, Origins, named_without_ref, noted_origins
 from platform_assets.project.manifest import asset_name, reached
 
-Lineage = Mapping[str, Mapping[str, Sequence[tuple[str, str]]]]
-"""Of each node that could be traced: column -> the (asset, column) that it is made from."""
-_NOTED: Final = "personal.json"
 _RAW: Final = "raw"
-_NUMBERS: Final = ("integer", "decimal", "number", "boolean")
+_UNDECLARED: Final = "_extra"
+_OURS: Final = tuple(name for name in LINEAGE if name != _UNDECLARED)
 
 
 class Personal:
     """The nodes of dbt that are made, at any remove, from a feed with personal data, or are a mart with such."""
 
-    def __init__(self, manifest: Mapping[str, Any], feeds: Iterable[Feed], marts: Iterable[Mart]) -> None:
-        self._raw = {feed.name: feed for feed in feeds if shown_of(feed.contract).personal}
-        named = {mart.name for mart in marts if shown_of(mart.contract).personal}
+    def __init__(self, manifest: Mapping[str, Any], feeds: Sequence[Feed], marts: Iterable[Mart]) -> None:
+        self._feeds = {feed.name: feed for feed in feeds}
+        self._marked = {mart.name: shown_of(mart.contract) for mart in marts if shown_of(mart.contract).personal}
+        raw = {feed.name for feed in feeds if shown_of(feed.contract).personal}
         sources, nodes = manifest["sources"].items(), manifest["nodes"].items()
-        starts = [key for key, each in sources if each["schema"] == _RAW and each["name"] in self._raw]
-        starts += [key for key, each in nodes if each["name"] in named]
+        starts = [key for key, each in sources if each["schema"] == _RAW and each["name"] in raw]
+        starts += [key for key, read in named_without_ref(manifest).items() if not set(read).isdisjoint(starts)]
+        starts += [key for key, each in nodes if each["name"] in self._marked]
         self._nodes = reached(manifest["child_map"], starts)
         self._manifest = manifest
 
@@ -57,34 +56,19 @@ class Personal:
         """Whether a column of a node's table may be named: one that nobody has written down may be data itself."""
         return node not in self._nodes or redacted(column, self._code) == column
 
-    def note(self, lineage: Lineage, target: Path) -> None:
-        """Note which columns are made from personal data; of a node that nobody could trace, None: any may be."""
-        found = {
-            self._manifest["nodes"][key]["name"]: sorted(self._columns(key, lineage)) if key in lineage else None
-            for key in self._nodes
-            if key.startswith("model.")
-        }
-        with replacing(target / _NOTED) as partial:
-            partial.write_text(json.dumps(found))
-
-    def _columns(self, node: str, lineage: Lineage) -> Iterable[str]:
-        raw = {raw_name(feed): shown_of(feed.contract) for feed in self._raw.values()}
-        assets = {asset_name(each): key for key, each in self._manifest["nodes"].items() if key in self._nodes}
-        seen: set[tuple[str, str]] = set()
-
-        def holds(asset: str, column: str) -> bool:
-            if asset in raw:
-                return raw[asset].holds(column)
-            if (asset, column) in seen or asset not in assets:  # a model may read itself
-                return False
-            seen.add((asset, column))
-            above = lineage.get(assets[asset])
-            return above is None or any(holds(*each) for each in above.get(column, ()))
-
-        for column, above in lineage[node].items():
-            seen.clear()
-            if any(holds(*each) for each in above):
-                yield column
+    def said_of(self, node: str, column: str, origins: Origins) -> str | None:
+        """Why a column of a node's table is personal, for people; None where it is not."""
+        if node not in self._nodes:
+            return None
+        known = self._manifest["nodes"][node]
+        parts = origins.of(asset_name(known), column)
+        if parts is None:
+            return "Personal data: what it is made from cannot be followed." if origins.feeds_above(node) else None
+        carried = [f"{feed}.{of}" for feed, of in parts if _is_personal(self._feeds.get(feed), of)]
+        if carried:
+            return f"Personal data, from {', '.join(carried)}."
+        marked = self._marked.get(known["name"])
+        return "Personal data, as its contract says." if marked is not None and marked.holds(column) else None
 
     @functools.cached_property
     def _code(self) -> frozenset[str]:
@@ -95,23 +79,59 @@ class Personal:
         return words_of(texts)
 
 
-def personal_columns(marts: Iterable[Mart], feeds: Iterable[Feed], home: Path) -> dict[str, Collection[str]]:
+@dataclass(frozen=True)
+class PersonalColumn:
+    """A column of a mart that may hold personal data.
+
+    made_from: the columns of feeds, `feed.column`, whose values it carries; where it cannot be followed, the feeds that
+    it may be from. followed: whether it could be. marked: the mart's own contract says so.
+    """
+
+    name: str
+    made_from: tuple[str, ...] = ()
+    followed: bool = True
+    marked: bool = False
+
+
+def personal_columns(marts: Iterable[Mart], feeds: Sequence[Feed], home: Path) -> dict[str, Collection[str]]:
     """Of each mart, the columns whose values are not to be shown, by its contract and by what the last build noted."""
-    anywhere = any(shown_of(feed.contract).personal for feed in feeds)
-    try:
-        noted = json.loads((home / "dbt" / _NOTED).read_text()) if anywhere else {}
-    except (OSError, ValueError):
-        noted = None
-    found: dict[str, Collection[str]] = {}
-    for mart in marts:
-        made = None if noted is None else noted.get(mart.name, ())
-        found[mart.name] = {c.name for c in mart.columns if c.pii or _may_hold(c, made)}
+    noted = noted_origins(home)
+    return {mart.name: [each.name for each in personal_of(mart, noted.get(mart.name), feeds)] for mart in marts}
+
+
+def personal_of(mart: Mart | None, made: Made | None, feeds: Sequence[Feed]) -> list[PersonalColumn]:
+    """The personal columns of a mart: those that its contract marks, and those that carry what a feed's contract marks.
+
+    made: what its columns are made from; None where that is not known. Then, as where a column cannot be followed, it
+    may be from anything that is personal above.
+    """
+    columns = mart.columns if mart is not None else ()
+    marked = {column.name for column in columns if column.pii}
+    secret = {feed.name for feed in feeds if shown_of(feed.contract).personal}
+    if made is None:
+        return [
+            PersonalColumn(column.name, tuple(sorted(secret)), followed=False, marked=column.name in marked)
+            for column in columns
+            if column.name in marked or secret
+        ]
+    declared = {feed.name: feed for feed in feeds}
+    above = tuple(feed for feed in made.feeds if feed in secret or feed not in declared)
+    found = []
+    for name in dict.fromkeys([*made.columns, *(column.name for column in columns)]):
+        parts = made.columns.get(name)
+        if parts is not None:
+            carried = [f"{feed}.{of}" for feed, of in parts if _is_personal(declared.get(feed), of)]
+            if carried or name in marked:
+                found.append(PersonalColumn(name, tuple(carried), marked=name in marked))
+        elif above or name in marked:
+            found.append(PersonalColumn(name, above, followed=not above, marked=name in marked))
     return found
 
 
-def _may_hold(column: Column, made: Collection[str] | None) -> bool:
-    """Whether a column may hold what a person is known by. made: those made from such; None where it is not known.
-
-    A number that is made from personal data counts or adds up, as a rule; the contract marks one that does not.
-    """
-    return made is None or (column.name in made and column.kind not in _NUMBERS)
+def _is_personal(feed: Feed | None, column: str) -> bool:
+    """Whether a column of raw is personal. What a feed with personal data delivers undeclared may be, too; and so may
+    what a feed has delivered that nobody declares any more."""
+    if feed is None:
+        return column not in _OURS
+    shown = shown_of(feed.contract)
+    return shown.holds(column) or (shown.personal and column == _UNDECLARED)

@@ -5,9 +5,10 @@ graph (graph.py), their releases (the engine).
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from platform_assets.engine.feed.mart import Mart
 from platform_assets.engine.feed.product import UNGROUPED, Product, bad_name, is_product
 from platform_assets.errors import ConfigurationError, nearest
 from platform_assets.project.place import MARTS_PACKAGE, place_in
@@ -18,12 +19,13 @@ _NOBODYS: Final = "team:data-platform"
 @dataclass(frozen=True)
 class ReleasedProduct:
     """Marts that are released together. owner: an e-mail address, or `team:…`; marts: names of assets; declared: what
-    its author says of it, or what goes without saying."""
+    its author says of it, or what goes without saying; contracts: of those marts that promise something."""
 
     name: str
     owner: str
     marts: tuple[str, ...]
     declared: Product
+    contracts: tuple[Mart, ...] = ()
 
     @property
     def release(self) -> str:
@@ -37,7 +39,10 @@ class ReleasedProduct:
 
 
 def products_of(
-    dbt: Mapping[str, Any], marts: Mapping[str, Mapping[str, Any]], declared: Sequence[Product]
+    dbt: Mapping[str, Any],
+    marts: Mapping[str, Mapping[str, Any]],
+    declared: Sequence[Product],
+    contracts: Sequence[Mart] = (),
 ) -> tuple[ReleasedProduct, ...]:
     """The products that the marts (asset's name -> node of the manifest) amount to, by name. Raises ConfigurationError
     for a name that none can have, and for a product that is declared without marts."""
@@ -64,10 +69,26 @@ def products_of(
                 f"Name the group in dbt's YAML of a mart: config: {{group: {name}}}.",
             ).at(place_in("Product", name, MARTS_PACKAGE))
     owners = {group["name"]: _owner(group.get("owner") or {}) for group in dbt.get("groups", {}).values()}
-    return tuple(
-        ReleasedProduct(name, owners.get(name, _NOBODYS), tuple(grouped[name]), by_name.get(name) or Product(name))
-        for name in sorted(grouped)
-    )
+    found = []
+    for name in sorted(grouped):
+        product = ReleasedProduct(
+            name, owners.get(name, _NOBODYS), tuple(grouped[name]), by_name.get(name) or Product(name)
+        )
+        _refuse_wrong_marts(product)
+        found.append(replace(product, contracts=tuple(each for each in contracts if each.name in product.tables)))
+    return tuple(found)
+
+
+def _refuse_wrong_marts(product: ReleasedProduct) -> None:
+    """Raise ConfigurationError where what is declared of personal data names a mart that the product does not have."""
+    for name in product.declared.personal:
+        mart, _, column = name.partition(".")
+        if column and mart not in product.tables:
+            raise ConfigurationError(
+                f"Product({product.name!r}).personal",
+                f"{name!r} names a mart that the product does not have.{nearest(mart, product.tables)}",
+                f"Its marts are: {', '.join(sorted(product.tables))}.",
+            ).at(place_in("Product", product.name, MARTS_PACKAGE))
 
 
 def _owner(group: Mapping[str, Any]) -> str:

@@ -21,7 +21,9 @@ from platform_assets.errors import listed
 from platform_assets.project.causes import Cause, check_failed
 from platform_assets.project.exports import unexported
 from platform_assets.project.graph import Node, Project, version_from
+from platform_assets.project.lineage import noted_origins
 from platform_assets.project.products import ReleasedProduct
+from platform_assets.project.treatments import Treatments, treatments_of
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,9 @@ class HeldBack:
 class State:
     """What is stored, at one moment. revisions: of the feeds' rows, 0 before the first delivery. releases: product ->
     the release that readers get; unpublished: feeds that were changed by a process that could not tell; arrives: says
-    of a feed without rows whether its first files are about to come in, looked at only where that is asked; unexported:
-    of what goes to another database why that is not as the release is, by what it last said."""
+    of a feed without rows whether its first files are about to come in, and personal: what becomes of personal data in
+    a product's releases, each looked at only where that is asked; unexported: of what goes to another database why that
+    is not as the release is, by what it last said."""
 
     project: Project
     built: Built
@@ -47,6 +50,7 @@ class State:
     now: datetime
     unpublished: Collection[str] = ()
     arrives: Callable[[str], bool] = lambda _: False
+    personal: Callable[[ReleasedProduct], Treatments] = Treatments
     unexported: Mapping[str, str] = field(default_factory=dict)
     _wanted: dict[str, str] = field(default_factory=dict, repr=False)
 
@@ -60,6 +64,11 @@ class State:
         def arrives(feed: str) -> bool:
             return bool(deployment.ready(deployment.feed(feed)))
 
+        @functools.cache
+        def personal(product: ReleasedProduct) -> Treatments:
+            noted = noted_origins(deployment.home)
+            return treatments_of(product, noted, deployment.feeds, lambda: deployment.pseudonym_key)
+
         releases = {each.name: deployment.releases_of(each.name).current() for each in project.products}
         behind = {each.asset: unexported(each, releases[each.product], deployment) for each in project.exports}
         return cls(
@@ -70,6 +79,7 @@ class State:
             now=now,
             unpublished=[feed.name for feed in deployment.feeds if deployment.unpublished(feed)],
             arrives=arrives,
+            personal=personal,
             unexported={name: why for name, why in behind.items() if why is not None},
         )
 
@@ -146,7 +156,12 @@ class State:
         made_from = release.made_from
         newer = [mart for table, mart in marts.items() if made_from.get(table) != self.aimed_at(mart)]
         gone = [table for table in made_from if table not in marts]
-        return f"{listed(newer or gone, 3)} changed since the last release" if newer or gone else None
+        if newer or gone:
+            return f"{listed(newer or gone, 3)} changed since the last release"
+        others = self.personal(product).changed_since(release)
+        return (
+            f"what becomes of personal data in {listed(others, 3)} changed since the last release" if others else None
+        )
 
     def verdict(self, name: str, check: str) -> CheckResult | None:
         """What the check said of the asset as it is now."""
@@ -195,13 +210,17 @@ class State:
         for each in self.project.nodes[name].inputs:
             if each not in together and (cause := self._unsound(each)) is not None:
                 return cause
-        return None
+        product = self.project.product_of(name)
+        # What is made before it in the same run may have other columns then.
+        return self.personal(product).refused if product is not None and not {*product.marts} & {*together} else None
 
     def held_back(self, names: Collection[str]) -> list[HeldBack]:
         """What of these assets failed blocking checks hold back, by what holds it."""
         found: dict[tuple[str, str], list[str]] = {}
         for name in names:
-            if (cause := self.first_cause(name)) is not None and self.failing(cause.asset):
+            if (cause := self.first_cause(name)) is not None and (
+                cause.kind == "personal data" or self.failing(cause.asset)
+            ):
                 found.setdefault((cause.asset, self.held_words(cause)), []).append(name)
         return [HeldBack(by, why, tuple(assets)) for (by, why), assets in found.items()]
 
@@ -225,7 +244,11 @@ class State:
     def first_cause(self, name: str) -> Cause | None:
         """What holds the asset back, followed up to where it has to be mended."""
         cause = self.held(name)
-        while cause is not None and cause.kind != "check failed" and (above := self.held(cause.asset)) is not None:
+        while (
+            cause is not None
+            and cause.kind not in ("check failed", "personal data")
+            and (above := self.held(cause.asset)) is not None
+        ):
             cause = above
         return cause
 
@@ -291,7 +314,7 @@ class State:
             if made.version != version_from(node.code, inputs):
                 why = "its code has changed" if made.code != node.code else "its inputs have been made again"
                 return Cause("out of date", name, f"{name} has to be made again", evidence=why)
-        return None
+        return self.personal(product).refused
 
     def _version(self, name: str) -> str:
         made = self.built.made.get(name)

@@ -6,7 +6,7 @@ Belongs here: contracts of marts, the one declaration of their columns. Elsewher
 from datetime import date, datetime
 from decimal import Decimal
 
-from platform_assets import Contract, Field, Mart
+from platform_assets import Chart, Contract, Field, Mart, Product
 
 _LINE_KINDS = ["sale", "return", "cancellation", "adjustment", "write_off"]
 
@@ -113,3 +113,29 @@ DAILY_SALES = Mart(
     headline=("sale_date", "orders", "units_sold", "gross_revenue", "returns_value", "net_revenue"),
 )
 CUSTOMER_VALUE = Mart("customer_value", CustomerValue)
+
+# Who works with the shop's numbers may know its customers' numbers; names and e-mail addresses are in no mart. With
+# "pseudonym" in the place of "keep" readers get codes that stand for customers, once PLATFORM_PSEUDONYM_KEY is set.
+RETAIL = Product("retail", personal={"customer_id": "keep"})
+
+REVENUE_BY_DAY = Chart(
+    "daily_sales",
+    x="sale_date",
+    y=("gross_revenue", "returns_value", "net_revenue"),
+    title="Revenue by day, with returns",
+    unit="GBP",
+)
+TOP_PRODUCTS = Chart("fct_order_lines", x="description", y="line_amount", top=10, title="Top products", unit="GBP")
+CUSTOMERS_BY_VALUE = Chart(
+    "customer_value", x="frequency", y="monetary", kind="scatter", by="m_score", title="Customers by value", unit="GBP"
+)
+COUNTRIES = Chart(
+    "fct_order_lines",
+    x="invoiced_at",
+    y="line_amount",
+    kind="bar",
+    by="country",
+    per="week",
+    title="Countries by week",
+    unit="GBP",
+)

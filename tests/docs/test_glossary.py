@@ -28,6 +28,7 @@ ALLOWED: Final[Mapping[str, str]] = {
     "Feed.on_known_key": "the same key",
     "PLATFORM_AUDIT_KEY": "a secret to sign with, as everybody calls it; not a file's place",
     "PLATFORM_ERASE_KEY": "the same kind of secret",
+    "PLATFORM_PSEUDONYM_KEY": "the same kind of secret",
     "PLATFORM_UI_KEY": "the key of a certificate, as everybody calls it",
     "feed drop": "to remove, as every database calls it; not a file that is dropped into a folder",
     "quarantine export": "rejected rows as a CSV file for their producer; not a release",

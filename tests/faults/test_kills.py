@@ -191,9 +191,13 @@ def test_what_a_deleted_model_has_left_is_not_released(shop: Shop) -> None:
     _build(shop, 1)
     with duckdb.connect(str(shop.deployment.warehouse.marts)) as marts:
         marts.execute("CREATE TABLE deleted AS SELECT 1; CREATE TABLE daily__dbt_backup AS SELECT 1")
-    made = shop.deployment.releases.publish(shop.deployment.warehouse, shop.clock(), ["daily"])
+    made = shop.deployment.releases.publish(
+        shop.deployment.warehouse, shop.clock(), ["daily"], declared=["daily", "of_another_product"]
+    )
     with duckdb.connect(made.path, read_only=True) as reader:
-        assert reader.execute("SELECT table_name FROM duckdb_tables()").fetchall() == [("daily",)]
+        assert reader.execute("SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall() == [("daily",)]
+    with duckdb.connect(str(shop.deployment.warehouse.marts)) as marts:
+        assert marts.execute("SELECT table_name FROM duckdb_tables()").fetchall() == [("daily",)]
 
 
 def test_what_a_killed_build_has_left_is_swept_before_the_next(shop: Shop) -> None:

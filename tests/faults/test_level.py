@@ -234,7 +234,7 @@ def test_what_was_missed_cancelled_killed_broken_changed_or_lost_is_made_good(
     assert it.at_rest()
     assert it.world.current == before
     assert not {key for key in it.incidents() if key.startswith("check:")}, "what was cancelled has not failed"
-    assert "was cancelled" in it.world.platform("why", "release", "--json").out
+    assert "was cancelled" in it.world.platform("why", "release/retail", "--json").out
     it.execute_again(run.run_id)
     it.comes_to_be_released(before)
 

@@ -166,7 +166,7 @@ def test_notes_and_incidents_go_along(left: Shop) -> None:
     builds.note(
         [
             Made("raw/shop/sales", "v", "c", now),
-            Made("release", "v", "c", now),
+            Made("release/marts", "v", "c", now),
             Made("staging/stg", "v", "c", now, inputs={"raw/shop/sales": "v"}, revisions={"sales": 3}),
         ],
         [CheckResult("raw/shop/sales", "rejected", "v", True, "", now)],
@@ -177,7 +177,7 @@ def test_notes_and_incidents_go_along(left: Shop) -> None:
     shop = renamed(left)
     rename_feed(shop.deployment, "sales", "web_sales", lambda: alerts.rename("sales", "web_sales", "web"))
     built = shop.deployment.builds.read()
-    assert set(built.made) == {"raw/web/web_sales", "staging/stg", "release"}
+    assert set(built.made) == {"raw/web/web_sales", "staging/stg", "release/marts"}
     assert built.made["staging/stg"].inputs == {"raw/web/web_sales": "v"}
     assert built.made["staging/stg"].revisions == {"web_sales": 3}
     assert set(built.results) == {("raw/web/web_sales", "rejected")}

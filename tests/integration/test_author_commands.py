@@ -2,15 +2,14 @@
 
 import re
 import shutil
-import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 import duckdb
 import pytest
 from checkout import copy_checkout
-from deployed import BIN, Deployed, Finished
+from deployed import DeployedCopy
 from machine import PROJECT
 
 pytestmark = pytest.mark.timeout(400)
@@ -23,12 +22,8 @@ ORDERS: Final = (
 )
 
 
-class Copy(Deployed):
+class Copy(DeployedCopy):
     """A deployment of a copy of the project, whose feeds may be changed."""
-
-    @property
-    def project(self) -> Path:
-        return self.root / "project"
 
     @property
     def feeds(self) -> Path:
@@ -38,17 +33,6 @@ class Copy(Deployed):
     def sources(self) -> str:
         """What dbt is told of the origin `shop`."""
         return (self.project / "dbt_project/models/staging/shop/_shop__sources.yml").read_text()
-
-    def platform(self, *arguments: str, env: Mapping[str, str] | None = None) -> Finished:
-        return self.run_in_project("platform", *arguments, env=env)
-
-    def run_in_project(self, *command: str, env: Mapping[str, str] | None = None) -> Finished:
-        """Run a command of the environment on the copy."""
-        done = subprocess.run(
-            [BIN / command[0], *command[1:]], cwd=self.project, check=False, capture_output=True, text=True,
-            timeout=300, env=self.environment({"PYTHONPATH": str(self.project), **(env or {})}),
-        )  # fmt: skip
-        return Finished(done.returncode, done.stdout, done.stderr)
 
     def write(self, name: str, *lines: str) -> Path:
         """A file that somebody has, outside the landing folder."""
@@ -150,10 +134,7 @@ def test_headers_and_drift_are_told_of_real_deliveries(copy: Copy) -> None:
         "from platform_assets.project.configured import prepared_deployment; "
         "_, deployment = prepared_deployment(print); deployment.ingest(deployment.feed('orders'))"
     )
-    subprocess.run(
-        [BIN / "python", "-c", ingest], cwd=copy.project, check=True, timeout=120,
-        env=copy.environment({"PYTHONPATH": str(copy.project)}),
-    )  # fmt: skip
+    assert copy.run("python", "-c", ingest).code == 0
 
     first, second = copy.platform("feed", "headers", "orders", "--json").answer["headers"]
     assert (first["deliveries"], first["unknown"]) == (1, [])

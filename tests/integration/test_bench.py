@@ -19,7 +19,7 @@ from benchmarks.report import table, write
 @pytest.mark.slow
 def test_a_quick_run_measures_ours_against_the_bare_load_and_makes_the_table(tmp_path: Path) -> None:
     done = subprocess.run(
-        f"{sys.executable} -m benchmarks --quick --rounds 1 --only ndjson --only landing "
+        f"{sys.executable} -m benchmarks --quick --rounds 1 --only ndjson --only landing --only diff "
         f"--data {tmp_path} --json {tmp_path}/figures.json".split(),
         cwd=PROJECT,
         capture_output=True,
@@ -29,7 +29,7 @@ def test_a_quick_run_measures_ours_against_the_bare_load_and_makes_the_table(tmp
 
     assert done.returncode == 0, done.stderr
     figures = json.loads((tmp_path / "figures.json").read_text())
-    assert set(figures) == {"ndjson", "landing"}
+    assert set(figures) == {"ndjson", "landing", "diff"}
     for samples in figures["ndjson"]["samples"].values():
         assert all(sample["cpu_s"] > 0 and sample["peak_mb"] > 0 for sample in samples)
     assert "| one ndjson of 200,000 lines, 0.1 % bad | ours |" in done.stdout
@@ -67,7 +67,10 @@ def test_what_is_waited_for_has_a_table_of_its_own_with_ratio_limit_and_where_th
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_a_small_file_reaches_readers_of_a_real_deployment_and_the_time_is_accounted_for(tmp_path: Path) -> None:
+def test_a_small_file_reaches_readers_of_a_real_deployment_and_the_time_is_accounted_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(latency, "CALM_WITHIN_S", 0.0)  # no figure is written down
     (sample,) = latency.command(str(tmp_path), deliveries=1)
 
     assert {"until a run is asked for", "ingest_order_lines", "dbt_models", "release"} <= set(sample["parts"])

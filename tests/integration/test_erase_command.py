@@ -54,7 +54,7 @@ def test_a_customer_of_the_sample_is_gone_from_every_byte_and_every_release(worl
 
     looked = world.run("platform", "erase", *WHO, "--dry-run", "--json").answer
     assert (looked["found"]["raw"], looked["landing_files"]) == (1, ["retail/customers/extra.ndjson"])
-    assert looked["found"]["releases"] == {before.stem: {"dim_customers": 1}}
+    assert looked["found"]["releases"] == {f"retail/{before.parent.name}": {"dim_customers": 1}}
 
     done = world.run("platform", "erase", *WHO, "--yes", "--json")
     assert (done.code, done.answer["ok"], done.answer["certificate"]["left"]) == (0, True, {}), done.err
@@ -69,7 +69,7 @@ def test_a_customer_of_the_sample_is_gone_from_every_byte_and_every_release(worl
             if path.is_file() and not path.is_symlink() and holds_bytes(path, ["Canary Jane", "canary@example.org"])
         ]
         assert found == [], again
-        for release in world.releases.glob("*.duckdb"):
+        for release in world.releases.glob("*/retail.duckdb"):
             with duckdb.connect(str(release), read_only=True) as connection:
                 asked = "SELECT count(*) FROM dim_customers WHERE customer_id = '99999'"
                 assert connection.execute(asked).fetchone() == (0,), again

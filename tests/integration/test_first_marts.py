@@ -2,9 +2,8 @@
 
 import dataclasses
 import random
-import subprocess
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC
 from decimal import Decimal
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any, Final
 import duckdb
 import pytest
 from checkout import copy_checkout
-from deployed import BIN, Deployed, Finished
+from deployed import DeployedCopy
 from history import DAYS, ERAS, Producer
 from machine import PROJECT
 from producers import History, daily_reports, order_exports, stock_lists
@@ -23,24 +22,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 PARTS: Final = ("platform_assets", "dbt_project", "samples", "pyproject.toml", "workspace.yaml")
 
 
-class Team(Deployed):
-    """A deployment of a copy of the project, without the sample, whose feeds a user declares."""
-
-    @property
-    def project(self) -> Path:
-        return self.root / "project"
-
-    def platform(self, *arguments: str, env: Mapping[str, str] | None = None) -> Finished:
-        done = subprocess.run(
-            [BIN / "platform", *arguments], cwd=self.project, check=False, capture_output=True, text=True, timeout=600,
-            env=self.environment({"PYTHONPATH": str(self.project), **(env or {})}),
-        )  # fmt: skip
-        return Finished(done.returncode, done.stdout, done.stderr)
-
-
 @pytest.fixture
-def team(tmp_path: Path) -> Team:
-    team = Team(tmp_path)
+def team(tmp_path: Path) -> DeployedCopy:
+    """A copy of the project without the sample, whose feeds a user declares."""
+    team = DeployedCopy(tmp_path, most_s=600)
     copy_checkout(PROJECT, team.project, *PARTS)
     team.landing.mkdir(parents=True, exist_ok=True)
     removed = team.platform("sample", "remove", "--yes")
@@ -48,7 +33,7 @@ def team(tmp_path: Path) -> Team:
     return team
 
 
-def taken(team: Team, history: History, *options: str) -> dict[str, Any]:
+def taken(team: DeployedCopy, history: History, *options: str) -> dict[str, Any]:
     """What `feed add --mart` answers for the history, whose files lie in the landing folder."""
     added = team.platform("feed", "add", str(history.folder), "--mart", *options, "--json")
     assert added.code == 0, added.err + added.out
@@ -72,7 +57,7 @@ def summed(history: History, by: Callable[[dict[str, Any]], Any], *columns: str)
     return {key: tuple(sums) for key, sums in found.items()}
 
 
-def test_daily_reports_whose_header_changed_four_times(team: Team) -> None:
+def test_daily_reports_whose_header_changed_four_times(team: DeployedCopy) -> None:
     history = daily_reports(team.landing / "health" / "reports")
     answer = taken(team, history)
     assert (answer["feed"], answer["marts"]) == ("reports", ["reports_by_day"])
@@ -82,7 +67,7 @@ def test_daily_reports_whose_header_changed_four_times(team: Team) -> None:
     )
 
 
-def test_monthly_lists_as_german_spreadsheets_write_them(team: Team) -> None:
+def test_monthly_lists_as_german_spreadsheets_write_them(team: DeployedCopy) -> None:
     history = stock_lists(team.landing / "store" / "stock")
     answer = taken(team, history)
     assert answer["marts"] == ["stock_latest", "stock_by_month"]
@@ -95,7 +80,7 @@ def test_monthly_lists_as_german_spreadsheets_write_them(team: Team) -> None:
     assert by_month(team) == monthly
 
 
-def test_history_by_month_leaves_out_withdrawn_lists_and_those_that_were_corrected(team: Team) -> None:
+def test_history_by_month_leaves_out_withdrawn_lists_and_those_that_were_corrected(team: DeployedCopy) -> None:
     history = stock_lists(team.landing / "store" / "stock", months=12)
     taken(team, history)
     wrong, corrected = history.files[3], history.files[7]
@@ -114,13 +99,13 @@ def test_history_by_month_leaves_out_withdrawn_lists_and_those_that_were_correct
     assert by_month(team) == summed(stands, lambda row: (row["day"].replace(day=1), row["group"]), "stock")
 
 
-def by_month(team: Team) -> dict[Any, tuple[Any, ...]]:
+def by_month(team: DeployedCopy) -> dict[Any, tuple[Any, ...]]:
     """The mart of the stock's history."""
     rows = team.query("SELECT month, warengruppe, row_count, bestand FROM stock_by_month")
     return {(month, group): tuple(sums) for month, group, *sums in rows}
 
 
-def test_exports_whose_columns_come_and_go(team: Team) -> None:
+def test_exports_whose_columns_come_and_go(team: DeployedCopy) -> None:
     history = order_exports(team.root / "exports")
     added = team.platform(
         "feed", "add", str(history.folder), "--mart", "--origin", "shop", "--name", "order_lines_2", "--json"
@@ -142,7 +127,7 @@ def test_exports_whose_columns_come_and_go(team: Team) -> None:
     assert sum(Decimal(row["price"]) for row in history.rows) > 0
 
 
-def test_two_hundred_days_that_are_restated_withdrawn_and_accepted(team: Team) -> None:
+def test_two_hundred_days_that_are_restated_withdrawn_and_accepted(team: DeployedCopy) -> None:
     """Six headers, four ways to write times, columns that come and go; files in any order, as copies."""
     readings = team.landing / "net" / "readings"
     readings.mkdir(parents=True)
@@ -194,7 +179,7 @@ def said(producer: Producer) -> list[tuple[Any, ...]]:
     )
 
 
-def in_raw(team: Team) -> list[tuple[Any, ...]]:
+def in_raw(team: DeployedCopy) -> list[tuple[Any, ...]]:
     """Every row that raw has."""
     columns = "_file_date, station_id, city_name, read_at, pm_10, no_2, status, humidity, remark"
     with duckdb.connect(str(team.home / "warehouse.duckdb"), read_only=True) as warehouse:

@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -14,7 +13,7 @@ import dagster as dg
 import persons_feeds
 import pytest
 from checkout import SAMPLE_LINKS, copy_checkout
-from deployed import BIN, Deployed, Finished
+from deployed import DeployedCopy
 from machine import PROJECT
 from persons import MAIL, PERSON, csv, deliver, leaked_by_ledger, leaks, named_in
 from receivers import Webhook, here
@@ -66,12 +65,8 @@ models:
 }
 
 
-class Checkout(Deployed):
+class Checkout(DeployedCopy):
     """A team's checkout with feeds of personal data in the sample's place, and a deployment of it."""
-
-    @property
-    def project(self) -> Path:
-        return self.root / "team"
 
     def make(self) -> None:
         copy_checkout(PROJECT, self.project)
@@ -82,13 +77,6 @@ class Checkout(Deployed):
             (self.project / name).write_text(text)
         shutil.copy(Path(persons_feeds.__file__), self.project / "platform_assets/feeds/persons.py")
 
-    def platform(self, *arguments: str, env: Mapping[str, str] | None = None) -> Finished:
-        done = subprocess.run(
-            [BIN / "platform", *arguments], cwd=self.project, check=False, capture_output=True, text=True, timeout=400,
-            env=self.environment({"PYTHONPATH": str(self.project), **(env or {})}),
-        )  # fmt: skip
-        return Finished(done.returncode, done.stdout, done.stderr)
-
     def runs_by_itself(self, dropped: Path, content: bytes) -> str:
         """Let the daemon take in a file that is dropped while it lives; what it printed."""
         log = self.root / "ui.log"
@@ -96,10 +84,7 @@ class Checkout(Deployed):
             free.bind(("127.0.0.1", 0))
             port = str(free.getsockname()[1])
         with log.open("w") as out:
-            ui = subprocess.Popen(
-                [BIN / "platform", "ui", "--port", port], cwd=self.project, stdout=out, stderr=subprocess.STDOUT,
-                env=self.environment({"PYTHONPATH": str(self.project)}), start_new_session=True,
-            )  # fmt: skip
+            ui = self.start("platform", "ui", "--port", port, out=out, err=subprocess.STDOUT)
         try:
             dropped.write_bytes(content)
             with self.instance() as instance:
@@ -121,7 +106,7 @@ class Checkout(Deployed):
 
 def test_nobody_is_named_but_where_data_is(tmp_path: Path, hook: Webhook) -> None:
     alerts = {"PLATFORM_ALERT": f"{hook.url()},{hook.url('/slack', 'slack+http')}", "PLATFORM_ALERT_HOSTS": here(hook)}
-    world = Checkout(tmp_path, alerts)
+    world = Checkout(tmp_path, alerts, folder="team", most_s=400)
     world.make()
     deliver(world.landing)
     said: dict[str, str] = {}
@@ -146,7 +131,7 @@ def test_nobody_is_named_but_where_data_is(tmp_path: Path, hook: Webhook) -> Non
     says("trace", "raw.add", "--where", "nothing=1")
     for asset in ("raw/persons/strict", "marts/casts", "marts/raises"):
         says("why", asset)
-    says("why", "release", "--json")
+    says("why", "release/retail", "--json")
     says("feed", "check", str(world.landing / "persons/fail/headerless.csv"), "--feed", "fail")
     says("feed", "sources")
     says("quarantine", "replay", "fail", "--json")

@@ -45,7 +45,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
             "SELECT delivery_id, line, 'duplicate' FROM ledger.duplicates "
             "UNION ALL SELECT _delivery_id, _line, 'rejected' FROM quarantine.order_lines"
         ).fetchall()
-    with closing(duckdb.connect(finished.answer["release"]["path"], read_only=True)) as release:
+    with closing(duckdb.connect(finished.answer["releases"]["retail"]["path"], read_only=True)) as release:
         sold = release.execute("SELECT _delivery_id, _line, line_amount FROM fct_order_lines").fetchall()
         months = release.execute(
             "SELECT strftime(sale_date, '%Y-%m'), sum(net_revenue) FROM daily_sales GROUP BY 1"

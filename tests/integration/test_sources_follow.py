@@ -91,7 +91,7 @@ def test_a_renamed_feed_is_followed_and_the_model_that_reads_the_old_name_is_nam
     assert "- name: shelf\n" in small.sources
     assert "- name: stock\n" not in small.sources
     assert small.names_both(small.platform("run")), "it says so until the model is mended"
-    located = small.run_in_project("dagster", "definitions", "validate", "-m", "platform_assets.definitions")
+    located = small.run("dagster", "definitions", "validate", "-m", "platform_assets.definitions")
     assert MISSING in located.err + located.out, "the code location says so, too"
     (small.staging / "stg_shop__stock.sql").write_text(MODEL.replace("'stock'", "'shelf'"))
     mended = small.platform("run", "--json")
@@ -101,7 +101,7 @@ def test_a_renamed_feed_is_followed_and_the_model_that_reads_the_old_name_is_nam
 def test_the_code_location_follows_when_it_is_loaded_anew(small: Small) -> None:
     small.declared.write_text(FEED)
     (small.staging / "stg_shop__stock.sql").write_text(MODEL)
-    located = small.run_in_project("dagster", "definitions", "validate", "-m", "platform_assets.definitions")
+    located = small.run("dagster", "definitions", "validate", "-m", "platform_assets.definitions")
     assert located.code == 0, located.err
     assert "- name: stock\n" in small.sources
 

@@ -8,7 +8,7 @@ from typing import Final
 
 import pytest
 from checkout import SAMPLE_LINKS, copy_checkout, files_of
-from deployed import BIN, Deployed, Finished
+from deployed import DeployedCopy
 from machine import PROJECT
 
 pytestmark = pytest.mark.timeout(400)
@@ -85,19 +85,8 @@ NEWER: Final = {
 }
 
 
-class Team(Deployed):
+class Team(DeployedCopy):
     """A team's clone of the platform, and a deployment of it."""
-
-    @property
-    def project(self) -> Path:
-        return self.root / "team"
-
-    def platform(self, *arguments: str, env: Mapping[str, str] | None = None) -> Finished:
-        done = subprocess.run(
-            [BIN / "platform", *arguments], cwd=self.project, check=False, capture_output=True, text=True, timeout=300,
-            env=self.environment({"PYTHONPATH": str(self.project), **(env or {})}),
-        )  # fmt: skip
-        return Finished(done.returncode, done.stdout, done.stderr)
 
     def write(self, files: Mapping[str, str]) -> None:
         for name, text in files.items():
@@ -128,7 +117,7 @@ def team(tmp_path: Path) -> Team:
     git(upstream, "init", "--quiet", "--initial-branch", "main")
     commit(upstream, "The platform")
     git(tmp_path, "clone", "--quiet", str(upstream), "team")
-    return Team(tmp_path)
+    return Team(tmp_path, folder="team")
 
 
 def test_the_sample_is_taken_out_by_one_command_and_nothing_else_is(team: Team) -> None:

@@ -159,7 +159,7 @@ def test_a_delivery_that_is_missing(world: Deployed, graph: Any) -> None:
     assert set(told) == {"missing:order_lines"}, "customers have until the evening"
     problem = told["missing:order_lines"]
     assert (problem.owner, problem.runbook) == ("team:sales", "missing-delivery")
-    assert {"raw/retail/order_lines", "marts/daily_sales", "release"} <= set(problem.assets)
+    assert {"raw/retail/order_lines", "marts/daily_sales", "release/retail"} <= set(problem.assets)
 
 
 def test_another_process_holds_the_warehouse(world: Deployed, graph: Any) -> None:
@@ -213,7 +213,7 @@ def test_a_check_that_failed_above(world: Deployed, graph: Any) -> None:
     lines = world.lines(SALES)
     with delivered(world, "rejected.csv", [lines[0], *(line.replace("2026-", "someday-") for line in lines[1:])]):
         assert world.verb("run", "--json").code == 1
-        reasons = asked(world, graph, "release", IN_TIME)
+        reasons = asked(world, graph, "release/retail", IN_TIME)
         told = wrong(world, graph, IN_TIME)
     kinds = [(reason.kind, reason.asset) for reason in reasons]
     assert ("check failed", "raw/retail/order_lines") in kinds
@@ -222,7 +222,7 @@ def test_a_check_that_failed_above(world: Deployed, graph: Any) -> None:
     assert "nothing is built on it" in failed.effect
     problem = told.pop("check:raw/retail/order_lines:rejects_within_tolerance")
     assert (problem.owner, problem.runbook) == ("team:sales", "rows-rejected")
-    assert {"staging/retail/stg_retail__order_lines", "marts/daily_sales", "release"} <= set(problem.assets)
+    assert {"staging/retail/stg_retail__order_lines", "marts/daily_sales", "release/retail"} <= set(problem.assets)
     assert "rejected.csv" in problem.detail
     assert not [key for key in told if key.startswith(("run:", "model:"))], "that the run failed follows from it"
 
@@ -236,9 +236,12 @@ def test_an_error_of_dbt(world: Deployed, graph: Any) -> None:
     assert world.verb("run", "--json").code == 1
     with duckdb.connect(str(world.home / "warehouse.duckdb")) as shell:
         shell.execute("ALTER TABLE snapshots.product_prices RENAME COLUMN lost TO dbt_valid_to")
-    errors = [reason for reason in asked(world, graph, "dim_products", IN_TIME) if reason.kind == "dbt error"]
-    assert [error.asset for error in errors] == ["snapshots/product_prices"]
-    assert "dbt_valid_to" in str(errors[0])
+    with delivered(world, "new.csv", world.lines(SALES)):
+        first, *rest = asked(world, graph, "daily_sales", IN_TIME)
+    assert (first.kind, first.asset) == ("dbt error", "snapshots/product_prices"), "a new file mends no model"
+    assert "dbt_valid_to" in str(first)
+    assert "dbt error" not in {reason.kind for reason in rest}
+    assert "new file" in {reason.kind for reason in rest}
     told = {key: each for key, each in wrong(world, graph, IN_TIME).items() if key.startswith(("run:", "model:"))}
     assert set(told) == {"model:snapshots/product_prices"}, "the run, and what is below, failed of it"
     assert "marts/dim_products" in told["model:snapshots/product_prices"].assets

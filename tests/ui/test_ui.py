@@ -223,7 +223,7 @@ def test_a_cause_is_told_once_with_all_that_is_behind_it(ui: Ui, chained: float)
     (message,) = messages(ui, key)
     assert (message["owner"], message["runbook"]) == ("team:sales", "rows-rejected")
     assert "rejected.csv`: `30 of 30 rows rejected`" in message["detail"]
-    assert {"marts/daily_sales", "release"} <= set(message["assets"])
+    assert {"marts/daily_sales", "release/retail"} <= set(message["assets"])
     assert message["command"] == "platform why raw/retail/order_lines"
     said = ui.world.platform("why", "marts/daily_sales", "--json").answer["reasons"]
     assert ("check failed", "raw/retail/order_lines") in [(each["kind"], each["asset"]) for each in said]

@@ -24,11 +24,6 @@ def test_dagster_dbt_offers_no_public_way(name: str) -> None:
 @pytest.mark.parametrize(
     ("called", "takes"),
     [
-        (
-            dbt_internals.traced_columns,
-            "event_history_metadata dbt_resource_props manifest dagster_dbt_translator target_path project",
-        ),
-        (dbt_internals.EventHistoryMetadata, "columns parents"),
         (dbt_internals.get_updated_cli_invocation_params_for_context, "context manifest dagster_dbt_translator"),
         (dagster_internals.execute_run, "run_id instance write_stream_fn set_exit_code_on_failure"),
         (dagster_internals.get_instance_for_cli, "instance_ref logger"),

@@ -1,32 +1,27 @@
 """A rehearsal: a drafted feed tried on all the files that it was drafted from, and what their rows say of keys.
 
-Belongs here: the throw-away deployment that the files are really loaded into, and what is learned from it. Elsewhere:
-a single file on trial (trial.py). There is no rule of its own here, so that the real thing cannot differ.
+Belongs here: what is learned from having them all loaded. Elsewhere: the throw-away deployment that they are really
+loaded into, and a single file on trial (trial.py).
 """
 
 import glob
 import itertools
-import shutil
 import statistics
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from pathlib import Path
 from typing import Final
 
 from platform_assets.engine.author.draft import literal
 from platform_assets.engine.author.infer import InferredColumn
 from platform_assets.engine.author.names import names_identifiers, names_notes
 from platform_assets.engine.author.proposal import Proposal
-from platform_assets.engine.deployment import Deployment
+from platform_assets.engine.author.trial import thrown_away
 from platform_assets.engine.feed.feed import Feed, Files
 from platform_assets.engine.foreseen import asks_for
 from platform_assets.engine.store.profiles import Profiles
 from platform_assets.engine.store.receipts import Receipt
-from platform_assets.errors import ConfigurationError
 
 _EVERY_S: Final = 2.0
 _MOST_PARTS: Final = 3  # columns of a key
@@ -87,12 +82,16 @@ class Rehearsal:
 def rehearse(feed: Feed, proposal: Proposal, tell: Callable[[str], None]) -> tuple[Rehearsal, Proposal]:
     """Take all files in as deliveries of `feed`, in a home that is thrown away; and the proposal with what their rows
     say of keys, volume and tolerance."""
+    assert isinstance(feed.source, Files)
+    unasked = [glob.escape(each.slot) for each in proposal.places if not asks_for(feed, each.slot.split("/"))]
+    source = feed.source.read_from(*feed.source.patterns, *unasked, settle=timedelta(), patience=timedelta())
+    files = {place.slot: place.path for place in proposal.places}
     with (
-        _loaded(feed, proposal, tell) as (deployment, tried, receipts),
+        thrown_away(replace(feed, source=source), files, notify=_now_and_then(tell)) as (deployment, receipts),
         deployment.warehouse.reading("look at the rehearsal") as unit,
     ):
-        by_rule = unit.quarantine(tried).reasons_of([receipt.delivery_id for receipt in receipts])
-        better = _with_dimension(_with_key(proposal, unit.profiles(tried), receipts), unit.profiles(tried))
+        by_rule = unit.quarantine(feed).reasons_of([receipt.delivery_id for receipt in receipts])
+        better = _with_dimension(_with_key(proposal, unit.profiles(feed), receipts), unit.profiles(feed))
     slots = {receipt.delivery_id: receipt.slot for receipt in receipts}
     rules = [
         Broken(column, rule, sum(rows.values()), tuple((slots[at], count) for at, count in rows.items()))
@@ -103,41 +102,17 @@ def rehearse(feed: Feed, proposal: Proposal, tell: Callable[[str], None]) -> tup
     return rehearsal, _with_tolerance(_with_volume(better, receipts), receipts)
 
 
-@contextmanager
-def _loaded(
-    feed: Feed, proposal: Proposal, tell: Callable[[str], None]
-) -> Iterator[tuple[Deployment, Feed, list[Receipt]]]:
-    """A deployment that has taken the files in, for as long as it is looked at."""
-    with tempfile.TemporaryDirectory(prefix="rehearsal-") as folder:
-        landing = Path(folder, "landing")
-        landing.mkdir()
-        for place in proposal.places:
-            target = landing / place.slot
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(place.path, target)
-        assert isinstance(feed.source, Files)
-        # Files that somebody names are meant as they are: there is no producer to wait for.
-        unasked = [glob.escape(each.slot) for each in proposal.places if not asks_for(feed, each.slot.split("/"))]
-        source = feed.source.read_from(*feed.source.patterns, *unasked, settle=timedelta(), patience=timedelta())
-        tried = replace(feed, source=source)
-        told = time.monotonic()
+def _now_and_then(tell: Callable[[str], None]) -> Callable[[str], None]:
+    """Tells of its progress, every few seconds at most."""
+    told = time.monotonic()
 
-        def notify(message: str) -> None:
-            nonlocal told
-            if time.monotonic() - told > _EVERY_S:
-                told = time.monotonic()
-                tell(f"tried on its files: {message}")
+    def notify(message: str) -> None:
+        nonlocal told
+        if time.monotonic() - told > _EVERY_S:
+            told = time.monotonic()
+            tell(f"tried on its files: {message}")
 
-        deployment = Deployment([tried], home=Path(folder, "home"), landing=landing, notify=notify)
-        deployment.prepare()
-        receipts = deployment.ingest(tried).receipts
-        if not receipts:
-            raise ConfigurationError(
-                f"file {proposal.file!r}",
-                "has the name of an unfinished file",
-                "Give it the name of its delivery.",
-            )
-        yield deployment, tried, receipts
+    return notify
 
 
 def _with_key(proposal: Proposal, profiles: Profiles, receipts: Sequence[Receipt]) -> Proposal:

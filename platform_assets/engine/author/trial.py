@@ -1,13 +1,16 @@
 """A trial: what would become of a file if it were delivered, without a trace in the deployment.
 
-Belongs here: the throw-away deployment that the file is really loaded into. There is no rule of its own here, so that
-a trial and the real thing cannot differ.
+Belongs here: the throw-away deployment that files are really loaded into. There is no rule of its own here, so that a
+trial and the real thing cannot differ. Elsewhere: what is learned from all files of a draft (rehearsal.py).
 """
 
 import glob
+import os
 import shlex
 import shutil
 import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from itertools import islice
@@ -47,39 +50,58 @@ def try_on(feed: Feed, file: Path, *, shown: int = 20, allowed: str | None = Non
     """
     if not file.is_file():
         raise ConfigurationError(f"file {str(file)!r}", "is not a regular file", "Name the file to try.")
+    # With it go as many folders of its path as the date may stand in.
+    name = Path(*file.absolute().parts[-1 - (feed.name_date.form.count("/") if feed.name_date else 0) :]).as_posix()
+    named = {name: file}
+    files = feed.source if isinstance(feed.source, Files) else Files("*", format=feed.source.format)
+    if (suffix := files.sidecar) is not None:
+        beside = file.with_name(file.name + suffix)
+        named[name + suffix] = beside if beside.is_file() else Path(os.devnull)
+    source = files.read_from(glob.escape(name), settle=timedelta(), patience=timedelta())
+    with (
+        thrown_away(replace(feed, source=source), named, allowed=allowed) as (deployment, receipts),
+        deployment.warehouse.reading("look at the trial") as unit,
+    ):
+        (receipt,) = receipts
+        quarantine = unit.quarantine(feed)
+        rejected = list(islice(quarantine.rows(), shown))
+        tolerated = allowed is not None or feed.tolerate.allows(receipt.rejected, receipt.read)
+        return Trial(feed, receipt, quarantine.reasons(), rejected, tolerated)
+
+
+@contextmanager
+def thrown_away(
+    feed: Feed,
+    files: Mapping[str, Path],
+    *,
+    allowed: str | None = None,
+    notify: Callable[[str], None] = lambda _: None,
+) -> Iterator[tuple[Deployment, list[Receipt]]]:
+    """A deployment of `feed` alone that has taken these files in, and their receipts, for as long as it is looked at.
+
+    files: by the names under which they are delivered. Files that somebody names are meant as they are, so the feed
+    waits for no producer. allowed: a content that a person lets through.
+    """
     with tempfile.TemporaryDirectory(prefix="trial-") as folder:
         landing = Path(folder, "landing")
         landing.mkdir()
-        # With it go as many folders of its path as the date may stand in.
-        name = Path(*file.absolute().parts[-1 - (feed.name_date.form.count("/") if feed.name_date else 0) :])
-        copy = landing / name
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(file, copy)
-        files = feed.source if isinstance(feed.source, Files) else Files("*", format=feed.source.format)
-        if (suffix := files.sidecar) is not None:
-            beside = file.with_name(file.name + suffix)
-            copy.with_name(beside.name).write_bytes(beside.read_bytes() if beside.is_file() else b"")
-        # A file that somebody names is meant as it is: there is no producer to wait for.
-        source = files.read_from(glob.escape(name.as_posix()), settle=timedelta(), patience=timedelta())
-        tried = replace(feed, source=source)
-        deployment = Deployment([tried], home=Path(folder, "home"), landing=landing)
+        for slot, path in files.items():
+            target = landing / slot
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target)
+        deployment = Deployment([feed], home=Path(folder, "home"), landing=landing, notify=notify)
         deployment.prepare()
         if allowed is not None:
             through = Decided(allowed=Decision("", "", ""))
             deployment.archive.decisions(feed.name).keep({allowed: through})
-        receipts = deployment.ingest(tried).receipts
+        receipts = deployment.ingest(feed).receipts
         if not receipts:
             raise ConfigurationError(
-                f"file {file.name!r}",
+                f"file {Path(next(iter(files))).name!r}",
                 "has the name of an unfinished file",
                 "Give it the name of its delivery.",
             )
-        (receipt,) = receipts
-        with deployment.warehouse.reading("look at the trial") as unit:
-            quarantine = unit.quarantine(tried)
-            rejected = list(islice(quarantine.rows(), shown))
-            tolerated = allowed is not None or feed.tolerate.allows(receipt.rejected, receipt.read)
-            return Trial(feed, receipt, quarantine.reasons(), rejected, tolerated)
+        yield deployment, receipts
 
 
 def feed_of(file: Path, feeds: tuple[Feed, ...]) -> Feed:

@@ -73,6 +73,17 @@ def refuse_unknown(called: str, given: Iterable[str], known: Collection[str], me
             )
 
 
+def refuse_other_columns(key: str, names: Iterable[str], contract: type, columns: Collection[str]) -> None:
+    """Raise ConfigurationError for a name that is none of the contract's columns."""
+    for name in names:
+        if name not in columns:
+            raise ConfigurationError(
+                key,
+                f"{name!r} is not a column of {contract.__name__}.{nearest(name, columns)}",
+                f"Name some of: {', '.join(columns)}.",
+            )
+
+
 def no_type(given: object, kinds: Collection[type]) -> tuple[str, str]:
     """That this is no type of a column, of which there are `kinds`, and what to write instead."""
     known = [kind.__name__ for kind in kinds]
@@ -143,6 +154,8 @@ def _fits(wanted: Any, value: object) -> bool:  # noqa: ANN401 - an annotation
         if len(parts) == 2 and parts[1] is Ellipsis:
             return isinstance(value, tuple | set | frozenset) and all(_fits(parts[0], each) for each in value)
         return isinstance(value, tuple) and len(value) == len(parts) and all(map(_fits, parts, value))
+    if origin is Mapping:  # what a name is given, the declaration looks at
+        return isinstance(value, Mapping) and all(_fits(parts[0], each) for each in value)
     if origin is not None:  # a sequence, a collection
         return not isinstance(value, str) and isinstance(value, origin) and all(_fits(parts[0], each) for each in value)
     if wanted is float:
@@ -179,6 +192,8 @@ def _words(wanted: Any) -> str:  # noqa: ANN401 - an annotation
         return "texts in a tuple" if parts[0] is str else f"{_words(parts[0])}, or more, in a tuple"
     if origin is tuple:
         return f"{len(parts)} in a tuple: {', '.join(map(_words, parts))}"
+    if origin is Mapping:
+        return "names in curly brackets, each with what it is given, such as {'name': 'drop'}"
     if origin is not None:
         return "several in square brackets"
     return _WORDS.get(wanted) or f"a declaration such as {_example(wanted)}"
@@ -207,6 +222,8 @@ def _remedy(key: str, wanted: Any, value: object) -> str:  # noqa: ANN401 - an a
             return f"Write {argument}=({', '.join(map(repr, value))},), in round brackets."
     if timedelta in options and isinstance(value, int | float):
         return f"Write {argument}=hours({value}), or minutes({value})."
+    if typing.get_origin(wanted) is Mapping:
+        return f"Give {_words(wanted)}."
     if choices := _choices(wanted):
         return f"Give one of {', '.join(map(repr, choices))}."
     if isinstance(value, type) and not any(typing.get_origin(each) is type for each in options):

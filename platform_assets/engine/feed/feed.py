@@ -11,7 +11,7 @@ from datetime import date, timedelta
 from pathlib import PurePosixPath
 from typing import Literal, Protocol
 
-from platform_assets.engine.contract.declaration import declaration
+from platform_assets.engine.contract.declaration import declaration, refuse_other_columns
 from platform_assets.engine.contract.model import Column, Contract, columns_of, describe, version_of
 from platform_assets.engine.contract.version import digest
 from platform_assets.engine.feed.cadence import Cadence, hours, minutes, seconds
@@ -294,13 +294,7 @@ class Feed:
                     "Use lower-case letters, digits and _, a letter first.",
                 )
         columns = {column.name: column for column in columns_of(self.contract)}
-        for name in self.key:
-            if name not in columns:
-                raise ConfigurationError(
-                    f"Feed({self.name!r}).key",
-                    f"{name!r} is not a column of {self.contract.__name__}.{nearest(name, columns)}",
-                    f"Name some of: {', '.join(columns)}.",
-                )
+        refuse_other_columns(f"Feed({self.name!r}).key", self.key, self.contract, columns)
         if self.key_within == "delivery" and not self.key:
             raise ConfigurationError(
                 f"Feed({self.name!r}).key_within",

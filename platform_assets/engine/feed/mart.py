@@ -5,9 +5,8 @@ Belongs here: the declaration. Elsewhere: the check of a built mart (store/marts
 
 from dataclasses import dataclass
 
-from platform_assets.engine.contract.declaration import declaration
+from platform_assets.engine.contract.declaration import declaration, refuse_other_columns
 from platform_assets.engine.contract.model import LINEAGE, Column, Contract, columns_of, describe, version_of
-from platform_assets.errors import ConfigurationError, nearest
 
 
 @declaration
@@ -26,13 +25,7 @@ class Mart:
 
     def __post_init__(self) -> None:
         columns = [column.name for column in self.columns]
-        for name in self.headline:
-            if name not in columns:
-                raise ConfigurationError(
-                    f"Mart({self.name!r}).headline",
-                    f"{name!r} is not a column of {self.contract.__name__}.{nearest(name, columns)}",
-                    f"Name some of: {', '.join(columns)}.",
-                )
+        refuse_other_columns(f"Mart({self.name!r}).headline", self.headline, self.contract, columns)
 
     @property
     def columns(self) -> tuple[Column, ...]:

@@ -5,15 +5,19 @@ releases (store/release.py). A product need not be declared: then its releases a
 """
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Final
+from typing import Final, Literal, get_args
 
 from platform_assets.engine.contract.declaration import declaration
-from platform_assets.errors import ConfigurationError
+from platform_assets.errors import ConfigurationError, nearest
 
 UNGROUPED: Final = "marts"
 """The product of the marts that are in no group."""
+Treatment = Literal["drop", "pseudonym", "keep"]
+"""What becomes of a personal column in a release."""
+TREATMENTS: Final[tuple[str, ...]] = get_args(Treatment)
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 
 
@@ -25,11 +29,15 @@ class Product:
     name: the dbt group's name; `marts` for the marts that are in no group.
     keep: how long a release is kept after the next one was made; None keeps all.
     least: how many of the newest releases are kept whatever their age.
+    personal: what becomes of personal columns in a release: "drop", "pseudonym" (by a key, the same for the same value)
+        or "keep", by column of all its marts, or by `mart.column`, which goes before:
+        `{"customer_id": "pseudonym", "dim_customers.name": "drop"}`.
     """
 
     name: str
     keep: timedelta | None = None
     least: int = 10
+    personal: Mapping[str, Treatment] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         if not is_product(self.name):
@@ -40,6 +48,17 @@ class Product:
             raise ConfigurationError(
                 "Product.least", f"{self.least} would leave readers nothing", "Keep one at least: least=10."
             )
+        for column, treatment in self.personal.items():
+            if treatment not in TREATMENTS:
+                raise ConfigurationError(
+                    f"Product.personal[{column!r}]",
+                    f"{treatment!r} is not what can become of a column.{nearest(str(treatment), TREATMENTS)}",
+                    'Give "drop", "pseudonym" or "keep".',
+                )
+            if not column.strip("."):
+                raise ConfigurationError(
+                    f"Product.personal[{column!r}]", "names no column", 'Name one, as "customer_id" or "mart.column".'
+                )
 
 
 def is_product(name: str) -> bool:

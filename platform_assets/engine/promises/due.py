@@ -21,8 +21,8 @@ _INSTANT: Final = timedelta(microseconds=1)
 _DAY: Final = timedelta(days=1)
 _DAILY: Final = timedelta(hours=25)  # of the day on which clocks go back
 _REMEMBERED: Final = timedelta(days=92)
-# A month, three months up to now and up to half an hour ago, and those of a tick before.
-_WINDOWS: Final = 8
+# A month, 30 days, three months up to now and up to half an hour ago, and those of a tick before.
+_WINDOWS: Final = 10
 
 
 @dataclass(frozen=True)

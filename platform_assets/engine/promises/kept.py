@@ -53,11 +53,11 @@ def _sound(theirs: Deliveries, now: datetime, month: date | None) -> Promise:
     feed, receipts = theirs.feed, theirs.receipts
     after, until = month_of(feed.delivered, now, month)
     came = [r for r in receipts if r.status != "duplicate" and after < r.committed_at <= until]
-    wrong = [r for r in came if not _is_sound(feed, r) or was_quarantined(r)]
+    wrong = [r for r in came if not is_sound(feed, r) or was_quarantined(r)]
     by_id = {receipt.delivery_id: receipt for receipt in receipts} if wrong else {}
     repairs = []
     for receipt in wrong:
-        mended = receipt.accepted_at if _is_sound(feed, receipt) else None
+        mended = receipt.accepted_at if is_sound(feed, receipt) else None
         if mended is None and receipt.superseded_by in by_id:
             mended = by_id[receipt.superseded_by].committed_at
         if mended is not None:
@@ -77,7 +77,8 @@ def _sound(theirs: Deliveries, now: datetime, month: date | None) -> Promise:
     )
 
 
-def _is_sound(feed: Feed, receipt: Receipt) -> bool:
+def is_sound(feed: Feed, receipt: Receipt) -> bool:
+    """Whether the delivery is what its feed promises, as it stands now."""
     tolerated = receipt.allowed is not None or feed.tolerate.allows(receipt.rejected, receipt.read)
     return receipt.problem is None and tolerated
 
@@ -88,5 +89,5 @@ def _unsound(feed: Feed, receipt: Receipt) -> Break:
 
 def _unsound_now(theirs: Deliveries) -> list[Break]:
     feed = theirs.feed
-    wrong = [r for r in theirs.receipts if r.status in ("accepted", "quarantined") and not _is_sound(feed, r)]
+    wrong = [r for r in theirs.receipts if r.status in ("accepted", "quarantined") and not is_sound(feed, r)]
     return [_unsound(feed, receipt) for receipt in sorted(wrong, key=lambda receipt: receipt.delivery_id)]

@@ -6,7 +6,7 @@ feeds promise (kept.py).
 
 import itertools
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from functools import cached_property
@@ -116,14 +116,8 @@ def promise_of_mart(
     repairs: list[timedelta] = []
     last: tuple[datetime, Due] | None = None
     for feed in mart.feeds:
-        theirs = deliveries[feed.name]
-        since = _counts_since(mart, theirs)
-        for each in theirs.due(*month_of(feed.delivered, now, month)):
-            by = each.late_since + TO_RELEASE
-            if since is None or each.late_since < since:
-                continue
+        for each, by, released in due_of_mart(mart, deliveries[feed.name], *month_of(feed.delivered, now, month)):
             due_in_all += 1
-            released = mart.released_at(feed, each.receipt, each.met_at) if each.receipt and each.met_at else None
             if released is None and now <= by:
                 continue
             due += 1
@@ -145,6 +139,19 @@ def promise_of_mart(
         broken=_lacking_now(mart, deliveries, now),
         last=Break(mart.mart, "fresh", mart.owner, was.late_since + TO_RELEASE, was, was.receipt) if was else None,
     )
+
+
+def due_of_mart(
+    mart: ReleasedMart, theirs: Deliveries, after: datetime, until: datetime
+) -> Iterator[tuple[Due, datetime, datetime | None]]:
+    """What was due of one of the mart's feeds, by when a release was to have it, and when the first one had it."""
+    since = _counts_since(mart, theirs)
+    for each in theirs.due(after, until):
+        if since is not None and each.late_since >= since:
+            released = (
+                mart.released_at(theirs.feed, each.receipt, each.met_at) if each.receipt and each.met_at else None
+            )
+            yield each, each.late_since + TO_RELEASE, released
 
 
 def _lacking_now(mart: ReleasedMart, deliveries: Mapping[str, Deliveries], now: datetime) -> list[Break]:

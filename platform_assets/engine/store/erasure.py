@@ -180,6 +180,7 @@ def erase_from_releases(
                 if any(each.get("erasure") == mark["erasure"] for each in release.erased):
                     continue
                 try:
+                    _require_readable(release)
                     releases.rewrite(_erase_from(release, traces, mark, releases.mode, anew))
                 except duckdb.Error:
                     removed.append(_called(release))
@@ -209,6 +210,12 @@ def held(warehouse: Warehouse, products: Iterable[Releases], traces: Traces) -> 
             rows = _counted(connection, _marts_of(release), traces, _held)
             found |= {f"release {_called(release)}: {mart}": count for mart, count in rows.items()}
     return found
+
+
+def _require_readable(release: Release) -> None:
+    with release.opened() as connection:
+        for mart in release.marts:
+            connection.execute(f"FROM {quote(mart)} LIMIT 0")
 
 
 def _called(release: Release) -> str:

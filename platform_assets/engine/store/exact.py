@@ -82,13 +82,33 @@ def view_of(connection: duckdb.DuckDBPyConnection, path: Path, columns: Mapping[
     return f"SELECT {', '.join(chosen)} FROM {file}"
 
 
+def comments_of(connection: duckdb.DuckDBPyConnection, database: str) -> dict[tuple[str, str | None], str]:
+    """What is said of tables or views of an attached database: (name, column, or None of it as a whole) -> text."""
+    said = connection.execute(
+        "SELECT table_name, NULL, comment FROM duckdb_tables() WHERE database_name = $1 "
+        "UNION ALL SELECT view_name, NULL, comment FROM duckdb_views() WHERE database_name = $1 "
+        "UNION ALL SELECT table_name, column_name, comment FROM duckdb_columns() WHERE database_name = $1",
+        [database],
+    ).fetchall()
+    return {(table, column): comment for table, column, comment in said if comment is not None}
+
+
 def write_views(
-    connection: duckdb.DuckDBPyConnection, path: Path, files: Mapping[str, tuple[Path, Mapping[str, str]]]
+    connection: duckdb.DuckDBPyConnection,
+    path: Path,
+    files: Mapping[str, tuple[Path, Mapping[str, str]]],
+    comments: Mapping[tuple[str, str | None], str],
 ) -> None:
     """Write a database file that holds nothing but a view on each of these files, by its name, with its columns."""
     attach(connection, path, "views", VIEWS_FORMAT)
     for name, (file, columns) in files.items():
-        connection.execute(f"CREATE VIEW views.main.{quote(name)} AS {view_of(connection, file, columns)}")
+        view = f"views.main.{quote(name)}"
+        connection.execute(f"CREATE VIEW {view} AS {view_of(connection, file, columns)}")
+        if (text := comments.get((name, None))) is not None:
+            connection.execute(f"COMMENT ON VIEW {view} IS {_literal(text)}")
+        for column in columns:
+            if (text := comments.get((name, column))) is not None:
+                connection.execute(f"COMMENT ON COLUMN {view}.{quote(column)} IS {_literal(text)}")
     connection.execute("CHECKPOINT views")
     connection.execute("DETACH views")
 

@@ -31,10 +31,6 @@ class Listing:
         """The deliveries that brought this content, newest first."""
         return self._where("fingerprint = $2 ORDER BY delivery_id DESC", fingerprint)
 
-    def of_file(self, slot: str) -> list[Receipt]:
-        """The deliveries of this file, newest first."""
-        return self._where("slot = $2 ORDER BY delivery_id DESC", slot)
-
     def decided(self, contents: Collection[str] = (), files: Collection[str] = ()) -> list[Receipt]:
         """The deliveries whose receipts tell of a decision; and those of these contents, or of these files where they
         have none."""

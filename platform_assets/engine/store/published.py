@@ -1,4 +1,4 @@
-"""What of a feed's ledger can be read without the warehouse's lock: positions, newest receipts, revision.
+"""What of a feed's ledger can be read without the warehouse's lock: positions, newest receipts, what they rejected.
 
 Belongs here: the copy, bringing it up to date, and its mark while it is not. Elsewhere: the ledger itself,
 which is right where they differ. A copy that is lost or damaged is made anew; till then no slot is known.
@@ -19,12 +19,16 @@ import polars as pl
 from platform_assets.engine.archive.position import Position
 from platform_assets.engine.durable.sqlite import opened, set_aside, transaction
 from platform_assets.engine.store.receipts import RECEIPT_COLUMNS, RECEIPT_SCHEMA, Receipt, receipt_of
+from platform_assets.engine.store.sql import quote
 
 NEWEST: Final = 5_000
+NEWEST_REJECTIONS: Final = 100
 _SCHEMA: Final = (
     # Grain: slot that is settled. `version`: of the feed, where only another version would ask for it again.
     "CREATE TABLE positions (slot TEXT PRIMARY KEY, position TEXT, version TEXT) WITHOUT ROWID",
     "CREATE TABLE receipts (delivery_id INTEGER PRIMARY KEY, receipt TEXT)",
+    # Grain: delivery and broken rule, of the newest deliveries; `rows`: those that wait in quarantine.
+    'CREATE TABLE rejections (delivery_id INTEGER, "column" TEXT, rule TEXT, rows INTEGER)',
     # One row. `upto`: the revision up to which the copy is complete; `changing`: whether the ledger may be ahead of it.
     "CREATE TABLE state (one INTEGER PRIMARY KEY CHECK (one = 0), upto INTEGER, revision INTEGER, changing INTEGER)",
     "INSERT INTO state VALUES (0, -1, 0, 1)",
@@ -68,6 +72,13 @@ class Published:
         except (ValueError, TypeError, LookupError):  # damaged, or of another version of the platform
             return []
 
+    def rejections(self) -> dict[int, list[tuple[str | None, str, int]]]:
+        """Of the newest 100 deliveries, those with rows in quarantine: (column, rule, rows), most frequent first."""
+        found: dict[int, list[tuple[str | None, str, int]]] = {}
+        for delivery, *broken in self._read('SELECT * FROM rejections ORDER BY delivery_id, rows DESC, "column", rule'):
+            found.setdefault(delivery, []).append((broken[0], broken[1], broken[2]))
+        return found
+
     @contextlib.contextmanager
     def positions(self, version: str) -> Iterator[Mapping[str, Position]]:
         """The position in which each slot was settled for good, looked up by name.
@@ -104,16 +115,19 @@ class Published:
                 upto = -1
                 database.execute("DELETE FROM positions")
                 database.execute("DELETE FROM receipts")
+                database.execute("DELETE FROM rejections")
             slots = connection.execute(_POSITIONS, [self._feed, upto]).fetchall()
             database.executemany("DELETE FROM positions WHERE slot = ?", [(slot,) for slot, *_ in slots])
             database.executemany(
                 "INSERT INTO positions VALUES (?, ?, ?)", [each for each in slots if each[1] is not None]
             )
-            database.executemany("INSERT OR REPLACE INTO receipts VALUES (?, ?)", _newest(connection, self._feed, upto))
+            receipts = list(_newest(connection, self._feed, upto))
+            database.executemany("INSERT OR REPLACE INTO receipts VALUES (?, ?)", receipts)
             database.execute(
                 "DELETE FROM receipts WHERE delivery_id <= "
                 f"(SELECT delivery_id FROM receipts ORDER BY delivery_id DESC LIMIT 1 OFFSET {NEWEST})"
             )
+            _note_rejections(database, connection, self._feed, [delivery for delivery, _ in receipts])
             database.execute("UPDATE state SET upto = ?, revision = ?, changing = 0", [now, revision])
 
     def _state(self) -> tuple[int, int]:
@@ -177,6 +191,30 @@ def _newest(connection: duckdb.DuckDBPyConnection, feed: str, after: int) -> Ite
     ).fetchall()
     for row in rows:
         yield row[0], json.dumps(row, default=lambda moment: moment.isoformat())
+
+
+def _note_rejections(
+    database: sqlite3.Connection, connection: duckdb.DuckDBPyConnection, feed: str, changed: list[int]
+) -> None:
+    """Count anew which rules the changed ones of the newest deliveries broke."""
+    newest = database.execute(
+        "SELECT delivery_id FROM receipts ORDER BY delivery_id DESC LIMIT ?", [NEWEST_REJECTIONS]
+    ).fetchall()
+    kept = {delivery for (delivery,) in newest}
+    gone = [(delivery,) for (delivery,) in database.execute("SELECT DISTINCT delivery_id FROM rejections").fetchall()]
+    again = sorted(kept.intersection(changed))
+    database.executemany(
+        "DELETE FROM rejections WHERE delivery_id = ?",
+        [each for each in gone if each[0] not in kept] + [(each,) for each in again],
+    )
+    if again:
+        rows = connection.execute(
+            "SELECT _delivery_id, reason['column'], reason['rule'], count(*) FROM (SELECT _delivery_id, "
+            f"unnest(reasons) AS reason FROM quarantine.{quote(feed)} "
+            "WHERE list_contains($1::BIGINT[], _delivery_id)) GROUP BY ALL",
+            [again],
+        ).fetchall()
+        database.executemany("INSERT INTO rejections VALUES (?, ?, ?, ?)", rows)
 
 
 @functools.lru_cache(maxsize=20_000)

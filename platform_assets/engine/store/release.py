@@ -24,9 +24,10 @@ from platform_assets.engine.durable import failpoint
 from platform_assets.engine.durable.files import remembered, replacing, sync, sync_all
 from platform_assets.engine.store import exact
 from platform_assets.engine.store.connection import connect
+from platform_assets.engine.store.pseudonyms import Key, treated
 from platform_assets.engine.store.sql import attach, quote
 from platform_assets.engine.store.warehouse import Warehouse
-from platform_assets.errors import ReleaseRefused, StorageError
+from platform_assets.errors import ReleaseRefused, StorageError, quoted
 
 _ID: Final = re.compile(r"([0-9]{8}T[0-9]{6}Z)-([0-9]+)")
 PARTIAL: Final = ".releasing-"
@@ -41,7 +42,7 @@ _LONGEST_NAME: Final = 200  # characters, of a file
 class MartLabel:
     """What is known of a mart that is to be released. version: of the asset; code: of what made it; built_from: feed ->
     revision of its rows that went in; newest: newest data, ISO; checks: blocking checks that it passed; personal:
-    column with personal data -> "drop", "pseudonym" or "keep"."""
+    column with personal data -> "drop", "pseudonym" or "keep"; pseudonyms: the name of their key."""
 
     version: str = ""
     code: str = ""
@@ -49,15 +50,17 @@ class MartLabel:
     newest: str | None = None
     checks: Sequence[str] = ()
     personal: Mapping[str, str] = field(default_factory=dict)
+    pseudonyms: str | None = None
 
 
 @dataclass(frozen=True)
 class Label:
     """What marts hold. decided: deliveries of the feeds that they are made from that a person withdrew or let through:
-    which, who, why and when."""
+    which, who, why and when. key: that of their pseudonyms."""
 
     marts: Mapping[str, MartLabel] = field(default_factory=dict)
     decided: Sequence[Mapping[str, Any]] = ()
+    key: Key | None = None
 
 
 @dataclass(frozen=True)
@@ -156,16 +159,15 @@ class Releases:
 
     def newest(self) -> Release | None:
         """The release that was published last, though readers may have another."""
-        return next(iter(self.all()), None)
+        return next((release for release in self._whole() if not release.shadow), None)
 
     def all(self) -> list[Release]:
         """Every release but a shadow, newest first; what is not whole is left out."""
-        return [release for release in self.kept() if not release.shadow]
+        return [release for release in self._whole() if not release.shadow]
 
     def kept(self) -> list[Release]:
         """All that lies there, a shadow among them."""
-        described = (self._described(path) for path in sorted(self._folders(), key=_order, reverse=True))
-        return [release for release in described if release is not None]
+        return list(self._whole())
 
     def publish(
         self,
@@ -237,14 +239,15 @@ class Releases:
         path = folder / f"{self.product}.duckdb"
         with connect(None, marts, path, *(folder / _file_of(mart) for mart in there)) as connection:
             attach(connection, marts, "marts", "(READ_ONLY)")
+            if label.key is not None:
+                label.key.bind(connection)
             made = {
                 mart: self._released(connection, mart, label.marts.get(mart, MartLabel()), folder, before)
                 for mart in there
             }
+            comments = exact.comments_of(connection, "marts")
             connection.execute("DETACH marts")
-            exact.write_views(
-                connection, path, {mart: (folder / each.file, each.columns) for mart, each in made.items()}
-            )
+            exact.write_views(connection, path, _files(folder, made), comments)
         failpoint.reached("release-views")
         release = Release(folder.name, self.product, str(path), now.isoformat(), made, _built_from(made), label.decided)
         unfinished.write_text(json.dumps(asdict(release)))
@@ -272,7 +275,7 @@ class Releases:
         known = asdict(label)
         if last is not None and _same(last, label) and _linked(before, mart, folder):
             return replace(last, **known)
-        table = f"({_shown(mart)})"
+        table = f"({_shown(connection, mart, label.personal)})"
         columns = exact.columns_of(connection, table)
         query = exact.selected(columns, table, mart)
         rows, content = exact.rows_and_content(connection, table)
@@ -311,6 +314,12 @@ class Releases:
         newest, number = max(map(_order, self._folders()), default=("", 0))
         return f"{newest}-{number + 1}" if newest >= stamp else f"{stamp}-1"
 
+    def _whole(self) -> Iterator[Release]:
+        """All whose manifest can be read, newest first."""
+        for path in sorted(self._folders(), key=_order, reverse=True):
+            if (release := self._described(path)) is not None:
+                yield release
+
     def _folders(self) -> list[Path]:
         """The folders of releases, be they whole or not."""
         if not self.folder.is_dir():
@@ -339,14 +348,26 @@ class Releases:
         return replace(stored, id=folder.name, product=self.product, path=str(path))
 
 
-def _shown(mart: str) -> str:
+def _shown(connection: duckdb.DuckDBPyConnection, mart: str, personal: Mapping[str, str]) -> str:
     """The query that gives what readers are to see of a mart."""
-    return f"SELECT * FROM marts.main.{quote(mart)}"
+    table = f"marts.main.{quote(mart)}"
+    columns = treated(exact.columns_of(connection, table), personal)
+    if not columns:
+        raise ReleaseRefused(
+            f"every column of the mart {quoted(mart)} is to be dropped",
+            "Keep one, or take the mart out of dbt_project.",
+        )
+    return f"SELECT {', '.join(columns)} FROM {table}"
+
+
+def _files(folder: Path, marts: Mapping[str, MartRelease]) -> dict[str, tuple[Path, Mapping[str, str]]]:
+    return {mart: (folder / each.file, each.columns) for mart, each in marts.items()}
 
 
 def _same(last: MartRelease, label: MartLabel) -> bool:
     """Whether what the last release has of a mart is what it would be made of now."""
-    return label.version != "" and last.version == label.version and dict(last.personal) == dict(label.personal)
+    treated_alike = (dict(last.personal), last.pseudonyms) == (dict(label.personal), label.pseudonyms)
+    return label.version != "" and last.version == label.version and treated_alike
 
 
 def _linked(release: Release | None, mart: str, folder: Path) -> bool:
@@ -421,6 +442,7 @@ def _mart_of(stored: Mapping[str, Any]) -> MartRelease:
         newest=None if stored["newest"] is None else str(stored["newest"]),
         checks=tuple(map(str, stored["checks"])),
         personal={str(column): str(how) for column, how in stored["personal"].items()},
+        pseudonyms=None if stored["pseudonyms"] is None else str(stored["pseudonyms"]),
         rows=int(stored["rows"]),
         columns={str(name): str(kind) for name, kind in stored["columns"].items()},
         content=str(stored["content"]),

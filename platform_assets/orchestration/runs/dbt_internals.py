@@ -5,13 +5,10 @@ Belongs here: every import of a private name of dagster-dbt; each is pinned by t
 """
 
 from dagster_dbt.asset_utils import get_asset_check_key_for_test, get_updated_cli_invocation_params_for_context
-from dagster_dbt.core.dbt_cli_event import DbtCoreCliEventMessage, EventHistoryMetadata
-from dagster_dbt.core.dbt_cli_event import _build_column_lineage_metadata as traced_columns
+from dagster_dbt.core.dbt_cli_event import DbtCoreCliEventMessage
 
 __all__ = [
     "DbtCoreCliEventMessage",
-    "EventHistoryMetadata",
     "get_asset_check_key_for_test",
     "get_updated_cli_invocation_params_for_context",
-    "traced_columns",
 ]

@@ -4,16 +4,20 @@ Belongs here: when that is done, also where one of the looks fails. Elsewhere: w
 and how (alerts/incidents.py), what is fresh (freshness.py).
 """
 
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Final
 
 import dagster as dg
 
+from platform_assets.alerts.incidents import Problem
+from platform_assets.errors import lines
 from platform_assets.orchestration.runs.resources import OpensDeployment
 from platform_assets.orchestration.watch.dagster_state import DagsterState
 from platform_assets.orchestration.watch.deployment_state import DeploymentState
 from platform_assets.orchestration.watch.freshness import report_freshness
 from platform_assets.orchestration.watch.freshness_policy import report_deliveries
+from platform_assets.orchestration.watch.page import keep_page
 from platform_assets.orchestration.watch.problems import everything
 from platform_assets.project.configured import configured_alerts, declared_marts
 from platform_assets.project.graph import Project
@@ -45,6 +49,7 @@ def alerts_sensor(project: Project) -> dg.SensorDefinition:
         sent = known.deliver(within=_SENDING)
         report_freshness(seen, stored)
         report_deliveries(seen.instance, stored.deliveries, seen.now)
+        _keep_page(context, seen, stored, (found, unknown))
         if unknown:
             raise dg.Failure(f"cannot look for problems called {', '.join(unknown)}…; the others are known")
         # Last: a heart that beats says that all of the above was done.
@@ -52,3 +57,16 @@ def alerts_sensor(project: Project) -> dg.SensorDefinition:
         return dg.SkipReason(f"{len(found)} problems, {len(changes.opened)} of them new; {sent}")
 
     return alerts
+
+
+def _keep_page(
+    context: dg.SensorEvaluationContext,
+    seen: DagsterState,
+    stored: DeploymentState,
+    looked: tuple[Sequence[Problem], Mapping[str, Exception]],
+) -> None:
+    """That the page cannot be written keeps nobody from being told what is wrong."""
+    try:
+        keep_page(seen, stored, looked)
+    except Exception as error:  # noqa: BLE001 - the next look tries again
+        context.log.error(f"cannot write the page of the releases: {lines(str(error))}")

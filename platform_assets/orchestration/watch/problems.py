@@ -29,7 +29,7 @@ from platform_assets.project.causes import Cause
 Section: TypeAlias = Callable[[DagsterState, DeploymentState], Iterable[Problem]]
 _TO_BE_RELEASED: Final = timedelta(minutes=30)
 # What says by itself why what is below it is not released.
-_HOLDING: Final = ("sensor:", "run:", "model:", "check:")
+_HOLDING: Final = ("sensor:", "run:", "model:", "check:", "personal:")
 # What died is offered again by itself; it is worth a word when that has not helped.
 _DEAD_FOR: Final = timedelta(minutes=5)
 
@@ -75,6 +75,13 @@ def _of_models(seen: DagsterState, _: DeploymentState) -> list[Problem]:
 
 def _of_checks(seen: DagsterState, stored: DeploymentState) -> list[Problem]:
     return _problems(seen, failed_checks(seen, stored.assets))
+
+
+def _of_personal_data(seen: DagsterState, stored: DeploymentState) -> list[Problem]:
+    """Products that are not released, since nobody has said what becomes of personal data in them."""
+    state = stored.assets
+    stale = [each for each in state.project.products if state.begun and state.outdated(each.release) is not None]
+    return _problems(seen, filter(None, (state.personal(product).refused for product in stale)))
 
 
 def _of_calendar(seen: DagsterState, stored: DeploymentState) -> list[Problem]:
@@ -147,6 +154,7 @@ SECTIONS: Final[Mapping[str, Section]] = {
     "run:": _of_runs,
     "model:": _of_models,
     "check:": _of_checks,
+    "personal:": _of_personal_data,
     "missing:": _of_calendar,
     "budget:": _of_budgets,
 }

@@ -53,10 +53,13 @@ def why(asset: dg.AssetKey, seen: DagsterState, stored: DeploymentState) -> list
 
 
 def _holds(cause: Cause) -> int:
-    """First what holds back what is there; then what has not come, or is not fit to come in; last what only tells."""
+    """First what holds back what is there; then what waits for its turn; then what has not come, or is not fit to come
+    in; last what only tells."""
+    if cause.kind == "held back" or (cause.kind == "check failed" and not cause.waiting):
+        return 3
     if cause.kind in ("delivery missing", "delivery quarantined", "file not settled"):
-        return 1
-    return 2 if cause.kind == "held back" or (cause.kind == "check failed" and not cause.waiting) else 0
+        return 2
+    return 1 if cause.kind in (*_GOES_ON, *_ASKED_FOR, "out of date") else 0
 
 
 def _command(cause: Cause, asked: str, seen: DagsterState, stored: DeploymentState) -> str:
@@ -262,7 +265,10 @@ class _Asking:
         if (run := self._seen.run_of(key)) is not None:
             yield self._of_run(name, run, outdated)
             return
-        if (cause := state.first_cause(name)) is not None:
+        if (cause := state.first_cause(name)) is not None and cause.kind == "personal data" and cause.asset == name:
+            yield cause
+            return
+        if cause is not None:
             # What is above says itself what is wrong with it.
             if key == self._asked:
                 by_itself = "`platform run` makes it" if self._seen.by_command else "It is made by itself"

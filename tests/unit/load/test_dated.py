@@ -227,12 +227,13 @@ def came(feed: Feed, portions: Sequence[Sequence[tuple[date, int]]]) -> tuple[li
     with tempfile.TemporaryDirectory() as folder:
         shop = Shop(Path(folder), feed)
         shop.deployment.prepare()
-        for portion in portions:
-            for day, content in portion:
-                shop.deliver(f"{day:%m-%d-%Y}.csv", sales(*lines(content)))
-            shop.ingest()
-        assert shop.reconciles()
-        return dated_rows(shop), len(shop.rejected())
+        with shop.held():
+            for portion in portions:
+                for day, content in portion:
+                    shop.deliver(f"{day:%m-%d-%Y}.csv", sales(*lines(content)))
+                shop.ingest()
+            assert shop.reconciles()
+            return dated_rows(shop), len(shop.rejected())
 
 
 @pytest.mark.slow

@@ -83,37 +83,43 @@ STEPS = st.lists(STEP, min_size=4, max_size=9)
 
 
 def equals_a_clean_load(steps: list[tuple[str, int]], policy: Policy) -> None:
+    declared = {"key": ("sku",), "on_known_key": policy, **STRICT}
     with tempfile.TemporaryDirectory() as folder:
-        declared = {"key": ("sku",), "on_known_key": policy, **STRICT}
-        shop = new_shop(Path(folder, "shop"), **declared)
-        withdrawn: set[str] = set()
-        allowed: set[str] = set()
-        for what, at in steps:
-            content = hashlib.sha256(CONTENTS[at].encode()).hexdigest()
-            if what in FILES:
-                shop.load(what, CONTENTS[at])
-            elif what == "replay":
-                shop.deployment.replay(shop.feed, again=True)
-            else:
-                of_it = [receipt for receipt in shop.receipts() if receipt.fingerprint == content]
-                for receipt in of_it[-1:]:
-                    before = state(shop)
-                    try:
-                        decide(shop, what, receipt.delivery_id)  # type: ignore[arg-type]
-                    except PlatformError:
-                        assert state(shop) == before
-                        continue
-                    marked = withdrawn if what in ("withdraw", "restore") else allowed
-                    (marked.add if what in ("withdraw", "accept") else marked.discard)(content)
-            assert shop.reconciles()
-            assert shop.ingest().receipts == []
-        clean = new_shop(Path(folder, "clean"), **declared)
-        nobody = Decided(allowed=Decision("os:anna", "so it was decided", ""))
-        clean.deployment.archive.decisions("sales").keep(dict.fromkeys(allowed, nobody))
-        for what, at in steps:
-            if what in FILES and hashlib.sha256(CONTENTS[at].encode()).hexdigest() not in withdrawn:
-                clean.load(what, CONTENTS[at])
-        assert state(shop) == state(clean)
+        shop, clean = (new_shop(Path(folder, name), **declared) for name in ("shop", "clean"))
+        with shop.held(), clean.held():
+            withdrawn, allowed = decided(shop, steps)
+            nobody = Decided(allowed=Decision("os:anna", "so it was decided", ""))
+            clean.deployment.archive.decisions("sales").keep(dict.fromkeys(allowed, nobody))
+            for what, at in steps:
+                if what in FILES and hashlib.sha256(CONTENTS[at].encode()).hexdigest() not in withdrawn:
+                    clean.load(what, CONTENTS[at])
+            assert state(shop) == state(clean)
+
+
+def decided(shop: Shop, steps: list[tuple[str, int]]) -> tuple[set[str], set[str]]:
+    """Take these steps; the contents that are withdrawn then, and those that were let through."""
+    withdrawn: set[str] = set()
+    allowed: set[str] = set()
+    for what, at in steps:
+        content = hashlib.sha256(CONTENTS[at].encode()).hexdigest()
+        if what in FILES:
+            shop.load(what, CONTENTS[at])
+        elif what == "replay":
+            shop.deployment.replay(shop.feed, again=True)
+        else:
+            of_it = [receipt for receipt in shop.receipts() if receipt.fingerprint == content]
+            for receipt in of_it[-1:]:
+                before = state(shop)
+                try:
+                    decide(shop, what, receipt.delivery_id)  # type: ignore[arg-type]
+                except PlatformError:
+                    assert state(shop) == before
+                    continue
+                marked = withdrawn if what in ("withdraw", "restore") else allowed
+                (marked.add if what in ("withdraw", "accept") else marked.discard)(content)
+        assert shop.reconciles()
+        assert shop.ingest().receipts == []
+    return withdrawn, allowed
 
 
 @settings(max_examples=examples(6), deadline=None)

@@ -80,19 +80,20 @@ def replay_equals_clean(deliveries: list[list[tuple[str, str]]], before: str, af
         policies = {"key": ("sku",), "on_known_key": policy}
         shop = new_shop(Path(folder, "replayed"), contract=CONTRACTS[before], **policies)
         clean = new_shop(Path(folder, "clean"), contract=CONTRACTS[after], **policies)
-        for together in deliveries:
-            for name, text in together:
+        with shop.held(), clean.held():
+            for together in deliveries:
+                for name, text in together:
+                    for each in (shop, clean):
+                        each.deliver(name, text)
                 for each in (shop, clean):
-                    each.deliver(name, text)
-            for each in (shop, clean):
-                each.ingest()
-        shop.declare(contract=CONTRACTS[after])
-        shop.deployment.replay(shop.feed)
-        assert content(shop) == content(clean)
-        assert shop.deployment.replay(shop.feed) == []  # twice is once
-        assert content(shop) == content(clean)
-        shop.deployment.replay(shop.feed, again=True)
-        assert content(shop) == content(clean)
+                    each.ingest()
+            shop.declare(contract=CONTRACTS[after])
+            shop.deployment.replay(shop.feed)
+            assert content(shop) == content(clean)
+            assert shop.deployment.replay(shop.feed) == []  # twice is once
+            assert content(shop) == content(clean)
+            shop.deployment.replay(shop.feed, again=True)
+            assert content(shop) == content(clean)
 
 
 SCENARIOS = {
@@ -166,15 +167,16 @@ def test_of_rows_with_one_key_the_policy_keeps_one_whatever_is_restated(
     with tempfile.TemporaryDirectory() as folder:
         shop = new_shop(Path(folder), key=("sku",), on_known_key=policy, on_duplicate="allow")
         model = KeyModel(policy)
-        for name, rows in deliveries:
-            shop.load(name, sales(*(f"{sku},{quantity}" for sku, quantity in rows)))
-            model.deliver(name, rows)
-            assert sorted(shop.rows()) == model.raw()
-            in_raw = dict(shop.query("SELECT _delivery_id, count(*) FROM raw.sales GROUP BY ALL"))
-            for receipt in shop.receipts():
-                assert receipt.reconciles
-                if receipt.status == "accepted":
-                    assert receipt.accepted == in_raw.get(receipt.delivery_id, 0)
+        with shop.held():
+            for name, rows in deliveries:
+                shop.load(name, sales(*(f"{sku},{quantity}" for sku, quantity in rows)))
+                model.deliver(name, rows)
+                assert sorted(shop.rows()) == model.raw()
+                in_raw = dict(shop.query("SELECT _delivery_id, count(*) FROM raw.sales GROUP BY ALL"))
+                for receipt in shop.receipts():
+                    assert receipt.reconciles
+                    if receipt.status == "accepted":
+                        assert receipt.accepted == in_raw.get(receipt.delivery_id, 0)
 
 
 def test_rows_without_a_whole_key_give_way_to_none(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from modelled import MODEL, Modelled, modelled
+from modelled import MODEL, RELEASE, Modelled, modelled
 from shop import FILES, SALES, Shop, sales
 
 from platform_assets.engine.audit.log import AuditLog
@@ -51,11 +51,11 @@ def made(result: dg.ExecuteInProcessResult) -> set[str]:
 def test_new_files_are_asked_for_with_all_that_they_set_going(watched: Modelled) -> None:
     watched.shop.deliver("a.csv", sales("S1,1"))
     request = asked(watched.tick())
-    assert named(request) == ["sales", "sales", "revenue", "release"]
+    assert named(request) == ["sales", "sales", "revenue", "marts"]
     assert request.tags[feed_tag(watched.feed)] == "true"
     result = watched.run(request)
     assert result.success
-    assert {MODEL, "release"} <= made(result)
+    assert {MODEL, RELEASE} <= made(result)
     assert watched.released
     assert watched.tick() == "no new file"
 
@@ -94,7 +94,7 @@ def test_a_delivery_of_nothing_new_builds_nothing(watched: Modelled) -> None:
     result = watched.run(asked(watched.tick()))
     assert result.success
     assert made(result) == set()
-    assert [event.step_key for event in result.all_events if event.is_step_skipped] == ["models", "release"]
+    assert [event.step_key for event in result.all_events if event.is_step_skipped] == ["models", "release__marts"]
     observed = result.get_asset_observation_events()
     assert {event.asset_observation_data.asset_observation.metadata["duplicate"].value for event in observed
             if "duplicate" in event.asset_observation_data.asset_observation.metadata} == {1}  # fmt: skip
@@ -152,7 +152,7 @@ def test_what_was_committed_by_a_run_that_died_is_checked_and_built_by_another(w
     request = asked(watched.tick())
     watched.shop.ingest()  # committed, and then it died
     watched.came_to(request, dg.DagsterRunStatus.FAILURE, **{DIED_TAG: "its process is gone"})
-    assert {MODEL, "release"} <= made(watched.run(asked(watched.tick())))
+    assert {MODEL, RELEASE} <= made(watched.run(asked(watched.tick())))
     assert watched.released
 
 
@@ -170,7 +170,7 @@ def test_a_run_that_is_executed_again_does_what_the_one_before_had_left(watched:
     request = asked(watched.tick())
     watched.shop.ingest()  # loaded, and then cancelled: what is executed again finds no new file
     watched.came_to(request, dg.DagsterRunStatus.CANCELED)
-    assert {MODEL, "release"} <= made(watched.run(request))
+    assert {MODEL, RELEASE} <= made(watched.run(request))
 
 
 @pytest.mark.parametrize("cursor", [None, "", "damaged", "[]", json.dumps({"asked": "x"})])
@@ -318,11 +318,11 @@ def test_marts_and_release_follow_a_decision_and_the_manifest_tells_of_it(watche
     watched.shop.deliver("a.csv", sales("S1,1"))
     watched.shop.deliver("b.csv", sales("S2,1", "bad"))
     held = watched.run(asked(watched.tick()))
-    assert not {MODEL, "release"} & made(held)  # more rejected rows than are tolerated
+    assert not {MODEL, RELEASE} & made(held)  # more rejected rows than are tolerated
     watched.shop.deployment.decide(watched.feed, "accept", 2, by="os:anna", why="known")
     watched.shop.deployment.decide(watched.feed, "withdraw", 1, by="os:anna", why="wrong")
     result = watched.run(asked(watched.tick()))
-    assert {MODEL, "release"} <= made(result)
+    assert {MODEL, RELEASE} <= made(result)
     said = {each.check_name: str(each.description) for each in result.get_asset_check_evaluations()}
     assert "accepted by os:anna: known" in said["rejects_within_tolerance"]
     current = watched.shop.deployment.releases.current()

@@ -11,10 +11,11 @@ from shop import SALES, OpenSales, Shop
 from platform_assets.engine.contract.model import Contract, Field
 from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.feed.mart import Mart
-from platform_assets.engine.store.marts import check_marts
+from platform_assets.engine.store.marts import BuiltTable, check_marts
 from platform_assets.orchestration.marts import _result
 from platform_assets.orchestration.runs.keys import mart_key
-from platform_assets.project.personal import Personal, personal_columns
+from platform_assets.project.lineage import Origins, lineage_of, note_origins, noted_origins
+from platform_assets.project.personal import Personal, PersonalColumn, personal_columns, personal_of
 
 ERROR = "Conversion Error: Could not convert string 'anna@x.example' to INT32"
 
@@ -33,22 +34,55 @@ BUYERS = Mart("buyers", Buyers)
 def node(name: str, *folders: str) -> dict[str, Any]:
     return {
         "name": name, "resource_type": "model", "fqn": ["platform", *folders, name], "raw_code": "select sku",
-        "columns": {}, "original_file_path": f"models/{name}.sql",
+        "columns": {}, "original_file_path": f"models/{name}.sql", "package_name": "platform", "alias": name,
+        "config": {"materialized": "table"}, "language": "sql", "database": "warehouse", "unique_id": f"model.{name}",
+        "schema": "main" if "marts" in folders else "staging", "depends_on": {"macros": [], "nodes": []},
+        "relation_name": f"warehouse.{(*folders, 'raw')[0]}.{name}",
     }  # fmt: skip
 
 
-def followed(feed: Feed) -> Personal:
-    """Of a mart `buyers` that is made from `feed`, and one `rain` that is not."""
-    manifest = {
-        "sources": {"source.sales": {**node("sales"), "schema": "raw"}},
-        "nodes": {
-            "model.stg": node("stg", "staging"),
-            "model.buyers": node("buyers", "marts"),
-            "model.rain": node("rain", "marts"),
-        },
-        "child_map": {"source.sales": ["model.stg"], "model.stg": ["model.buyers"], "model.buyers": []},
-    }
+SOURCE = {
+    **node("sales"), "resource_type": "source", "schema": "raw", "source_name": "shop", "identifier": "sales",
+    "config": {"meta": {"dagster": {"asset_key": ["raw", "shop", "sales"]}}}, "unique_id": "source.sales",
+}  # fmt: skip
+MANIFEST: dict[str, Any] = {
+    "sources": {"source.sales": SOURCE},
+    "nodes": {
+        "model.stg": node("stg", "staging"),
+        "model.buyers": node("buyers", "marts"),
+        "model.rain": node("rain", "marts"),
+    },
+    "macros": {},
+    "child_map": {"source.sales": ["model.stg"], "model.stg": ["model.buyers"], "model.buyers": []},
+    "parent_map": {"model.stg": ["source.sales"], "model.buyers": ["model.stg"], "model.rain": []},
+}
+"""A mart `buyers` that is made from the feed, and one `rain` that is not."""
+
+
+def followed(feed: Feed, manifest: dict[str, Any] = MANIFEST) -> Personal:
     return Personal(manifest, [feed], [BUYERS])
+
+
+def build(home: Path, feed: Feed, staging: str, mart: str, manifest: dict[str, Any] = MANIFEST) -> None:
+    """As a build does it: dbt has compiled the models, the tables are there, and what they are made from is noted."""
+    target = home / "dbt"
+    models = target / "compiled/platform/models"
+    models.mkdir(parents=True)
+    (models / "stg.sql").write_text(staging)
+    (models / "buyers.sql").write_text(mart)
+    raw = {column.name: column.sql_type for column in feed.columns} | {"_extra": "JSON"}
+    tables = {
+        ("raw", "sales"): BuiltTable(raw, None),
+        ("staging", "stg"): BuiltTable(dict.fromkeys(("contact", "sku"), "VARCHAR"), None),
+        ("main", "buyers"): BuiltTable({"sku": "VARCHAR", "whose": "VARCHAR", "bought": "BIGINT"}, 1),
+    }
+    nodes = {
+        key: {**each, "raw_code": mart if key == "model.buyers" else staging} for key, each in manifest["nodes"].items()
+    }
+    manifest = {**manifest, "nodes": nodes}
+    personal = followed(feed, manifest)
+    lineage = lineage_of(manifest, tables, target, personal.may_name)
+    note_origins(lineage, manifest, tables, [feed], personal.may_name, target)
 
 
 def columns(home: Path, feed: Feed) -> set[str]:
@@ -72,30 +106,93 @@ def test_without_personal_data_dbt_is_quoted_as_it_is() -> None:
     assert personal.told(ERROR, None) == ERROR
 
 
+STAGING = "select email as contact, sku from raw.sales"
+PLAIN = "select sku, contact as whose, count(contact) as bought from staging.stg group by all"
+
+
 @pytest.mark.parametrize(
-    ("lineage", "secret"),
+    ("staging", "mart", "secret"),
     [
-        (
-            {
-                "model.stg": {"contact": [("raw/shop/sales", "email")], "sku": [("raw/shop/sales", "sku")]},
-                "model.buyers": {
-                    "whose": [("staging/stg", "contact")],
-                    "sku": [("staging/stg", "sku")],
-                    "bought": [("staging/stg", "contact")],
-                },
-            },
-            {"whose"},
-        ),
-        ({"model.buyers": {"whose": [("staging/stg", "contact")], "sku": []}}, {"whose"}),
-        ({}, {"whose", "sku", "bought"}),
+        (STAGING, PLAIN, {"whose"}),
+        (STAGING, "select sku, '' as whose, cast(contact as bigint) as bought from staging.stg", {"bought"}),
+        (STAGING, "select sku, case when contact is null then 'no' end as whose, 1 as bought from staging.stg", set()),
+        (STAGING, "select sku, email as whose, 1 as bought from raw.sales", {"whose"}),
+        (STAGING, "select sku, _extra as whose, 1 as bought from raw.sales", {"whose"}),
+        ("frobnicate contact, sku", "select 'S1' as sku, contact as whose, 1 as bought from staging.stg", {"whose"}),
+        (STAGING, "frobnicate sku, whose, bought", {"whose", "sku", "bought"}),
+        (STAGING, "select sku, record as whose, 1 as bought from quarantine.sales", {"whose", "sku"}),
     ],
-    ids=["renamed, or counted", "a model between cannot be traced", "nothing can be traced"],
-)
-def test_columns_are_followed_under_other_names(tmp_path: Path, lineage: Any, secret: set[str]) -> None:
+    ids=[
+        "renamed, or counted", "a number that is no count", "a condition", "past staging", "what nobody declared",
+        "a model between cannot be followed", "nothing can be followed", "quarantine",
+    ],
+)  # fmt: skip
+def test_columns_are_followed_under_other_names(tmp_path: Path, staging: str, mart: str, secret: set[str]) -> None:
     feed = replace(SALES, origin="shop")
     assert columns(tmp_path, feed) == {"whose", "sku", "bought"}, "before anything is noted any may be personal"
-    followed(feed).note(lineage, tmp_path / "dbt")
+    build(tmp_path, feed, staging, mart)
     assert columns(tmp_path, feed) == secret
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"language": "python"},
+        {"config": {"materialized": "table", "post-hook": [{"sql": "update {{ this }} set sku = 'anna'"}]}},
+        {"config": {"materialized": "a_macro_of_the_team"}},
+    ],
+    ids=["a Python model", "a hook that may write anything", "a materialization of the team's own"],
+)
+def test_what_sql_does_not_tell_may_be_from_anything_above(tmp_path: Path, changed: dict[str, Any]) -> None:
+    feed = replace(SALES, origin="shop")
+    nodes = {**MANIFEST["nodes"], "model.buyers": MANIFEST["nodes"]["model.buyers"] | changed}
+    build(tmp_path, feed, STAGING, PLAIN, {**MANIFEST, "nodes": nodes})
+    assert columns(tmp_path, feed) == {"whose", "sku", "bought"}
+    (whose,) = [each for each in personal_of(BUYERS, noted_origins(tmp_path)["buyers"], [feed]) if each.name == "whose"]
+    assert whose == PersonalColumn("whose", ("sales",), followed=False)
+
+
+def test_a_mart_that_names_a_table_rather_than_its_source_is_made_from_it_all_the_same(tmp_path: Path) -> None:
+    feed = replace(SALES, origin="shop")
+    loose = {
+        **MANIFEST["nodes"],
+        "model.buyers": node("buyers", "marts") | {"raw_code": 'select email from "raw"."sales"'},
+    }
+    manifest = {**MANIFEST, "nodes": loose, "parent_map": {}, "child_map": {"source.sales": []}}
+    assert followed(feed, manifest).reaches("model.buyers")
+    build(tmp_path, feed, STAGING, "frobnicate 'raw'.sales, raw.sales as sku, whose, bought", manifest)
+    assert columns(tmp_path, feed) == {"whose", "sku", "bought"}
+
+
+def test_a_mark_that_comes_later_counts_at_once(tmp_path: Path) -> None:
+    """What is noted is what columns are made from; what of that is personal, today's contracts say."""
+    build(tmp_path, replace(SALES, origin="shop", contract=OpenSales), STAGING, PLAIN)
+    assert columns(tmp_path, replace(SALES, origin="shop", contract=OpenSales)) == set()
+    assert columns(tmp_path, replace(SALES, origin="shop")) == {"whose"}
+
+
+def test_a_snapshot_carries_what_it_is_taken_of_and_a_hash_of_its_key(tmp_path: Path) -> None:
+    feed = replace(SALES, origin="shop")
+    taken = node("stg") | {
+        "resource_type": "snapshot", "unique_id": "snapshot.stg", "schema": "snapshots",
+        "raw_code": "select email as contact, sku from {{ source('shop', 'sales') }}",
+        "depends_on": {"macros": [], "nodes": ["source.sales"]},
+        "config": {"materialized": "snapshot", "unique_key": "contact", "strategy": "check"},
+    }  # fmt: skip
+    manifest = {**MANIFEST, "nodes": {"snapshot.stg": taken}}
+    raw = {column.name: column.sql_type for column in feed.columns}
+    added = ("dbt_scd_id", "dbt_valid_from")
+    tables = {
+        ("raw", "sales"): BuiltTable(raw, None),
+        ("snapshots", "stg"): BuiltTable(dict.fromkeys(("contact", "sku", *added), "VARCHAR"), 1),
+    }
+    (tmp_path / "dbt").mkdir()
+    lineage = lineage_of(manifest, tables, tmp_path / "dbt", lambda *_: True)
+    origins = Origins(lineage, manifest, [feed])
+    assert {column: origins.of("snapshots/stg", column) for column in ("contact", "sku", *added)} == {
+        "contact": (("sales", "email"),), "sku": (("sales", "sku"),),
+        "dbt_scd_id": (("sales", "email"),), "dbt_valid_from": (),
+    }  # fmt: skip
 
 
 def test_samples_of_a_mart_do_not_show_them(shop: Shop) -> None:

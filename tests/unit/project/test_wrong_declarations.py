@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from platform_assets.errors import ConfigurationError
-from platform_assets.project.declared import load_feeds, load_marts
+from platform_assets.project.declared import load_charts, load_feeds, load_marts
 
 RIGHT = '''"""A shop."""
 
@@ -17,7 +17,7 @@ from decimal import Decimal
 
 from platform_assets import (
     Cadence, Contract, Csv, Excel, Feed, Field, Files, Json, Mart, Parquet, Rejects, Retention, Since, Volume, Xml,
-    gigabytes, hours, minutes,
+    Chart, gigabytes, hours, minutes,
 )
 
 
@@ -47,6 +47,7 @@ PRICES = Feed(
     most_columns=100,
 )
 DAILY = Mart("prices_daily", contract=Prices, headline=("sku", "price"))
+DRAWN = Chart("prices_daily", x="at", y="price", kind="line", per="day")
 '''
 
 WRONG = [
@@ -165,6 +166,22 @@ WRONG = [
     ('headline=("sku", "price")', 'headlin=("sku",)', "Did you mean 'headline'?"),
     ('Mart("prices_daily", contract=Prices', "Mart(contract=Prices", "Mart.name: is missing"),
     ('Mart("prices_daily", contract=Prices', 'Mart("prices_daily", Prices, ("sku",), 1', "stands there without a name"),
+    # Chart
+    ('Chart("prices_daily"', 'Chart("price_daily"', "Did you mean 'prices_daily'?"),
+    ('x="at"', 'x="att"', "Did you mean 'at'?"),
+    ('y="price"', 'y="prize"', "Did you mean 'price'?"),
+    ('y="price"', 'y=("price", "sku")', "'sku' holds no numbers (text)"),
+    ('y="price"', 'y=5', "5 is not a text"),
+    ('y="price"', 'y=("price", "stock"), by="sku"', "does not go with 2 columns in y"),
+    ('kind="line"', 'kind="lines"', "Did you mean 'line'?"),
+    ('kind="line"', 'kind="pie"', "'pie' is not one of 'line', 'bar', 'scatter'"),
+    ('kind="line"', 'knd="line"', "Did you mean 'kind'?"),
+    ('kind="line"', 'kind="scatter"', "means nothing where each row is a point"),
+    ('kind="line"', 'top=0', "0 is not from 1 to 100"),
+    ('kind="line"', 'by="skuu"', "Did you mean 'sku'?"),
+    ('x="at"', 'x="sku"', "'sku' holds no days or times (text)"),
+    ('kind="line", per="day"', 'per="dayly"', "Did you mean 'day'?"),
+    ("DRAWN = Chart", "ALL = [Chart('prices_daily', x='at')]\nDRAWN = Chart", "has no name of its own"),
     # Python
     ('    owner="team:sales",\n', '    owner="team:sales"\n', "Perhaps you forgot a comma"),
     ("from platform_assets import (", "from platform_asset import (", "Did you mean 'platform_assets'?"),
@@ -196,7 +213,11 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def test_what_is_right_is_declared(package: Path) -> None:
     (package / "shop.py").write_text(RIGHT)
     assert [feed.name for feed in load_feeds(package.name)] == ["prices"]
-    assert [mart.name for mart in load_marts(package.name)] == ["prices_daily"]
+    marts = load_marts(package.name)
+    assert [mart.name for mart in marts] == ["prices_daily"]
+    assert [(name, chart.heading) for name, chart in load_charts(package.name, marts).items()] == [
+        ("DRAWN", "Price by at")
+    ]
 
 
 @pytest.mark.parametrize(("right", "wrong", "told"), WRONG, ids=[wrong[:40] for _, wrong, _ in WRONG])
@@ -205,7 +226,7 @@ def test_what_is_wrong_is_told_with_its_line(package: Path, right: str, wrong: s
     text = RIGHT.replace(right, wrong)
     (package / "shop.py").write_text(text)
     with pytest.raises(ConfigurationError) as raised:
-        _ = load_feeds(package.name), load_marts(package.name)
+        _ = load_feeds(package.name), load_charts(package.name, load_marts(package.name))
     message = str(raised.value)
     assert told in message
     assert len(message.splitlines()) == 3

@@ -76,6 +76,7 @@ def _publish_until(root: Path, step: int, number: int) -> None:
     publish(shop)
 
 
+@pytest.mark.slow
 def test_a_publish_killed_at_any_step_leaves_whole_releases(shop: Shop) -> None:
     """Before each single thing that it does to a file."""
     releases = shop.deployment.releases
@@ -85,12 +86,17 @@ def test_a_publish_killed_at_any_step_leaves_whole_releases(shop: Shop) -> None:
     for step in range(1, 100):
         build(shop, step + 1)
         code = ended(child(_publish_until, shop.root, step, signal.SIGKILL))
-        assert whole(releases) in (seen, [*seen, step + 1])
-        seen = whole(releases)
+        now = [release.tables["daily"] for release in releases.all()[::-1]]
+        assert now in (seen, [*seen, step + 1])
+        current = releases.current()
+        assert current is not None
+        assert rows_in(releases.link) == current.tables["daily"]
+        seen = now
         if code == 0:
             break
         assert code == -signal.SIGKILL
     assert seen[-1] == step + 1
+    assert whole(releases) == seen
     assert step > 8, "it does more than that"
     assert rows_in(releases.link) == step + 1
     files = {path.relative_to(releases.folder).as_posix() for path in releases.folder.rglob("*")}
