@@ -25,7 +25,7 @@ from datetime import date, datetime
 from decimal import Decimal
 
 from platform_assets import (
-    Cadence, Contract, Csv, Excel, Feed, Field, Files, Json, Mart, Parquet, Rejects, Retention, Since, Volume, Xml,
+    Cadence, Contract, Csv, Excel, Export, Feed, Field, Files, Json, Mart, Parquet, Rejects, Retention, Since, Volume, Xml,
     gigabytes, hours, minutes, seconds,
 )
 
@@ -63,6 +63,7 @@ READINGS = Feed(
     owner="team:weather",
 )
 RAIN = Mart(name="rain", contract=Readings, headline=("station", "rain_mm"))
+ANALYTICS = Export("weather", to="env:ANALYTICS_DB", marts=("rain",), schema="weather")
 '''
 
 

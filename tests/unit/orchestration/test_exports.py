@@ -10,7 +10,7 @@ from typing import Any, Final
 import dagster as dg
 import pytest
 from modelled import RELEASE, Modelled, modelled
-from shop import Shop, sales
+from shop import OpenSales, Shop, sales
 
 from platform_assets.engine.feed.export import Export
 from platform_assets.orchestration.runs.keys import is_export
@@ -32,6 +32,7 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def world(shop: Shop, file: Path) -> Iterator[Modelled]:
     """A shop whose first delivery is released and exported."""
+    shop.declare(contract=OpenSales)
     with modelled(shop) as made:
         made.exports = (EXPORT,)
         shop.deliver("a.csv", sales("S1,1"))
