@@ -74,15 +74,22 @@ def check_exports(exports: Iterable[Export], products: Sequence[ReleasedProduct]
             ).at(place)
 
 
-def unexported(declared: Export, release: Release | None, deployment: Deployment) -> str | None:
-    """Why the database is not as the release that readers have, by what it last said; None where it is."""
+def unexported(
+    exports: Iterable[Export], releases: Mapping[str, Release | None], deployment: Deployment
+) -> dict[str, str]:
+    """Asset -> why its database is not as the release that readers have, by what it last said; without those that are.
+    releases: by product."""
+    found = {each.asset: _behind(each, releases[each.product], deployment) for each in exports}
+    return {asset: why for asset, why in found.items() if why is not None}
+
+
+def _behind(declared: Export, release: Release | None, deployment: Deployment) -> str | None:
     if release is None:
         return None
     said = read(deployment.home, declared)
     if said is None or said.held is None:
         return "nothing is known of what the database holds"
-    out = _outgoing(declared, release, deployment)
-    if is_held(said.held, out):
+    if is_held(said.held, _outgoing(declared, release, deployment)):
         return None
     there = sorted({each.release for each in said.held if each.product == declared.product})
     return f"readers have release {release.id}, the database {listed(there) if there else 'none'}"
