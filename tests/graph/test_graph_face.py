@@ -64,7 +64,7 @@ READINGS = Feed(
 )
 RAIN = Mart(name="rain", contract=Readings, headline=("station", "rain_mm"))
 WEATHER = Product("weather", keep=days(30), least=5)
-RAIN_BY_DAY = Chart("rain", x="measured_at", y="rain_mm")
+RAIN_BY_DAY = Chart("rain", x="measured_at", y="rain_mm", per="day", by="station", unit="mm")
 ANALYTICS = Export("weather", to="env:ANALYTICS_DB", marts=("rain",), schema="weather")
 '''
 
