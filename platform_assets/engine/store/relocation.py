@@ -45,7 +45,7 @@ def _write_anew(releases: Releases, release: Release) -> None:
                 attach(connection, path, "old", "(READ_ONLY)")
                 comments = exact.comments_of(connection, "old")
                 connection.execute("DETACH old")
-                exact.write_views(connection, anew, files, comments)
+                exact.write_views(connection, anew, files, comments, release.latest)
     except duckdb.Error:
         return
     releases.rewrite(release)

@@ -64,7 +64,7 @@ def kept(folder: Path, sql: str) -> tuple[list[Any], list[Any]]:
         connection.execute(f"CREATE TABLE t AS {sql}")
         columns = exact.columns_of(connection, "t")
         exact.write(connection, exact.selected(columns, "t", "t"), path, "t")
-        exact.write_views(connection, views, {"t": (path, {name: str(kind) for name, kind in columns.items()})}, {})
+        exact.write_views(connection, views, {"t": (path, {name: str(kind) for name, kind in columns.items()})}, {}, {})
         before = told(connection)
     with closing(duckdb.connect(str(views), read_only=True)) as reader:
         return before, told(reader)
