@@ -11,7 +11,7 @@ from platform_assets.project.keys import mart_keys
 SALES = "model.shop.sales"
 
 
-def tested(name: str, arguments: dict[str, Any], **config: Any) -> dict[str, Any]:
+def of_test(name: str, arguments: dict[str, Any], **config: Any) -> dict[str, Any]:
     return {
         "resource_type": "test",
         "test_metadata": {"name": name, "kwargs": arguments},
@@ -28,8 +28,8 @@ def keys(folder: Path, *tests: dict[str, Any], **model: Any) -> dict[str, tuple[
     return mart_keys(folder / "manifest.json")
 
 
-UNIQUE = tested("unique", {"column_name": "day"})
-TOGETHER = tested("unique_together", {"columns": ["shop", "day"]})
+UNIQUE = of_test("unique", {"column_name": "day"})
+TOGETHER = of_test("unique_together", {"columns": ["shop", "day"]})
 
 
 @pytest.mark.parametrize(
@@ -38,11 +38,11 @@ TOGETHER = tested("unique_together", {"columns": ["shop", "day"]})
         ([UNIQUE], ("day",)),
         ([TOGETHER], ("shop", "day")),
         ([TOGETHER, UNIQUE], ("day",)),
-        ([tested("unique_combination_of_columns", {"combination_of_columns": ["a", "b"]})], ("a", "b")),
-        ([tested("not_null", {"column_name": "day"})], None),
+        ([of_test("unique_combination_of_columns", {"combination_of_columns": ["a", "b"]})], ("a", "b")),
+        ([of_test("not_null", {"column_name": "day"})], None),
         # What holds for some rows, or is only told of, tells no rows apart.
-        ([tested("unique", {"column_name": "day"}, where="day > '2026-01-01'")], None),
-        ([tested("unique", {"column_name": "day"}, severity="warn")], None),
+        ([of_test("unique", {"column_name": "day"}, where="day > '2026-01-01'")], None),
+        ([of_test("unique", {"column_name": "day"}, severity="warn")], None),
     ],
 )
 def test_a_blocking_test_of_all_rows_says_it(tmp_path: Path, tests: list[Any], key: tuple[str, ...] | None) -> None:
