@@ -122,7 +122,8 @@ def test_going_back_is_pinned_and_everybody_who_asks_is_told(world: Deployed) ->
     assert (done.code, done.answer["release"]) == (0, made[0])
     assert days(world) == before + 1
     entries = world.verb("audit", "list", "--json").answer["entries"]
-    assert [e["what"] for e in entries if e["outcome"] == "done"][:2] == ["release unpin", "release rollback"]
+    done_of_releases = [e["what"] for e in entries if e["outcome"] == "done" and e["what"].startswith("release")]
+    assert done_of_releases[:2] == ["release unpin", "release rollback"]
 
 
 def test_a_rollback_that_is_killed_is_whole_at_the_next_command(world: Deployed) -> None:
