@@ -56,15 +56,20 @@ def test_going_back_is_at_once_and_holds_until_it_is_unpinned(shop: Shop) -> Non
     releases = shop.deployment.releases
     first, second = released(shop, 1, 2)
     with closing(duckdb.connect(os.path.realpath(releases.link), read_only=True)) as reader:
-        releases.pin(first, "os:anna", "returns are counted twice", NOON)
+        shop.clock.ahead = timedelta(seconds=1)
+        at = shop.clock()
+        releases.pin(first, "os:anna", "returns are counted twice", at)
+        shop.clock.ahead = timedelta(seconds=10)
         assert got(releases) == 1
         assert reader.execute("SELECT count(*) FROM daily").fetchall() == [(2,)], "whoever reads, reads on"
 
     (third,) = released(shop, 3)
     assert (got(releases), releases.newest(), releases.current()) == (1, third, first)
+    assert shop.deployment.all_releases() == [second, first], "no promise is kept by what nobody gets"
     pin = releases.pinned()
     assert pin is not None
-    assert str(pin) == f"pinned at {first.id} by os:anna since 2026-03-01 12:00 UTC: returns are counted twice"
+    since = f"since {at:%Y-%m-%d %H:%M} UTC"
+    assert str(pin) == f"pinned at {first.id} by os:anna {since}: returns are counted twice"
 
     releases.pin(second, "os:ben", "", NOON)
     assert got(releases) == 2
