@@ -72,7 +72,7 @@ models:
     columns: [{name: number}, {name: shouted}, {name: lines}]
 """,
 }
-"""Marts that are released: personal data of the first two is dropped or pseudonymised, of others kept, or undeclared."""
+"""Marts that are released: personal data of two is dropped or pseudonymised, of one kept, of the last undeclared."""
 KEY: Final = "canary-pseudonym-key-4711"
 FILES: Final = {
     "platform_assets/marts/persons.py": MARTS,
