@@ -17,10 +17,11 @@ from platform_assets.cli.erase import erase_app
 from platform_assets.cli.feeds import feed_drop, feed_rename
 from platform_assets.cli.personal import release_personal
 from platform_assets.cli.promises import promises
+from platform_assets.cli.releases import release_app
 from platform_assets.cli.rows import quarantine_app, replay, trace
 from platform_assets.cli.run import check, ci, run, setup
 from platform_assets.cli.sample import sample_app, simulate
-from platform_assets.cli.show import feed_app, page, release_app, why
+from platform_assets.cli.show import feed_app, page, why
 from platform_assets.cli.ui import ui_app
 
 app = typer.Typer(
