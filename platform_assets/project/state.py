@@ -24,9 +24,8 @@ from platform_assets.project.causes import Cause, Kind, check_failed
 from platform_assets.project.consumers import Ending, breaks, endings, offered_by, treated
 from platform_assets.project.exports import unexported
 from platform_assets.project.graph import Node, Project, version_from
-from platform_assets.project.lineage import noted_origins
 from platform_assets.project.products import ReleasedProduct
-from platform_assets.project.treatments import Treatments, treatments_of
+from platform_assets.project.treatments import Treatments, treatments_in
 
 OF_A_PRODUCT: Final[Collection[Kind]] = ("personal data", "would break consumers")
 """Causes that hold a product, however sound its marts are."""
@@ -73,11 +72,6 @@ class State:
         def arrives(feed: str) -> bool:
             return bool(deployment.ready(deployment.feed(feed)))
 
-        @functools.cache
-        def personal(product: ReleasedProduct) -> Treatments:
-            noted = noted_origins(deployment.home)
-            return treatments_of(product, noted, deployment.feeds, lambda: deployment.pseudonym_key)
-
         releases = {each.name: deployment.releases_of(each.name).current() for each in project.products}
         return cls(
             project=project,
@@ -88,7 +82,7 @@ class State:
             now=now,
             unpublished=[feed.name for feed in deployment.feeds if deployment.unpublished(feed)],
             arrives=arrives,
-            personal=personal,
+            personal=treatments_in(deployment),
             unexported=unexported(project.exports, releases, deployment),
         )
 

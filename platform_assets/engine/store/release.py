@@ -28,7 +28,7 @@ from platform_assets.engine.store.pseudonyms import Key, treated
 from platform_assets.engine.store.serving import MANIFEST, UNFINISHED, Serving
 from platform_assets.engine.store.sql import attach, quote
 from platform_assets.engine.store.warehouse import Warehouse
-from platform_assets.errors import ReleaseRefused, StorageError, quoted
+from platform_assets.errors import ReleaseRefused, StorageError
 
 _LONGEST_NAME: Final = 200  # characters, of a file
 
@@ -249,7 +249,8 @@ class Releases(Serving):
         known = asdict(label)
         if last is not None and _same(last, label) and _linked(before, mart, folder):
             return replace(last, **known)
-        table = f"({_shown(connection, mart, label.personal)})"
+        built = f"marts.main.{quote(mart)}"
+        table = f"({treated(mart, built, exact.columns_of(connection, built), label.personal)})"
         columns = exact.columns_of(connection, table)
         query = exact.selected(columns, table, mart)
         rows, content = exact.rows_and_content(connection, table)
@@ -285,18 +286,6 @@ class Releases(Serving):
             return None
         # The folder may have been moved since.
         return replace(stored, id=folder.name, product=self.product, path=str(path))
-
-
-def _shown(connection: duckdb.DuckDBPyConnection, mart: str, personal: Mapping[str, str]) -> str:
-    """The query that gives what readers are to see of a mart."""
-    table = f"marts.main.{quote(mart)}"
-    columns = treated(exact.columns_of(connection, table), personal)
-    if not columns:
-        raise ReleaseRefused(
-            f"every column of the mart {quoted(mart)} is to be dropped",
-            "Keep one, or take the mart out of dbt_project.",
-        )
-    return f"SELECT {', '.join(columns)} FROM {table}"
 
 
 def _files(folder: Path, marts: Mapping[str, MartRelease]) -> dict[str, tuple[Path, Mapping[str, str]]]:
