@@ -9,6 +9,7 @@ from platform_assets.orchestration.dbt import models
 from platform_assets.orchestration.feeds import delivered, feed_assets
 from platform_assets.orchestration.marts import mart_checks
 from platform_assets.orchestration.release import release_asset
+from platform_assets.orchestration.rollback import rollback
 from platform_assets.orchestration.runs.automation import automation_sensor, out_of_date
 from platform_assets.orchestration.runs.resources import OpensDeployment
 from platform_assets.orchestration.sensors import feed_sensor
@@ -44,7 +45,8 @@ def build_definitions(deployment: OpensDeployment | None = None) -> dg.Definitio
                 "everything",
                 selection=dg.AssetSelection.all(),
                 description="Take in what is new, build, check, release: what `platform run` does.",
-            )
+            ),
+            *([rollback] if project.products else []),
         ],
         sensors=[
             *(feed_sensor(feed, project, deployment) for feed in feeds),

@@ -34,6 +34,7 @@ Runbook = Literal[
     "unreleased",
     "consumer-held",
     "version-ends",
+    "pinned",
     "personal-data",
     "sensor-failed",
     "budget",

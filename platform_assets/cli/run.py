@@ -24,7 +24,8 @@ def run(
     """Take in what is pending, build the marts, check them, release them.
 
     Exit code 1 when a blocking check or a step fails; what is made from it is then not released. Also when files wait
-    because the disk is too full. Exit code 3 when all is done, and a delivery is quarantined whole or missing.
+    because the disk is too full. Exit code 3 when all is done, and a delivery is quarantined whole or missing, or
+    readers keep an earlier release because it is pinned.
 
     Example: platform run order_lines
     """

@@ -209,6 +209,7 @@ def _report(
         *refused,
         *_no_mart(deployment, project),
         *(f"release {name}/{each.id}: {each.path}" for name, each in releases.items()),
+        *_beside(deployment, releases),
     ]
     return RunReport(
         ok=(outcome is None or outcome.success) and low is None and not refused,
@@ -226,6 +227,16 @@ def _report(
         attention=[*waiting_for_people(deployment), *of_versions(state)],
         took_s=round(time.monotonic() - began, 2),
     )
+
+
+def _beside(deployment: Deployment, releases: Iterable[str]) -> Iterator[str]:
+    """What was published beside a release that is pinned."""
+    for product in releases:
+        pin, newest = deployment.releases_of(product).pinned(), deployment.releases_of(product).newest()
+        if pin is not None and newest is not None:
+            beside = "" if newest.id == pin.release else f"; beside it lies {newest.id}"
+            remedy = f"`platform release unpin {product}` gives readers the newest"
+            yield f"{product} is {printable(str(pin))}{beside}. {remedy}"
 
 
 def _refused(state: State) -> Iterator[str]:

@@ -17,6 +17,7 @@ from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.feed.ticks import last_tick
 from platform_assets.engine.store.builds import Built, CheckResult, Made
+from platform_assets.engine.store.pin import Pin
 from platform_assets.engine.store.release import Release
 from platform_assets.errors import listed
 from platform_assets.project.causes import Cause, Kind, check_failed
@@ -42,15 +43,17 @@ class HeldBack:
 @dataclass(frozen=True)
 class State:
     """What is stored, at one moment. revisions: of the feeds' rows, 0 before the first delivery. releases: product ->
-    the release that readers get; unpublished: feeds that were changed by a process that could not tell; arrives: says
-    of a feed without rows whether its first files are about to come in, and personal: what becomes of personal data in
-    a product's releases, each looked at only where that is asked."""
+    the release that readers get; pinned: product -> its pin, if it has one, and the release that was published last;
+    unpublished: feeds that were changed by a process that could not tell; arrives: says of a feed without rows whether
+    its first files are about to come in, and personal: what becomes of personal data in a product's releases, each
+    looked at only where that is asked."""
 
     project: Project
     built: Built
     revisions: Mapping[str, int]
     releases: Mapping[str, Release | None]
     now: datetime
+    pinned: Mapping[str, tuple[Pin, Release | None]] = field(default_factory=dict)
     unpublished: Collection[str] = ()
     arrives: Callable[[str], bool] = lambda _: False
     personal: Callable[[ReleasedProduct], Treatments] = Treatments
@@ -77,11 +80,16 @@ class State:
             built=deployment.builds.read(),
             revisions=revisions,
             releases={each.name: deployment.releases_of(each.name).current() for each in project.products},
+            pinned={each.name: held for each in project.products if (held := _held_at(deployment, each.name))},
             now=now,
             unpublished=[feed.name for feed in deployment.feeds if deployment.unpublished(feed)],
             arrives=arrives,
             personal=personal,
         )
+
+    def published(self, product: str) -> Release | None:
+        """The release of the product with which what is built is compared: where one is pinned, others lie beside."""
+        return self.pinned[product][1] if product in self.pinned else self.releases.get(product)
 
     @cached_property
     def begun(self) -> bool:
@@ -147,9 +155,13 @@ class State:
         return f"{listed(open_checks, 3)} did not run on its newest rows" if open_checks else None
 
     def _unreleased(self, product: ReleasedProduct) -> str | None:
-        release = self.releases.get(product.name)
+        release = self.published(product.name)
         if release is None:
             return "there is no release yet"
+        if product.name in self.pinned:
+            pin, got = self.pinned[product.name][0], self.releases.get(product.name)
+            if got is None or got.id != pin.release:
+                return "readers do not get the release that is pinned"
         marts = dict(zip(product.tables, product.marts, strict=True))
         made_from = release.made_from
         newer = [mart for table, mart in marts.items() if made_from.get(table) != self.aimed_at(mart)]
@@ -324,7 +336,7 @@ class State:
 
     def unreleased(self, product: ReleasedProduct) -> dict[str, int]:
         """Feeds with rows that the product's release does not hold, and the revision up to which it does."""
-        release = self.releases.get(product.name)
+        release = self.published(product.name)
         there = release.built_from if release is not None else {}
         feeding = [node.feed for name in self.project.above(product.release) if (node := self.project.nodes[name]).feed]
         return {
@@ -383,3 +395,10 @@ class State:
             version = version_from(node.code, inputs)
             found[name] = Made(name, version if sound else f"{version}, unsound", node.code, at, run, inputs, revisions)
         return found
+
+
+def _held_at(deployment: Deployment, product: str) -> tuple[Pin, Release | None] | None:
+    """The pin of a product, if it has one, and its newest release."""
+    releases = deployment.releases_of(product)
+    pin = releases.pinned()
+    return None if pin is None else (pin, releases.newest())

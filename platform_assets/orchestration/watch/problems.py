@@ -21,6 +21,7 @@ from platform_assets.orchestration.watch.causes import (
     failed_sensors,
     missing_delivery,
     of_step,
+    pinned_releases,
 )
 from platform_assets.orchestration.watch.dagster_state import DagsterState
 from platform_assets.orchestration.watch.deployment_state import DeploymentState
@@ -120,6 +121,11 @@ def _of_versions(seen: DagsterState, stored: DeploymentState) -> Iterator[Proble
         )
 
 
+def _of_pins(seen: DagsterState, stored: DeploymentState) -> list[Problem]:
+    """Told once, and over when it is unpinned: whoever is owner knows what readers have."""
+    return _problems(seen, pinned_releases(stored))
+
+
 def _of_budgets(seen: DagsterState, stored: DeploymentState) -> Iterator[Problem]:
     for promise in promises(stored.deliveries, stored.released_marts, seen.now):
         if promise.burning:
@@ -185,6 +191,7 @@ SECTIONS: Final[Mapping[str, Section]] = {
     "check:": _of_checks,
     "personal:": _of_personal_data,
     "missing:": _of_calendar,
+    "pinned:": _of_pins,
     "budget:": _of_budgets,
     "consumers:": _of_consumers,
     "version:": _of_versions,

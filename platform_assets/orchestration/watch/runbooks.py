@@ -32,6 +32,7 @@ _OF_KINDS: Final[Mapping[Kind, Runbook]] = {
     "dbt error": "model-failed",
     "delivery missing": "missing-delivery",
     "would break consumers": "consumer-held",
+    "pinned": "pinned",
     "personal data": "personal-data",
 }
 
