@@ -78,6 +78,8 @@ class Sizes:
     waiting: int = 100_000
     peers: int = 300_000
     deliveries: int = 10
+    released: int = 80_000_000
+    readings: int = 500
 
 
 QUICK: Final = Sizes(
@@ -91,6 +93,8 @@ QUICK: Final = Sizes(
     waiting=2_000,
     peers=100_000,
     deliveries=2,
+    released=400_000,
+    readings=60,
 )
 
 
@@ -208,7 +212,8 @@ class Site:
 
     @property
     def _states(self) -> Path:
-        code = [*sorted((PROJECT / "platform_assets" / "engine").rglob("*.py")), PROJECT / "benchmarks" / "ours.py"]
+        own = [PROJECT / "benchmarks" / name for name in ("ours.py", "releases.py")]
+        code = [*sorted((PROJECT / "platform_assets" / "engine").rglob("*.py")), *own]
         return self.root / f"states-{self._data.name}-{_fingerprint(code)}"
 
 

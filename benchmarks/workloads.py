@@ -231,9 +231,45 @@ def diff(site: Site) -> Workload:
     )
 
 
+def publish(site: Site) -> Workload:
+    """A product of which one small mart has changed."""
+    rows = site.sizes.released
+    state = {"state": site.state(f"released-{rows}", "benchmarks.releases:prepare", rows=rows)}
+    done = 1_000, 4
+    return Workload(
+        f"a release of {64 * rows / 1e9:.2g} GB, of which a small mart has changed",
+        [
+            Contender("ours", "benchmarks.releases:publish", state, done),
+            Contender("bare DuckDB, that mart alone", "benchmarks.releases:write_small", state, done),
+        ],
+        [Goal("ours", "bare DuckDB, that mart alone", most_s=2)],
+        site.sizes.rounds,
+    )
+
+
+def readers(site: Site) -> Workload:
+    """A reader of releases, alone and beside a writer that does nothing but load, build and release."""
+    readings, day = site.sizes.readings, site.sizes.day
+    files = [site.lines(first + day, ".csv", first=first) for first in range(0, 4 * day, day)]
+    given = {"files": files, "readings": readings}
+
+    def reader(name: str, *, writing: bool) -> Contender:
+        return Contender(name, "benchmarks.releases:read", {**given, "writing": writing}, (readings, 0))
+
+    return Workload(
+        f"a release opened, asked and closed {readings} times",
+        [reader("ours, nobody writes", writing=False), reader("ours, during writes", writing=True)],
+        [Goal("ours, during writes", "ours, nobody writes", wall=1.2)],
+        site.sizes.rounds + 2,
+    )
+
+
 WORKLOADS: Final[Mapping[str, Callable[[Site], Workload]]] = {
     make.__name__: make
-    for make in (csv, quoted, london, gzip, parquet, ndjson, files, daily, landing, again, diff, peers, latency)
+    for make in (
+        *(csv, quoted, london, gzip, parquet, ndjson, files, daily, landing, again),
+        *(diff, peers, latency, publish, readers),
+    )
 }
 
 

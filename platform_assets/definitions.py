@@ -4,10 +4,12 @@ import logging
 
 import dagster as dg
 
+from platform_assets.orchestration.consumers import consumer_assets
 from platform_assets.orchestration.dbt import models
 from platform_assets.orchestration.feeds import delivered, feed_assets
 from platform_assets.orchestration.marts import mart_checks
 from platform_assets.orchestration.release import release_asset
+from platform_assets.orchestration.rollback import rollback
 from platform_assets.orchestration.runs.automation import automation_sensor, out_of_date
 from platform_assets.orchestration.runs.resources import OpensDeployment
 from platform_assets.orchestration.sensors import feed_sensor
@@ -35,6 +37,7 @@ def build_definitions(deployment: OpensDeployment | None = None) -> dg.Definitio
             *(feed_assets(feed, project) for feed in feeds),
             *([models(project, condition)] if has_models else []),
             *(release_asset(product, project, condition) for product in project.products),
+            *consumer_assets(project),
         ],
         asset_checks=checks,
         jobs=[
@@ -42,7 +45,8 @@ def build_definitions(deployment: OpensDeployment | None = None) -> dg.Definitio
                 "everything",
                 selection=dg.AssetSelection.all(),
                 description="Take in what is new, build, check, release: what `platform run` does.",
-            )
+            ),
+            *([rollback] if project.products else []),
         ],
         sensors=[
             *(feed_sensor(feed, project, deployment) for feed in feeds),

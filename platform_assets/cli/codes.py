@@ -14,7 +14,8 @@ INTERRUPTED: Final = 130
 
 MEANING: Final = {
     DONE: "done",
-    ATTENTION: "done, but something waits for a person: a delivery that is quarantined whole, or one that is missing",
+    ATTENTION: "done, but something waits for a person: a delivery that is quarantined whole, or one that is missing, "
+    "or a release that is pinned",
     FAILED: "failed, or held by a blocking check",
     MISUSED: "asked for wrongly: a setting, a declaration, an option, an unknown feed, no landing folder",
 }

@@ -24,7 +24,8 @@ def run(
     """Take in what is pending, build the marts, check them, release them.
 
     Exit code 1 when a blocking check or a step fails; what is made from it is then not released. Also when files wait
-    because the disk is too full. Exit code 3 when all is done, and a delivery is quarantined whole or missing.
+    because the disk is too full. Exit code 3 when all is done, and a delivery is quarantined whole or missing, or
+    readers keep an earlier release because it is pinned.
 
     Example: platform run order_lines
     """
@@ -37,6 +38,8 @@ def _report(done: RunReport) -> Iterator[Table | str]:
     if done.left_alone and not any(feed.deliveries for feed in done.feeds):
         waits = counted(len(done.left_alone), "file is", "files are")
         title = f"Nothing new was built: {waits} not ready"
+    if done.held_back and not done.made:
+        title = "Nothing was made: what is held back has to be mended first"
     if done.no_room:
         title = f"{'This run' if done.made else 'Nothing was made'}; nothing new is claimed: {done.no_room}"
     yield Table(
@@ -58,7 +61,7 @@ def _report(done: RunReport) -> Iterator[Table | str]:
     )
     yield Table("Deliveries quarantined as a whole", done.quarantined, ("feed", "file", "problem", "remedy"))
     held = (("by", "by"), ("held back", "assets"), ("why", lambda each: each.why.partition(": ")[2]))
-    yield Table("Held back by a blocking check; not failed", done.held_back, held)
+    yield Table("Held back; not failed", done.held_back, held)
     yield from done.notes
     for each in previews(done.releases.values()) if done.made else ():
         which = f"its newest rows by {each.by}" if each.by else "its first rows"

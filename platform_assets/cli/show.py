@@ -1,4 +1,4 @@
-"""Verbs that look: feeds, releases and their page, what keeps an asset from its data.
+"""Verbs that look: feeds, the page of the releases, what keeps an asset from its data.
 
 Belongs here: their options and how their answers look. Elsewhere: verbs for whoever declares feeds (author.py).
 """
@@ -18,7 +18,6 @@ _SHOWN = 10
 _LESS_OF_STATUS = ("duplicate", "read", "deliveries", "newest data", "waiting")
 
 feed_app = typer.Typer(no_args_is_help=True, help="Feeds: what is declared, and how each stands.")
-release_app = typer.Typer(no_args_is_help=True, help="Published versions of the marts.")
 
 
 @feed_app.command("list")
@@ -126,36 +125,3 @@ def page(as_json: Json = False) -> None:
 
     path, written = page_written(say)
     render({"page": str(path), "url": path.as_uri(), "written": written}, [path.as_uri()], as_json=as_json)
-
-
-@release_app.command("list")
-def release_list(as_json: Json = False) -> None:
-    """List releases, newest first; the current one is marked.
-
-    Example: platform release list
-    """
-    _, deployment = prepared_deployment(say)
-    current = {name: deployment.releases_of(name).current() for name in deployment.released_products()}
-    releases = [
-        {
-            "product": release.product,
-            "id": release.id,
-            "path": release.path,
-            "created_at": release.created_at,
-            "current": release == current[release.product],
-            "tables": release.tables,
-        }
-        for release in deployment.all_releases()
-    ]
-    columns = (
-        ("", lambda row: "→" if row["current"] else ""),
-        "product",
-        "id",
-        ("created", lambda row: row["created_at"][:16].replace("T", " ")),
-        ("marts", lambda row: len(row["tables"])),
-        ("rows", lambda row: sum(row["tables"].values())),
-        "path",
-    )
-    table = Table("Releases", releases, columns, empty="no release yet", least=("path",))
-    lie = [f"each is a folder of its own: {deployment.home}/releases/PRODUCT/ID"] if releases else []
-    render({"releases": releases}, [table, *lie], as_json=as_json)

@@ -1,4 +1,4 @@
-"""What waits for a person though the work is done: deliveries quarantined as a whole, deliveries that are missing.
+"""What waits for a person though the work is done: deliveries that are quarantined or missing, releases pinned.
 
 Belongs here: finding it, without Dagster. Elsewhere: who is told of it unasked (orchestration/watch), that a command
 then ends with exit code 3 (cli/codes.py).
@@ -12,11 +12,12 @@ from platform_assets.engine.promises.due import Deliveries
 from platform_assets.engine.store.receipts import Receipt
 from platform_assets.errors import printable
 from platform_assets.project.sample import sample_goes_on
+from platform_assets.project.state import State
 
 
 @dataclass(frozen=True)
 class Attention:
-    """Something that waits for a person. about: the feed."""
+    """Something that waits for a person. about: the feed, the mart or the product."""
 
     what: str
     about: str
@@ -24,8 +25,22 @@ class Attention:
 
 
 def waiting_for_people(deployment: Deployment) -> list[Attention]:
-    """What of all feeds waits for a person, by what was published of the ledger; takes no lock."""
-    return [each for feed in deployment.feeds for each in _of(deployment, feed.name)]
+    """What of all feeds and products waits for a person, by what was published of the ledger; takes no lock."""
+    return [*(each for feed in deployment.feeds for each in _of(deployment, feed.name)), *_pinned(deployment)]
+
+
+def _pinned(deployment: Deployment) -> Iterator[Attention]:
+    """Products whose readers keep an earlier release until somebody says otherwise."""
+    for releases in deployment.products():
+        if (pin := releases.pinned()) is not None:
+            remedy = f"Give readers the newest again: platform release unpin {releases.product}"
+            yield Attention(f"{releases.product} is {printable(str(pin))}", releases.product, remedy)
+
+
+def of_versions(state: State) -> Iterator[Attention]:
+    """Versions of marts that end soon, or can go."""
+    for each in state.ending():
+        yield Attention(each.what, each.mart, each.remedy)
 
 
 def of_quarantined(receipts: Iterable[Receipt]) -> Iterator[Attention]:

@@ -10,17 +10,19 @@ from typing import Any
 import dagster as dg
 
 from platform_assets.engine.deployment import Deployment
-from platform_assets.engine.store.release import Label, MartLabel, Release
-from platform_assets.errors import ReleaseRefused
+from platform_assets.engine.store.release import Label, Release
+from platform_assets.errors import ReleaseRefused, listed
 from platform_assets.orchestration.markdown import code, table
+from platform_assets.orchestration.rollback import to_unpin
 from platform_assets.orchestration.runs.automation import Runs
 from platform_assets.orchestration.runs.keys import BY_COMMAND_TAG, BY_ITSELF_TAG, RUN, WRITER_POOL, release_key
 from platform_assets.orchestration.runs.resources import DeploymentResource
 from platform_assets.orchestration.watch.page import see_to_page
 from platform_assets.project.causes import Cause
 from platform_assets.project.graph import Project
+from platform_assets.project.label import label_of
 from platform_assets.project.products import ReleasedProduct
-from platform_assets.project.state import State
+from platform_assets.project.state import OF_A_PRODUCT, State
 
 
 def release_asset(
@@ -39,7 +41,8 @@ def release_asset(
         output_required=False,
         description=f"The marts of {product.name} as one immutable, read-only version: Parquet files, and a DuckDB "
         "file with a view on each. It is swapped in atomically, and made only when every blocking check above it has "
-        f"passed; `releases/{product.name}/current.duckdb` always leads to the newest.",
+        f"passed; `releases/{product.name}/current.duckdb` always leads to the newest, or to the one that was pinned "
+        f"(`platform release rollback {product.name}`, or the job `rollback`).",
     )
     def release(
         context: dg.AssetExecutionContext, deployment: DeploymentResource
@@ -61,12 +64,21 @@ def release_asset(
             except _Unfit as unfit:
                 _leave_it(context, product, unfit.cause)
                 return
+            pin = opened.releases_of(product.name).pinned()
+            if pin is not None:
+                context.log.info(f"Published beside: {product.name} is {pin}. {to_unpin(product.name)}")
+            kept = product.declared
+            gone, freed = opened.releases_of(product.name).prune(opened.clock(), kept.keep, kept.least)
+            if gone:
+                names = listed([each.id for each in gone])
+                context.log.info(f"Releases that need not be kept were removed, {freed:,} bytes: {names}")
             graph = context.op_execution_context.job_def.asset_layer.asset_graph
             page = see_to_page(context.instance, graph, opened, project, context.log.warning)
         yield dg.MaterializeResult(
             metadata={
                 "release": made.id,
                 "path": dg.MetadataValue.path(made.path),
+                **({"readers get": pin.release, "pinned": str(pin)} if pin is not None else {}),
                 "page": dg.MetadataValue.path(page),
                 "dagster/row_count": sum(made.tables.values()),
                 "tables": dg.MetadataValue.md(_tables(made)),
@@ -84,11 +96,19 @@ def release_asset(
 
 def _tables(made: Release) -> str:
     """The figures of the manifest, by mart."""
-    cells = ("mart", "rows", "columns", "newest data", "bytes", "content")
+    cells = ("mart", "rows", "columns", "newest data", "bytes", "content", "served until")
     return table(
         cells,
         [
-            (code(mart), each.rows, len(each.columns), each.newest or "", each.size, each.content[:12])
+            (
+                code(mart),
+                each.rows,
+                len(each.columns),
+                each.newest or "",
+                each.size,
+                each.content[:12],
+                each.until or "",
+            )
             for mart, each in made.marts.items()
         ],
     )
@@ -120,22 +140,7 @@ def _label(product: ReleasedProduct, state: State, deployment: Deployment) -> La
     """What the product's marts hold; _Unfit where they must not be released."""
     if (cause := state.unfit(product)) is not None:
         raise _Unfit(cause)
-    marts = {}
-    personal = state.personal(product)
-    for mart, name in zip(product.tables, product.marts, strict=True):
-        made = state.built.made[name]
-        newest = deployment.newest_data(made.revisions)
-        marts[mart] = MartLabel(
-            version=made.version,
-            code=made.code,
-            built_from=made.revisions,
-            newest=None if newest is None else newest.isoformat(),
-            checks=made.checks,
-            personal=personal.of(mart),
-            pseudonyms=personal.key_of(mart),
-        )
-    decided = deployment.decided(sorted({feed for mart in marts.values() for feed in mart.built_from}))
-    return Label(marts, decided, None if personal.key is None else deployment.pseudonym_key)
+    return label_of(product, state, deployment)
 
 
 def _leave_it(context: dg.AssetExecutionContext, product: ReleasedProduct, cause: Cause) -> None:
@@ -150,7 +155,7 @@ def _leave_it(context: dg.AssetExecutionContext, product: ReleasedProduct, cause
             f"The marts of {product.name} are not fit to be released: {cause}",
             cause.remedy or "Mend what was found and run again; `platform check` runs the checks alone.",
         )
-    if cause.kind == "personal data":
+    if cause.kind in OF_A_PRODUCT:
         context.log_event(dg.AssetObservation(context.asset_key, description=f"{cause.sentence}. {cause.remedy}"))
         context.log.warning(f"{cause.sentence}. {cause.remedy}")
         return

@@ -22,6 +22,7 @@ Kind = Literal[
     "not asked for yet",
     "nothing delivered",
     "out of date",
+    "pinned",
     "personal data",
     "pool busy",
     "run cancelled",
@@ -31,6 +32,7 @@ Kind = Literal[
     "sensor failed",
     "sensor off",
     "waits to try again",
+    "would break consumers",
 ]
 
 
@@ -60,7 +62,7 @@ class Cause:
     @property
     def waits_for_people(self) -> bool:
         """Whether nothing failed, and somebody has to deliver or mend something."""
-        return self.kind in ("delivery missing", "delivery quarantined", "nothing delivered")
+        return self.kind in ("delivery missing", "delivery quarantined", "nothing delivered", "pinned")
 
     @property
     def headline(self) -> str:

@@ -49,7 +49,7 @@ def opened(folder: Path, shown: Page, *, script: bool = True) -> Iterator[webdri
         yield browser
         if script:
             assert browser.execute_script("return window.pwned") is None
-        assert browser.get_log("browser") == []
+        assert browser.get_log("browser") == []  # type: ignore[no-untyped-call]
 
 
 def look(browser: webdriver.Chrome, section: str) -> None:

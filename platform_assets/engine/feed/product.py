@@ -1,7 +1,7 @@
 """Products, as their authors declare them: marts that are released together, which dbt calls a group.
 
 Belongs here: the declaration, and what a product may be called. Elsewhere: which marts it has (project/graph.py), its
-releases (store/release.py). A product need not be declared: then its releases are all kept.
+releases (store/release.py). A product need not be declared.
 """
 
 import re
@@ -27,7 +27,7 @@ class Product:
     """How the releases of a product are kept, such as `Product("retail", keep=days(30), least=10)`.
 
     name: the dbt group's name; `marts` for the marts that are in no group.
-    keep: how long a release is kept after the next one was made; None keeps all.
+    keep: how long a release is kept after the next one was made, by default 30 days; None keeps all.
     least: how many of the newest releases are kept whatever their age.
     personal: what becomes of personal columns in a release: "drop", "pseudonym" (by a key, the same for the same value)
         or "keep", by column of all its marts, or by `mart.column`, which goes before:
@@ -35,7 +35,7 @@ class Product:
     """
 
     name: str
-    keep: timedelta | None = None
+    keep: timedelta | None = timedelta(days=30)
     least: int = 10
     personal: Mapping[str, Treatment] = field(default_factory=dict, hash=False)
 

@@ -21,7 +21,8 @@ from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.store import exact
 from platform_assets.engine.store.connection import connect
 from platform_assets.engine.store.ledger import Ledger
-from platform_assets.engine.store.release import PARTIAL, Release, Releases
+from platform_assets.engine.store.release import Release, Releases
+from platform_assets.engine.store.serving import PARTIAL
 from platform_assets.engine.store.sql import attach, execute_over, quote
 from platform_assets.engine.store.tables import FeedTables
 from platform_assets.engine.store.warehouse import MARTS_FORMAT, Warehouse

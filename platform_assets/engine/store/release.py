@@ -1,6 +1,6 @@
 """Releases: published, immutable, read-only versions of a product's marts, each a folder of its own.
 
-Belongs here: making one, listing them, the link to the current one. Elsewhere: deciding that the marts are fit
+Belongs here: making one. Elsewhere: listing them, which one readers get (serving.py), deciding that the marts are fit
 (orchestration/release.py), a table as a file (exact.py). A release costs what changed: a mart of the same version is
 not read, one with the same rows is linked. It is there once its manifest is, which is written last.
 """
@@ -8,7 +8,6 @@ not read, one with the same rows is linked. It is there once its manifest is, wh
 import contextlib
 import hashlib
 import json
-import re
 import shutil
 import stat
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -21,20 +20,15 @@ from urllib.parse import quote as percent_encoded
 import duckdb
 
 from platform_assets.engine.durable import failpoint
-from platform_assets.engine.durable.files import remembered, replacing, sync, sync_all
+from platform_assets.engine.durable.files import remembered, replacing, sync_all
 from platform_assets.engine.store import exact
 from platform_assets.engine.store.connection import connect
 from platform_assets.engine.store.pseudonyms import Key, treated
+from platform_assets.engine.store.serving import MANIFEST, UNFINISHED, Serving
 from platform_assets.engine.store.sql import attach, quote
 from platform_assets.engine.store.warehouse import Warehouse
 from platform_assets.errors import ReleaseRefused, StorageError, quoted
 
-_ID: Final = re.compile(r"([0-9]{8}T[0-9]{6}Z)-([0-9]+)")
-PARTIAL: Final = ".releasing-"
-"""How names begin of what is not whole yet."""
-_MANIFEST: Final = "manifest.json"
-_UNFINISHED: Final = f"{PARTIAL}{_MANIFEST}"  # a release that has it is being made, or the making was killed
-_CURRENT: Final = "current"
 _LONGEST_NAME: Final = 200  # characters, of a file
 
 
@@ -42,7 +36,8 @@ _LONGEST_NAME: Final = 200  # characters, of a file
 class MartLabel:
     """What is known of a mart that is to be released. version: of the asset; code: of what made it; built_from: feed ->
     revision of its rows that went in; newest: newest data, ISO; checks: blocking checks that it passed; personal:
-    column with personal data -> "drop", "pseudonym" or "keep"; pseudonyms: the name of their key."""
+    column with personal data -> "drop", "pseudonym" or "keep"; pseudonyms: the name of their key; until: the day, ISO,
+    up to which this version of its model is served at least, where an end is told."""
 
     version: str = ""
     code: str = ""
@@ -50,17 +45,21 @@ class MartLabel:
     newest: str | None = None
     checks: Sequence[str] = ()
     personal: Mapping[str, str] = field(default_factory=dict)
+    until: str | None = None
     pseudonyms: str | None = None
 
 
 @dataclass(frozen=True)
 class Label:
     """What marts hold. decided: deliveries of the feeds that they are made from that a person withdrew or let through:
-    which, who, why and when. key: that of their pseudonyms."""
+    which, who, why and when. unfit: why they are not fit to be released, of a shadow; key: that of their pseudonyms.
+    latest: other names of marts: a model with versions -> the mart that is its latest."""
 
     marts: Mapping[str, MartLabel] = field(default_factory=dict)
     decided: Sequence[Mapping[str, Any]] = ()
+    unfit: str | None = None
     key: Key | None = None
+    latest: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -79,10 +78,10 @@ class MartRelease(MartLabel):
 @dataclass(frozen=True)
 class Release:
     """One version of a product's marts; `path`: its DuckDB file; `built_from`: feed -> the revision of its rows that
-    all marts hold that are made of it; for `decided` see `Label`.
+    all marts hold that are made of it; for `decided` and `latest` see `Label`.
 
     erased: which persons were erased from it since, by the ids of their erasures: when, and how many rows by mart.
-    shadow: made beside the others, for a consumer to compare; readers never get it.
+    shadow: made beside the others, for a consumer to compare; readers never get it. unfit: why they could not, if so.
     """
 
     id: str
@@ -94,6 +93,8 @@ class Release:
     decided: Sequence[Mapping[str, Any]] = ()
     erased: Sequence[Mapping[str, Any]] = ()
     shadow: bool = False
+    latest: Mapping[str, str] = field(default_factory=dict)
+    unfit: str | None = None
 
     @property
     def folder(self) -> Path:
@@ -130,44 +131,8 @@ class Release:
             ).fetchall()
 
 
-class Releases:
-    """The releases of a product. Readers open `link`, which leads through `current` to one of them.
-
-    A process that holds an old release and opens the same path again would see old data, so every release
-    has its own path and only `current` moves.
-    """
-
-    def __init__(self, folder: Path, product: str) -> None:
-        """folder: that of the releases of all products."""
-        self.folder = folder.absolute() / product
-        self.product = product
-
-    @property
-    def link(self) -> Path:
-        """The link that always leads to the current release."""
-        return self.folder / f"{_CURRENT}.duckdb"
-
-    def current(self) -> Release | None:
-        """The release that readers get; None where there is none, or its manifest cannot be read."""
-        try:
-            target = (self.folder / _CURRENT).readlink()
-            if self.link.readlink() != self._through:
-                return None
-        except OSError:  # none yet; or a home that was copied without its links
-            return None
-        return self._described(self.folder / target)
-
-    def newest(self) -> Release | None:
-        """The release that was published last, though readers may have another."""
-        return next((release for release in self._whole() if not release.shadow), None)
-
-    def all(self) -> list[Release]:
-        """Every release but a shadow, newest first; what is not whole is left out."""
-        return [release for release in self._whole() if not release.shadow]
-
-    def kept(self) -> list[Release]:
-        """All that lies there, a shadow among them."""
-        return list(self._whole())
+class Releases(Serving):
+    """The releases of a product."""
 
     def publish(
         self,
@@ -176,12 +141,15 @@ class Releases:
         marts: Collection[str],
         label: Callable[[], Label] = Label,
         declared: Collection[str] | None = None,
+        *,
+        shadow: bool = False,
     ) -> Release:
-        """Make a release of the marts as they are and point the link at it.
+        """Make a release of the marts as they are, and give it to readers unless another is pinned.
 
         label: gives what they hold, called when nobody can change it any more; what it raises stops the release. A mart
         of which it gives no version is read, whatever the last release has. declared: the marts of all products; tables
-        that are none of them are what deleted models have left, and are dropped.
+        that are none of them are what deleted models have left, and are dropped. shadow: make a candidate beside the
+        releases instead, in the place of the one before; a release that holds the same ends it.
 
         The warehouse is held meanwhile, so nothing is half-built. Raises ReleaseRefused where there is no mart, or one
         has a column that a release cannot hold, StorageError where the disk stops us; either way readers keep what they
@@ -196,8 +164,18 @@ class Releases:
                 self._make_folder(self.folder.parent)
                 self._make_folder(self.folder)
                 self.sweep()
-                release = self._made(warehouse.marts, now, there, described)
-                self._point_at(release)
+                folder = self.folder / self._free_id(f"{now:%Y%m%dT%H%M%SZ}")
+                try:
+                    release = self._made(folder, warehouse.marts, now, there, described, shadow=shadow)
+                except BaseException:
+                    shutil.rmtree(folder, ignore_errors=True)
+                    raise
+                if shadow:
+                    self._cast(release)
+                else:
+                    self.settle(now)
+                    if (before := self.shadow()) is not None and _holds_the_same(before, release):
+                        self.unshadow()
             except OSError as error:
                 raise StorageError(self.folder, error.strerror or str(error)) from error
             except duckdb.IOException as error:
@@ -206,35 +184,16 @@ class Releases:
 
     def rewrite(self, release: Release) -> None:
         """Write the manifest of a release anew, as it is described now."""
-        with replacing(release.folder / _MANIFEST, mode=self.mode) as partial:
+        with replacing(release.folder / MANIFEST, mode=self.mode) as partial:
             partial.write_text(json.dumps(asdict(release)))
 
-    def remove(self, release: Release) -> None:
-        """Remove a release; where it is the current one, readers get the newest that is left, if any is."""
-        if (current := self.current()) is not None and current.id == release.id:
-            left = next((each for each in self.all() if each.id != release.id), None)
-            if left is None:
-                (self.folder / _CURRENT).unlink()
-            else:
-                self._point_at(left)
-        # From here on it is in no list, and if we are killed the next sweep ends it.
-        (release.folder / _MANIFEST).replace(release.folder / _UNFINISHED)
-        shutil.rmtree(release.folder)
-
-    def sweep(self) -> None:
-        """Remove what a killed publish left behind. Whoever publishes holds the warehouse, so nobody else is at it."""
-        for path in self.folder.glob(f"{PARTIAL}*"):
-            _remove(path)
-        for path in self._folders():
-            if (path / _UNFINISHED).exists() or not any(path.iterdir()):
-                shutil.rmtree(path)
-
-    def _made(self, marts: Path, now: datetime, there: Sequence[str], label: Label) -> Release:
-        """A release of these marts, whole and on the disk, which no reader gets yet."""
-        folder = self.folder / self._free_id(f"{now:%Y%m%dT%H%M%SZ}")
+    def _made(
+        self, folder: Path, marts: Path, now: datetime, there: Sequence[str], label: Label, *, shadow: bool
+    ) -> Release:
+        """A release of these marts in that folder, whole and on the disk, which no reader gets yet."""
         before = self.newest()
         self._make_folder(folder)
-        unfinished = folder / _UNFINISHED
+        unfinished = folder / UNFINISHED
         unfinished.touch()
         path = folder / f"{self.product}.duckdb"
         with connect(None, marts, path, *(folder / _file_of(mart) for mart in there)) as connection:
@@ -247,16 +206,30 @@ class Releases:
             }
             comments = exact.comments_of(connection, "marts")
             connection.execute("DETACH marts")
-            exact.write_views(connection, path, _files(folder, made), comments)
+            latest = {name: mart for name, mart in label.latest.items() if mart in made and name not in made}
+            exact.write_views(connection, path, _files(folder, made), comments, latest)
+        for name, mart in latest.items():
+            (folder / _file_of(name)).symlink_to(made[mart].file)
         failpoint.reached("release-views")
-        release = Release(folder.name, self.product, str(path), now.isoformat(), made, _built_from(made), label.decided)
+        release = Release(
+            id=folder.name,
+            product=self.product,
+            path=str(path),
+            created_at=now.isoformat(),
+            marts=made,
+            built_from=_built_from(made),
+            decided=label.decided,
+            shadow=shadow,
+            unfit=label.unfit,
+            latest=latest,
+        )
         unfinished.write_text(json.dumps(asdict(release)))
         # What is linked is on the disk, and has the rights that it needs.
         written = [each for mart in made.values() if (each := folder / mart.file).stat().st_nlink == 1]
         for each in (*written, path, unfinished):
             each.chmod(self.mode)
         sync_all((*written, path, unfinished, folder))
-        unfinished.replace(folder / _MANIFEST)
+        unfinished.replace(folder / MANIFEST)
         sync_all((folder, self.folder, self.folder.parent))
         failpoint.reached("release-manifest")
         return release
@@ -291,41 +264,6 @@ class Releases:
             raise exact.not_exact(mart, "what was written is not what was read")
         return replace(made, size=path.stat().st_size)
 
-    def _point_at(self, release: Release) -> None:
-        """Let readers have this release."""
-        link, current = self.folder / f"{PARTIAL}{_CURRENT}", self.folder / _CURRENT
-        if current.is_dir() and not current.is_symlink():  # a home that was copied without its links
-            current.rename(self.folder / f"{PARTIAL}copied")
-        link.symlink_to(release.id)
-        link.replace(current)
-        if not self.link.is_symlink() or self.link.readlink() != self._through:
-            link.symlink_to(self._through)
-            link.replace(self.link)
-        sync(self.folder)
-        failpoint.reached("release-link")
-
-    @property
-    def _through(self) -> Path:
-        """What `link` leads to, for ever."""
-        return Path(_CURRENT, f"{self.product}.duckdb")
-
-    def _free_id(self, stamp: str) -> str:
-        """One that sorts behind all there are, though a kill may have left gaps, or the clock was set back since."""
-        newest, number = max(map(_order, self._folders()), default=("", 0))
-        return f"{newest}-{number + 1}" if newest >= stamp else f"{stamp}-1"
-
-    def _whole(self) -> Iterator[Release]:
-        """All whose manifest can be read, newest first."""
-        for path in sorted(self._folders(), key=_order, reverse=True):
-            if (release := self._described(path)) is not None:
-                yield release
-
-    def _folders(self) -> list[Path]:
-        """The folders of releases, be they whole or not."""
-        if not self.folder.is_dir():
-            return []
-        return [path for path in self.folder.iterdir() if _ID.fullmatch(path.name) and path.is_dir()]
-
     def _make_folder(self, folder: Path) -> None:
         """Whom the folder of all releases lets read it, they may read what is in it."""
         folder.mkdir(parents=True, exist_ok=True)
@@ -340,7 +278,7 @@ class Releases:
 
     def _described(self, folder: Path) -> Release | None:
         """The release in that folder, by its manifest; None where files are missing or the manifest is torn."""
-        stored = _read(folder / _MANIFEST)
+        stored = _read(folder / MANIFEST)
         path = folder / f"{self.product}.duckdb"
         if stored is None or not path.is_file():
             return None
@@ -364,6 +302,11 @@ def _files(folder: Path, marts: Mapping[str, MartRelease]) -> dict[str, tuple[Pa
     return {mart: (folder / each.file, each.columns) for mart, each in marts.items()}
 
 
+def _holds_the_same(one: Release, other: Release) -> bool:
+    kept = ([(mart, each.content, dict(each.columns)) for mart, each in sorted(r.marts.items())] for r in (one, other))
+    return next(kept) == next(kept)
+
+
 def _same(last: MartRelease, label: MartLabel) -> bool:
     """Whether what the last release has of a mart is what it would be made of now."""
     treated_alike = (dict(last.personal), last.pseudonyms) == (dict(label.personal), label.pseudonyms)
@@ -385,11 +328,6 @@ def _linked(release: Release | None, mart: str, folder: Path) -> bool:
     return True
 
 
-def _order(folder: Path) -> tuple[str, int]:
-    found = _ID.fullmatch(folder.name)
-    return (found[1], int(found[2])) if found is not None else ("", 0)
-
-
 def _file_of(mart: str) -> str:
     """The name of the file of a mart, whatever characters the mart's has, and however many."""
     name = percent_encoded(mart, safe="")
@@ -399,13 +337,6 @@ def _file_of(mart: str) -> str:
     return f"{name}.parquet"
 
 
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-
-
 def _built_from(marts: Mapping[str, MartLabel]) -> dict[str, int]:
     """Feed -> the revision of its rows that all marts hold that are made of it."""
     found: dict[str, int] = {}
@@ -413,6 +344,11 @@ def _built_from(marts: Mapping[str, MartLabel]) -> dict[str, int]:
         for feed, revision in mart.built_from.items():
             found[feed] = min(revision, found.get(feed, revision))
     return found
+
+
+def manifest_in(folder: Path) -> Release | None:
+    """What the manifest in that folder says, word for word; None where there is none, or it is torn."""
+    return _read(folder / MANIFEST)
 
 
 @remembered(most=20_000)
@@ -429,6 +365,8 @@ def _read(manifest: Path) -> Release | None:
             decided=tuple(map(dict, stored["decided"])),
             erased=tuple(map(dict, stored["erased"])),
             shadow=bool(stored["shadow"]),
+            latest={str(name): str(mart) for name, mart in stored["latest"].items()},
+            unfit=None if stored["unfit"] is None else str(stored["unfit"]),
         )
     except (OSError, ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RecursionError):
         return None
@@ -442,6 +380,7 @@ def _mart_of(stored: Mapping[str, Any]) -> MartRelease:
         newest=None if stored["newest"] is None else str(stored["newest"]),
         checks=tuple(map(str, stored["checks"])),
         personal={str(column): str(how) for column, how in stored["personal"].items()},
+        until=None if stored["until"] is None else str(stored["until"]),
         pseudonyms=None if stored["pseudonyms"] is None else str(stored["pseudonyms"]),
         rows=int(stored["rows"]),
         columns={str(name): str(kind) for name, kind in stored["columns"].items()},

@@ -6,6 +6,7 @@ stored (dagster_state.py, failures.py); which cause is worth an alert (problems.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from datetime import datetime
 from typing import Final
 
 import dagster as dg
@@ -62,6 +63,26 @@ def disk_low(seen: DagsterState, stored: DeploymentState) -> Iterator[Cause]:
             owner=PLATFORM_TEAM,
             waiting=seen.below([deliveries_key(feed) for feed in stored.feeds]),
         )
+
+
+def pinned_releases(stored: DeploymentState) -> Iterator[Cause]:
+    """Products whose readers keep an earlier release, because a person went back to it."""
+    for product in stored.project.products:
+        if (held := stored.assets.pinned.get(product.name)) is not None:
+            pin, newest = held
+            yield Cause(
+                kind="pinned",
+                asset=product.release,
+                what=f"readers of {product.name} keep release {pin.release}",
+                effect="what is published lies beside it",
+                evidence=printable(str(pin)) + (f"; the newest is {newest.id}" if newest is not None else ""),
+                remedy=f"`platform release unpin {product.name}`, or the job `rollback`, gives them the newest again.",
+                since=datetime.fromisoformat(pin.at),
+                # Going back further is another decision, by somebody else perhaps.
+                key=f"pinned:{product.name}:{pin.release}",
+                owner=product.owner,
+                waiting=(product.release,),
+            )
 
 
 def of_step(seen: DagsterState, step: FailedStep) -> Iterator[Cause]:

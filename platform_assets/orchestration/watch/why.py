@@ -22,6 +22,7 @@ from platform_assets.orchestration.watch.causes import (
     failed_sensors,
     missing_delivery,
     of_step,
+    pinned_releases,
     quarantined_deliveries,
 )
 from platform_assets.orchestration.watch.dagster_state import DagsterState
@@ -29,6 +30,7 @@ from platform_assets.orchestration.watch.deployment_state import DeploymentState
 from platform_assets.project.causes import Cause, Kind
 from platform_assets.project.graph import raw_name
 from platform_assets.project.remedies import ways_out
+from platform_assets.project.state import OF_A_PRODUCT
 
 AUTOMATION: Final = "automation"
 # What goes on by itself: to ask again is all that there is to do.
@@ -55,7 +57,7 @@ def why(asset: dg.AssetKey, seen: DagsterState, stored: DeploymentState) -> list
 def _holds(cause: Cause) -> int:
     """First what holds back what is there; then what waits for its turn; then what has not come, or is not fit to come
     in; last what only tells."""
-    if cause.kind == "held back" or (cause.kind == "check failed" and not cause.waiting):
+    if cause.kind in ("held back", "pinned") or (cause.kind == "check failed" and not cause.waiting):
         return 3
     if cause.kind in ("delivery missing", "delivery quarantined", "file not settled"):
         return 2
@@ -69,8 +71,12 @@ def _command(cause: Cause, asked: str, seen: DagsterState, stored: DeploymentSta
         return f"platform quarantine explain {of}"
     if cause.kind == "check failed":
         return f'platform check "key:{cause.asset}"'
+    if cause.kind == "pinned":
+        return f"platform release unpin {cause.asset.rpartition('/')[2]}"
     if cause.kind == "delivery missing":
         return "platform promises"
+    if cause.kind == "would break consumers":
+        return "platform ci"
     if cause.kind == "nothing delivered":
         return "platform feed list"
     if cause.kind == "daemon down":
@@ -122,6 +128,7 @@ class _Asking:
             yield from (cause for cause in self._failed_steps if cause.asset == name)
         yield from (self._with_ways_out(cause) for cause in self._failed_checks if cause.asset == name)
         yield from self._out_of_date(key)
+        yield from (cause for cause in pinned_releases(self._stored) if cause.asset == name)
 
     def _with_ways_out(self, cause: Cause) -> Cause:
         """A failed check of a feed's rows, with what can be done about the delivery that fails it."""
@@ -265,8 +272,9 @@ class _Asking:
         if (run := self._seen.run_of(key)) is not None:
             yield self._of_run(name, run, outdated)
             return
-        if (cause := state.first_cause(name)) is not None and cause.kind == "personal data" and cause.asset == name:
-            yield cause
+        if (cause := state.first_cause(name)) is not None and cause.kind in OF_A_PRODUCT:
+            if state.project.product_of(name) is not None:
+                yield replace(cause, asset=name)
             return
         if cause is not None:
             # What is above says itself what is wrong with it.
