@@ -4,6 +4,7 @@ import logging
 
 import dagster as dg
 
+from platform_assets.orchestration.consumers import consumer_assets
 from platform_assets.orchestration.dbt import models
 from platform_assets.orchestration.feeds import delivered, feed_assets
 from platform_assets.orchestration.marts import mart_checks
@@ -36,6 +37,7 @@ def build_definitions(deployment: OpensDeployment | None = None) -> dg.Definitio
             *(feed_assets(feed, project) for feed in feeds),
             *([models(project, condition)] if has_models else []),
             *(release_asset(product, project, condition) for product in project.products),
+            *consumer_assets(project),
         ],
         asset_checks=checks,
         jobs=[

@@ -4,9 +4,11 @@ Belongs here: what several test files act with. Elsewhere: assertions. The model
 made from, as dbt's do; all else is the product's own.
 """
 
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Final
 
 import dagster as dg
@@ -24,6 +26,7 @@ from platform_assets.orchestration.runs.keys import BY_ITSELF_TAG, raw_key
 from platform_assets.orchestration.runs.resources import OpensDeployment
 from platform_assets.orchestration.sensors import feed_sensor
 from platform_assets.project.graph import Node, Project, raw_name
+from platform_assets.project.lineage import ORIGINS_FILE
 from platform_assets.project.products import ReleasedProduct
 from platform_assets.project.state import State
 
@@ -45,6 +48,14 @@ def project_of_shop(
     raw = Node(raw_name(feed), code=held_to, feed=feed)
     model = Node(MODEL, (raw.name,), code, cron=cron)
     return Project({node.name: node for node in (raw, model, Node(RELEASE, (MODEL,)))}, (PRODUCT,))
+
+
+def note_made(home: Path, marts: Mapping[str, Mapping[str, Any]], feeds: Sequence[Feed]) -> None:
+    """What the columns of marts are made from, noted as a build of dbt notes it."""
+    (home / "dbt").mkdir(exist_ok=True)
+    feeds_above = [feed.name for feed in feeds]
+    noted = {mart: {"feeds": feeds_above, "columns": columns, "unnamed": 0} for mart, columns in marts.items()}
+    (home / "dbt" / ORIGINS_FILE).write_text(json.dumps(noted))
 
 
 @dataclass
@@ -108,6 +119,7 @@ class Modelled:
                 self.works()
                 with duckdb.connect(str(deployment.warehouse.marts)) as marts:
                     marts.execute("CREATE OR REPLACE TABLE revenue AS SELECT 1 AS one")
+                note_made(deployment.home, {"revenue": {"one": []}}, [self.feed])
             made = state.makes(wanted, now, context.run.run_id)
             deployment.builds.note([replace(each, checks=["sound"]) for each in made.values()])
             yield dg.MaterializeResult(asset_key=MODEL.split("/"))

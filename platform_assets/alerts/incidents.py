@@ -32,6 +32,8 @@ Runbook = Literal[
     "run-failed",
     "disk-low",
     "unreleased",
+    "consumer-held",
+    "version-ends",
     "pinned",
     "personal-data",
     "sensor-failed",

@@ -38,6 +38,8 @@ def _report(done: RunReport) -> Iterator[Table | str]:
     if done.left_alone and not any(feed.deliveries for feed in done.feeds):
         waits = counted(len(done.left_alone), "file is", "files are")
         title = f"Nothing new was built: {waits} not ready"
+    if done.held_back and not done.made:
+        title = "Nothing was made: what is held back has to be mended first"
     if done.no_room:
         title = f"{'This run' if done.made else 'Nothing was made'}; nothing new is claimed: {done.no_room}"
     yield Table(
@@ -59,7 +61,7 @@ def _report(done: RunReport) -> Iterator[Table | str]:
     )
     yield Table("Deliveries quarantined as a whole", done.quarantined, ("feed", "file", "problem", "remedy"))
     held = (("by", "by"), ("held back", "assets"), ("why", lambda each: each.why.partition(": ")[2]))
-    yield Table("Held back by a blocking check; not failed", done.held_back, held)
+    yield Table("Held back; not failed", done.held_back, held)
     yield from done.notes
     for each in previews(done.releases.values()) if done.made else ():
         which = f"its newest rows by {each.by}" if each.by else "its first rows"

@@ -15,6 +15,7 @@ from platform_assets.cli.codes import explained
 from platform_assets.cli.deliveries import delivery_app
 from platform_assets.cli.erase import erase_app
 from platform_assets.cli.feeds import feed_drop, feed_rename
+from platform_assets.cli.personal import release_personal
 from platform_assets.cli.promises import promises
 from platform_assets.cli.releases import release_app
 from platform_assets.cli.rows import quarantine_app, replay, trace
@@ -35,6 +36,7 @@ for verb in (run, check, why, page, promises, replay, trace, ci, simulate, setup
     app.command()(verb)
 feed_app.command("drop")(feed_drop)
 feed_app.command("rename")(feed_rename)
+release_app.command("personal")(release_personal)
 app.add_typer(alerts_app, name="alerts")
 app.add_typer(audit_app, name="audit")
 app.add_typer(delivery_app, name="delivery")

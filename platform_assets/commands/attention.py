@@ -12,11 +12,12 @@ from platform_assets.engine.promises.due import Deliveries
 from platform_assets.engine.store.receipts import Receipt
 from platform_assets.errors import printable
 from platform_assets.project.sample import sample_goes_on
+from platform_assets.project.state import State
 
 
 @dataclass(frozen=True)
 class Attention:
-    """Something that waits for a person. about: the feed, or the product."""
+    """Something that waits for a person. about: the feed, the mart or the product."""
 
     what: str
     about: str
@@ -34,6 +35,12 @@ def _pinned(deployment: Deployment) -> Iterator[Attention]:
         if (pin := releases.pinned()) is not None:
             remedy = f"Give readers the newest again: platform release unpin {releases.product}"
             yield Attention(f"{releases.product} is {printable(str(pin))}", releases.product, remedy)
+
+
+def of_versions(state: State) -> Iterator[Attention]:
+    """Versions of marts that end soon, or can go."""
+    for each in state.ending():
+        yield Attention(each.what, each.mart, each.remedy)
 
 
 def of_quarantined(receipts: Iterable[Receipt]) -> Iterator[Attention]:

@@ -3,6 +3,7 @@
 Belongs here: what is proved, and the report. Elsewhere: the checks themselves (orchestration/checks.py).
 """
 
+import json
 import os
 import secrets
 import tempfile
@@ -10,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Final
 from xml.etree import ElementTree
@@ -31,6 +32,7 @@ from platform_assets.project.dbt_marts import mart_disagreements
 from platform_assets.project.dbt_sources import drifted_sources
 from platform_assets.project.graph import project_of
 from platform_assets.project.manifest import current_manifest, run_dbt
+from platform_assets.project.promised import Promises
 from platform_assets.project.sample import sample_links
 from platform_assets.project.state import State
 from platform_assets.settings import Settings
@@ -56,6 +58,7 @@ def run_ci(days: int, tell: Callable[[str], None]) -> list[Case]:
         _case("definitions", "load", lambda: dg.Definitions.validate_loadable(build_definitions())),
         _case("dbt", "sources_follow_the_feeds", _sources_follow),
         _case("dbt", "marts_follow_their_contracts", _marts_follow),
+        _case("dbt", "consumers_keep_what_they_use", _consumers_keep),
     ]
     if cases[0].problem is not None:
         return cases
@@ -122,6 +125,16 @@ def _sources_follow() -> None:
 def _marts_follow() -> None:
     if differ := mart_disagreements(declared_marts(), current_manifest()):
         raise AssertionError("\n".join(differ))
+
+
+def _consumers_keep() -> None:
+    promises = Promises(json.loads(current_manifest().read_bytes()), datetime.now(UTC).date())
+    if promises.broken:
+        raise AssertionError("\n".join(f"{each}. {each.remedy}" for each in promises.broken))
+    if drifted := [str(path) for path in promises.drifted()]:
+        raise AssertionError(
+            f"{', '.join(drifted)}: not what consumers are promised now; `platform run` writes it, to be committed"
+        )
 
 
 def _personal_data_is_declared() -> None:

@@ -3,12 +3,13 @@
 Belongs here: the whole of it, decided without Dagster; where something is to be made, execution.py does it.
 """
 
+import json
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from platform_assets.commands.attention import Attention, waiting_for_people
+from platform_assets.commands.attention import Attention, of_versions, waiting_for_people
 from platform_assets.commands.counts import FeedTotals, Quarantined, feed_totals, quarantined
 from platform_assets.engine.contract.shown import MASK
 from platform_assets.engine.deployment import Deployment
@@ -26,8 +27,9 @@ from platform_assets.project.dbt_sources import follow_feeds
 from platform_assets.project.graph import Project, project_of, raw_name
 from platform_assets.project.manifest import current_manifest
 from platform_assets.project.personal import personal_columns
+from platform_assets.project.promised import Promises
 from platform_assets.project.remedies import ways_out
-from platform_assets.project.state import HeldBack, State
+from platform_assets.project.state import OF_A_PRODUCT, HeldBack, State
 from platform_assets.settings import person
 
 if TYPE_CHECKING:
@@ -74,6 +76,7 @@ def run_pending(tell: Callable[[str], None], only: Collection[str] = ()) -> RunR
         tell(NO_FEED)
     chosen = [deployment.feed(name) for name in only] or deployment.feeds
     follow_feeds(declared_feeds(), tell)
+    Promises(json.loads(current_manifest().read_bytes()), deployment.clock().date()).follow(tell)
     arrivals = deployment.look().arrivals
     now = deployment.clock()
     pending = {name: sum(each.settles_soon(now) for each in found) for name, found in arrivals.items()}
@@ -197,7 +200,8 @@ def _report(
         for file in left_alone[:_SHOWN]
     ]
     low = deployment.disk.low() if left_alone else None
-    refused = list(_refused(State.of(project, deployment))) if outcome is not None else []
+    state = State.of(project, deployment)
+    refused = list(_refused(state))
     notes = [
         *(f"left alone for now: {each}" for each in waiting),
         *(f"no feed asks for {slot}" for slot in landing.unclaimed[:_SHOWN]),
@@ -214,13 +218,13 @@ def _report(
         releases=releases,
         quarantined=quarantined(receipts),
         failed_checks=[f"{each.asset}:{each.check}" for each in outcome.blocked] if outcome is not None else [],
-        held_back=State.of(project, deployment).held_back(list(project.nodes)) if outcome is not None else [],
+        held_back=state.held_back(list(project.nodes)) if outcome is not None or refused else [],
         errors=list(outcome.failures) if outcome is not None else [],
         left_alone=[file.slot for file in left_alone],
         unclaimed=list(landing.unclaimed),
         notes=notes,
         no_room=None if low is None else low.what,
-        attention=waiting_for_people(deployment),
+        attention=[*waiting_for_people(deployment), *of_versions(state)],
         took_s=round(time.monotonic() - began, 2),
     )
 
@@ -236,10 +240,10 @@ def _beside(deployment: Deployment, releases: Iterable[str]) -> Iterator[str]:
 
 
 def _refused(state: State) -> Iterator[str]:
-    """Products that are not released for what nobody has declared of their personal data, and what to do."""
+    """Products that are held though their marts are sound: who would read what, and what to do."""
     for product in state.project.products:
         cause = state.held(product.release) if state.outdated(product.release) is not None else None
-        if cause is not None and cause.kind == "personal data":
+        if cause is not None and cause.kind in OF_A_PRODUCT:
             yield f"{cause.sentence}. {cause.remedy}"
 
 

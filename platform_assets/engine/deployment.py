@@ -30,8 +30,9 @@ from platform_assets.engine.store.marts import drop_leftovers
 from platform_assets.engine.store.pseudonyms import Key
 from platform_assets.engine.store.receipts import Receipt, Totals
 from platform_assets.engine.store.release import Release, Releases
+from platform_assets.engine.store.relocation import follow
 from platform_assets.engine.store.warehouse import Warehouse
-from platform_assets.errors import DecisionRefused, PlatformError, ReplayRefused
+from platform_assets.errors import DecisionRefused, PlatformError, ReplayRefused, counted
 
 _JUDGED: Final = 5_000  # receipts, the newest
 
@@ -131,6 +132,8 @@ class Deployment:
         self.warehouse.prepare(
             [feed for feed in self.feeds if feed != but], after=lambda: max(self._revisions_known(), default=0)
         )
+        if moved := follow(self.warehouse, self.products()):
+            self.notify(f"{counted(moved, 'release')} lay elsewhere before: their views read the files beside them now")
 
     def _revisions_known(self) -> Iterator[int]:
         """Revisions that others know of: those of a warehouse that was lost must not be given out again."""

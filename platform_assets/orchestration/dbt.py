@@ -140,7 +140,8 @@ def models(project: Project, condition: dg.AutomationCondition[Any] | None) -> d
             after = State.of(project, opened)
             note_wanted(after, opened)
             yield from done.events
-            tell_held_back(context, opened, project, [name for name in names if after.failing(name)])
+            held = [mart for product in project.products if after.refused(product) for mart in product.marts]
+            tell_held_back(context, opened, project, [*(name for name in names if after.failing(name)), *held])
             if done.failure is not None:
                 raise done.failure
 

@@ -22,7 +22,7 @@ from platform_assets.project.causes import Cause
 from platform_assets.project.graph import Project
 from platform_assets.project.label import label_of
 from platform_assets.project.products import ReleasedProduct
-from platform_assets.project.state import State
+from platform_assets.project.state import OF_A_PRODUCT, State
 
 
 def release_asset(
@@ -96,11 +96,19 @@ def release_asset(
 
 def _tables(made: Release) -> str:
     """The figures of the manifest, by mart."""
-    cells = ("mart", "rows", "columns", "newest data", "bytes", "content")
+    cells = ("mart", "rows", "columns", "newest data", "bytes", "content", "served until")
     return table(
         cells,
         [
-            (code(mart), each.rows, len(each.columns), each.newest or "", each.size, each.content[:12])
+            (
+                code(mart),
+                each.rows,
+                len(each.columns),
+                each.newest or "",
+                each.size,
+                each.content[:12],
+                each.until or "",
+            )
             for mart, each in made.marts.items()
         ],
     )
@@ -147,7 +155,7 @@ def _leave_it(context: dg.AssetExecutionContext, product: ReleasedProduct, cause
             f"The marts of {product.name} are not fit to be released: {cause}",
             cause.remedy or "Mend what was found and run again; `platform check` runs the checks alone.",
         )
-    if cause.kind == "personal data":
+    if cause.kind in OF_A_PRODUCT:
         context.log_event(dg.AssetObservation(context.asset_key, description=f"{cause.sentence}. {cause.remedy}"))
         context.log.warning(f"{cause.sentence}. {cause.remedy}")
         return

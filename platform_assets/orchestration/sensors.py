@@ -51,7 +51,9 @@ def feed_sensor(
 
     @dg.sensor(
         name=sensor_name(feed),
-        target=dg.AssetSelection.assets(raw_key(feed)).downstream() | dg.AssetSelection.assets(quarantine_key(feed)),
+        target=(
+            dg.AssetSelection.assets(raw_key(feed)).downstream() | dg.AssetSelection.assets(quarantine_key(feed))
+        ).materializable(),
         minimum_interval_seconds=_interval_s(project),
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=f"New files under {', '.join(feed.source.places)}.",

@@ -32,6 +32,7 @@ Kind = Literal[
     "sensor failed",
     "sensor off",
     "waits to try again",
+    "would break consumers",
 ]
 
 

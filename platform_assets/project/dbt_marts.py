@@ -18,7 +18,7 @@ _NARROWER: Final = {"bigint": "integer"}
 def mart_disagreements(marts: Iterable[Mart], manifest: Path) -> list[str]:
     """For each mart whose dbt model has other columns than its contract: which file, and what to write there."""
     nodes = json.loads(manifest.read_bytes())["nodes"].values()
-    models = {node["name"]: node for node in nodes if node["resource_type"] == "model" and node["fqn"][1] == "marts"}
+    models = {node["alias"]: node for node in nodes if node["resource_type"] == "model" and node["fqn"][1] == "marts"}
     return [said for mart in marts if (said := _disagreement(mart, models.get(mart.name))) is not None]
 
 

@@ -7,7 +7,7 @@ of date (state.py), which products there are (products.py). No Dagster here.
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -16,6 +16,8 @@ from platform_assets.engine.feed.feed import Cadence, Feed
 from platform_assets.engine.feed.mart import Mart
 from platform_assets.engine.feed.product import Product
 from platform_assets.errors import ConfigurationError, nearest
+from platform_assets.project.consumers import Offer, offers_of
+from platform_assets.project.exposures import Consumer, consumers_of, latest_versions
 from platform_assets.project.manifest import asset_name, declared_in, is_asset, reached
 from platform_assets.project.place import place_of
 from platform_assets.project.products import ReleasedProduct, products_of
@@ -41,10 +43,17 @@ class Node:
 
 @dataclass(frozen=True)
 class Project:
-    """All assets, inputs before what is made from them; the last are the releases of the products."""
+    """All assets, inputs before what is made from them; the last are the releases of the products.
+
+    consumers: who reads the marts. offers: what of each mart they get, by the names that readers know. latest: model
+    with versions -> the table of its latest one.
+    """
 
     nodes: Mapping[str, Node]
     products: tuple[ReleasedProduct, ...]
+    consumers: tuple[Consumer, ...] = ()
+    offers: Mapping[str, Offer] = field(default_factory=dict)
+    latest: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def marts(self) -> tuple[str, ...]:
@@ -58,6 +67,14 @@ class Project:
     def product_with(self, mart: str) -> ReleasedProduct | None:
         """The product that the mart (the asset's name, or its table's) is released with."""
         return next((each for each in self.products if mart in each.marts or mart in each.tables), None)
+
+    def read_as(self, name: str) -> tuple[str, ...]:
+        """The assets by which readers get the mart that they know by that name: its table, and its product's
+        releases."""
+        table = self.latest.get(name, name)
+        product = self.product_with(table)
+        found = next((mart for mart in self.marts if mart.split("/")[-1] == table), None)
+        return () if product is None or found is None else (found, product.release)
 
     def below(self, starts: Iterable[str]) -> list[str]:
         """Everything that is made from `starts` at any remove, inputs first; `starts` are not among it."""
@@ -101,20 +118,29 @@ def project_of(
         for key, source in dbt["sources"].items()
         if (name := "/".join(declared_in(source).get("asset_key", ()))) in nodes
     }
-    models = {node["name"] for node in dbt["nodes"].values() if node["resource_type"] == "model"}
+    models = {node["alias"]: node["name"] for node in dbt["nodes"].values() if node["resource_type"] == "model"}
     for mart in marts:
         if mart.name not in models:
-            raise ConfigurationError(
-                f"Mart({mart.name!r})",
-                f"there is no dbt model {mart.name!r}.{nearest(mart.name, models)}",
-                f"Write dbt_project/models/marts/{mart.name}.sql, or name the mart as its model is called.",
+            versions = [table for table, model in models.items() if model == mart.name]
+            raise (
+                ConfigurationError(
+                    f"Mart({mart.name!r})",
+                    "is the name of several tables, one for each version of the dbt model",
+                    f"Declare what each promises: {', '.join(f'Mart({table!r}, …)' for table in versions)}.",
+                )
+                if versions
+                else ConfigurationError(
+                    f"Mart({mart.name!r})",
+                    f"there is no dbt model {mart.name!r}.{nearest(mart.name, models)}",
+                    f"Write dbt_project/models/marts/{mart.name}.sql, or name the mart as its model is called.",
+                )
             ).at(place_of("Mart", mart.name, mart.contract.__module__))
     contracts = {mart.name: mart.version() for mart in marts}
     codes = _codes(dbt)
     for key in _inputs_first(dbt["parent_map"], [key for key in names if key in dbt["nodes"]]):
         node = dbt["nodes"][key]
         declared = declared_in(node)
-        contract = contracts.get(node["name"]) if names[key].startswith("marts/") else None
+        contract = contracts.get(node["alias"]) if names[key].startswith("marts/") else None
         nodes[names[key]] = Node(
             names[key],
             inputs=tuple(sorted({names[each] for each in _made_from(dbt, key) if each in names})),
@@ -128,7 +154,9 @@ def project_of(
     )
     for product in released:
         nodes[product.release] = Node(product.release, inputs=product.marts)
-    return Project(nodes, released)
+    tables = {table for product in released for table in product.tables}
+    latest = {name: table for name, table in latest_versions(dbt).items() if table in tables}
+    return Project(nodes, released, consumers_of(dbt), offers_of(dbt), latest)
 
 
 def version_from(code: str, inputs: Mapping[str, str]) -> str:

@@ -30,7 +30,7 @@ def mart_keys(manifest: Path) -> dict[str, tuple[str, ...]]:
     for name, node in nodes.items():
         if node["resource_type"] == "model":
             keys = [*_primary(node), *sorted(tested.get(name, ()), key=lambda key: (len(key), key))]
-            found |= {node["name"]: keys[0]} if keys else {}
+            found |= {node["alias"]: keys[0]} if keys else {}
     return found
 
 

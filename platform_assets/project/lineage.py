@@ -96,7 +96,7 @@ def note_origins(
         if table is None or not is_asset(manifest, key) or not asset_name(node).startswith(MARTS):
             continue
         columns = visible(node, tables, may_name)
-        found[node["name"]] = asdict(
+        found[node["alias"]] = asdict(
             Made(
                 origins.feeds_above(key),
                 {column: origins.of(asset_name(node), column) for column in columns},

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import yaml
 
 from platform_assets.errors import ConfigurationError
+from platform_assets.project.exposures import lost_model
 from platform_assets.project.unfed import missing_source
 from platform_assets.settings import PROJECT
 
@@ -28,7 +29,9 @@ if TYPE_CHECKING:
 DBT_PROJECT: Final = PROJECT / "dbt_project"
 # A folder of its own: dbt by hand writes a manifest of its moment into `target`.
 _TARGET: Final = DBT_PROJECT / "target" / "platform"
-_NOT_SOURCE: Final = {"target", "logs", "dbt_packages", ".user.yml"}
+PROMISED: Final = "_promised.json"
+"""Files beside marts that say what of them consumers are promised (project/promised.py); dbt passes them over."""
+_NOT_SOURCE: Final = {"target", "logs", "dbt_packages", ".user.yml", PROMISED}
 
 
 def dbt_digest() -> str:
@@ -49,10 +52,10 @@ def dbt_files() -> list[Path]:
     return sorted(path for path in found if path.is_file())
 
 
-def model_folders() -> list[Path]:
+def model_folders(project: Path = DBT_PROJECT) -> list[Path]:
     """The folders that dbt looks for models in, the team's own first."""
-    project = yaml.safe_load((DBT_PROJECT / "dbt_project.yml").read_text())
-    return [DBT_PROJECT / each for each in project["model-paths"]]
+    declared = yaml.safe_load((project / "dbt_project.yml").read_text())
+    return [project / each for each in declared["model-paths"]]
 
 
 def current_manifest() -> Path:
@@ -115,9 +118,9 @@ def is_asset(manifest: Mapping[str, Any], key: str) -> bool:
 
 
 def asset_name(node: Mapping[str, Any]) -> str:
-    """What the asset of a model, snapshot or seed is called: `<folder>/…/<model>`."""
+    """What the asset of a model, snapshot or seed is called: `<folder>/…/<table>`; each version of a model has one."""
     folders = [part for part in node["fqn"][1:-1] if part != node["name"]]
-    return "/".join([*(["snapshots"] if node["resource_type"] == "snapshot" else folders), node["name"]])
+    return "/".join([*(["snapshots"] if node["resource_type"] == "snapshot" else folders), node["alias"]])
 
 
 def mart_needs(feeds: "Iterable[Feed]", marts: "Iterable[Mart]") -> dict[str, list[str]]:
@@ -127,7 +130,7 @@ def mart_needs(feeds: "Iterable[Feed]", marts: "Iterable[Mart]") -> dict[str, li
     needs = {}
     for mart in marts:
         models = [
-            key for key, node in manifest["nodes"].items() if key.startswith("model.") and node["name"] == mart.name
+            key for key, node in manifest["nodes"].items() if key.startswith("model.") and node["alias"] == mart.name
         ]
         above = reached(manifest["parent_map"], models)
         sources = [manifest["sources"][node] for node in above if node in manifest["sources"]]
@@ -140,9 +143,9 @@ def mart_owners(marts: "Iterable[Mart]") -> dict[str, str]:
     manifest = json.loads(current_manifest().read_bytes())
     wanted = {mart.name for mart in marts}
     declared = {
-        node["name"]: node["config"].get("meta", {}).get("dagster", {}).get("owners", [])
+        node["alias"]: node["config"].get("meta", {}).get("dagster", {}).get("owners", [])
         for key, node in manifest["nodes"].items()
-        if key.startswith("model.") and node["name"] in wanted
+        if key.startswith("model.") and node["alias"] in wanted
     }
     return {mart: owners[0] for mart, owners in declared.items() if owners}
 
@@ -170,7 +173,9 @@ def run_dbt(arguments: Sequence[str], target: Path) -> str | None:
 
 def _parse() -> None:
     if (problem := run_dbt(["parse", "--no-partial-parse"], _TARGET)) is not None:
-        raise missing_source(problem, dbt_files(), DBT_PROJECT) or ConfigurationError(
+        files = dbt_files()
+        known = missing_source(problem, files, DBT_PROJECT) or lost_model(problem, files, DBT_PROJECT)
+        raise known or ConfigurationError(
             "dbt_project",
             f"dbt cannot parse it:\n{problem}",
             f"Mend the file named above; `dbt parse` in {DBT_PROJECT} says the same.",

@@ -34,7 +34,7 @@ class Personal:
         sources, nodes = manifest["sources"].items(), manifest["nodes"].items()
         starts = [key for key, each in sources if each["schema"] == _RAW and each["name"] in raw]
         starts += [key for key, read in named_without_ref(manifest).items() if not set(read).isdisjoint(starts)]
-        starts += [key for key, each in nodes if each["name"] in self._marked]
+        starts += [key for key, each in nodes if each["alias"] in self._marked]
         self._nodes = reached(manifest["child_map"], starts)
         self._manifest = manifest
 
@@ -67,7 +67,7 @@ class Personal:
         carried = [f"{feed}.{of}" for feed, of in parts if _is_personal(self._feeds.get(feed), of)]
         if carried:
             return f"Personal data, from {', '.join(carried)}."
-        marked = self._marked.get(known["name"])
+        marked = self._marked.get(known["alias"])
         return "Personal data, as its contract says." if marked is not None and marked.holds(column) else None
 
     @functools.cached_property
@@ -76,6 +76,7 @@ class Personal:
         texts = [*LINEAGE]
         for each in (*self._manifest["nodes"].values(), *self._manifest["sources"].values()):
             texts += [each.get("raw_code") or "", each["name"], each["original_file_path"], *each["columns"]]
+            texts.append(each.get("alias") or "")
         return words_of(texts)
 
 

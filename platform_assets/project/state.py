@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
+from typing import Final
 
 from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.feed.feed import Feed
@@ -19,11 +20,15 @@ from platform_assets.engine.store.builds import Built, CheckResult, Made
 from platform_assets.engine.store.pin import Pin
 from platform_assets.engine.store.release import Release
 from platform_assets.errors import listed
-from platform_assets.project.causes import Cause, check_failed
+from platform_assets.project.causes import Cause, Kind, check_failed
+from platform_assets.project.consumers import Ending, breaks, endings, offered_by, treated
 from platform_assets.project.graph import Node, Project, version_from
 from platform_assets.project.lineage import noted_origins
 from platform_assets.project.products import ReleasedProduct
 from platform_assets.project.treatments import Treatments, treatments_of
+
+OF_A_PRODUCT: Final[Collection[Kind]] = ("personal data", "would break consumers")
+"""Causes that hold a product, however sound its marts are."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,7 @@ class State:
     arrives: Callable[[str], bool] = lambda _: False
     personal: Callable[[ReleasedProduct], Treatments] = Treatments
     _wanted: dict[str, str] = field(default_factory=dict, repr=False)
+    _refused: dict[str, Cause | None] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(cls, project: Project, deployment: Deployment) -> "State":
@@ -162,9 +168,51 @@ class State:
         gone = [table for table in made_from if table not in marts]
         if newer or gone:
             return f"{listed(newer or gone, 3)} changed since the last release"
+        told = [table for table, each in release.marts.items() if each.until != self.end_of(table)]
+        if told or release.latest != self.latest_of(product):
+            return "what its readers are told of versions changed since the last release"
         others = self.personal(product).changed_since(release)
         return (
             f"what becomes of personal data in {listed(others, 3)} changed since the last release" if others else None
+        )
+
+    def end_of(self, table: str) -> str | None:
+        """The day, ISO, up to which the mart is served at least, where it is a version whose end is told."""
+        until = self.project.offers[table].until if table in self.project.offers else None
+        return None if until is None else until.isoformat()
+
+    def latest_of(self, product: ReleasedProduct) -> dict[str, str]:
+        """Models with versions whose latest is a mart of the product -> that mart."""
+        return {name: table for name, table in self.project.latest.items() if table in product.tables}
+
+    def ending(self) -> list[Ending]:
+        """Versions of marts that end soon or have ended."""
+        return endings(self.project.consumers, self.project.offers, self.project.latest, self.now.date())
+
+    def refused(self, product: ReleasedProduct) -> Cause | None:
+        """Why the product must not be released, however sound its marts are; None where it may be."""
+        if product.name not in self._refused:
+            self._refused[product.name] = self.personal(product).refused or self._would_break(product)
+        return self._refused[product.name]
+
+    def _would_break(self, product: ReleasedProduct) -> Cause | None:
+        """What a release of the product, as today's code makes it, would take from who reads the one that there is."""
+        release = self.releases.get(product.name)
+        if release is None:
+            return None
+        offers = treated(self.project.offers, {mart: self.personal(product).of(mart) for mart in product.tables})
+        found = breaks(self.project.consumers, offered_by(release), offers, self.now.date())
+        if not found:
+            return None
+        return Cause(
+            kind="would break consumers",
+            asset=product.release,
+            what=f"a release of {product.name} would break who reads it",
+            effect=f"the product is held, and its release of {release.created_at[:16].replace('T', ' ')} UTC serves on",
+            evidence="; ".join(map(str, found)),
+            remedy=" ".join(dict.fromkeys(each.remedy for each in found)),
+            key=f"consumers:{product.name}",
+            owner=product.owner,
         )
 
     def verdict(self, name: str, check: str) -> CheckResult | None:
@@ -213,15 +261,14 @@ class State:
                 return cause
         product = self.project.product_of(name)
         # What is made before it in the same run may have other columns then.
-        return self.personal(product).refused if product is not None and not {*product.marts} & {*together} else None
+        return self.refused(product) if product is not None and not {*product.marts} & {*together} else None
 
     def held_back(self, names: Collection[str]) -> list[HeldBack]:
         """What of these assets failed blocking checks hold back, by what holds it."""
         found: dict[tuple[str, str], list[str]] = {}
         for name in names:
-            if (cause := self.first_cause(name)) is not None and (
-                cause.kind == "personal data" or self.failing(cause.asset)
-            ):
+            cause = self.first_cause(name)
+            if cause is not None and (cause.kind in OF_A_PRODUCT or self.failing(cause.asset)):
                 found.setdefault((cause.asset, self.held_words(cause)), []).append(name)
         return [HeldBack(by, why, tuple(assets)) for (by, why), assets in found.items()]
 
@@ -247,7 +294,7 @@ class State:
         cause = self.held(name)
         while (
             cause is not None
-            and cause.kind not in ("check failed", "personal data")
+            and cause.kind not in ("check failed", *OF_A_PRODUCT)
             and (above := self.held(cause.asset)) is not None
         ):
             cause = above
@@ -278,6 +325,10 @@ class State:
         if not self.begun and not starts:
             return []
         for name, node in self.project.nodes.items():
+            product = self.project.product_of(name)
+            refused = None if product is None else self.refused(product)
+            if refused is not None and refused.kind == "would break consumers":
+                continue  # to build it again would change nothing
             stale = self.outdated(name) is not None or bool(self.failing(name))
             if stale or (node.cron is None and found.intersection(node.inputs)):
                 found.add(name)
@@ -315,7 +366,7 @@ class State:
             if made.version != version_from(node.code, inputs):
                 why = "its code has changed" if made.code != node.code else "its inputs have been made again"
                 return Cause("out of date", name, f"{name} has to be made again", evidence=why)
-        return self.personal(product).refused
+        return self.refused(product)
 
     def _version(self, name: str) -> str:
         made = self.built.made.get(name)

@@ -112,13 +112,13 @@ class Treatments:
     @property
     def line(self) -> str:
         """The declaration to paste, with what is there already; the safest treatment for what nobody has declared."""
-        declared: dict[str, str] = dict(self.product.declared.personal)
-        marts = len(self.product.tables)
+        before = self.product.declared.personal
+        declared: dict[str, str] = dict(before)
         names = [each.column.name for each in self.undeclared]
         for each in self.undeclared:
             name = each.column.name
-            everywhere = marts == 1 or (names.count(name) > 1 and name not in declared)
-            declared.setdefault(name if everywhere else f"{each.mart}.{name}", "drop")
+            everywhere = name not in before and (names.count(name) > 1 or len(self.product.tables) == 1)
+            declared[name if everywhere else f"{each.mart}.{name}"] = "drop"
         name = self.product.name
         variable = "".join(letter if letter.isalnum() else "_" for letter in name).upper()
         variable = variable if variable[:1].isalpha() else f"PRODUCT_{variable}"

@@ -41,6 +41,7 @@ LAYERS: Final = {
     "intermediate": 2,
     "snapshots": 2,
     "marts": 2,
+    "consumers": 2,
     "release": 2,  # release/<product>
 }
 FEED_CHECKS: Final = {
@@ -120,6 +121,7 @@ def test_lineage_runs_from_layer_to_layer(specs: Sequence[dg.AssetSpec]) -> None
         "snapshots": {"intermediate"},
         "marts": {"intermediate", "marts"},
         "release": {"marts"},
+        "consumers": {"marts", "release"},
     }
     for spec in specs:
         assert {dep.asset_key.path[0] for dep in spec.deps} <= allowed[spec.key.path[0]], spec.key.to_user_string()
@@ -155,8 +157,8 @@ def _ops(definition: dg.AssetsDefinition) -> list[dg.OpDefinition]:
 
 def test_whatever_is_below_raw_is_automated_and_raw_is_not(specs: Sequence[dg.AssetSpec]) -> None:
     for spec in specs:
-        by_sensor = spec.key.path[0] in ("deliveries", "raw", "quarantine")
-        assert (spec.automation_condition is None) == by_sensor, spec.key.to_user_string()
+        not_by_it = spec.key.path[0] in ("deliveries", "raw", "quarantine", "consumers")
+        assert (spec.automation_condition is None) == not_by_it, spec.key.to_user_string()
 
 
 # ---- feeds

@@ -52,7 +52,7 @@ def lock(
     files: of databases, which alone can be read, written and attached. directories: to be read and written as well.
     settings: those that can still be changed.
     """
-    paths = [path + end for path in files for end in _BESIDE]
+    paths = [each + end for path in files for each in dict.fromkeys((path, no_pattern(path))) for end in _BESIDE]
     # Instants are stored; showing them must not depend on the machine's zone.
     settle = ["GLOBAL TimeZone = 'UTC'"]
     if memory_limit is not None:
@@ -66,6 +66,11 @@ def lock(
             # Another connection of this process to the same file has locked it for all.
             if "has been locked" not in str(error):
                 raise
+
+
+def no_pattern(path: str) -> str:
+    """The path, as DuckDB's functions that read files take it, so that no character in it stands for others."""
+    return "".join(f"[{each}]" if each in "*?[" else each for each in path)
 
 
 def _listed(texts: Iterable[str]) -> str:

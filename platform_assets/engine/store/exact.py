@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import duckdb
 
+from platform_assets.engine.store.connection import no_pattern
 from platform_assets.engine.store.sql import attach, quote
 from platform_assets.errors import ReleaseRefused, foreign, quoted
 
@@ -73,7 +74,7 @@ def write(
 
 def view_of(connection: duckdb.DuckDBPyConnection, path: Path, columns: Mapping[str, str]) -> str:
     """The query that reads a file back as `columns` (name -> type)."""
-    file = f"read_parquet({_literal(_no_pattern(str(path)))}, hive_partitioning = false, filename = false)"
+    file = f"read_parquet({_literal(no_pattern(str(path)))}, hive_partitioning = false, filename = false)"
     there = {name: str(kind) for name, kind in columns_of(connection, file).items()}
     chosen = [
         quote(name) if there.get(name) == kind else f"CAST({quote(name)} AS {kind}) AS {quote(name)}"
@@ -98,16 +99,19 @@ def write_views(
     path: Path,
     files: Mapping[str, tuple[Path, Mapping[str, str]]],
     comments: Mapping[tuple[str, str | None], str],
+    also: Mapping[str, str],
 ) -> None:
-    """Write a database file that holds nothing but a view on each of these files, by its name, with its columns."""
+    """Write a database file that holds nothing but a view on each of these files, by its name, with its columns. also:
+    other names -> the view that they have, too."""
     attach(connection, path, "views", VIEWS_FORMAT)
-    for name, (file, columns) in files.items():
+    for name, of in {**{name: name for name in files}, **also}.items():
+        file, columns = files[of]
         view = f"views.main.{quote(name)}"
         connection.execute(f"CREATE VIEW {view} AS {view_of(connection, file, columns)}")
-        if (text := comments.get((name, None))) is not None:
+        if (text := comments.get((of, None))) is not None:
             connection.execute(f"COMMENT ON VIEW {view} IS {_literal(text)}")
         for column in columns:
-            if (text := comments.get((name, column))) is not None:
+            if (text := comments.get((of, column))) is not None:
                 connection.execute(f"COMMENT ON COLUMN {view}.{quote(column)} IS {_literal(text)}")
     connection.execute("CHECKPOINT views")
     connection.execute("DETACH views")
@@ -160,11 +164,6 @@ def _told(name: str, kind: Any) -> list[str]:  # noqa: ANN401 - as above
     if kind.id in _AS_IT_IS:
         return [name]
     return [name, f"signbit({name})"] if kind.id in _FLOATS else [f"CAST({name} AS VARCHAR)"]
-
-
-def _no_pattern(path: str) -> str:
-    """The path, so that no character in it stands for others."""
-    return "".join(f"[{each}]" if each in "*?[" else each for each in path)
 
 
 def _literal(text: str) -> str:

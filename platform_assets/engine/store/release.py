@@ -8,6 +8,7 @@ not read, one with the same rows is linked. It is there once its manifest is, wh
 import contextlib
 import hashlib
 import json
+import shutil
 import stat
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -35,7 +36,8 @@ _LONGEST_NAME: Final = 200  # characters, of a file
 class MartLabel:
     """What is known of a mart that is to be released. version: of the asset; code: of what made it; built_from: feed ->
     revision of its rows that went in; newest: newest data, ISO; checks: blocking checks that it passed; personal:
-    column with personal data -> "drop", "pseudonym" or "keep"; pseudonyms: the name of their key."""
+    column with personal data -> "drop", "pseudonym" or "keep"; pseudonyms: the name of their key; until: the day, ISO,
+    up to which this version of its model is served at least, where an end is told."""
 
     version: str = ""
     code: str = ""
@@ -43,19 +45,21 @@ class MartLabel:
     newest: str | None = None
     checks: Sequence[str] = ()
     personal: Mapping[str, str] = field(default_factory=dict)
+    until: str | None = None
     pseudonyms: str | None = None
 
 
 @dataclass(frozen=True)
 class Label:
     """What marts hold. decided: deliveries of the feeds that they are made from that a person withdrew or let through:
-    which, who, why and when. unfit: why they are not fit to be released, of a shadow; key: that of
-    their pseudonyms."""
+    which, who, why and when. unfit: why they are not fit to be released, of a shadow; key: that of their pseudonyms.
+    latest: other names of marts: a model with versions -> the mart that is its latest."""
 
     marts: Mapping[str, MartLabel] = field(default_factory=dict)
     decided: Sequence[Mapping[str, Any]] = ()
     unfit: str | None = None
     key: Key | None = None
+    latest: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,7 @@ class MartRelease(MartLabel):
 @dataclass(frozen=True)
 class Release:
     """One version of a product's marts; `path`: its DuckDB file; `built_from`: feed -> the revision of its rows that
-    all marts hold that are made of it; for `decided` see `Label`.
+    all marts hold that are made of it; for `decided` and `latest` see `Label`.
 
     erased: which persons were erased from it since, by the ids of their erasures: when, and how many rows by mart.
     shadow: made beside the others, for a consumer to compare; readers never get it. unfit: why they could not, if so.
@@ -89,6 +93,7 @@ class Release:
     decided: Sequence[Mapping[str, Any]] = ()
     erased: Sequence[Mapping[str, Any]] = ()
     shadow: bool = False
+    latest: Mapping[str, str] = field(default_factory=dict)
     unfit: str | None = None
 
     @property
@@ -159,7 +164,12 @@ class Releases(Serving):
                 self._make_folder(self.folder.parent)
                 self._make_folder(self.folder)
                 self.sweep()
-                release = self._made(warehouse.marts, now, there, described, shadow=shadow)
+                folder = self.folder / self._free_id(f"{now:%Y%m%dT%H%M%SZ}")
+                try:
+                    release = self._made(folder, warehouse.marts, now, there, described, shadow=shadow)
+                except BaseException:
+                    shutil.rmtree(folder, ignore_errors=True)
+                    raise
                 if shadow:
                     self._cast(release)
                 else:
@@ -177,9 +187,10 @@ class Releases(Serving):
         with replacing(release.folder / MANIFEST, mode=self.mode) as partial:
             partial.write_text(json.dumps(asdict(release)))
 
-    def _made(self, marts: Path, now: datetime, there: Sequence[str], label: Label, *, shadow: bool) -> Release:
-        """A release of these marts, whole and on the disk, which no reader gets yet."""
-        folder = self.folder / self._free_id(f"{now:%Y%m%dT%H%M%SZ}")
+    def _made(
+        self, folder: Path, marts: Path, now: datetime, there: Sequence[str], label: Label, *, shadow: bool
+    ) -> Release:
+        """A release of these marts in that folder, whole and on the disk, which no reader gets yet."""
         before = self.newest()
         self._make_folder(folder)
         unfinished = folder / UNFINISHED
@@ -195,7 +206,10 @@ class Releases(Serving):
             }
             comments = exact.comments_of(connection, "marts")
             connection.execute("DETACH marts")
-            exact.write_views(connection, path, _files(folder, made), comments)
+            latest = {name: mart for name, mart in label.latest.items() if mart in made and name not in made}
+            exact.write_views(connection, path, _files(folder, made), comments, latest)
+        for name, mart in latest.items():
+            (folder / _file_of(name)).symlink_to(made[mart].file)
         failpoint.reached("release-views")
         release = Release(
             id=folder.name,
@@ -207,6 +221,7 @@ class Releases(Serving):
             decided=label.decided,
             shadow=shadow,
             unfit=label.unfit,
+            latest=latest,
         )
         unfinished.write_text(json.dumps(asdict(release)))
         # What is linked is on the disk, and has the rights that it needs.
@@ -331,6 +346,11 @@ def _built_from(marts: Mapping[str, MartLabel]) -> dict[str, int]:
     return found
 
 
+def manifest_in(folder: Path) -> Release | None:
+    """What the manifest in that folder says, word for word; None where there is none, or it is torn."""
+    return _read(folder / MANIFEST)
+
+
 @remembered(most=20_000)
 def _read(manifest: Path) -> Release | None:
     try:
@@ -345,6 +365,7 @@ def _read(manifest: Path) -> Release | None:
             decided=tuple(map(dict, stored["decided"])),
             erased=tuple(map(dict, stored["erased"])),
             shadow=bool(stored["shadow"]),
+            latest={str(name): str(mart) for name, mart in stored["latest"].items()},
             unfit=None if stored["unfit"] is None else str(stored["unfit"]),
         )
     except (OSError, ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RecursionError):
@@ -359,6 +380,7 @@ def _mart_of(stored: Mapping[str, Any]) -> MartRelease:
         newest=None if stored["newest"] is None else str(stored["newest"]),
         checks=tuple(map(str, stored["checks"])),
         personal={str(column): str(how) for column, how in stored["personal"].items()},
+        until=None if stored["until"] is None else str(stored["until"]),
         pseudonyms=None if stored["pseudonyms"] is None else str(stored["pseudonyms"]),
         rows=int(stored["rows"]),
         columns={str(name): str(kind) for name, kind in stored["columns"].items()},

@@ -99,10 +99,10 @@ def _columns(
         key, model = models[node.name]
         written: dict[str, Any] = dict(model["columns"])
         is_mart = node.name.startswith("marts/")
-        for column in contracts.get(model["name"], ()) if is_mart else ():
+        for column in contracts.get(model["alias"], ()) if is_mart else ():
             yaml = written.pop(column.name, {})
             rules = [_rules(column), *tests.get((key, column.name), ())]
-            traced = "made from personal data" if column.name in personal.get(model["name"], ()) else ""
+            traced = "made from personal data" if column.name in personal.get(model["alias"], ()) else ""
             yield ShownColumn(
                 node.name,
                 column.name,

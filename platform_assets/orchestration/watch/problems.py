@@ -6,15 +6,16 @@ and their words (causes.py), telling (alerts/incidents.py), a question about one
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, time, timedelta
 from functools import partial
 from typing import Final, TypeAlias
 
 from platform_assets.alerts.incidents import Problem
 from platform_assets.engine.promises.kept import promises
 from platform_assets.orchestration.runs.automation import barred
-from platform_assets.orchestration.runs.keys import sensor_name
+from platform_assets.orchestration.runs.keys import release_key, sensor_name
 from platform_assets.orchestration.watch.causes import (
+    PLATFORM_TEAM,
     disk_low,
     failed_checks,
     failed_sensors,
@@ -26,11 +27,12 @@ from platform_assets.orchestration.watch.dagster_state import DagsterState
 from platform_assets.orchestration.watch.deployment_state import DeploymentState
 from platform_assets.orchestration.watch.runbooks import runbook_of
 from platform_assets.project.causes import Cause
+from platform_assets.project.consumers import ENDS_SOON
 
 Section: TypeAlias = Callable[[DagsterState, DeploymentState], Iterable[Problem]]
 _TO_BE_RELEASED: Final = timedelta(minutes=30)
 # What says by itself why what is below it is not released.
-_HOLDING: Final = ("sensor:", "run:", "model:", "check:", "personal:")
+_HOLDING: Final = ("sensor:", "run:", "model:", "check:", "personal:", "consumers:")
 # What died is offered again by itself; it is worth a word when that has not helped.
 _DEAD_FOR: Final = timedelta(minutes=5)
 
@@ -90,6 +92,33 @@ def _of_calendar(seen: DagsterState, stored: DeploymentState) -> list[Problem]:
     looked_for = [feed for feed in stored.feeds if not ((s := seen.sensors.get(sensor_name(feed))) and s.keeps_failing)]
     found = (missing_delivery(seen, stored.deliveries[feed.name]) for feed in looked_for)
     return _problems(seen, filter(None, found))
+
+
+def _of_consumers(seen: DagsterState, stored: DeploymentState) -> list[Problem]:
+    """Products that are held because a release would break who reads them."""
+    found = []
+    for product in stored.project.products:
+        cause = stored.assets.refused(product)
+        if cause is not None and cause.kind == "would break consumers":
+            waiting = (product.release, *seen.below([release_key(product)]))
+            found.append(replace(cause, asset=product.release, waiting=waiting))
+    return _problems(seen, found)
+
+
+def _of_versions(seen: DagsterState, stored: DeploymentState) -> Iterator[Problem]:
+    """Versions of marts whose end is near, or is over."""
+    for each in stored.assets.ending():
+        product = stored.project.product_with(each.mart)
+        yield Problem(
+            key=f"version:{each.mart}",
+            owner=PLATFORM_TEAM if product is None else product.owner,
+            title=each.what,
+            detail=each.remedy,
+            assets=(),
+            runbook="version-ends",
+            command="platform run",
+            since=min(datetime.combine(each.until, time(), tzinfo=UTC) - ENDS_SOON, seen.now),
+        )
 
 
 def _of_pins(seen: DagsterState, stored: DeploymentState) -> list[Problem]:
@@ -164,6 +193,8 @@ SECTIONS: Final[Mapping[str, Section]] = {
     "missing:": _of_calendar,
     "pinned:": _of_pins,
     "budget:": _of_budgets,
+    "consumers:": _of_consumers,
+    "version:": _of_versions,
 }
 """Causes that are there now, by how its key begins. What follows from a cause is named with it and is no problem of its
 own: the assets below, the runs that failed of it, the delivery that is late because its file is quarantined."""

@@ -31,6 +31,7 @@ _OF_KINDS: Final[Mapping[Kind, Runbook]] = {
     "run failed": "run-failed",
     "dbt error": "model-failed",
     "delivery missing": "missing-delivery",
+    "would break consumers": "consumer-held",
     "pinned": "pinned",
     "personal data": "personal-data",
 }

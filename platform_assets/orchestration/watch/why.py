@@ -30,6 +30,7 @@ from platform_assets.orchestration.watch.deployment_state import DeploymentState
 from platform_assets.project.causes import Cause, Kind
 from platform_assets.project.graph import raw_name
 from platform_assets.project.remedies import ways_out
+from platform_assets.project.state import OF_A_PRODUCT
 
 AUTOMATION: Final = "automation"
 # What goes on by itself: to ask again is all that there is to do.
@@ -74,6 +75,8 @@ def _command(cause: Cause, asked: str, seen: DagsterState, stored: DeploymentSta
         return f"platform release unpin {cause.asset.rpartition('/')[2]}"
     if cause.kind == "delivery missing":
         return "platform promises"
+    if cause.kind == "would break consumers":
+        return "platform ci"
     if cause.kind == "nothing delivered":
         return "platform feed list"
     if cause.kind == "daemon down":
@@ -269,8 +272,9 @@ class _Asking:
         if (run := self._seen.run_of(key)) is not None:
             yield self._of_run(name, run, outdated)
             return
-        if (cause := state.first_cause(name)) is not None and cause.kind == "personal data" and cause.asset == name:
-            yield cause
+        if (cause := state.first_cause(name)) is not None and cause.kind in OF_A_PRODUCT:
+            if state.project.product_of(name) is not None:
+                yield replace(cause, asset=name)
             return
         if cause is not None:
             # What is above says itself what is wrong with it.

@@ -161,6 +161,7 @@ function drawAll() {
 }
 
 function charts() {
+  for (const plot of $$(".plot")) plot.classList.add("ready");
   for (const figure of $$(".chart[data-kind]")) whenNear(figure, () => drawn.push(new Chart(figure)));
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
   matchMedia("print").addEventListener("change", drawAll);

@@ -1,9 +1,11 @@
 """Releases: whole or not there, whatever stops the one who publishes, and whoever publishes beside him."""
 
+import errno
 import json
 import os
 import shutil
 import signal
+import stat
 import sys
 import time
 from collections.abc import Callable
@@ -18,8 +20,9 @@ import psutil
 import pytest
 from shop import Shop, child, ended, numbered, sales
 
-from platform_assets.engine.store.release import MartRelease, Release, Releases
-from platform_assets.errors import WarehouseBusy
+from platform_assets.engine.store.release import Label, MartLabel, MartRelease, Release, Releases
+from platform_assets.engine.store.sql import quote
+from platform_assets.errors import ReleaseRefused, WarehouseBusy
 
 NOON: Final = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -274,3 +277,199 @@ def test_a_clock_that_is_set_back_changes_no_order(shop: Shop) -> None:
         made.append(publish(shop))
     assert whole(shop.deployment.releases) == [1, 2, 3, 4, 5]
     assert shop.deployment.releases.current() == made[-1]
+
+
+# ---- where it lies
+
+
+ODD: Final = (
+    "a home",
+    "it's",
+    "stars*",
+    "100%",
+    "[a]",
+    "day=1",
+    'quo"te',
+    "sémantic",
+    "{a,b}",
+)
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_a_release_is_read_wherever_it_lies(tmp_path: Path, name: str) -> None:
+    shop = Shop(tmp_path / name)
+    shop.deployment.prepare()
+    build(shop, 3)
+    made = publish(shop)
+    with closing(duckdb.connect(str(shop.deployment.releases.link), read_only=True)) as reader:
+        assert reader.execute("DESCRIBE daily").fetchall() == [("n", "BIGINT", "YES", None, None, None)]
+        assert reader.execute("FROM daily").fetchall() == [(0,), (1,), (2,)]
+    assert made.newest_rows("daily", ["n"], "n", 1) == [(2,)]
+
+
+@pytest.mark.parametrize("how", ["moved", "copied", "copied without links"])
+def test_a_home_that_lies_elsewhere_has_releases_that_are_read_there(shop: Shop, tmp_path: Path, how: str) -> None:
+    build(shop, 1)
+    with duckdb.connect(str(shop.deployment.warehouse.marts)) as marts:
+        marts.execute("COMMENT ON TABLE daily IS 'a day'; COMMENT ON COLUMN daily.n IS 'how many'")
+    publish(shop)
+    build(shop, 2)
+    publish(shop)
+    elsewhere = Shop(tmp_path.with_name(f"{tmp_path.name}-elsewhere"))
+    if how == "moved":
+        shop.root.rename(elsewhere.root)
+    else:
+        shutil.copytree(shop.root, elsewhere.root, symlinks=how == "copied")
+        for path in (shop.root / "home/releases/marts").glob("*/*.parquet"):
+            path.unlink()
+    elsewhere.deployment.prepare()
+    assert elsewhere.told == ["2 releases lay elsewhere before: their views read the files beside them now"]
+    releases = elsewhere.deployment.releases
+    if how == "copied without links":
+        assert releases.current() is None
+        publish(elsewhere)
+    assert whole(releases) in ([1, 2], [1, 2, 2])
+    oldest = releases.all()[-1]
+    with closing(duckdb.connect(oldest.path, read_only=True)) as reader:
+        assert reader.execute("SELECT comment FROM duckdb_views() WHERE view_name = 'daily'").fetchall() == [("a day",)]
+        said = reader.execute("SELECT comment FROM duckdb_columns() WHERE table_name = 'daily'").fetchall()
+        assert said == [("how many",)]
+    elsewhere.deployment.prepare()
+    assert len(elsewhere.told) == 1
+
+
+# ---- what it costs
+
+
+TWO: Final = ("large", "small")
+
+
+def tables(shop: Shop, **sql: str) -> None:
+    """What dbt would: these tables anew, all else as it was."""
+    with duckdb.connect(str(shop.deployment.warehouse.marts)) as marts:
+        for name, query in sql.items():
+            marts.execute(f"CREATE OR REPLACE TABLE {name} AS {query}")
+
+
+def released(shop: Shop, **versions: str) -> Release:
+    deployment = shop.deployment
+    label = Label({mart: MartLabel(version=version, checks=("sound",)) for mart, version in versions.items()})
+    return deployment.releases.publish(deployment.warehouse, shop.clock(), TWO, lambda: label)
+
+
+def shared(one: Release, other: Release) -> dict[str, bool]:
+    """Which marts of two releases are one file."""
+    return {mart: one.parquet(mart).samefile(other.parquet(mart)) for mart in TWO}
+
+
+def test_only_what_has_other_rows_is_written(shop: Shop) -> None:
+    tables(shop, large="FROM range(1000) t(n)", small="SELECT 1 AS n")
+    first = released(shop, large="1", small="1")
+    tables(shop, small="SELECT 2 AS n")
+    second = released(shop, large="1", small="2")
+    assert shared(first, second) == {"large": True, "small": False}
+    # Made again, of the same rows in another order: its version is another, its file is not.
+    tables(shop, large="FROM range(1000) t(n) ORDER BY n DESC")
+    third = released(shop, large="2", small="2")
+    assert shared(second, third) == {"large": True, "small": True}
+    assert (third.made_from, third.marts["large"].checks) == ({"large": "2", "small": "2"}, ("sound",))
+    assert {mart: each.content for mart, each in third.marts.items()} == {
+        "large": first.marts["large"].content,
+        "small": second.marts["small"].content,
+    }
+    assert shop.deployment.releases.all() == [third, second, first]
+    # Another column, or another type, is another table.
+    tables(shop, large="SELECT n::INTEGER AS n FROM range(1000) t(n)")
+    assert shared(third, released(shop, large="3", small="2")) == {"large": False, "small": True}
+
+
+def test_what_is_of_the_same_version_is_not_read(shop: Shop) -> None:
+    tables(shop, large="FROM range(1000) t(n)", small="SELECT 1 AS n")
+    first = released(shop, large="1", small="1")
+    with duckdb.connect(str(shop.deployment.warehouse.marts)) as marts:
+        marts.execute("DROP TABLE large; CREATE TABLE large (n BIGINT CHECK (n > 0), o UNION(a INTEGER, b VARCHAR))")
+    tables(shop, small="SELECT 2 AS n")
+    second = released(shop, large="1", small="2")  # who read it would have to refuse it
+    assert shared(first, second) == {"large": True, "small": False}
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut short", "of a release that is gone"])
+def test_a_file_that_is_not_what_was_written_is_written_again(shop: Shop, damage: str) -> None:
+    tables(shop, large="FROM range(1000) t(n)", small="SELECT 1 AS n")
+    first = released(shop, large="1", small="1")
+    if damage == "of a release that is gone":
+        shop.deployment.releases.remove(first)
+    else:
+        first.parquet("large").chmod(0o600)
+        first.parquet("large").write_bytes(first.parquet("large").read_bytes()[:100])
+        if damage == "gone":
+            first.parquet("large").unlink()
+    second = released(shop, large="1", small="1")
+    with second.opened() as reader:
+        assert reader.execute("SELECT count(*) FROM large").fetchall() == [(1000,)]
+
+
+def test_where_files_cannot_be_linked_they_are_written(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: Path, __: Path) -> None:
+        raise OSError(errno.EPERM, "no links here")
+
+    tables(shop, large="FROM range(10) t(n)", small="SELECT 1 AS n")
+    first = released(shop, large="1", small="1")
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    second = released(shop, large="1", small="1")
+    assert shared(first, second) == {"large": False, "small": False}
+    assert first.marts["large"].content == second.marts["large"].content
+
+
+@pytest.mark.parametrize("name", ["a.b", "a/b", "..", ".hidden", "é" * 120, "it's", 'say "x"', "a b", "%41", "select"])
+def test_a_mart_may_be_called_anything(shop: Shop, name: str) -> None:
+    with duckdb.connect(str(shop.deployment.warehouse.marts)) as marts:
+        marts.execute(f"CREATE TABLE {quote(name)} AS SELECT 1 AS {quote(name)}")
+    made = shop.deployment.releases.publish(shop.deployment.warehouse, shop.clock(), [name])
+    assert made.parquet(name).parent == made.folder
+    assert made.newest_rows(name, [name], None, 1) == [(1,)]
+
+
+def test_a_mart_that_cannot_be_kept_exactly_leaves_readers_what_they_have(shop: Shop) -> None:
+    tables(shop, large="FROM range(10) t(n)", small="SELECT 1 AS n")
+    first = released(shop, large="1", small="1")
+    tables(shop, large="FROM range(20) t(n)", small="SELECT union_value(n := 1) AS n")
+    with pytest.raises(ReleaseRefused, match="mart small cannot be kept exactly: column n has the type UNION"):
+        released(shop, large="2", small="2")
+    assert (shop.deployment.releases.current(), shop.deployment.releases.all()) == (first, [first])
+    assert len(list(shop.deployment.releases.folder.iterdir())) == 3, "what was begun is gone"
+    tables(shop, small="SELECT 1 AS n")
+    assert released(shop, large="2", small="2").tables == {"large": 20, "small": 1}
+
+
+def test_releases_of_products_lie_beside_each_other(shop: Shop) -> None:
+    tables(shop, large="FROM range(10) t(n)", small="SELECT 1 AS n")
+    deployment = shop.deployment
+    for product, mart in (("one", "large"), ("other", "small")):
+        made = deployment.releases_of(product).publish(deployment.warehouse, shop.clock(), [mart], declared=TWO)
+        assert (made.product, list(made.marts), made.path) == (product, [mart], str(made.folder / f"{product}.duckdb"))
+    assert deployment.released_products() == ["one", "other"]
+    assert {each.product for each in deployment.all_releases()} == {"one", "other"}
+
+
+# ---- whom the folder lets read it
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077, 0])
+@pytest.mark.parametrize("shares", [True, False])
+def test_a_release_may_be_read_by_whom_the_folder_of_releases_lets(shop: Shop, umask: int, shares: bool) -> None:
+    folder = shop.root / "home/releases"
+    folder.mkdir()
+    folder.chmod(0o2750 if shares else 0o700)
+    before = os.umask(umask)
+    try:
+        build(shop, 1)
+        publish(shop)
+        build(shop, 2)
+        made = publish(shop)
+    finally:
+        os.umask(before)
+    modes = {path: stat.S_IMODE(path.stat().st_mode) for path in folder.rglob("*") if not path.is_symlink()}
+    wanted = (0o2750, 0o440) if shares else (0o700, 0o400)
+    assert {path: wanted[path.is_file()] for path in modes} == modes
+    assert modes[made.parquet("daily")] == wanted[1]
