@@ -119,7 +119,8 @@ def _printed(*command: str | Path) -> str:
 
 HABITS: Final = {
     "python": Habit(_python),
-    "python, long": Habit(_python, stays_s=15),
+    "python, long": Habit(_python, stays_s=30),
+    "python, for ever": Habit(_python, stays_s=1e9),
     "sqlalchemy": Habit(_sqlalchemy),
     "sqlalchemy, long": Habit(_sqlalchemy, stays_s=10),
     "parquet": Habit(_parquet),
