@@ -233,7 +233,8 @@ def release_prune(
 ) -> None:
     """Remove releases that need not be kept, as `Product(keep=…, least=…)` says; that also happens with each release.
 
-    What stays in any case: the current one, the newest, a pinned one, a shadow, what was current within the last hour.
+    What stays in any case: the current one, the newest, a pinned one, a shadow, what was current within the last hour,
+    and what a program has open.
 
     Example: platform release prune --dry-run
     """

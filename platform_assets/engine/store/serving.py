@@ -200,8 +200,8 @@ class Serving(ABC):
         """Remove releases that need not be kept: which, newest first, and how many bytes of the disk that frees.
 
         keep: how long one is kept after the next was made; None keeps all. least: how many of the newest are kept. What
-        is current, pinned, the newest or a shadow stays, and what was current within the last hour. Raises
-        StorageError.
+        is current, pinned, the newest or a shadow stays, and what was current within the last hour or is read now.
+        Raises StorageError.
         """
         try:
             if not self.folder.is_dir():

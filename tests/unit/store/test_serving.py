@@ -183,6 +183,25 @@ def test_pruning_leaves_what_is_new_current_pinned_or_was_read_just_now(shop: Sh
     assert got(releases) == 6
 
 
+def _read(path: str) -> None:
+    with duckdb.connect(path, read_only=True):
+        signal.pause()
+
+
+def test_pruning_leaves_what_a_reader_has_open_however_old_it_is(shop: Shop) -> None:
+    releases, made = shop.deployment.releases, released(shop, 1, 2, 3)
+    long_ago(releases)
+    read = child(_read, made[0].path)
+    try:
+        while (gone := releases.prune(shop.clock() + KEEP, timedelta(), 1, dry_run=True)[0]) != [made[1]]:
+            assert gone == [made[1], made[0]], "the reader has not come yet"
+        assert releases.prune(shop.clock() + KEEP, timedelta(), 1)[0] == [made[1]]
+    finally:
+        read.kill()
+        read.join()
+    assert releases.prune(shop.clock() + KEEP, timedelta(), 1)[0] == [made[0]]
+
+
 def test_what_pruning_says_it_frees_is_what_it_frees(shop: Shop) -> None:
     releases = shop.deployment.releases
     made = released(shop, 50_000, 60_000, 70_000)
