@@ -133,6 +133,40 @@ def test_a_release_that_cannot_be_read_is_removed_and_readers_get_another(world:
     assert releases.link.resolve() == Path(older.path).resolve()
 
 
+def test_what_lies_there_without_a_manifest_is_removed(world: Keyed) -> None:
+    """Nobody can say what is in it, and no look at packed bytes would find the person."""
+    releases = world.deployment.releases
+    current, older = releases.all()
+    (current.folder / "manifest.json").chmod(0o600)
+    (current.folder / "manifest.json").write_text("torn")
+    certificate = world.erase(email=CANARY)
+    assert (certificate["releases_removed"], certificate["left"]) == ([f"marts/{current.id}"], {})
+    assert [path.name for path in releases.folder.iterdir() if path.is_dir() and not path.is_symlink()] == [older.id]
+    assert releases.current() == releases.all()[0]
+
+
+def test_a_released_mart_of_a_model_that_is_gone_is_told_where_it_names_the_person(world: Keyed) -> None:
+    with duckdb.connect(str(world.deployment.warehouse.marts)) as marts:
+        marts.execute(f"CREATE TABLE letters AS SELECT 'to {CANARY}' AS address")
+    deployment = world.deployment
+    made = deployment.releases_of("mail").publish(deployment.warehouse, world.clock(), ["letters"])
+    with duckdb.connect(str(world.deployment.warehouse.marts)) as marts:
+        marts.execute("DROP TABLE letters")
+    assert world.erase(email=CANARY)["left"].items() >= {f"release mail/{made.id}: letters": 1}.items()
+
+
+def test_what_releases_share_they_share_afterwards(world: Keyed) -> None:
+    deployment = world.deployment
+    with deployment.builds.changing((), "test"):
+        deployment.releases.publish(deployment.warehouse, world.clock(), ["buyers", "totals"])
+    newest, before, _ = deployment.releases.all()
+    assert newest.parquet("buyers").samefile(before.parquet("buyers"))
+    assert world.erase(email=CANARY)["left"] == {}
+    newest, before, _ = deployment.releases.all()
+    assert newest.parquet("buyers").samefile(before.parquet("buyers"))
+    assert newest.tables == before.tables == {"buyers": 3, "totals": 1}
+
+
 def test_nothing_brings_an_erased_person_back(world: Keyed) -> None:
     original = (world.landing / "sales/old.csv").read_bytes()
     world.erase(email=CANARY)

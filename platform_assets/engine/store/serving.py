@@ -226,6 +226,16 @@ class Serving(ABC):
             if (path / UNFINISHED).exists() or not any(path.iterdir()):
                 shutil.rmtree(path)
 
+    def remove_unreadable(self) -> list[str]:
+        """Remove what lies there without a manifest that can be read: the ids. Nobody can say what is in it."""
+        with moving(self.folder):
+            found = [path for path in self._folders() if self._described(path) is None]
+            if found and self.current() is None and (due := self.due()) is not None:
+                self._point_at(due)
+            for path in found:
+                shutil.rmtree(path)
+        return [path.name for path in found]
+
     def remove(self, release: "Release") -> None:
         """Remove a release; where it is the current one, readers get the newest that is left, if any is."""
         with moving(self.folder):
