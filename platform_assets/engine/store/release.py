@@ -23,6 +23,7 @@ from platform_assets.engine.durable import failpoint
 from platform_assets.engine.durable.files import remembered, replacing, sync_all
 from platform_assets.engine.store import exact
 from platform_assets.engine.store.connection import connect
+from platform_assets.engine.store.marts import tables_there
 from platform_assets.engine.store.pseudonyms import Key, treated
 from platform_assets.engine.store.serving import MANIFEST, UNFINISHED, Serving
 from platform_assets.engine.store.sql import attach, quote
@@ -156,7 +157,7 @@ class Releases(Serving):
         have.
         """
         with warehouse.open("release the marts") as connection:
-            there = [mart for mart in _tables_there(connection, warehouse.marts, declared) if mart in marts]
+            there = [mart for mart in tables_there(connection, warehouse.marts, declared) if mart in marts]
             described = label()
             if not there:
                 raise ReleaseRefused("there is no mart to release", "Build the marts first: platform run")
@@ -377,20 +378,3 @@ def _mart_of(stored: Mapping[str, Any]) -> MartRelease:
         file=str(stored["file"]),
         size=int(stored["size"]),
     )
-
-
-def _tables_there(connection: duckdb.DuckDBPyConnection, path: Path, declared: Collection[str] | None) -> list[str]:
-    """The tables of the marts' file, which is then complete on disk, without those that are not declared."""
-    attach(connection, path, "marts")
-    there = [
-        name
-        for (name,) in connection.execute(
-            "SELECT table_name FROM duckdb_tables() WHERE database_name = 'marts' AND schema_name = 'main' ORDER BY 1"
-        ).fetchall()
-    ]
-    for name in there:
-        if declared is not None and name not in declared:
-            connection.execute(f"DROP TABLE marts.main.{quote(name)}")
-    connection.execute("CHECKPOINT marts")
-    connection.execute("DETACH marts")
-    return there
