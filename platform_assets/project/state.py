@@ -78,7 +78,7 @@ class State:
             built=deployment.builds.read(),
             revisions=revisions,
             releases=releases,
-            pinned={each.name: held for each in project.products if (held := _held_at(deployment, each.name))},
+            pinned={each.name: held for each in project.products if (held := deployment.releases_of(each.name).held())},
             now=now,
             unpublished=[feed.name for feed in deployment.feeds if deployment.unpublished(feed)],
             arrives=arrives,
@@ -399,10 +399,3 @@ class State:
             version = version_from(node.code, inputs)
             found[name] = Made(name, version if sound else f"{version}, unsound", node.code, at, run, inputs, revisions)
         return found
-
-
-def _held_at(deployment: Deployment, product: str) -> tuple[Pin, Release | None] | None:
-    """The pin of a product, if it has one, and its newest release."""
-    releases = deployment.releases_of(product)
-    pin = releases.pinned()
-    return None if pin is None else (pin, releases.newest())
