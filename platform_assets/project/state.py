@@ -159,10 +159,9 @@ class State:
         release = self.published(product.name)
         if release is None:
             return "there is no release yet"
-        if product.name in self.pinned:
-            pin, got = self.pinned[product.name][0], self.releases.get(product.name)
-            if got is None or got.id != pin.release:
-                return "readers do not get the release that is pinned"
+        got, held = self.releases.get(product.name), self.pinned.get(product.name)
+        if held is not None and (got is None or got.id != held[0].release):
+            return "readers do not get the release that is pinned"
         marts = dict(zip(product.tables, product.marts, strict=True))
         made_from = release.made_from
         newer = [mart for table, mart in marts.items() if made_from.get(table) != self.aimed_at(mart)]
