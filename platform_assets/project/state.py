@@ -78,7 +78,7 @@ class State:
             built=deployment.builds.read(),
             revisions=revisions,
             releases=releases,
-            pinned={each.name: held for each in project.products if (held := _held_at(deployment, each.name))},
+            pinned={each.name: held for each in project.products if (held := deployment.releases_of(each.name).held())},
             now=now,
             unpublished=[feed.name for feed in deployment.feeds if deployment.unpublished(feed)],
             arrives=arrives,
@@ -159,10 +159,9 @@ class State:
         release = self.published(product.name)
         if release is None:
             return "there is no release yet"
-        if product.name in self.pinned:
-            pin, got = self.pinned[product.name][0], self.releases.get(product.name)
-            if got is None or got.id != pin.release:
-                return "readers do not get the release that is pinned"
+        got, held = self.releases.get(product.name), self.pinned.get(product.name)
+        if held is not None and (got is None or got.id != held[0].release):
+            return "readers do not get the release that is pinned"
         marts = dict(zip(product.tables, product.marts, strict=True))
         made_from = release.made_from
         newer = [mart for table, mart in marts.items() if made_from.get(table) != self.aimed_at(mart)]
@@ -390,10 +389,3 @@ class State:
             version = version_from(node.code, inputs)
             found[name] = Made(name, version if sound else f"{version}, unsound", node.code, at, run, inputs, revisions)
         return found
-
-
-def _held_at(deployment: Deployment, product: str) -> tuple[Pin, Release | None] | None:
-    """The pin of a product, if it has one, and its newest release."""
-    releases = deployment.releases_of(product)
-    pin = releases.pinned()
-    return None if pin is None else (pin, releases.newest())
