@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from platform_assets.engine.feed.chart import Chart
+from platform_assets.engine.feed.export import Export
 from platform_assets.engine.feed.feed import Feed, Files
 from platform_assets.engine.feed.mart import Mart
 from platform_assets.engine.feed.product import Product
@@ -41,12 +42,12 @@ def declarations(package: str, kind: type[_Declared]) -> Iterator[tuple[str, _De
                 yield module_info.name, declared
             elif isinstance(declared, tuple | list):
                 for each in declared:
-                    if isinstance(each, Feed | Mart | Chart | Product) and id(each) not in named:
+                    if isinstance(each, Feed | Mart | Chart | Product | Export) and id(each) not in named:
                         raise _no_declaration(name, declared, each).at(place_of_name(name, file))
 
 
 def _no_declaration(
-    name: str, several: tuple[object, ...] | list[object], inside: Feed | Mart | Chart | Product
+    name: str, several: tuple[object, ...] | list[object], inside: Feed | Mart | Chart | Product | Export
 ) -> ConfigurationError:
     kind, of = type(inside).__name__, inside.mart if isinstance(inside, Chart) else inside.name
     if len(several) == 1 and isinstance(several, tuple):
@@ -93,6 +94,12 @@ def load_products(package: str) -> tuple[Product, ...]:
     return _once(package, Product)
 
 
+def load_exports(package: str) -> tuple[Export, ...]:
+    """The exports that the modules of `package` declare, by their assets."""
+    found = {id(each): each for _, each in declarations(package, Export)}
+    return tuple(sorted(found.values(), key=lambda each: each.asset))
+
+
 def _once(package: str, kind: type[_Named]) -> tuple[_Named, ...]:
     """What the modules declare of that kind, by name; none of them twice."""
     found: dict[str, _Named] = {}
@@ -117,20 +124,17 @@ def load_charts(package: str, marts: Iterable[Mart]) -> dict[str, Chart]:
     for module, chart in declarations(package, Chart):
         declaring = sys.modules[f"{package}.{module}"]
         name = next(name for name, each in vars(declaring).items() if each is chart)
-        place = place_of_name(name, Path(declaring.__file__ or ""))
-        if (other := charts.setdefault(name, chart)) is not chart:
-            raise ConfigurationError(name, f"names two charts, of {other.mart} and of {chart.mart}", "Rename one.").at(
-                place
-            )
         try:
+            if (other := charts.setdefault(name, chart)) is not chart:
+                what = f"names two charts, of {other.mart} and of {chart.mart}"
+                raise ConfigurationError(name, what, "Give one of them another name.")
             if chart.mart not in there:
-                near = nearest(chart.mart, there)
-                problem = f"there is no Mart({chart.mart!r}) whose columns it could draw.{near}"
+                problem = f"there is no Mart({chart.mart!r}) whose columns it could draw.{nearest(chart.mart, there)}"
                 marts_there = ", ".join(there) or "none yet"
                 raise ConfigurationError(f"Chart({chart.mart!r})", problem, f"Marts are: {marts_there}.")
             chart.refuse_unlike(there[chart.mart])
         except ConfigurationError as error:
-            raise error.at(place) from None
+            raise error.at(place_of_name(name, Path(declaring.__file__ or ""))) from None
     return charts
 
 
