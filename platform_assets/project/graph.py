@@ -76,15 +76,6 @@ class Project:
         """The product that the mart (the asset's name, or its table's) is released with."""
         return next((each for each in self.products if mart in each.marts or mart in each.tables), None)
 
-    def end_of(self, table: str) -> str | None:
-        """The day, ISO, up to which the mart is served at least, where it is a version whose end is told."""
-        until = self.offers[table].until if table in self.offers else None
-        return None if until is None else until.isoformat()
-
-    def latest_of(self, product: ReleasedProduct) -> dict[str, str]:
-        """Models with versions whose latest is a mart of the product -> that mart."""
-        return {name: table for name, table in self.latest.items() if table in product.tables}
-
     def read_as(self, name: str) -> tuple[str, ...]:
         """The assets by which readers get the mart that they know by that name: its table, and its product's
         releases."""
