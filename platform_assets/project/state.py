@@ -21,7 +21,7 @@ from platform_assets.engine.store.pin import Pin
 from platform_assets.engine.store.release import Release
 from platform_assets.errors import listed
 from platform_assets.project.causes import Cause, Kind, check_failed
-from platform_assets.project.consumers import Ending, breaks, endings, offered_by, treated
+from platform_assets.project.consumers import Ending, breaks, endings, offered_by, treated, would_break
 from platform_assets.project.exports import unexported
 from platform_assets.project.graph import Node, Project, version_from
 from platform_assets.project.products import ReleasedProduct, still_serving
@@ -193,18 +193,7 @@ class State:
             return None
         offers = treated(self.project.offers, {mart: self.personal(product).of(mart) for mart in product.tables})
         found = breaks(self.project.consumers, offered_by(release), offers, self.now.date())
-        if not found:
-            return None
-        return Cause(
-            kind="would break consumers",
-            asset=product.release,
-            what=f"a release of {product.name} would break who reads it",
-            effect=f"the product is held, and its release of {release.created_at[:16].replace('T', ' ')} UTC serves on",
-            evidence="; ".join(map(str, found)),
-            remedy=" ".join(dict.fromkeys(each.remedy for each in found)),
-            key=f"consumers:{product.name}",
-            owner=product.owner,
-        )
+        return would_break(found, product, release) if found else None
 
     def verdict(self, name: str, check: str) -> CheckResult | None:
         """What the check said of the asset as it is now."""
