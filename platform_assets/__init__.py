@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from platform_assets.engine.contract.model import Contract
     from platform_assets.engine.feed.cadence import days
     from platform_assets.engine.feed.chart import Chart
+    from platform_assets.engine.feed.export import Export
     from platform_assets.engine.feed.feed import (
         Cadence,
         Feed,
@@ -34,6 +35,7 @@ __all__ = [
     "Contract",
     "Csv",
     "Excel",
+    "Export",
     "Feed",
     "Field",
     "Files",
@@ -61,6 +63,7 @@ _ROOMS: Final = (
     "engine.feed.feed",
     "engine.feed.mart",
     "engine.feed.chart",
+    "engine.feed.export",
     "engine.feed.product",
 )
 

@@ -6,6 +6,7 @@ import dagster as dg
 
 from platform_assets.orchestration.consumers import consumer_assets
 from platform_assets.orchestration.dbt import models
+from platform_assets.orchestration.exports import export_asset
 from platform_assets.orchestration.feeds import delivered, feed_assets
 from platform_assets.orchestration.marts import mart_checks
 from platform_assets.orchestration.release import release_asset
@@ -15,7 +16,7 @@ from platform_assets.orchestration.runs.resources import OpensDeployment
 from platform_assets.orchestration.sensors import feed_sensor
 from platform_assets.orchestration.watch.alerts import alerts_sensor
 from platform_assets.orchestration.watch.freshness import mart_freshness_checks
-from platform_assets.project.configured import declared_feeds, declared_marts, declared_products
+from platform_assets.project.configured import declared_exports, declared_feeds, declared_marts, declared_products
 from platform_assets.project.dbt_sources import follow_feeds
 from platform_assets.project.graph import project_of
 from platform_assets.project.manifest import current_manifest
@@ -27,9 +28,11 @@ def build_definitions(deployment: OpensDeployment | None = None) -> dg.Definitio
     deployment = deployment or OpensDeployment()
     feeds = declared_feeds()
     promised = declared_marts()
-    project = project_of(feeds, promised, current_manifest(), declared_products())
+    project = project_of(feeds, promised, current_manifest(), declared_products(), declared_exports())
     condition = out_of_date(project, deployment.look)
-    has_models = any(node.feed is None for node in project.nodes.values() if project.product_of(node.name) is None)
+    products = {product.name: product for product in project.products}
+    others = {product.release for product in project.products} | {each.asset for each in project.exports}
+    has_models = any(node.feed is None for node in project.nodes.values() if node.name not in others)
     checks = [mart_checks(promised, project), mart_freshness_checks(promised, project)] if promised else []
     return dg.Definitions(
         assets=[
@@ -37,6 +40,7 @@ def build_definitions(deployment: OpensDeployment | None = None) -> dg.Definitio
             *(feed_assets(feed, project) for feed in feeds),
             *([models(project, condition)] if has_models else []),
             *(release_asset(product, project, condition) for product in project.products),
+            *(export_asset(each, products[each.product], condition) for each in project.exports),
             *consumer_assets(project),
         ],
         asset_checks=checks,

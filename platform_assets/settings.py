@@ -217,6 +217,11 @@ class Settings:
         os.environ["DAGSTER_HOME"] = str(self.dagster_home)
 
 
+def secret_named(name: str) -> Secret | None:
+    """The secret of a name that a declaration says, from the one of its three variables that is set."""
+    return secret(os.environ, name)
+
+
 def settings_not_known() -> list[str]:
     """What the environment and .env name as settings that are none; one that is misspelt raises ConfigurationError."""
     try:

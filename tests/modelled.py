@@ -16,9 +16,11 @@ import duckdb
 from shop import Shop
 
 from platform_assets.engine.deployment import Deployment
+from platform_assets.engine.feed.export import Export
 from platform_assets.engine.feed.feed import Cadence, Feed
 from platform_assets.engine.feed.product import UNGROUPED, Product
 from platform_assets.engine.store.builds import CheckResult
+from platform_assets.orchestration.exports import export_asset
 from platform_assets.orchestration.feeds import feed_assets
 from platform_assets.orchestration.release import release_asset
 from platform_assets.orchestration.runs.automation import automation_sensor, out_of_date
@@ -60,7 +62,8 @@ def note_made(home: Path, marts: Mapping[str, Mapping[str, Any]], feeds: Sequenc
 
 @dataclass
 class Modelled:
-    """The shop with Dagster around it. works: what making the model does besides; sound: what its check says."""
+    """The shop with Dagster around it. works: what making the model does besides; rows: what it makes; sound: what its
+    check says; exports: where the release goes besides."""
 
     shop: Shop
     instance: dg.DagsterInstance
@@ -69,6 +72,8 @@ class Modelled:
     cron: Cadence | None = None
     sound: bool = True
     works: Callable[[], None] = lambda: None
+    rows: str = "SELECT 1 AS one"
+    exports: tuple[Export, ...] = ()
     most_files: int = 1_000
     most_bytes: int = 1 << 30
     cursors: dict[str, str | None] = field(default_factory=dict)
@@ -79,7 +84,9 @@ class Modelled:
 
     @property
     def project(self) -> Project:
-        return project_of_shop(self.feed, self.code, self.cron, self.code_of_feed)
+        project = project_of_shop(self.feed, self.code, self.cron, self.code_of_feed)
+        exports = {each.asset: Node(each.asset, (RELEASE,), export=each) for each in self.exports}
+        return replace(project, nodes={**project.nodes, **exports})
 
     @property
     def state(self) -> State:
@@ -101,7 +108,10 @@ class Modelled:
             yield from self._make(context, project)
 
         return dg.Definitions(
-            assets=[feed_assets(self.feed, project), models, release_asset(PRODUCT, project, condition)],
+            assets=[
+                *(feed_assets(self.feed, project), models, release_asset(PRODUCT, project, condition)),
+                *(export_asset(each, PRODUCT, condition) for each in self.exports),
+            ],
             sensors=[
                 feed_sensor(self.feed, project, opens(self.shop), self.most_files, self.most_bytes),
                 automation_sensor(),
@@ -118,7 +128,7 @@ class Modelled:
             with deployment.begin_build(wanted, context.run.run_id):
                 self.works()
                 with duckdb.connect(str(deployment.warehouse.marts)) as marts:
-                    marts.execute("CREATE OR REPLACE TABLE revenue AS SELECT 1 AS one")
+                    marts.execute(f"CREATE OR REPLACE TABLE revenue AS {self.rows}")
                 note_made(deployment.home, {"revenue": {"one": []}}, [self.feed])
             made = state.makes(wanted, now, context.run.run_id)
             deployment.builds.note([replace(each, checks=["sound"]) for each in made.values()])

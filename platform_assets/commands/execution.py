@@ -21,7 +21,7 @@ from platform_assets.errors import ConfigurationError, nearest
 from platform_assets.orchestration.runs.automation import keys_of
 from platform_assets.orchestration.runs.dagster_internals import known_by_its_job
 from platform_assets.orchestration.runs.instance import kept_open, open_instance, prepare_dagster_home
-from platform_assets.orchestration.runs.keys import BY_COMMAND_TAG, CI, RUN, quarantine_key, raw_key
+from platform_assets.orchestration.runs.keys import BY_COMMAND_TAG, CI, RUN, is_export, quarantine_key, raw_key
 from platform_assets.orchestration.runs.process import PROCESS_TAG, process_name
 from platform_assets.orchestration.runs.resources import OpensDeployment
 from platform_assets.orchestration.watch.dagster_state import DagsterState
@@ -32,6 +32,7 @@ from platform_assets.orchestration.watch.why import asset_named, why
 from platform_assets.project.causes import Cause
 from platform_assets.project.configured import (
     configured_deployment,
+    declared_exports,
     declared_feeds,
     declared_marts,
     declared_products,
@@ -90,12 +91,13 @@ class RunOutcome:
 
 
 def run_assets(settings: Settings, tell: Callable[[str], None], wanted: Collection[str] | None = None) -> RunOutcome:
-    """Make the assets called `wanted`, all if none are named, taking in what is new for the feeds among them."""
+    """Make the assets called `wanted`, taking in what is new for the feeds among them; if none are named, all but what
+    goes to another database."""
     opens = OpensDeployment(tell)
     definitions = build_definitions(opens)
     everything = definitions.resolve_asset_graph().executable_asset_keys
     # Named one by one, so that whoever looks at the run knows what it was to make.
-    named = set(everything if wanted is None else keys_of(wanted))
+    named = set(keys_of(wanted)) if wanted is not None else {key for key in everything if not is_export(key)}
     named |= {quarantine_key(feed) for feed in declared_feeds() if raw_key(feed) in named}
     command = CI if wanted is None else RUN
     done = _execute(settings, tell, definitions.resolve_job_def("everything"), command, sorted(named, key=str))
@@ -117,7 +119,8 @@ def run_checks(selection: str | None, tell: Callable[[str], None]) -> RunOutcome
     except dg.DagsterError as error:
         problem = str(error).split(". ")[0]
         raise ConfigurationError(f"selection {selection!r}", problem, 'Try key:"marts/*" or key:"raw/*".') from error
-    checks = {key for key in graph.asset_check_keys if key.asset_key in keys}
+    # Another database is read by the step that writes it, and by no other.
+    checks = {key for key in graph.asset_check_keys if key.asset_key in keys and not is_export(key.asset_key)}
     if not checks:
         names = [f"key:{key.to_user_string()}" for key in graph.get_all_asset_keys()]
         meant = nearest(selection or "", names)
@@ -159,7 +162,7 @@ def _looked_at(settings: Settings, deployment: Deployment) -> Iterator[tuple[Dag
 
 
 def _project(deployment: Deployment) -> Project:
-    return project_of(deployment.feeds, declared_marts(), current_manifest(), declared_products())
+    return project_of(deployment.feeds, declared_marts(), current_manifest(), declared_products(), declared_exports())
 
 
 def _execute(

@@ -18,12 +18,14 @@ from platform_assets.errors import listed, printable
 from platform_assets.project.configured import (
     NO_FEED,
     audit_log,
+    declared_exports,
     declared_feeds,
     declared_marts,
     declared_products,
     prepared_deployment,
 )
 from platform_assets.project.dbt_sources import follow_feeds
+from platform_assets.project.exports import ask
 from platform_assets.project.graph import Project, project_of, raw_name
 from platform_assets.project.manifest import current_manifest
 from platform_assets.project.personal import personal_columns
@@ -83,9 +85,12 @@ def run_pending(tell: Callable[[str], None], only: Collection[str] = ()) -> RunR
     if (low := deployment.disk.low()) is not None and any(pending.values()):
         tell(str(low))
         pending = dict.fromkeys(pending, 0)
-    state = State.of(
-        project_of(deployment.feeds, declared_marts(), current_manifest(), declared_products()), deployment
+    project = project_of(
+        deployment.feeds, declared_marts(), current_manifest(), declared_products(), declared_exports()
     )
+    for problem in ask(project.exports, deployment, now=True):
+        tell(problem)
+    state = State.of(project, deployment)
     pending = {feed.name: pending[feed.name] for feed in chosen}
     wanted = state.to_run([raw_name(feed) for feed in chosen if pending[feed.name]])
     if only:
@@ -123,7 +128,8 @@ def _of_feeds(raws: Collection[str], wanted: Iterable[str], state: State, tell: 
     nodes = state.project.nodes
     made = {*raws, *state.project.below(raws)}
     releases = {product.release: product for product in state.project.products}
-    needed = {name for each in made - releases.keys() for name in state.project.above(each) if nodes[name].feed is None}
+    others = releases.keys() | {each.asset for each in state.project.exports}
+    needed = {name for each in made - others for name in state.project.above(each) if nodes[name].feed is None}
     allowed = made | needed
     for name in sorted(allowed & releases.keys()):
         stale = [mart for mart in releases[name].marts if mart not in allowed and state.outdated(mart) is not None]

@@ -9,6 +9,7 @@ from platform_assets.engine.sources.landing import refuse_missing
 from platform_assets.orchestration.runs.instance import prepare_dagster_home
 from platform_assets.project.configured import (
     NO_FEED,
+    declared_exports,
     declared_feeds,
     declared_marts,
     declared_products,
@@ -35,7 +36,7 @@ def prepare_checkout(tell: Callable[[str], None]) -> Settings:
         refuse_missing(settings.landing)
     prepare_dagster_home(settings)
     follow_feeds(declared_feeds(), tell)
-    project_of(deployment.feeds, declared_marts(), current_manifest(), declared_products())
+    project_of(deployment.feeds, declared_marts(), current_manifest(), declared_products(), declared_exports())
     return settings
 
 

@@ -19,11 +19,19 @@ from platform_assets.engine.durable import failpoint
 from platform_assets.engine.durable.disk import Floor
 from platform_assets.engine.durable.private import Readers, close_file, is_ours, keep_private, make_private
 from platform_assets.engine.feed.chart import Chart
+from platform_assets.engine.feed.export import Export
 from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.feed.mart import Mart
 from platform_assets.engine.feed.product import Product
 from platform_assets.errors import ConfigurationError, listed
-from platform_assets.project.declared import load_charts, load_feeds, load_marts, load_products, with_files
+from platform_assets.project.declared import (
+    load_charts,
+    load_exports,
+    load_feeds,
+    load_marts,
+    load_products,
+    with_files,
+)
 from platform_assets.project.manifest import DBT_PROJECT
 from platform_assets.project.place import FEEDS_PACKAGE, MARTS_PACKAGE
 from platform_assets.project.sample import check_sample_links
@@ -58,6 +66,11 @@ def declared_charts() -> dict[str, Chart]:
 def declared_products() -> tuple[Product, ...]:
     """The products of which something is declared beside their marts."""
     return load_products(MARTS_PACKAGE)
+
+
+def declared_exports() -> tuple[Export, ...]:
+    """The other databases that products are exported to."""
+    return load_exports(MARTS_PACKAGE)
 
 
 def has_personal_data() -> bool:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from platform_assets.engine.feed.chart import Chart
+from platform_assets.engine.feed.export import Export
 from platform_assets.engine.feed.feed import Feed, Files
 from platform_assets.engine.feed.mart import Mart
 from platform_assets.engine.feed.product import Product
@@ -41,12 +42,12 @@ def declarations(package: str, kind: type[_Declared]) -> Iterator[tuple[str, _De
                 yield module_info.name, declared
             elif isinstance(declared, tuple | list):
                 for each in declared:
-                    if isinstance(each, Feed | Mart | Chart | Product) and id(each) not in named:
+                    if isinstance(each, Feed | Mart | Chart | Product | Export) and id(each) not in named:
                         raise _no_declaration(name, declared, each).at(place_of_name(name, file))
 
 
 def _no_declaration(
-    name: str, several: tuple[object, ...] | list[object], inside: Feed | Mart | Chart | Product
+    name: str, several: tuple[object, ...] | list[object], inside: Feed | Mart | Chart | Product | Export
 ) -> ConfigurationError:
     kind, of = type(inside).__name__, inside.mart if isinstance(inside, Chart) else inside.name
     if len(several) == 1 and isinstance(several, tuple):
@@ -91,6 +92,12 @@ def load_marts(package: str) -> tuple[Mart, ...]:
 def load_products(package: str) -> tuple[Product, ...]:
     """The products that the modules of `package` declare, by name."""
     return _once(package, Product)
+
+
+def load_exports(package: str) -> tuple[Export, ...]:
+    """The exports that the modules of `package` declare, by their assets."""
+    found = {id(each): each for _, each in declarations(package, Export)}
+    return tuple(sorted(found.values(), key=lambda each: each.asset))
 
 
 def _once(package: str, kind: type[_Named]) -> tuple[_Named, ...]:

@@ -12,11 +12,13 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
+from platform_assets.engine.feed.export import Export
 from platform_assets.engine.feed.feed import Cadence, Feed
 from platform_assets.engine.feed.mart import Mart
 from platform_assets.engine.feed.product import Product
 from platform_assets.errors import ConfigurationError, nearest
 from platform_assets.project.consumers import Offer, offers_of
+from platform_assets.project.exports import check_exports
 from platform_assets.project.exposures import Consumer, consumers_of, latest_versions
 from platform_assets.project.manifest import asset_name, declared_in, is_asset, reached
 from platform_assets.project.place import place_of
@@ -32,18 +34,19 @@ _SILENT: Final = ("meta", "docs", "tags", "group", "description", "access")
 class Node:
     """An asset as today's code has it. inputs: assets that it is made from. code: changes whenever the same inputs
     might give another table, or its checks another verdict. feed: of a raw asset. cron: when it is made, if not at
-    once."""
+    once. export: of what goes to another database."""
 
     name: str
     inputs: tuple[str, ...] = ()
     code: str = ""
     feed: Feed | None = None
     cron: Cadence | None = None
+    export: Export | None = None
 
 
 @dataclass(frozen=True)
 class Project:
-    """All assets, inputs before what is made from them; the last are the releases of the products.
+    """All assets, inputs before what is made from them; the last are the releases of the products and their exports.
 
     consumers: who reads the marts. offers: what of each mart they get, by the names that readers know. latest: model
     with versions -> the table of its latest one.
@@ -59,6 +62,11 @@ class Project:
     def marts(self) -> tuple[str, ...]:
         """The marts of all products."""
         return tuple(mart for product in self.products for mart in product.marts)
+
+    @property
+    def exports(self) -> tuple[Export, ...]:
+        """What goes to other databases."""
+        return tuple(node.export for node in self.nodes.values() if node.export is not None)
 
     def product_of(self, release: str) -> ReleasedProduct | None:
         """The product whose release the asset is; None of any other asset."""
@@ -105,9 +113,13 @@ def raw_name(feed: Feed) -> str:
 
 
 def project_of(
-    feeds: Sequence[Feed], marts: Sequence[Mart], manifest: Path, products: Sequence[Product] = ()
+    feeds: Sequence[Feed],
+    marts: Sequence[Mart],
+    manifest: Path,
+    products: Sequence[Product] = (),
+    exports: Sequence[Export] = (),
 ) -> Project:
-    """The assets that feeds, marts, products and the dbt project of `manifest` amount to. Raises ConfigurationError
+    """The assets that all these and the dbt project of `manifest` amount to. Raises ConfigurationError
     where a model reads what no feed fills, or a product has no marts."""
     dbt = json.loads(manifest.read_bytes())
     refuse_unfed(dbt, feeds)
@@ -154,6 +166,9 @@ def project_of(
     )
     for product in released:
         nodes[product.release] = Node(product.release, inputs=product.marts)
+    check_exports(exports, released)
+    for each in exports:
+        nodes[each.asset] = Node(each.asset, inputs=(f"release/{each.product}",), export=each)
     tables = {table for product in released for table in product.tables}
     latest = {name: table for name, table in latest_versions(dbt).items() if table in tables}
     return Project(nodes, released, consumers_of(dbt), offers_of(dbt), latest)

@@ -45,7 +45,7 @@ def place_of(kind: str, name: str, module: str) -> str:
     file = Path(sys.modules[module].__file__ or "")
     for node in ast.walk(_tree(file)):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == kind:
-            named = [each.value for each in node.keywords if each.arg == "name"] or node.args[:1]
+            named = [each.value for each in node.keywords if each.arg in ("name", "product")] or node.args[:1]
             if named and isinstance(named[0], ast.Constant) and named[0].value == name:
                 return f"{_shown(file)}:{node.lineno}"
     return _shown(file)

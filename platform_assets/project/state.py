@@ -22,10 +22,10 @@ from platform_assets.engine.store.release import Release
 from platform_assets.errors import listed
 from platform_assets.project.causes import Cause, Kind, check_failed
 from platform_assets.project.consumers import Ending, breaks, endings, offered_by, treated
+from platform_assets.project.exports import unexported
 from platform_assets.project.graph import Node, Project, version_from
-from platform_assets.project.lineage import noted_origins
 from platform_assets.project.products import ReleasedProduct
-from platform_assets.project.treatments import Treatments, treatments_of
+from platform_assets.project.treatments import Treatments, treatments_in
 
 OF_A_PRODUCT: Final[Collection[Kind]] = ("personal data", "would break consumers")
 """Causes that hold a product, however sound its marts are."""
@@ -46,7 +46,8 @@ class State:
     the release that readers get; pinned: product -> its pin, if it has one, and the release that was published last;
     unpublished: feeds that were changed by a process that could not tell; arrives: says of a feed without rows whether
     its first files are about to come in, and personal: what becomes of personal data in a product's releases, each
-    looked at only where that is asked."""
+    looked at only where that is asked; unexported: of what goes to another database why that is not as the release is,
+    by what it last said."""
 
     project: Project
     built: Built
@@ -57,6 +58,7 @@ class State:
     unpublished: Collection[str] = ()
     arrives: Callable[[str], bool] = lambda _: False
     personal: Callable[[ReleasedProduct], Treatments] = Treatments
+    unexported: Mapping[str, str] = field(default_factory=dict)
     _wanted: dict[str, str] = field(default_factory=dict, repr=False)
     _refused: dict[str, Cause | None] = field(default_factory=dict, repr=False)
 
@@ -70,21 +72,18 @@ class State:
         def arrives(feed: str) -> bool:
             return bool(deployment.ready(deployment.feed(feed)))
 
-        @functools.cache
-        def personal(product: ReleasedProduct) -> Treatments:
-            noted = noted_origins(deployment.home)
-            return treatments_of(product, noted, deployment.feeds, lambda: deployment.pseudonym_key)
-
+        releases = {each.name: deployment.releases_of(each.name).current() for each in project.products}
         return cls(
             project=project,
             built=deployment.builds.read(),
             revisions=revisions,
-            releases={each.name: deployment.releases_of(each.name).current() for each in project.products},
+            releases=releases,
             pinned={each.name: held for each in project.products if (held := _held_at(deployment, each.name))},
             now=now,
             unpublished=[feed.name for feed in deployment.feeds if deployment.unpublished(feed)],
             arrives=arrives,
-            personal=personal,
+            personal=treatments_in(deployment),
+            unexported=unexported(project.exports, releases, deployment),
         )
 
     def published(self, product: str) -> Release | None:
@@ -128,6 +127,8 @@ class State:
             return None
         if (product := self.project.product_of(name)) is not None:
             return self._unreleased(product)
+        if node.export is not None:
+            return self.unexported.get(name)
         made = self.built.made.get(name)
         if made is None:
             return "it is not there, or was made by a run that did not end"
@@ -255,7 +256,10 @@ class State:
         return None
 
     def held(self, name: str, together: Collection[str] = ()) -> Cause | None:
-        """What keeps the asset from being made now, if `together` are made before it in the same run."""
+        """What keeps the asset from being made now, if `together` are made before it in the same run. What readers
+        have is exported, whatever becomes of the next release."""
+        if self.project.nodes[name].export is not None:
+            return None
         for each in self.project.nodes[name].inputs:
             if each not in together and (cause := self._unsound(each)) is not None:
                 return cause

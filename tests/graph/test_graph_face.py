@@ -25,8 +25,8 @@ from datetime import date, datetime
 from decimal import Decimal
 
 from platform_assets import (
-    Cadence, Chart, Contract, Csv, Excel, Feed, Field, Files, Json, Mart, Parquet, Product, Rejects, Retention, Since,
-    Volume, Xml, days, gigabytes, hours, minutes, seconds,
+    Cadence, Chart, Contract, Csv, Excel, Export, Feed, Field, Files, Json, Mart, Parquet, Product, Rejects, Retention,
+    Since, Volume, Xml, days, gigabytes, hours, minutes, seconds,
 )
 
 FORMATS = (Csv(delimiter=";"), Json(records="data"), Xml(records="a/b"), Excel(sheet="Sheet1"), Parquet())
@@ -65,6 +65,7 @@ READINGS = Feed(
 RAIN = Mart(name="rain", contract=Readings, headline=("station", "rain_mm"))
 WEATHER = Product("weather", keep=days(30), least=5)
 RAIN_BY_DAY = Chart("rain", x="measured_at", y="rain_mm", per="day", by="station", unit="mm")
+ANALYTICS = Export("weather", to="env:ANALYTICS_DB", marts=("rain",), schema="weather")
 '''
 
 

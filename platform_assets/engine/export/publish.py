@@ -117,6 +117,11 @@ def export(database: Database, out: Outgoing, now: datetime) -> Exported:
     return Exported(out.release, to_write, sorted(set(held) - set(marts)), compared)
 
 
+def standing(database: Database) -> list[Held]:
+    """What the database says that it holds, as far as its tables are there."""
+    return [each for each in database.held() if database.table(each.mart) is not None]
+
+
 def is_held(held: Sequence[Held], out: Outgoing) -> bool:
     """Whether a database that says this of itself needs no export: it holds the release, and nothing of before that the
     platform no longer has."""

@@ -16,6 +16,7 @@ from platform_assets.engine.deployment import Deployment
 from platform_assets.orchestration.runs.keys import BY_ITSELF_TAG, targets_of
 from platform_assets.orchestration.runs.process import DIED_TAG
 from platform_assets.project.causes import Cause
+from platform_assets.project.exports import ask
 from platform_assets.project.graph import Project
 from platform_assets.project.state import State
 
@@ -168,6 +169,7 @@ def out_of_date(project: Project, look: Callable[[], Deployment]) -> OutOfDate:
 
     def asked(instance: dg.DagsterInstance) -> Collection[str]:
         deployment = look()
+        ask(project.exports, deployment)
         return frozenset(asked_for(State.of(project, deployment), deployment, instance))
 
     return OutOfDate(asked)

@@ -29,6 +29,11 @@ def release_key(product: ReleasedProduct) -> dg.AssetKey:
     return dg.AssetKey(product.release.split("/"))
 
 
+def is_export(key: dg.AssetKey) -> bool:
+    """Whether the asset is what another database holds."""
+    return key.path[0] == "export"
+
+
 def deliveries_key(feed: Feed) -> dg.AssetKey:
     """The key of what the producer delivers, ahead of anything we make of it."""
     return dg.AssetKey(["deliveries", feed.origin, feed.name])
