@@ -35,9 +35,14 @@ def examples(full: int) -> int:
     return full if settings.get_current_profile_name() == LONG else max(2, full // 4)
 
 
-def rounds(full: int) -> int:
-    """How often a long test does what it repeats: a quarter of `full`, unless FULL=1."""
-    return full if os.environ.get("FULL") == "1" else full // 4
+def in_full() -> bool:
+    """Whether long tests do all that they repeat."""
+    return os.environ.get("FULL") == "1"
+
+
+def rounds(full: int, part: int = 4) -> int:
+    """How often a long test does what it repeats: a quarter of `full`, or another part, unless FULL=1."""
+    return full if in_full() else full // part
 
 
 _ADDRESSES = Path("/proc/net/if_inet6")

@@ -197,7 +197,12 @@ def leaks(root: Path, allowed: Iterable[str]) -> dict[str, set[str]]:
 
 
 def _cells(path: Path) -> Iterator[tuple[str, str | bytes]]:
-    """The cells of an SQLite database, unpacked where they are packed."""
+    """The cells of an SQLite database, unpacked where they are packed, and those of a Parquet file."""
+    if path.suffix == ".parquet":
+        with closing(duckdb.connect()) as connection:
+            for row in connection.execute("SELECT * FROM read_parquet($1)", [str(path)]).fetchall():
+                yield from (("rows", str(cell)) for cell in row if cell is not None)
+        return
     if path.read_bytes()[:15] != b"SQLite format 3":
         return
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:

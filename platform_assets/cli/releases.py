@@ -201,8 +201,9 @@ def release_rollback(
 
     Example: platform release rollback --because 'returns are counted twice'
     """
-    done = rolled_back(say, release or [], because)
-    render({"ok": True, **plain(done)}, _gone_back(done), as_json=as_json)
+    done, broken = rolled_back(say, release or [], because)
+    answer = {"ok": True, **plain(done), "breaks": [str(each) for each in broken]}
+    render(answer, [*_gone_back(done), *(f"it breaks a promise: {each}" for each in broken)], as_json=as_json)
 
 
 def _gone_back(done: WentBack) -> Iterator[str]:
@@ -232,7 +233,8 @@ def release_prune(
 ) -> None:
     """Remove releases that need not be kept, as `Product(keep=…, least=…)` says; that also happens with each release.
 
-    What stays in any case: the current one, the newest, a pinned one, a shadow, what was current within the last hour.
+    What stays in any case: the current one, the newest, a pinned one, a shadow, what was current within the last hour,
+    and what a program has open.
 
     Example: platform release prune --dry-run
     """

@@ -17,9 +17,11 @@ from platform_assets.engine.erasure import Erasure
 from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.store.erasure import Made
 from platform_assets.engine.store.marts import built_tables
+from platform_assets.engine.store.pseudonyms import SETTING
+from platform_assets.errors import ConfigurationError
 from platform_assets.project.configured import audit_log, configured_deployment, declared_marts, declared_products
 from platform_assets.project.graph import project_of, raw_name
-from platform_assets.project.lineage import Lineage, lineage_of
+from platform_assets.project.lineage import Lineage, lineage_of, noted_origins
 from platform_assets.project.manifest import asset_name, current_manifest, is_asset
 from platform_assets.project.personal import Personal
 from platform_assets.settings import Settings, person
@@ -75,8 +77,20 @@ def _erasure(feed: str, where: Mapping[str, str], tell: Tell) -> tuple[Deploymen
     _, deployment = configured_deployment(tell)
     chosen = Person(deployment.feed(feed), where)
     deployment.prepare()
+    _refuse_without_key(deployment)
     made, assets = _made_of(deployment, chosen.feed, sorted(where))
     return deployment, Erasure(deployment, chosen, made, assets, tell)
+
+
+def _refuse_without_key(deployment: Deployment) -> None:
+    """Raise ConfigurationError where releases have pseudonyms, by which a person is found only with their key."""
+    marts = [mart for release in deployment.all_releases() for mart in release.marts.values()]
+    if any(mart.pseudonyms is not None for mart in marts) and deployment.pseudonym_key is None:
+        raise ConfigurationError(
+            SETTING,
+            "is not set, and releases have pseudonyms, by which nobody is found without their key",
+            "Set it. If it is lost, set another: releases with pseudonyms of the lost one are then removed.",
+        )
 
 
 def _made_of(deployment: Deployment, feed: Feed, columns: Sequence[str]) -> tuple[Made, list[str]]:
@@ -106,6 +120,12 @@ def _made_of(deployment: Deployment, feed: Feed, columns: Sequence[str]) -> tupl
                 made[name][column].update(
                     *(made.get(each, {}).get(column, set()) for each in project.nodes[name].inputs)
                 )
+    # What models do not tell any more, as an erasure that was killed has dropped them, was noted when they were built.
+    for mart, noted in noted_origins(deployment.home).items():
+        for name in (each for each in tables if each == f"marts/{mart}"):
+            for column in columns:
+                carries = (mine for mine, parts in noted.columns.items() if (feed.name, column) in (parts or ()))
+                made[name][column].update(carries)
     return Made(
         models=[table for name, table in tables.items() if name not in snapshots],
         snapshots=[tables[name] for name in snapshots],

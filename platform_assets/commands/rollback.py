@@ -4,6 +4,7 @@ Belongs here: going back and on, removing what need not be kept, a shadow beside
 is meant (releases.py), moving the link (engine/store/release.py), Dagster's job for it (orchestration/rollback.py).
 """
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -20,6 +21,8 @@ from platform_assets.project.configured import (
     declared_products,
     prepared_deployment,
 )
+from platform_assets.project.consumers import Break, breaks, offered_by
+from platform_assets.project.exposures import consumers_of
 from platform_assets.project.graph import project_of
 from platform_assets.project.label import label_of
 from platform_assets.project.manifest import current_manifest
@@ -28,16 +31,20 @@ from platform_assets.project.state import State
 from platform_assets.settings import Settings, person
 
 
-def rolled_back(tell: Callable[[str], None], words: Sequence[str], why: str) -> WentBack:
-    """Go back as a person at the command line, and tell Dagster's UI."""
+def rolled_back(tell: Callable[[str], None], words: Sequence[str], why: str) -> tuple[WentBack, list[Break]]:
+    """Go back as a person at the command line, and tell Dagster's UI; and what that breaks for consumers, who are told
+    by whoever goes back."""
     settings, deployment = configured_deployment(tell)
     releases, release = meant(deployment, words, "previous")
     about = {"product": releases.product, "release": release.id, "why": why}
+    before = releases.current()
     with audit_log(deployment.home).doing(person(), "release rollback", about) as came:
         done = go_back(deployment, [releases.product, release.id], why, person())
         came.update(before=done.before)
     _show(tell, settings, releases)
-    return done
+    consumers = consumers_of(json.loads(current_manifest().read_bytes()))
+    had = {} if before is None else offered_by(before)
+    return done, breaks(consumers, had, offered_by(release), deployment.clock().date())
 
 
 def product_unpinned(tell: Callable[[str], None], product: str | None) -> WentOn:

@@ -113,8 +113,8 @@ class Deployment:
         return sorted(path.name for path in there if is_product(path.name) and path.is_dir())
 
     def all_releases(self) -> list[Release]:
-        """Every release of every product; of one product the newest first."""
-        return [release for releases in self.products() for release in releases.all()]
+        """Every release of every product that readers have had; of one product the newest first."""
+        return [release for releases in self.products() for release in releases.had()]
 
     def products(self) -> list[Releases]:
         """The releases of each product that has any, be it declared or not."""
@@ -127,13 +127,16 @@ class Deployment:
     def prepare(self, *, but: Feed | None = None) -> None:
         """Create or extend what the feeds' declarations need in the warehouse, `but` for one; harmless to repeat.
 
-        A column whose type has changed stops the ingest of its feed alone.
+        A column whose type has changed stops the ingest of its feed alone. Readers get the releases that they should,
+        wherever a kill has left the links.
         """
         self.warehouse.prepare(
             [feed for feed in self.feeds if feed != but], after=lambda: max(self._revisions_known(), default=0)
         )
         if moved := follow(self.warehouse, self.products()):
             self.notify(f"{counted(moved, 'release')} lay elsewhere before: their views read the files beside them now")
+        for releases in self.products():
+            releases.settle(self.clock())
 
     def _revisions_known(self) -> Iterator[int]:
         """Revisions that others know of: those of a warehouse that was lost must not be given out again."""

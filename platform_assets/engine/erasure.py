@@ -173,7 +173,7 @@ class Erasure:
 
     def _traces(self, found: Found) -> Traces:
         own = [(schema, self._feed.name) for schema in ("raw", "quarantine")]
-        return Traces(self._person.forms, self._made, found.lines, own)
+        return Traces(self._person.forms, self._made, found.lines, own, self._deployment.pseudonym_key)
 
     def _landing(self, found: Found) -> list[str]:
         return sorted({slot for slot in found.slots if (self._deployment.landing / slot).is_file()})

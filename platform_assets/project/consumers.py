@@ -95,11 +95,12 @@ class Ending:
     @property
     def remedy(self) -> str:
         """What its owner does."""
+        other = self.latest or "another mart"
         if self.users:
-            return f"Let them read {self.latest or 'another mart'}, and say so in their exposures; or give a later end."
-        return (
-            "It can be deleted: its SQL, its version in the YAML, its contract." if self.over else "Nothing to do yet."
-        )
+            return f"Let them read {other}, and say so in their exposures; or give a later end."
+        if self.over:
+            return "It can be deleted: its SQL, its version in the YAML, its contract."
+        return f"Tell whoever may read it to read {other}; or give a later end."
 
 
 def endings(

@@ -124,20 +124,17 @@ def load_charts(package: str, marts: Iterable[Mart]) -> dict[str, Chart]:
     for module, chart in declarations(package, Chart):
         declaring = sys.modules[f"{package}.{module}"]
         name = next(name for name, each in vars(declaring).items() if each is chart)
-        place = place_of_name(name, Path(declaring.__file__ or ""))
-        if (other := charts.setdefault(name, chart)) is not chart:
-            raise ConfigurationError(name, f"names two charts, of {other.mart} and of {chart.mart}", "Rename one.").at(
-                place
-            )
         try:
+            if (other := charts.setdefault(name, chart)) is not chart:
+                what = f"names two charts, of {other.mart} and of {chart.mart}"
+                raise ConfigurationError(name, what, "Give one of them another name.")
             if chart.mart not in there:
-                near = nearest(chart.mart, there)
-                problem = f"there is no Mart({chart.mart!r}) whose columns it could draw.{near}"
+                problem = f"there is no Mart({chart.mart!r}) whose columns it could draw.{nearest(chart.mart, there)}"
                 marts_there = ", ".join(there) or "none yet"
                 raise ConfigurationError(f"Chart({chart.mart!r})", problem, f"Marts are: {marts_there}.")
             chart.refuse_unlike(there[chart.mart])
         except ConfigurationError as error:
-            raise error.at(place) from None
+            raise error.at(place_of_name(name, Path(declaring.__file__ or ""))) from None
     return charts
 
 

@@ -4,6 +4,7 @@ Belongs here: groups of the manifest, with what is declared of products beside t
 graph (graph.py), their releases (the engine).
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -14,6 +15,7 @@ from platform_assets.errors import ConfigurationError, nearest
 from platform_assets.project.place import MARTS_PACKAGE, place_in
 
 _NOBODYS: Final = "team:data-platform"
+_OWNER: Final = re.compile(r"team:.+|[^@\s]+@[^@\s]+\.[^@\s]+")
 
 
 @dataclass(frozen=True)
@@ -93,8 +95,8 @@ def _refuse_wrong_marts(product: ReleasedProduct) -> None:
 
 def _owner(group: Mapping[str, Any]) -> str:
     """Whom a group names as its owner, by name or else by address, as an owner is written elsewhere."""
-    name, address = group.get("name"), group.get("email")
-    if name:
-        return str(name) if str(name).startswith("team:") or "@" in str(name) else f"team:{name}"
-    first = address[0] if isinstance(address, list) and address else address
-    return str(first) if first else _NOBODYS
+    addresses = group.get("email") or ()
+    for each in (group.get("name"), *([addresses] if isinstance(addresses, str) else addresses)):
+        if each:
+            return str(each) if _OWNER.fullmatch(str(each)) else f"team:{each}"
+    return _NOBODYS

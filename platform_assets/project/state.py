@@ -24,9 +24,8 @@ from platform_assets.project.causes import Cause, Kind, check_failed
 from platform_assets.project.consumers import Ending, breaks, endings, offered_by, treated
 from platform_assets.project.exports import unexported
 from platform_assets.project.graph import Node, Project, version_from
-from platform_assets.project.lineage import noted_origins
 from platform_assets.project.products import ReleasedProduct
-from platform_assets.project.treatments import Treatments, treatments_of
+from platform_assets.project.treatments import Treatments, treatments_in
 
 OF_A_PRODUCT: Final[Collection[Kind]] = ("personal data", "would break consumers")
 """Causes that hold a product, however sound its marts are."""
@@ -73,11 +72,6 @@ class State:
         def arrives(feed: str) -> bool:
             return bool(deployment.ready(deployment.feed(feed)))
 
-        @functools.cache
-        def personal(product: ReleasedProduct) -> Treatments:
-            noted = noted_origins(deployment.home)
-            return treatments_of(product, noted, deployment.feeds, lambda: deployment.pseudonym_key)
-
         releases = {each.name: deployment.releases_of(each.name).current() for each in project.products}
         return cls(
             project=project,
@@ -88,7 +82,7 @@ class State:
             now=now,
             unpublished=[feed.name for feed in deployment.feeds if deployment.unpublished(feed)],
             arrives=arrives,
-            personal=personal,
+            personal=treatments_in(deployment),
             unexported=unexported(project.exports, releases, deployment),
         )
 
@@ -175,22 +169,13 @@ class State:
         gone = [table for table in made_from if table not in marts]
         if newer or gone:
             return f"{listed(newer or gone, 3)} changed since the last release"
-        told = [table for table, each in release.marts.items() if each.until != self.end_of(table)]
-        if told or release.latest != self.latest_of(product):
+        told = [table for table, each in release.marts.items() if each.until != self.project.end_of(table)]
+        if told or release.latest != self.project.latest_of(product):
             return "what its readers are told of versions changed since the last release"
         others = self.personal(product).changed_since(release)
         return (
             f"what becomes of personal data in {listed(others, 3)} changed since the last release" if others else None
         )
-
-    def end_of(self, table: str) -> str | None:
-        """The day, ISO, up to which the mart is served at least, where it is a version whose end is told."""
-        until = self.project.offers[table].until if table in self.project.offers else None
-        return None if until is None else until.isoformat()
-
-    def latest_of(self, product: ReleasedProduct) -> dict[str, str]:
-        """Models with versions whose latest is a mart of the product -> that mart."""
-        return {name: table for name, table in self.project.latest.items() if table in product.tables}
 
     def ending(self) -> list[Ending]:
         """Versions of marts that end soon or have ended."""

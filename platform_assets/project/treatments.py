@@ -4,18 +4,20 @@ Belongs here: each mart's columns with their treatment, what nobody has declared
 Elsewhere: which columns are personal (personal.py), the declaration (engine/feed/product.py), pseudonyms (the store).
 """
 
+import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from platform_assets.engine.contract.shown import shown_of
+from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.feed.product import Product
 from platform_assets.engine.store.pseudonyms import MAKE_ONE, SETTING, Key
 from platform_assets.engine.store.release import Release
 from platform_assets.errors import ConfigurationError, counted, listed, nearest
 from platform_assets.project.causes import Cause
-from platform_assets.project.lineage import Made
+from platform_assets.project.lineage import Made, noted_origins
 from platform_assets.project.personal import PersonalColumn, personal_of
 from platform_assets.project.place import MARTS_PACKAGE, place_in
 from platform_assets.project.products import ReleasedProduct
@@ -149,6 +151,17 @@ class Treatments:
             owner=self.product.owner,
             waiting=(self.product.release,),
         )
+
+
+def treatments_in(deployment: Deployment) -> Callable[[ReleasedProduct], Treatments]:
+    """What becomes of personal data in each product of a deployment, looked at once."""
+
+    @functools.cache
+    def found(product: ReleasedProduct) -> Treatments:
+        noted = noted_origins(deployment.home)
+        return treatments_of(product, noted, deployment.feeds, lambda: deployment.pseudonym_key)
+
+    return found
 
 
 def treatments_of(

@@ -1,15 +1,18 @@
 """Personal data from end to end: a team's checkout whose feeds have it, run by command and by daemon, with alerts."""
 
+import hmac
 import os
 import shutil
 import signal
 import socket
 import subprocess
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 
 import dagster as dg
+import duckdb
 import persons_feeds
 import pytest
 from checkout import SAMPLE_LINKS, copy_checkout
@@ -24,7 +27,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 MARTS: Final = '''"""What marts of people promise, and do not keep."""
 
-from platform_assets import Contract, Field, Mart
+from platform_assets import Contract, Field, Mart, Product
 
 
 class Buyers(Contract):
@@ -37,8 +40,40 @@ class Buyers(Contract):
 
 
 BUYERS = Mart("buyers", Buyers)
+PEOPLE = Product("people", personal={"contact": "pseudonym", "members.address": "drop", "born": "drop", "said": "drop"})
+STAFF = Product("staff", personal={"mail": "keep"})
 '''
 SOURCE: Final = "{{ source('persons', 'fail') }}"
+STAGED: Final = "from {{ ref('stg_persons__fail') }}\n"
+RELEASED: Final = {
+    "members.sql": "select number, email as contact, lower(email) as address, born, to_json([email, born]) as said, "
+    f"amount {STAGED}",
+    "contacts.sql": f"with each_one as (select * {STAGED}) select trim(email) as contact, count(*) as lines "
+    "from each_one where email is not null group by 1\nunion all select email, 0 from each_one where false",
+    "directory.sql": f"select distinct email as mail {STAGED}",
+    "loose.sql": f"select number, upper(email) as shouted, count(*) as lines {STAGED} group by 1, 2",
+    "_released.yml": """
+groups:
+  - {name: people, owner: {name: "team:people"}}
+  - {name: staff, owner: {name: "team:people"}}
+  - {name: loose, owner: {name: "team:people"}}
+models:
+  - name: members
+    config: {group: people}
+    columns: [{name: number}, {name: contact}, {name: address}, {name: born}, {name: said}, {name: amount}]
+  - name: contacts
+    config: {group: people}
+    columns: [{name: contact}, {name: lines}]
+  - name: directory
+    config: {group: staff}
+    columns: [{name: mail}]
+  - name: loose
+    config: {group: loose}
+    columns: [{name: number}, {name: shouted}, {name: lines}]
+""",
+}
+"""Marts that are released: personal data of two is dropped or pseudonymised, of one kept, of the last undeclared."""
+KEY: Final = "canary-pseudonym-key-4711"
 FILES: Final = {
     "platform_assets/marts/persons.py": MARTS,
     "dbt_project/models/staging/persons/stg_persons__fail.sql": f"select * from {SOURCE}\n",
@@ -62,6 +97,7 @@ models:
   - name: raises
     columns: [{name: born, data_type: integer}]
 """,
+    **{f"dbt_project/models/marts/{name}": text for name, text in RELEASED.items()},
 }
 
 
@@ -104,9 +140,23 @@ class Checkout(DeployedCopy):
             time.sleep(0.5)
 
 
+def it_is_released_as_declared(world: Checkout) -> None:
+    releases = world.home / "releases"
+    with closing(duckdb.connect(str(releases / "people/current.duckdb"), read_only=True)) as reader:
+        columns = reader.execute("SELECT table_name, list(column_name ORDER BY 1) FROM duckdb_columns() GROUP BY 1")
+        assert dict(columns.fetchall()) == {
+            "members": ["amount", "contact", "number"],
+            "contacts": ["contact", "lines"],
+        }
+        pseudonym = hmac.new(KEY.encode(), MAIL.encode(), "sha256").hexdigest()
+        joined = reader.execute("SELECT DISTINCT contact FROM members JOIN contacts USING (contact)").fetchall()
+        assert (pseudonym,) in joined
+    assert not (releases / "loose").exists()
+
+
 def test_nobody_is_named_but_where_data_is(tmp_path: Path, hook: Webhook) -> None:
     alerts = {"PLATFORM_ALERT": f"{hook.url()},{hook.url('/slack', 'slack+http')}", "PLATFORM_ALERT_HOSTS": here(hook)}
-    world = Checkout(tmp_path, alerts, folder="team", most_s=400)
+    world = Checkout(tmp_path, alerts | {"PLATFORM_PSEUDONYM_KEY": KEY}, folder="team", most_s=400)
     world.make()
     deliver(world.landing)
     said: dict[str, str] = {}
@@ -131,7 +181,7 @@ def test_nobody_is_named_but_where_data_is(tmp_path: Path, hook: Webhook) -> Non
     says("trace", "raw.add", "--where", "nothing=1")
     for asset in ("raw/persons/strict", "marts/casts", "marts/raises"):
         says("why", asset)
-    says("why", "release/retail", "--json")
+    says("why", "release/people", "--json")
     says("feed", "check", str(world.landing / "persons/fail/headerless.csv"), "--feed", "fail")
     says("feed", "sources")
     says("quarantine", "replay", "fail", "--json")
@@ -139,6 +189,18 @@ def test_nobody_is_named_but_where_data_is(tmp_path: Path, hook: Webhook) -> Non
         world.landing / "persons/fail/later.csv",
         csv(f"A1,1,{MAIL},1980", f"x,-1,{PERSON},", header=f"number,amount,email,{PERSON}"),
     )
+    # What failed is taken out, so that the others are released.
+    for broken in ("buyers.sql", "casts.sql", "raises.sql", "marts.yml"):
+        (world.project / "dbt_project/models/marts" / broken).unlink()
+    declared = world.project / "platform_assets/marts/persons.py"
+    declared.write_text(declared.read_text().replace('BUYERS = Mart("buyers", Buyers)\n', ""))
+    says("run")
+    says("run", "--json")
+    says("release", "personal")
+    says("release", "personal", "--json")
+    says("release", "list", "--json")
+    says("why", "release/loose")
+    says("ci")
     says("alerts")
 
     assert [verb for verb, text in said.items() if named_in(text)] == []
@@ -146,7 +208,17 @@ def test_nobody_is_named_but_where_data_is(tmp_path: Path, hook: Webhook) -> Non
     assert [heard.body for heard in hook.heard if named_in(heard.body)] == []
     assert leaked_by_ledger(world.home / "warehouse.duckdb") == []
     theirs = ("landing/", "home/archive/", "home/warehouse.duckdb", "home/marts.duckdb", "team/tests/")
-    assert leaks(tmp_path, theirs) == {}
+    kept = "home/releases/staff/"
+    assert leaks(tmp_path, (*theirs, kept)) == {}
+    assert leaks(world.home / "releases/staff", ()) != {}, "what is declared to be kept is there"
+    it_is_released_as_declared(world)
+    # The key is nowhere; what was refused is named, and how to mend it.
+    assert [path for path in tmp_path.rglob("*") if path.is_file() and KEY.encode() in path.read_bytes()] == []
+    assert [verb for verb, text in said.items() if KEY in text] == []
+    for verb in ("run", "why release/loose", "ci", "release personal --json"):
+        told = " ".join(said[verb].split())
+        assert "loose.shouted (from fail.email)" in told, said[verb]
+        assert 'LOOSE = Product("loose", personal={"shouted": "drop"})' in told.replace('\\"', '"'), said[verb]
     with world.instance() as instance:
         assert instance.get_runs_count() > 1
     # It is still said what failed, and where.

@@ -4,24 +4,37 @@ Belongs here: what feeds promise. Elsewhere: which delivery meets which tick (du
 words (promise.py). Values in, values out: no connection, no clock.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import date, datetime
+from types import MappingProxyType
 
 from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.promises.due import Deliveries
-from platform_assets.engine.promises.marts import ReleasedMart, promise_of_mart
+from platform_assets.engine.promises.marts import ReleasedMart, promise_of_mart, promise_of_product
 from platform_assets.engine.promises.promise import Break, Promise, missing_now, month_of, promise_of, was_quarantined
 from platform_assets.engine.store.receipts import Receipt
 
 
 def promises(
-    deliveries: Mapping[str, Deliveries], marts: Iterable[ReleasedMart], now: datetime, *, month: date | None = None
+    deliveries: Mapping[str, Deliveries],
+    marts: Iterable[ReleasedMart],
+    now: datetime,
+    *,
+    month: date | None = None,
+    products: Mapping[str, tuple[str, Collection[str]]] = MappingProxyType({}),
 ) -> list[Promise]:
-    """Every promise of the feeds (`deliveries`: theirs, by feed) and of the marts in the month, by default this one."""
+    """Every promise of the feeds (`deliveries`: theirs, by feed), of the marts and of products (owner and marts, by
+    what they are called) in the month, by default this one."""
     found: list[Promise] = []
     for theirs in deliveries.values():
         found += [_on_time(theirs, now, month), _sound(theirs, now, month)]
-    return [*found, *(promise_of_mart(mart, deliveries, now, month) for mart in marts)]
+    of_marts = [promise_of_mart(mart, deliveries, now, month) for mart in marts]
+    of_products = [
+        promise_of_product(name, owner, together)
+        for name, (owner, released) in products.items()
+        if (together := [each for each in of_marts if each.subject in released])
+    ]
+    return [*found, *of_marts, *of_products]
 
 
 def _on_time(theirs: Deliveries, now: datetime, month: date | None) -> Promise:

@@ -141,6 +141,13 @@ def promise_of_mart(
     )
 
 
+def promise_of_product(subject: str, owner: str, marts: Sequence[Promise]) -> Promise:
+    """The promise of marts that are released together: as kept as that of the mart which kept the least of its own."""
+    worst = min(marts, key=lambda each: (each.budget_left, each.attainment or 0.0))
+    broken = {str(each): replace(each, subject=subject, owner=owner) for mart in marts for each in mart.broken}
+    return replace(worst, subject=subject, owner=owner, broken=tuple(broken.values()))
+
+
 def due_of_mart(
     mart: ReleasedMart, theirs: Deliveries, after: datetime, until: datetime
 ) -> Iterator[tuple[Due, datetime, datetime | None]]:

@@ -6,11 +6,13 @@ in the blocks of its file until others need them: only a new file is without it.
 """
 
 import contextlib
+import functools
+import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TypeAlias
 
 import duckdb
 import polars as pl
@@ -21,7 +23,8 @@ from platform_assets.engine.feed.feed import Feed
 from platform_assets.engine.store import exact
 from platform_assets.engine.store.connection import connect
 from platform_assets.engine.store.ledger import Ledger
-from platform_assets.engine.store.release import Release, Releases
+from platform_assets.engine.store.pseudonyms import Key
+from platform_assets.engine.store.release import MartRelease, Release, Releases
 from platform_assets.engine.store.serving import PARTIAL
 from platform_assets.engine.store.sql import attach, execute_over, quote
 from platform_assets.engine.store.tables import FeedTables
@@ -31,6 +34,9 @@ from platform_assets.errors import StorageError
 DISTINCTIVE: Final = 6  # characters; a shorter value may stand in any column by chance
 _LINES: Final = {"_delivery_id": pl.Int64, "_line": pl.Int64}
 _FRESH: Final = "fresh"
+_WITH_DECIMALS: Final = re.compile(r"-?[0-9]+\.[0-9]+")
+Asks: TypeAlias = Callable[[str, str, Mapping[str, str]], tuple[str, list[Any]] | None]
+"""Gives the condition for the rows that are asked for, of a table (schema, name, columns)."""
 
 
 @dataclass(frozen=True)
@@ -46,29 +52,58 @@ class Made:
 @dataclass(frozen=True)
 class Traces:
     """What a person is found by in a table: values, each in all its forms, by column of the feed's contract; and the
-    rows of raw (`_delivery_id`, `_line`)."""
+    rows of raw (`_delivery_id`, `_line`). key: that of pseudonyms."""
 
     values: Mapping[str, Sequence[str]]
     made: Made
     lines: Sequence[tuple[int, int]] = ()
     own: Collection[tuple[str, str]] = ()
+    key: Key | None = None
 
-    def within(self, schema: str, table: str, there: Mapping[str, str]) -> tuple[str, list[str]] | None:
+    def within(
+        self, schema: str, table: str, there: Mapping[str, str], pseudonyms: Collection[str] = ()
+    ) -> tuple[str, list[Any]] | None:
         """The condition for the person's rows in a table that has these columns (name -> type); None where no column
-        leads to the person."""
+        leads to the person. pseudonyms: the columns that have such in the place of values."""
         parts: list[str] = []
-        values: list[str] = []
+        values: list[Any] = []
         for column, forms in self.values.items():
             made = {name.lower() for name in (column, *self.made.columns.get((schema, table), {}).get(column, ()))}
             asked = [name for name in there if name.lower() in made]
             if not asked:
                 return None
-            each = f"IN ({', '.join('?' * len(forms))})"
-            parts.append(f"({' OR '.join(f'CAST({quote(name)} AS VARCHAR) {each}' for name in asked)})")
-            values += [*forms] * len(asked)
+            told = [self._pseudonyms(forms) if name in pseudonyms else list(forms) for name in asked]
+            parts.append(f"({' OR '.join(f'CAST({quote(name)} AS VARCHAR) IN (SELECT unnest(?))' for name in asked)})")
+            values += told
         return " AND ".join(parts), values
 
-    def written(self, there: Mapping[str, str]) -> tuple[str, list[str]] | None:
+    def within_release(self, name: str, mart: MartRelease) -> tuple[str, list[Any]] | None:
+        """As `within`, of a released mart: by pseudonyms, where it has those; by the rows of raw, where what leads to
+        the person was dropped and these are told. None also of marts that today's models do not make of the feed.
+
+        Raises duckdb.Error where its pseudonyms are made with another key, so that nobody can be found.
+        """
+        if ("main", name) not in self.made.models:
+            return None
+        pseudonyms = {column for column, how in mart.personal.items() if how == "pseudonym"}
+        if pseudonyms and (self.key is None or self.key.id != mart.pseudonyms):
+            raise duckdb.InvalidInputException(f"the pseudonyms of {name} are made with another key")
+        found = self.within("main", name, mart.columns, pseudonyms)
+        if found is None and mart.columns.keys() >= _LINES.keys():
+            theirs = "SELECT (unnest(?::BIGINT[]), unnest(?::BIGINT[]))"
+            return f"(_delivery_id, _line) IN ({theirs})", [list(each) for each in zip(*self.lines, strict=True)] or [
+                [],
+                [],
+            ]
+        return found
+
+    def _pseudonyms(self, forms: Sequence[str]) -> list[str]:
+        """The pseudonyms of a value, in each of its forms; of a number without zeros at its end."""
+        assert self.key is not None
+        short = (form.rstrip("0").rstrip(".") for form in forms if _WITH_DECIMALS.fullmatch(form))
+        return [self.key.pseudonym(form) for form in dict.fromkeys([*forms, *short])]
+
+    def written(self, there: Mapping[str, str]) -> tuple[str, list[Any]] | None:
         """The condition for rows with a text in which a value stands that no text has by chance."""
         texts = [name for name, kind in there.items() if kind in ("VARCHAR", "JSON")]
         forms = [form for forms in self.values.values() for form in forms if len(form) >= DISTINCTIVE]
@@ -194,7 +229,7 @@ def found_in_releases(products: Iterable[Releases], traces: Traces) -> dict[str,
     found = {}
     for release in (each for releases in products for each in releases.kept()):
         with contextlib.suppress(duckdb.Error), release.opened() as connection:
-            found[_called(release)] = _counted(connection, _marts_of(release), traces, _asked)
+            found[_called(release)] = _counted(connection, _marts_of(release), _within(release, traces))
     return found
 
 
@@ -205,10 +240,11 @@ def held(warehouse: Warehouse, products: Iterable[Releases], traces: Traces) -> 
     with warehouse.open("look whether a person is left") as connection:
         attach(connection, warehouse.marts, "marts", "(READ_ONLY)")
         for database in (warehouse.path.stem, "marts"):
-            found |= _counted(connection, list(_tables(connection, database)), traces, _held, f"{quote(database)}.")
+            tables = list(_tables(connection, database))
+            found |= _counted(connection, tables, functools.partial(_held, traces), f"{quote(database)}.")
     for release in (each for releases in products for each in releases.kept()):
         with release.opened() as connection:
-            rows = _counted(connection, _marts_of(release), traces, _held)
+            rows = _counted(connection, _marts_of(release), _held_in(release, traces))
             found |= {f"release {_called(release)}: {mart}": count for mart, count in rows.items()}
     return found
 
@@ -230,14 +266,13 @@ def _marts_of(release: Release) -> list[tuple[str, str, Mapping[str, str]]]:
 def _counted(
     connection: duckdb.DuckDBPyConnection,
     tables: Iterable[tuple[str, str, Mapping[str, str]]],
-    traces: Traces,
-    asks: Callable[[Traces, str, str, Mapping[str, str]], tuple[str, list[str]] | None],
+    asks: Asks,
     database: str = "",
 ) -> dict[str, int]:
     """Rows by table (schema, name, columns) of which what `asks` gives is true, where there are any."""
     found = {}
     for schema, table, there in tables:
-        if (asked := asks(traces, schema, table, there)) is not None:
+        if (asked := asks(schema, table, there)) is not None:
             name = f"{database}{quote(schema)}.{quote(table)}"
             ((rows,),) = connection.execute(f"SELECT count(*) FROM {name} WHERE {asked[0]}", asked[1]).fetchall()
             if rows:
@@ -245,11 +280,30 @@ def _counted(
     return found
 
 
-def _held(traces: Traces, schema: str, table: str, there: Mapping[str, str]) -> tuple[str, list[str]] | None:
+def _held(traces: Traces, schema: str, table: str, there: Mapping[str, str]) -> tuple[str, list[Any]] | None:
     """Whatever leads to the person in a table that is the feed's, or is made of it."""
     if (schema, table) not in {*traces.made.models, *traces.made.snapshots, *traces.own}:
         return None
-    found = [each for each in (traces.within(schema, table, there), traces.written(there)) if each is not None]
+    return _any_of(traces.within(schema, table, there), traces.written(there))
+
+
+def _within(release: Release, traces: Traces) -> Asks:
+    return lambda _, mart, __: traces.within_release(mart, release.marts[mart])
+
+
+def _held_in(release: Release, traces: Traces) -> Asks:
+    """Whatever leads to the person in a released mart that is made of the feed."""
+
+    def asked(schema: str, mart: str, there: Mapping[str, str]) -> tuple[str, list[Any]] | None:
+        if (schema, mart) not in traces.made.models:
+            return None
+        return _any_of(traces.within_release(mart, release.marts[mart]), traces.written(there))
+
+    return asked
+
+
+def _any_of(*conditions: tuple[str, list[Any]] | None) -> tuple[str, list[Any]] | None:
+    found = [each for each in conditions if each is not None]
     if not found:
         return None
     return " OR ".join(f"({where})" for where, _ in found), [value for _, values in found for value in values]
@@ -260,7 +314,7 @@ def _erase_from(release: Release, traces: Traces, mark: Mapping[str, str], mode:
     share files, and go on to."""
     marts = dict(release.marts)
     for mart, before in release.marts.items():
-        if (asked := _asked(traces, "main", mart, before.columns)) is None:
+        if (asked := traces.within_release(mart, before)) is None:
             continue
         path = release.parquet(mart)
         partial = path.with_name(f"{PARTIAL}{path.name}")
@@ -286,11 +340,6 @@ def _erase_from(release: Release, traces: Traces, mark: Mapping[str, str], mode:
     gone = {mart: before.rows - marts[mart].rows for mart, before in release.marts.items()}
     said = {**mark, "rows": {mart: rows for mart, rows in gone.items() if rows}}
     return replace(release, marts=marts, erased=(*release.erased, said))
-
-
-def _asked(traces: Traces, schema: str, table: str, there: Mapping[str, str]) -> tuple[str, list[str]] | None:
-    """As `Traces.within`, but for marts that today's models do not make of the feed."""
-    return traces.within(schema, table, there) if (schema, table) in traces.made.models else None
 
 
 def _snapshots(connection: duckdb.DuckDBPyConnection, traces: Traces, begin: str) -> dict[str, int]:

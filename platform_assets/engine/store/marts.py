@@ -7,6 +7,7 @@ import contextlib
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import duckdb
@@ -115,6 +116,23 @@ def rows_that_fail(warehouse: Warehouse, tests: Mapping[str, str]) -> dict[str, 
                 found[test] = read_newest(connection, f"({sql}\n)", columns, (), "")
         connection.execute("DETACH marts")
     return found
+
+
+def tables_there(connection: duckdb.DuckDBPyConnection, path: Path, declared: Collection[str] | None) -> list[str]:
+    """The tables of the marts' file, which is then complete on disk, without those that are not declared."""
+    attach(connection, path, "marts")
+    there = [
+        name
+        for (name,) in connection.execute(
+            "SELECT table_name FROM duckdb_tables() WHERE database_name = 'marts' AND schema_name = 'main' ORDER BY 1"
+        ).fetchall()
+    ]
+    for name in there:
+        if declared is not None and name not in declared:
+            connection.execute(f"DROP TABLE marts.main.{quote(name)}")
+    connection.execute("CHECKPOINT marts")
+    connection.execute("DETACH marts")
+    return there
 
 
 def drop_leftovers(warehouse: Warehouse, endings: Sequence[str]) -> None:

@@ -14,7 +14,7 @@ from typing import Any, Final
 import duckdb
 
 from platform_assets.engine.store.sql import quote
-from platform_assets.errors import ConfigurationError
+from platform_assets.errors import ConfigurationError, ReleaseRefused, quoted
 
 SETTING: Final = "PLATFORM_PSEUDONYM_KEY"
 MAKE_ONE: Final = f"export {SETTING}=$(openssl rand -hex 32)"
@@ -64,9 +64,9 @@ class Key:
         connection.execute(f"INSERT INTO {_TABLE} VALUES ($1, $2)", pads)
 
 
-def treated(columns: Mapping[str, Any], personal: Mapping[str, str]) -> list[str]:
-    """What is selected of a table with these columns (name -> type): personal ones as they are to be released, by their
-    names; for a pseudonym a key is bound."""
+def treated(mart: str, table: str, columns: Mapping[str, Any], personal: Mapping[str, str]) -> str:
+    """The query that gives what readers are to see of a mart: of a table with these columns (name -> type) all that is
+    not dropped; for a pseudonym a key is bound. Raises ReleaseRefused where nothing is left."""
     chosen = []
     for name, kind in columns.items():
         match personal.get(name):
@@ -76,7 +76,12 @@ def treated(columns: Mapping[str, Any], personal: Mapping[str, str]) -> list[str
                 chosen.append(f"{pseudonym(quote(name), kind)} AS {quote(name)}")
             case _:
                 chosen.append(quote(name))
-    return chosen
+    if not chosen:
+        raise ReleaseRefused(
+            f"every column of the mart {quoted(mart)} is to be dropped",
+            "Keep one, or take the mart out of dbt_project.",
+        )
+    return f"SELECT {', '.join(chosen)} FROM {table}"
 
 
 def pseudonym(value: str, kind: Any) -> str:  # noqa: ANN401 - a type of DuckDB's, which has no name in its stubs

@@ -23,11 +23,12 @@ from platform_assets.engine.durable import failpoint
 from platform_assets.engine.durable.files import remembered, replacing, sync_all
 from platform_assets.engine.store import exact
 from platform_assets.engine.store.connection import connect
+from platform_assets.engine.store.marts import tables_there
 from platform_assets.engine.store.pseudonyms import Key, treated
 from platform_assets.engine.store.serving import MANIFEST, UNFINISHED, Serving
 from platform_assets.engine.store.sql import attach, quote
 from platform_assets.engine.store.warehouse import Warehouse
-from platform_assets.errors import ReleaseRefused, StorageError, quoted
+from platform_assets.errors import ReleaseRefused, StorageError
 
 _LONGEST_NAME: Final = 200  # characters, of a file
 
@@ -156,7 +157,7 @@ class Releases(Serving):
         have.
         """
         with warehouse.open("release the marts") as connection:
-            there = [mart for mart in _tables_there(connection, warehouse.marts, declared) if mart in marts]
+            there = [mart for mart in tables_there(connection, warehouse.marts, declared) if mart in marts]
             described = label()
             if not there:
                 raise ReleaseRefused("there is no mart to release", "Build the marts first: platform run")
@@ -248,7 +249,8 @@ class Releases(Serving):
         known = asdict(label)
         if last is not None and _same(last, label) and _linked(before, mart, folder):
             return replace(last, **known)
-        table = f"({_shown(connection, mart, label.personal)})"
+        built = f"marts.main.{quote(mart)}"
+        table = f"({treated(mart, built, exact.columns_of(connection, built), label.personal)})"
         columns = exact.columns_of(connection, table)
         query = exact.selected(columns, table, mart)
         rows, content = exact.rows_and_content(connection, table)
@@ -284,18 +286,6 @@ class Releases(Serving):
             return None
         # The folder may have been moved since.
         return replace(stored, id=folder.name, product=self.product, path=str(path))
-
-
-def _shown(connection: duckdb.DuckDBPyConnection, mart: str, personal: Mapping[str, str]) -> str:
-    """The query that gives what readers are to see of a mart."""
-    table = f"marts.main.{quote(mart)}"
-    columns = treated(exact.columns_of(connection, table), personal)
-    if not columns:
-        raise ReleaseRefused(
-            f"every column of the mart {quoted(mart)} is to be dropped",
-            "Keep one, or take the mart out of dbt_project.",
-        )
-    return f"SELECT {', '.join(columns)} FROM {table}"
 
 
 def _files(folder: Path, marts: Mapping[str, MartRelease]) -> dict[str, tuple[Path, Mapping[str, str]]]:
@@ -388,20 +378,3 @@ def _mart_of(stored: Mapping[str, Any]) -> MartRelease:
         file=str(stored["file"]),
         size=int(stored["size"]),
     )
-
-
-def _tables_there(connection: duckdb.DuckDBPyConnection, path: Path, declared: Collection[str] | None) -> list[str]:
-    """The tables of the marts' file, which is then complete on disk, without those that are not declared."""
-    attach(connection, path, "marts")
-    there = [
-        name
-        for (name,) in connection.execute(
-            "SELECT table_name FROM duckdb_tables() WHERE database_name = 'marts' AND schema_name = 'main' ORDER BY 1"
-        ).fetchall()
-    ]
-    for name in there:
-        if declared is not None and name not in declared:
-            connection.execute(f"DROP TABLE marts.main.{quote(name)}")
-    connection.execute("CHECKPOINT marts")
-    connection.execute("DETACH marts")
-    return there

@@ -101,6 +101,12 @@ class Serving(ABC):
         pin = self.pinned()
         return self.newest() if pin is None else self._described(self.folder / pin.release)
 
+    def had(self) -> "list[Release]":
+        """Those that readers have had, newest first: all but what was published beside a pin."""
+        pin = self.pinned()
+        since = None if pin is None else datetime.fromisoformat(pin.at)
+        return [each for each in self.all() if since is None or datetime.fromisoformat(each.created_at) <= since]
+
     def pin(self, release: "Release", by: str, why: str, now: datetime) -> Pin:
         """Give readers this release, at once and until it is unpinned. Raises ReleaseRefused where it is gone."""
         pin = Pin(release.id, by, why, now.isoformat())
@@ -122,8 +128,14 @@ class Serving(ABC):
 
     def settle(self, now: datetime) -> None:
         """Give readers the release that they should get, wherever a kill has left the link."""
-        with moving(self.folder):
-            self._settle(now)
+        if not self._is_settled():
+            with moving(self.folder):
+                self._settle(now)
+
+    def _is_settled(self) -> bool:
+        due, current, pin = self.due(), self.current(), pin_of(self.folder)
+        void = pin is not None and (due is None or pin.release != due.id)
+        return not void and (due is None or (current is not None and current.id == due.id))
 
     def _settle(self, now: datetime) -> None:
         due, current = self.due(), self.current()
@@ -188,8 +200,8 @@ class Serving(ABC):
         """Remove releases that need not be kept: which, newest first, and how many bytes of the disk that frees.
 
         keep: how long one is kept after the next was made; None keeps all. least: how many of the newest are kept. What
-        is current, pinned, the newest or a shadow stays, and what was current within the last hour. Raises
-        StorageError.
+        is current, pinned, the newest or a shadow stays, and what was current within the last hour or is read now.
+        Raises StorageError.
         """
         try:
             if not self.folder.is_dir():

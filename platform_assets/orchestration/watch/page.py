@@ -22,7 +22,7 @@ from platform_assets.engine.promises.promise import Promise
 from platform_assets.engine.store.charted import charted
 from platform_assets.engine.store.receipts import Receipt
 from platform_assets.engine.store.release import Release
-from platform_assets.errors import redacted
+from platform_assets.errors import PlatformError, redacted
 from platform_assets.orchestration.runs.dagster_internals import AssetGraph
 from platform_assets.orchestration.watch.dagster_state import DagsterState
 from platform_assets.orchestration.watch.deployment_state import DeploymentState
@@ -62,9 +62,10 @@ def see_to_page(
     try:
         seen = DagsterState(instance, graph, deployment.clock())
         keep_page(seen, DeploymentState(deployment, declared_marts(), project))
+    except PlatformError as error:
+        tell(f"the page of the releases is as it was: {error.what}")
     except Exception as error:  # noqa: BLE001 - whatever it is, readers have what was released
-        names = [name for mart in declared_marts() for name in mart.contract.__annotations__]
-        tell(f"the page of the releases is as it was: {redacted(f'{type(error).__name__}: {error}', names)}")
+        tell(f"the page of the releases is as it was: {redacted(f'{type(error).__name__}: {error}')}")
     return site_index(deployment.home)
 
 

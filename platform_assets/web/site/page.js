@@ -96,7 +96,8 @@ class Chart {
     const quiet = colour("quiet"), line = colour("line"), text = { color: quiet, fontFamily: colour("font") };
     const short = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 2 });
     const values = {
-      type: "value", axisLabel: { ...text, formatter: (value) => short.format(value) },
+      type: "value", splitNumber: this.flat ? 4 : 5,
+      axisLabel: { ...text, hideOverlap: true, formatter: (value) => short.format(value) },
       splitLine: { lineStyle: { color: line } }, axisLine: { show: false }, scale: this.kind === "scatter",
     };
     const along = {
@@ -109,7 +110,7 @@ class Chart {
     if (this.axis === "category") {
       along.data = this.x;
       along.inverse = this.flat;
-      along.axisLabel = { ...text, width: this.flat ? 150 : 90, overflow: "truncate", interval: this.flat ? 0 : "auto" };
+      along.axisLabel = { ...text, width: this.flat ? Math.min(220, this.plot.clientWidth / 3) : 90, overflow: "truncate", interval: this.flat ? 0 : "auto" };
     }
     const long = !this.flat && this.x.length > SMALL;
     return {

@@ -511,6 +511,22 @@ def test_what_is_in_and_not_released_is_said() -> None:
         assert made.due - made.kept == 1
 
 
+def test_a_product_keeps_its_promise_as_its_worst_mart_does() -> None:
+    """Each by the releases of its own: one mart's came in time, the other's has not come."""
+    label = {"mart": MartRelease(rows=1)}
+    others = [replace(each, marts={"slow": label["mart"]}, product="other") for each in RELEASED[:2]]
+    needs = {"mart": ["sales"], "slow": ["sales"]}
+    marts = released_marts([DAILY], [*RELEASED, *others], needs)
+    products = {"release/both": ("team:both", ["mart", "slow"]), "release/one": ("team:one", ["mart"])}
+    found = promises(deliveries([DAILY], {"sales": KNOWN}), marts, at(19, 10), products=products)
+    told = {
+        each.subject: (each.owner, each.due, each.kept, each.broken_since) for each in found if each.kind == "fresh"
+    }
+    assert told["release/one"] == ("team:one", 3, 3, None)
+    assert told["release/both"] == ("team:both", 3, 2, told["slow"][3])
+    assert told["slow"][3] == at(19, 7.5)
+
+
 def test_a_mart_is_as_fresh_as_its_stalest_feed() -> None:
     other = replace(DAILY, name="other", owner="team:other")
     receipts = {"sales": KNOWN, "other": [replace(each, feed="other") for each in KNOWN[:2]]}

@@ -90,8 +90,7 @@ def test_of_a_table_personal_columns_are_dropped_pseudonyms_or_kept(connection: 
     connection.execute("""CREATE TABLE people AS SELECT 7 AS "a ""b", 'anna' AS name, 'x' AS mail, 1 AS n""")
     relation = connection.sql("FROM people")
     columns = dict(zip(relation.columns, relation.types, strict=True))
-    chosen = treated(columns, {'a "b': "pseudonym", "name": "drop", "mail": "keep"})
-    shown = connection.sql(f"SELECT {', '.join(chosen)} FROM people")
+    shown = connection.sql(treated("m", "people", columns, {'a "b': "pseudonym", "name": "drop", "mail": "keep"}))
     assert list(zip(shown.columns, map(str, shown.types), strict=True)) == [
         ('a "b', "VARCHAR"), ("mail", "VARCHAR"), ("n", "INTEGER"),
     ]  # fmt: skip

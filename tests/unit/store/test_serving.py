@@ -56,15 +56,20 @@ def test_going_back_is_at_once_and_holds_until_it_is_unpinned(shop: Shop) -> Non
     releases = shop.deployment.releases
     first, second = released(shop, 1, 2)
     with closing(duckdb.connect(os.path.realpath(releases.link), read_only=True)) as reader:
-        releases.pin(first, "os:anna", "returns are counted twice", NOON)
+        shop.clock.ahead = timedelta(seconds=1)
+        at = shop.clock()
+        releases.pin(first, "os:anna", "returns are counted twice", at)
+        shop.clock.ahead = timedelta(seconds=10)
         assert got(releases) == 1
         assert reader.execute("SELECT count(*) FROM daily").fetchall() == [(2,)], "whoever reads, reads on"
 
     (third,) = released(shop, 3)
     assert (got(releases), releases.newest(), releases.current()) == (1, third, first)
+    assert shop.deployment.all_releases() == [second, first], "no promise is kept by what nobody gets"
     pin = releases.pinned()
     assert pin is not None
-    assert str(pin) == f"pinned at {first.id} by os:anna since 2026-03-01 12:00 UTC: returns are counted twice"
+    since = f"since {at:%Y-%m-%d %H:%M} UTC"
+    assert str(pin) == f"pinned at {first.id} by os:anna {since}: returns are counted twice"
 
     releases.pin(second, "os:ben", "", NOON)
     assert got(releases) == 2
@@ -176,6 +181,25 @@ def test_pruning_leaves_what_is_new_current_pinned_or_was_read_just_now(shop: Sh
     assert releases.prune(now + timedelta(minutes=61), KEEP, 1)[0] == [made[0]]
     assert [each.id for each in releases.all()] == [each.id for each in made[:1:-1]]
     assert got(releases) == 6
+
+
+def _read(path: str) -> None:
+    with duckdb.connect(path, read_only=True):
+        signal.pause()
+
+
+def test_pruning_leaves_what_a_reader_has_open_however_old_it_is(shop: Shop) -> None:
+    releases, made = shop.deployment.releases, released(shop, 1, 2, 3)
+    long_ago(releases)
+    read = child(_read, made[0].path)
+    try:
+        while (gone := releases.prune(shop.clock() + KEEP, timedelta(), 1, dry_run=True)[0]) != [made[1]]:
+            assert gone == [made[1], made[0]], "the reader has not come yet"
+        assert releases.prune(shop.clock() + KEEP, timedelta(), 1)[0] == [made[1]]
+    finally:
+        read.kill()
+        read.join()
+    assert releases.prune(shop.clock() + KEEP, timedelta(), 1)[0] == [made[0]]
 
 
 def test_what_pruning_says_it_frees_is_what_it_frees(shop: Shop) -> None:

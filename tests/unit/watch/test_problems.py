@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
+import duckdb
 import pytest
 from dagster._core.definitions.run_request import InstigatorType
 from dagster._core.remote_origin import InProcessCodeLocationOrigin, RemoteInstigatorOrigin, RemoteRepositoryOrigin
@@ -230,3 +231,26 @@ def test_a_copy_that_builds_nothing_ends_no_incident(world: Modelled) -> None:
     world.works = lambda: None
     world.by_hand(MODEL)
     assert told(world) == {}
+
+
+def test_a_release_that_is_pinned_is_one_problem_of_its_owner_until_it_is_unpinned(
+    shop: Shop, instance: dg.DagsterInstance
+) -> None:
+    deployment = shop.deployment
+    with duckdb.connect(str(deployment.warehouse.marts)) as marts:
+        marts.execute("CREATE TABLE revenue AS SELECT 1 AS n")
+    releases = deployment.releases
+    release = releases.publish(deployment.warehouse, shop.clock(), ["revenue"])
+
+    def told() -> list[Problem]:
+        stored = DeploymentState(deployment, [], project_of_shop(shop.feed))
+        return list(SECTIONS["pinned:"](seen(shop, instance), stored))
+
+    assert told() == []
+    releases.pin(release, "os:anna", "counted twice", shop.clock())
+    (problem,) = told()
+    assert (problem.owner, problem.runbook, problem.command) == ("team:sales", "pinned", f"platform why {RELEASE}")
+    assert "counted twice" in problem.detail
+    assert [each.key for each in told()] == [problem.key], "the same at every look"
+    releases.unpin(shop.clock())
+    assert told() == []
