@@ -253,9 +253,10 @@ def release_prune(
 def release_shadow(product: Product = None, as_json: Json = False) -> None:
     """Publish the marts as they are built beside the current release, for a consumer to compare; readers get nothing.
 
-    It replaces the shadow before it. `platform release diff current shadow` compares.
+    It replaces the shadow before it; `platform release diff current shadow` compares. `platform release --shadow` is
+    the same.
 
-    Example: platform release --shadow retail
+    Example: platform release shadow retail
     """
     made = shadow_made(say, product)
     told = [f"shadow {made.id} of {made.product}: {made.path}"]
