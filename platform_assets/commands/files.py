@@ -40,15 +40,13 @@ def shelf_of(deployment: Deployment) -> Shelf:
 
 def _offered(release: Release) -> Offered:
     files = tuple(release.parquet(mart) for mart in release.marts)
-    return Offered(
-        release.id,
-        {
-            mart: OfferedMart(
-                release.parquet(mart), each.content, each.rows, ReleasedMart(mart, Path(release.path), files).csv
-            )
-            for mart, each in release.marts.items()
-        },
-    )
+    marts = {
+        mart: OfferedMart(
+            release.parquet(mart), each.content, each.rows, ReleasedMart(mart, Path(release.path), files).csv
+        )
+        for mart, each in release.marts.items()
+    }
+    return Offered(release.id, marts | {name: marts[mart] for name, mart in release.latest.items() if mart in marts})
 
 
 @contextmanager
