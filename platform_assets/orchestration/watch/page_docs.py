@@ -46,8 +46,12 @@ def _assets(
     models: Mapping[str, tuple[str, Mapping[str, Any]]],
     wrong: Mapping[str, str],
 ) -> Iterator[ShownAsset]:
+    owners = {product.name: product.owner for product in stored.project.products}
     for node in stored.project.nodes.values():
-        if node.feed is not None:
+        if node.export is not None:
+            about = f"Releases of {node.export.product}, as tables of the database that {node.export.setting} leads to."
+            owner = owners[node.export.product]
+        elif node.feed is not None:
             about, owner = node.feed.description, node.feed.owner
         elif (product := stored.project.product_of(node.name)) is not None:
             about, owner = (
@@ -75,7 +79,9 @@ def _assets(
 
 
 def _layer(name: str) -> Layer:
-    first = {"raw": "feeds", "release": "products"}.get(name.partition("/")[0], name.partition("/")[0])
+    first = {"raw": "feeds", "release": "products", "export": "consumers"}.get(
+        name.partition("/")[0], name.partition("/")[0]
+    )
     return next((layer for layer in get_args(Layer) if layer == first), "intermediate")
 
 
