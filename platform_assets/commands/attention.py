@@ -34,7 +34,7 @@ def _pinned(deployment: Deployment) -> Iterator[Attention]:
     for releases in deployment.products():
         if (pin := releases.pinned()) is not None:
             remedy = f"Give readers the newest again: platform release unpin {releases.product}"
-            yield Attention(f"{releases.product} is {printable(str(pin))}", releases.product, remedy)
+            yield Attention(f"{releases.product} is {pin}", releases.product, remedy)
 
 
 def of_versions(state: State) -> Iterator[Attention]:

@@ -242,7 +242,7 @@ def _beside(deployment: Deployment, releases: Iterable[str]) -> Iterator[str]:
         if pin is not None and newest is not None:
             beside = "" if newest.id == pin.release else f"; beside it lies {newest.id}"
             remedy = f"`platform release unpin {product}` gives readers the newest"
-            yield f"{product} is {printable(str(pin))}{beside}. {remedy}"
+            yield f"{product} is {pin}{beside}. {remedy}"
 
 
 def _refused(state: State) -> Iterator[str]:

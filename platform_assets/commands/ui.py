@@ -69,6 +69,7 @@ def _await_no_daemon(settings: Settings, tell: Callable[[str], None]) -> None:
 
 
 def _serve(settings: Settings, door: Door, users: Users | None, tell: Callable[[str], None]) -> None:
+    from platform_assets.commands.files import files_served
     from platform_assets.commands.setup import prepare_checkout, prepare_view
     from platform_assets.orchestration.runs.details import detailed
     from platform_assets.orchestration.runs.instance import open_instance
@@ -103,11 +104,12 @@ def _serve(settings: Settings, door: Door, users: Users | None, tell: Callable[[
             )
         if door.missing:
             tell(f"this machine has no {door.missing}: it listens at {door.address} alone")
+        stack.enter_context(files_served(configured_deployment(lambda _: None)[1], folder, door.port + 1, tell))
         tell(f"copy a file into {settings.landing}, and it is taken in within half a minute; details: {details.path}")
 
     # What died with its machine is settled before anything new is asked for; a view changes nothing.
     log = settings.home / "logs" / ("share.log" if door.shared else "ui.log")
-    with detailed(log) as details, open_instance(settings, settle=not door.shared) as instance:
+    with ExitStack() as stack, detailed(log) as details, open_instance(settings, settle=not door.shared) as instance:
         told = False
         happened = None if door.shared else Happened(instance, lambda: configured_deployment(lambda _: None)[1])
         with workspace(

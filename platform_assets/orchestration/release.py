@@ -11,7 +11,7 @@ import dagster as dg
 
 from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.store.release import Label, Release
-from platform_assets.errors import ReleaseRefused, listed
+from platform_assets.errors import ReleaseRefused, StorageError, listed
 from platform_assets.orchestration.markdown import code, table
 from platform_assets.orchestration.rollback import to_unpin
 from platform_assets.orchestration.runs.automation import Runs
@@ -67,11 +67,7 @@ def release_asset(
             pin = opened.releases_of(product.name).pinned()
             if pin is not None:
                 context.log.info(f"Published beside: {product.name} is {pin}. {to_unpin(product.name)}")
-            kept = product.declared
-            gone, freed = opened.releases_of(product.name).prune(opened.clock(), kept.keep, kept.least)
-            if gone:
-                names = listed([each.id for each in gone])
-                context.log.info(f"Releases that need not be kept were removed, {freed:,} bytes: {names}")
+            _prune(context, product, opened)
             graph = context.op_execution_context.job_def.asset_layer.asset_graph
             page = see_to_page(context.instance, graph, opened, project, context.log.warning)
         yield dg.MaterializeResult(
@@ -141,6 +137,19 @@ def _label(product: ReleasedProduct, state: State, deployment: Deployment) -> La
     if (cause := state.unfit(product)) is not None:
         raise _Unfit(cause)
     return label_of(product, state, deployment)
+
+
+def _prune(context: dg.AssetExecutionContext, product: ReleasedProduct, deployment: Deployment) -> None:
+    """Remove releases that need not be kept. What cannot be removed now is with the next release."""
+    kept = product.declared
+    try:
+        gone, freed = deployment.releases_of(product.name).prune(deployment.clock(), kept.keep, kept.least)
+    except StorageError as error:
+        context.log.warning(f"No old release was removed: {error.what}")
+        return
+    if gone:
+        names = listed([each.id for each in gone])
+        context.log.info(f"Releases that need not be kept were removed, {freed:,} bytes: {names}")
 
 
 def _leave_it(context: dg.AssetExecutionContext, product: ReleasedProduct, cause: Cause) -> None:

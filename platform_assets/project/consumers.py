@@ -13,8 +13,10 @@ from typing import Any, Final
 
 from platform_assets.engine.store.release import Release
 from platform_assets.errors import listed, nearest
+from platform_assets.project.causes import Cause
 from platform_assets.project.exposures import Consumer, latest_versions
 from platform_assets.project.manifest import asset_name, is_asset
+from platform_assets.project.products import ReleasedProduct
 
 GUIDE: Final = "docs/how-to/consumers.md"
 ENDS_SOON: Final = timedelta(days=14)
@@ -201,6 +203,20 @@ def breaks(
     version of a model whose end has been told and has not come."""
     consumers = list(consumers)
     return [found for mart, was in sorted(had.items()) for found in _of_mart(mart, was, consumers, get, today)]
+
+
+def would_break(found: Sequence[Break], product: ReleasedProduct, release: Release) -> Cause:
+    """That a release of the product would break who reads the one that there is."""
+    return Cause(
+        kind="would break consumers",
+        asset=product.release,
+        what=f"a release of {product.name} would break who reads it",
+        effect=f"the product is held, and its release of {release.created_at[:16].replace('T', ' ')} UTC serves on",
+        evidence="; ".join(map(str, found)),
+        remedy=" ".join(dict.fromkeys(each.remedy for each in found)),
+        key=f"consumers:{product.name}",
+        owner=product.owner,
+    )
 
 
 def _of_mart(

@@ -102,6 +102,15 @@ class Project:
         found = reached(edges, [name])
         return [each for each in self.nodes if each in found]
 
+    def end_of(self, table: str) -> str | None:
+        """The day, ISO, up to which the mart is served at least, where it is a version whose end is told."""
+        until = self.offers[table].until if table in self.offers else None
+        return None if until is None else until.isoformat()
+
+    def latest_of(self, product: ReleasedProduct) -> dict[str, str]:
+        """Models with versions whose latest is a mart of the product -> that mart."""
+        return {name: table for name, table in self.latest.items() if table in product.tables}
+
 
 NOTHING: Final = Project({}, ())
 """Before anything is declared."""

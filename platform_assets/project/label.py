@@ -27,9 +27,9 @@ def label_of(product: ReleasedProduct, state: State, deployment: Deployment) -> 
             checks=[check for check, verdict in verdicts.items() if verdict is not None and verdict.passed],
             personal=personal.of(mart),
             pseudonyms=personal.key_of(mart),
-            until=state.end_of(mart),
+            until=state.project.end_of(mart),
         )
     decided = deployment.decided(sorted({feed for mart in marts.values() for feed in mart.built_from}))
     unfit = state.unfit(product)
     key = None if personal.key is None else deployment.pseudonym_key
-    return Label(marts, decided, None if unfit is None else str(unfit), key, state.latest_of(product))
+    return Label(marts, decided, None if unfit is None else str(unfit), key, state.project.latest_of(product))

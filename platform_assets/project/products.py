@@ -11,7 +11,8 @@ from typing import Any, Final
 
 from platform_assets.engine.feed.mart import Mart
 from platform_assets.engine.feed.product import UNGROUPED, Product, bad_name, is_product
-from platform_assets.errors import ConfigurationError, nearest
+from platform_assets.engine.store.manifest import Release
+from platform_assets.errors import ConfigurationError, listed, nearest
 from platform_assets.project.place import MARTS_PACKAGE, place_in
 
 _NOBODYS: Final = "team:data-platform"
@@ -91,6 +92,21 @@ def _refuse_wrong_marts(product: ReleasedProduct) -> None:
                 f"{name!r} names a mart that the product does not have.{nearest(mart, product.tables)}",
                 f"Its marts are: {', '.join(sorted(product.tables))}.",
             ).at(place_in("Product", product.name, MARTS_PACKAGE))
+
+
+def still_serving(products: Mapping[str, Release | None]) -> str:
+    """What readers have of these products (name -> release) while something is held back."""
+    at = {
+        name: f"{release.created_at[:16].replace('T', ' ')} UTC"
+        for name, release in products.items()
+        if release is not None
+    }
+    if not at:
+        return "there is no release yet"
+    named = [moment if len(products) == 1 else f"{name} of {moment}" for name, moment in at.items()]
+    return (
+        f"the release of {named[0]} still serves" if len(at) == 1 else f"the releases of {listed(named, 3)} still serve"
+    )
 
 
 def _owner(group: Mapping[str, Any]) -> str:

@@ -60,11 +60,16 @@ class Promises:
                 tell(f"what consumers are promised: {name} {'written' if text else 'removed'}; commit it")
 
     def _never_there(self, had: Mapping[str, Offer]) -> Iterable[Break]:
-        """Columns that a consumer says it uses and that its mart neither has nor had."""
+        """Columns that a consumer says it uses and that its mart neither has nor had; marts of which nothing can be
+        promised, because dbt does not hold them to what is written of them."""
         for consumer in self.consumers:
             for mart, columns in consumer.uses.items():
-                there = self._get.get(mart, Offer(None)).columns
-                if columns is None or there is None:
+                there = self._get[mart].columns if mart in self._get else {}
+                if there is None:
+                    loose = f"nothing can be promised of {mart}: its dbt contract is not enforced"
+                    remedy = f"Write `config: {{contract: {{enforced: true}}}}` into its YAML. {GUIDE}"
+                    yield Break(mart, (loose,), (str(consumer),), remedy)
+                if columns is None or not there:
                     continue
                 names = {name.casefold() for name in (*there, *((had[mart].columns or {}) if mart in had else ()))}
                 for column in columns:

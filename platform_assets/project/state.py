@@ -21,10 +21,10 @@ from platform_assets.engine.store.pin import Pin
 from platform_assets.engine.store.release import Release
 from platform_assets.errors import listed
 from platform_assets.project.causes import Cause, Kind, check_failed
-from platform_assets.project.consumers import Ending, breaks, endings, offered_by, treated
+from platform_assets.project.consumers import Ending, breaks, endings, offered_by, treated, would_break
 from platform_assets.project.exports import unexported
 from platform_assets.project.graph import Node, Project, version_from
-from platform_assets.project.products import ReleasedProduct
+from platform_assets.project.products import ReleasedProduct, still_serving
 from platform_assets.project.treatments import Treatments, treatments_in
 
 OF_A_PRODUCT: Final[Collection[Kind]] = ("personal data", "would break consumers")
@@ -78,7 +78,7 @@ class State:
             built=deployment.builds.read(),
             revisions=revisions,
             releases=releases,
-            pinned={each.name: held for each in project.products if (held := _held_at(deployment, each.name))},
+            pinned={each.name: held for each in project.products if (held := deployment.releases_of(each.name).held())},
             now=now,
             unpublished=[feed.name for feed in deployment.feeds if deployment.unpublished(feed)],
             arrives=arrives,
@@ -159,32 +159,22 @@ class State:
         release = self.published(product.name)
         if release is None:
             return "there is no release yet"
-        if product.name in self.pinned:
-            pin, got = self.pinned[product.name][0], self.releases.get(product.name)
-            if got is None or got.id != pin.release:
-                return "readers do not get the release that is pinned"
+        got, held = self.releases.get(product.name), self.pinned.get(product.name)
+        if held is not None and (got is None or got.id != held[0].release):
+            return "readers do not get the release that is pinned"
         marts = dict(zip(product.tables, product.marts, strict=True))
         made_from = release.made_from
         newer = [mart for table, mart in marts.items() if made_from.get(table) != self.aimed_at(mart)]
         gone = [table for table in made_from if table not in marts]
         if newer or gone:
             return f"{listed(newer or gone, 3)} changed since the last release"
-        told = [table for table, each in release.marts.items() if each.until != self.end_of(table)]
-        if told or release.latest != self.latest_of(product):
+        told = [table for table, each in release.marts.items() if each.until != self.project.end_of(table)]
+        if told or release.latest != self.project.latest_of(product):
             return "what its readers are told of versions changed since the last release"
         others = self.personal(product).changed_since(release)
         return (
             f"what becomes of personal data in {listed(others, 3)} changed since the last release" if others else None
         )
-
-    def end_of(self, table: str) -> str | None:
-        """The day, ISO, up to which the mart is served at least, where it is a version whose end is told."""
-        until = self.project.offers[table].until if table in self.project.offers else None
-        return None if until is None else until.isoformat()
-
-    def latest_of(self, product: ReleasedProduct) -> dict[str, str]:
-        """Models with versions whose latest is a mart of the product -> that mart."""
-        return {name: table for name, table in self.project.latest.items() if table in product.tables}
 
     def ending(self) -> list[Ending]:
         """Versions of marts that end soon or have ended."""
@@ -203,18 +193,7 @@ class State:
             return None
         offers = treated(self.project.offers, {mart: self.personal(product).of(mart) for mart in product.tables})
         found = breaks(self.project.consumers, offered_by(release), offers, self.now.date())
-        if not found:
-            return None
-        return Cause(
-            kind="would break consumers",
-            asset=product.release,
-            what=f"a release of {product.name} would break who reads it",
-            effect=f"the product is held, and its release of {release.created_at[:16].replace('T', ' ')} UTC serves on",
-            evidence="; ".join(map(str, found)),
-            remedy=" ".join(dict.fromkeys(each.remedy for each in found)),
-            key=f"consumers:{product.name}",
-            owner=product.owner,
-        )
+        return would_break(found, product, release) if found else None
 
     def verdict(self, name: str, check: str) -> CheckResult | None:
         """What the check said of the asset as it is now."""
@@ -278,20 +257,10 @@ class State:
 
     def held_words(self, cause: Cause) -> str:
         """What holds an asset back, and what readers have meanwhile."""
-        return f"held back by {cause.asset}: {cause.evidence or cause.what}; {self._serving(cause.asset)}"
-
-    def _serving(self, asset: str) -> str:
-        """What readers have of the products that are made from the asset."""
-        below = {asset, *self.project.below([asset])}
-        of = [each.name for each in self.project.products if each.release in below]
-        there = {name: release for name in of if (release := self.releases.get(name)) is not None}
-        at = {name: f"{release.created_at[:16].replace('T', ' ')} UTC" for name, release in there.items()}
-        if not at:
-            return "there is no release yet"
-        if len(of) == 1:
-            return f"the release of {at[of[0]]} still serves"
-        serving = listed([f"{name} of {moment}" for name, moment in at.items()], 3)
-        return f"the release of {serving} still serves" if len(at) == 1 else f"the releases of {serving} still serve"
+        below = {cause.asset, *self.project.below([cause.asset])}
+        products = [each.name for each in self.project.products if each.release in below]
+        serving = still_serving({name: self.releases.get(name) for name in products})
+        return f"held back by {cause.asset}: {cause.evidence or cause.what}; {serving}"
 
     def first_cause(self, name: str) -> Cause | None:
         """What holds the asset back, followed up to where it has to be mended."""
@@ -399,10 +368,3 @@ class State:
             version = version_from(node.code, inputs)
             found[name] = Made(name, version if sound else f"{version}, unsound", node.code, at, run, inputs, revisions)
         return found
-
-
-def _held_at(deployment: Deployment, product: str) -> tuple[Pin, Release | None] | None:
-    """The pin of a product, if it has one, and its newest release."""
-    releases = deployment.releases_of(product)
-    pin = releases.pinned()
-    return None if pin is None else (pin, releases.newest())

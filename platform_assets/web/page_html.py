@@ -5,8 +5,10 @@ Apache ECharts' own). Every text goes through `_t`, so that it is inert, whateve
 """
 
 import base64
+import contextlib
 import functools
 import hashlib
+import time
 from collections.abc import Iterable
 from html import escape
 from pathlib import Path
@@ -23,6 +25,7 @@ _SITE: Final = Path(__file__).with_name("site")
 _DIGEST: Final = "platform-digest"
 _HEAD: Final = 2_000  # bytes, in which the digest stands
 _OWNER_ALONE: Final = 0o600
+_LONGEST_WRITING_S: Final = 3600
 _FINE: Final = (
     '<svg viewBox="0 0 40 40" aria-hidden="true"><circle cx="20" cy="20" r="18" fill="none" stroke="currentColor" '
     'stroke-width="3"/><path d="M12 20.5l5.5 5.5L28.5 15" fill="none" stroke="currentColor" stroke-width="3.5"/></svg>'
@@ -58,8 +61,17 @@ def digest_of(page: Page) -> str:
 def write_page(page: Page, path: Path) -> None:
     """Put the page there, whole or not at all; nobody but its owner may read it. Raises StorageError."""
     make_private(path.parent)
+    _sweep(path)
     with replacing(path, mode=_OWNER_ALONE) as partial:
         partial.write_text(page_html(page), encoding="utf-8")
+
+
+def _sweep(path: Path) -> None:
+    """Remove what writers have left that were killed; another may be at work, but not for so long."""
+    with contextlib.suppress(OSError):
+        for left in path.parent.glob(f".{path.name}.*.partial"):
+            if time.time() - left.stat().st_mtime > _LONGEST_WRITING_S:
+                left.unlink()
 
 
 def page_html(page: Page) -> str:

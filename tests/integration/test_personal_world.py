@@ -60,16 +60,22 @@ groups:
 models:
   - name: members
     config: {group: people}
-    columns: [{name: number}, {name: contact}, {name: address}, {name: born}, {name: said}, {name: amount}]
+    columns:
+      - {name: number, data_type: varchar}
+      - {name: contact, data_type: varchar}
+      - {name: address, data_type: varchar}
+      - {name: born, data_type: varchar}
+      - {name: said, data_type: json}
+      - {name: amount, data_type: bigint}
   - name: contacts
     config: {group: people}
-    columns: [{name: contact}, {name: lines}]
+    columns: [{name: contact, data_type: varchar}, {name: lines, data_type: bigint}]
   - name: directory
     config: {group: staff}
-    columns: [{name: mail}]
+    columns: [{name: mail, data_type: varchar}]
   - name: loose
     config: {group: loose}
-    columns: [{name: number}, {name: shouted}, {name: lines}]
+    columns: [{name: number, data_type: varchar}, {name: shouted, data_type: varchar}, {name: lines, data_type: bigint}]
 """,
 }
 """Marts that are released: personal data of two is dropped or pseudonymised, of one kept, of the last undeclared."""

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from platform_assets.engine.durable.files import remembered, replacing, sync
+from platform_assets.errors import printable
 
 _FILE: Final = "pinned.json"
 
@@ -29,7 +30,7 @@ class Pin:
     at: str
 
     def __str__(self) -> str:
-        because = f": {self.why}" if self.why else ""
+        because = f": {printable(self.why)}" if self.why else ""
         return f"pinned at {self.release} by {self.by} since {self.at[:16].replace('T', ' ')} UTC{because}"
 
 

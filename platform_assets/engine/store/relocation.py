@@ -12,7 +12,8 @@ import duckdb
 from platform_assets.engine.durable.files import replacing
 from platform_assets.engine.store import exact
 from platform_assets.engine.store.connection import connect
-from platform_assets.engine.store.release import Release, Releases, manifest_in
+from platform_assets.engine.store.manifest import manifest_in
+from platform_assets.engine.store.release import Release, Releases
 from platform_assets.engine.store.sql import attach
 from platform_assets.engine.store.warehouse import Warehouse
 

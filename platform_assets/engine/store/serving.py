@@ -96,6 +96,11 @@ class Serving(ABC):
         pin = pin_of(self.folder)
         return pin if pin is not None and self._described(self.folder / pin.release) is not None else None
 
+    def held(self) -> "tuple[Pin, Release | None] | None":
+        """The pin, if there is one, and the release that was published last."""
+        pin = self.pinned()
+        return None if pin is None else (pin, self.newest())
+
     def due(self) -> "Release | None":
         """The release that readers should get: the pinned one, else the newest."""
         pin = self.pinned()

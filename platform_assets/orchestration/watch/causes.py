@@ -75,7 +75,7 @@ def pinned_releases(stored: DeploymentState) -> Iterator[Cause]:
                 asset=product.release,
                 what=f"readers of {product.name} keep release {pin.release}",
                 effect="what is published lies beside it",
-                evidence=printable(str(pin)) + (f"; the newest is {newest.id}" if newest is not None else ""),
+                evidence=str(pin) + (f"; the newest is {newest.id}" if newest is not None else ""),
                 remedy=f"`platform release unpin {product.name}`, or the job `rollback`, gives them the newest again.",
                 since=datetime.fromisoformat(pin.at),
                 # Going back further is another decision, by somebody else perhaps.

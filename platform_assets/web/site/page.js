@@ -112,7 +112,10 @@ class Chart {
       along.inverse = this.flat;
       along.axisLabel = { ...text, width: this.flat ? Math.min(220, this.plot.clientWidth / 3) : 90, overflow: "truncate", interval: this.flat ? 0 : "auto" };
     }
-    const long = !this.flat && this.x.length > SMALL;
+    if (this.kind === "bar" && this.axis === "time" && this.x.length <= SMALL) {
+      along.axisLabel.customValues = this.x.map((_, at) => this.place(at)); // a date below each bar
+    }
+    const long = !this.flat && this.kind !== "scatter" && this.x.length > SMALL;
     return {
       useUTC: true, animation: false, aria: { enabled: false },
       textStyle: { fontFamily: colour("font"), color: colour("text") },

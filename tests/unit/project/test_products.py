@@ -6,8 +6,9 @@ from typing import Any, Final
 import pytest
 
 from platform_assets.engine.feed.product import Product
+from platform_assets.engine.store.release import Release
 from platform_assets.errors import ConfigurationError
-from platform_assets.project.products import ReleasedProduct, products_of
+from platform_assets.project.products import ReleasedProduct, products_of, still_serving
 
 GROUPS: Final = {
     "group.platform.shop": {"name": "shop", "owner": {"name": "team:shop", "email": "shop@example.com"}},
@@ -77,3 +78,17 @@ def test_a_product_without_marts_is_refused_with_the_nearest_name() -> None:
 def test_what_keeps_nothing_is_refused(given: dict[str, Any], problem: str) -> None:
     with pytest.raises(ConfigurationError, match=problem):
         Product("shop", **given)
+
+
+def test_what_readers_have_meanwhile_is_told_of_each_product() -> None:
+    def made(at: str) -> Release:
+        return Release("1", "p", "", f"2026-03-01T{at}:00+00:00", {})
+
+    assert still_serving({"shop": None}) == "there is no release yet"
+    assert still_serving({"shop": made("12:30")}) == "the release of 2026-03-01 12:30 UTC still serves"
+    assert still_serving({"shop": made("12:30"), "tea": None}) == (
+        "the release of shop of 2026-03-01 12:30 UTC still serves"
+    )
+    assert still_serving({"shop": made("12:30"), "tea": made("13:00")}) == (
+        "the releases of shop of 2026-03-01 12:30 UTC, tea of 2026-03-01 13:00 UTC still serve"
+    )

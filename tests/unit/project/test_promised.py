@@ -293,6 +293,12 @@ def test_versions_are_promised_until_their_end_whoever_reads_them(project: Path)
     assert Promises(gone, date(2027, 2, 1), project).broken == []
 
 
+def test_a_mart_that_dbt_does_not_hold_to_its_columns_promises_nothing(project: Path) -> None:
+    loose = model("sales", SALES, config={"materialized": "table", "contract": {"enforced": False}})
+    (found,) = Promises(manifest(loose, exposures=(exposure(("sales", None)),)), TODAY, project).broken
+    assert str(found) == f"nothing can be promised of sales: its dbt contract is not enforced; used by {WHO}"
+
+
 def test_a_column_that_never_was_is_no_column_to_use(project: Path) -> None:
     reads = exposure(("sales", None), columns={"sales": ["dya"]})
     (found,) = Promises(manifest(model("sales", SALES), exposures=(reads,)), TODAY, project).broken

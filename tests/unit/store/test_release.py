@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import resource
 import shutil
 import signal
 import stat
@@ -20,9 +21,10 @@ import psutil
 import pytest
 from shop import Shop, child, ended, numbered, sales
 
+from platform_assets.engine.durable import failpoint
 from platform_assets.engine.store.release import Label, MartLabel, MartRelease, Release, Releases
 from platform_assets.engine.store.sql import quote
-from platform_assets.errors import ReleaseRefused, WarehouseBusy
+from platform_assets.errors import ReleaseRefused, StorageError, WarehouseBusy
 
 NOON: Final = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -473,3 +475,46 @@ def test_a_release_may_be_read_by_whom_the_folder_of_releases_lets(shop: Shop, u
     wanted = (0o2750, 0o440) if shares else (0o700, 0o400)
     assert {path: wanted[path.is_file()] for path in modes} == modes
     assert modes[made.parquet("daily")] == wanted[1]
+
+
+# ---- killed at a named point, and a disk that is full
+
+
+def _publish_to(root: Path, point: str) -> None:
+    failpoint.arm(point)
+    publish(Shop(root))
+
+
+@pytest.mark.parametrize("point", ["mid-release", "release-views", "release-manifest", "release-link"])
+def test_killed_at_a_named_point_readers_have_one_release_or_the_other(shop: Shop, point: str) -> None:
+    releases = shop.deployment.releases
+    build(shop, 1)
+    publish(shop)
+    build(shop, 2)
+    with closing(duckdb.connect(os.path.realpath(releases.link), read_only=True)) as reading:
+        assert ended(child(_publish_to, shop.root, point)) == -signal.SIGKILL
+        assert reading.execute("SELECT count(*) FROM daily").fetchall() == [(1,)]
+    assert rows_in(releases.link) == (2 if point == "release-link" else 1)
+    assert whole(releases) == ([1, 2] if point in ("release-manifest", "release-link") else [1])
+    publish(shop)
+    assert (rows_in(releases.link), whole(releases)[-1]) == (2, 2)
+    assert not list(releases.folder.glob("*/.releasing-*")), "what was begun is gone"
+
+
+def _publish_on_a_full_disk(root: Path) -> None:
+    shop = Shop(root)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+    with pytest.raises(StorageError):
+        publish(shop)
+
+
+def test_a_disk_that_is_full_leaves_readers_what_they_have(shop: Shop) -> None:
+    releases = shop.deployment.releases
+    build(shop, 1)
+    old = publish(shop)
+    with duckdb.connect(str(shop.deployment.warehouse.marts)) as marts:
+        marts.execute("CREATE OR REPLACE TABLE daily AS SELECT hash(range) AS n FROM range(300_000)")
+    assert ended(child(_publish_on_a_full_disk, shop.root)) == 0
+    assert (releases.current(), releases.all(), whole(releases)) == (old, [old], [1])
+    assert len(list(releases.folder.iterdir())) == 3, "what was begun is gone"
+    assert publish(shop).tables == {"daily": 300_000}

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 import stat
 from base64 import b64decode
@@ -124,6 +125,17 @@ def test_a_page_tells_what_it_shows_and_not_when_it_was_made(tmp_path: Path) -> 
     assert len({digest_of(each) for each in (shown, *others)}) == 5
     path.write_text("<html>somebody else's")
     assert shown_by(path) is None
+
+
+def test_what_a_killed_writer_has_left_goes(tmp_path: Path) -> None:
+    path = site_index(tmp_path)
+    path.parent.mkdir()
+    old, new = (path.with_name(f".index.html.{each}.partial") for each in ("old", "new"))
+    for left in (old, new):
+        left.write_text("half a page")
+    os.utime(old, (0, 0))
+    write_page(page(), path)
+    assert {each.name for each in path.parent.iterdir()} == {"index.html", new.name}
 
 
 def test_only_its_owner_may_read_it(tmp_path: Path) -> None:
