@@ -7,6 +7,7 @@ shop's stock is a number from which all others follow, so that an answer made of
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -263,14 +264,19 @@ class Shop(DeployedCopy):
         assert list(self.releases.rglob(".releasing-*")) == []
 
 
+def has_node() -> bool:
+    """Whether Node is here, and finds DuckDB's client; where it does not, more read by the command line client."""
+    asks = ["node", "-e", "require('@duckdb/node-api')"]
+    return shutil.which("node") is not None and not subprocess.run(asks, capture_output=True, check=False).returncode
+
+
 @contextmanager
 def readers(shop: Shop) -> Iterator[dict[str, list[Path]]]:
     """Twenty readers at once; where each writes its answers, by habit."""
     answers: dict[str, list[Path]] = defaultdict(list)
-    node = subprocess.run(["node", "-e", "require('@duckdb/node-api')"], capture_output=True, check=False)
     with ExitStack() as started:
         for habit, number in READERS.items():
-            here = "cli" if habit == "node" and node.returncode else habit
+            here = "cli" if habit == "node" and not has_node() else habit
             for _ in range(number):
                 path = shop.root / "answers" / f"{here}-{len(answers[here])}"
                 path.parent.mkdir(exist_ok=True)
