@@ -85,11 +85,11 @@ def _parquet(product: Path) -> Iterator[Ask]:
 
 @contextmanager
 def _polars(product: Path) -> Iterator[Ask]:
-    """One file, by its name for ever."""
+    """One file, each time of the release that is current. Polars opens a file twice, so the link is followed once."""
     import polars as pl
 
     def ask(_: int) -> Sequence[Any]:
-        stock = pl.read_parquet(product / "current" / "stock.parquet")
+        stock = pl.read_parquet((product / "current").resolve(strict=True) / "stock.parquet")
         return stock["gen"].min(), stock["gen"].max(), len(stock), stock["units"].sum()
 
     yield ask
