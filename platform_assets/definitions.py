@@ -16,10 +16,12 @@ from platform_assets.orchestration.runs.resources import OpensDeployment
 from platform_assets.orchestration.sensors import feed_sensor
 from platform_assets.orchestration.watch.alerts import alerts_sensor
 from platform_assets.orchestration.watch.freshness import mart_freshness_checks
-from platform_assets.project.configured import declared_exports, declared_feeds, declared_marts, declared_products
+from platform_assets.project.configured import (
+    declared_feeds,
+    declared_marts,
+    declared_project,
+)
 from platform_assets.project.dbt_sources import follow_feeds
-from platform_assets.project.graph import project_of
-from platform_assets.project.manifest import current_manifest
 from platform_assets.settings import protect_process
 
 
@@ -28,7 +30,7 @@ def build_definitions(deployment: OpensDeployment | None = None) -> dg.Definitio
     deployment = deployment or OpensDeployment()
     feeds = declared_feeds()
     promised = declared_marts()
-    project = project_of(feeds, promised, current_manifest(), declared_products(), declared_exports())
+    project = declared_project(feeds)
     condition = out_of_date(project, deployment.look)
     products = {product.name: product for product in project.products}
     others = {product.release for product in project.products} | {each.asset for each in project.exports}

@@ -26,11 +26,10 @@ from platform_assets.project.configured import (
     configured_deployment,
     declared_feeds,
     declared_marts,
-    declared_products,
+    declared_project,
 )
 from platform_assets.project.dbt_marts import mart_disagreements
 from platform_assets.project.dbt_sources import drifted_sources
-from platform_assets.project.graph import project_of
 from platform_assets.project.manifest import current_manifest, run_dbt
 from platform_assets.project.promised import Promises
 from platform_assets.project.sample import sample_links
@@ -140,7 +139,7 @@ def _consumers_keep() -> None:
 def _personal_data_is_declared() -> None:
     """Whether every product says what becomes of personal data, by what the run has just built."""
     _, deployment = configured_deployment(lambda _: None)
-    project = project_of(deployment.feeds, declared_marts(), current_manifest(), declared_products())
+    project = declared_project(deployment.feeds)
     state = State.of(project, deployment)
     if refused := [cause for each in project.products if (cause := state.personal(each).refused) is not None]:
         raise AssertionError("\n".join(f"{cause.sentence}. {cause.remedy}" for cause in refused))

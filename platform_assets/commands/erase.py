@@ -19,8 +19,13 @@ from platform_assets.engine.store.erasure import Made
 from platform_assets.engine.store.marts import built_tables
 from platform_assets.engine.store.pseudonyms import SETTING
 from platform_assets.errors import ConfigurationError
-from platform_assets.project.configured import audit_log, configured_deployment, declared_marts, declared_products
-from platform_assets.project.graph import project_of, raw_name
+from platform_assets.project.configured import (
+    audit_log,
+    configured_deployment,
+    declared_marts,
+    declared_project,
+)
+from platform_assets.project.graph import raw_name
 from platform_assets.project.lineage import Lineage, lineage_of, noted_origins
 from platform_assets.project.manifest import asset_name, current_manifest, is_asset
 from platform_assets.project.personal import Personal
@@ -96,7 +101,7 @@ def _refuse_without_key(deployment: Deployment) -> None:
 def _made_of(deployment: Deployment, feed: Feed, columns: Sequence[str]) -> tuple[Made, list[str]]:
     """What dbt makes of the feed, and the names of these assets."""
     manifest = current_manifest()
-    project = project_of(deployment.feeds, declared_marts(), manifest, declared_products())
+    project = declared_project(deployment.feeds)
     below = project.below([raw_name(feed)])
     dbt = json.loads(manifest.read_bytes())
     nodes = {asset_name(node): node for key, node in dbt["nodes"].items() if is_asset(dbt, key)}

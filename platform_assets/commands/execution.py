@@ -32,14 +32,11 @@ from platform_assets.orchestration.watch.why import asset_named, why
 from platform_assets.project.causes import Cause
 from platform_assets.project.configured import (
     configured_deployment,
-    declared_exports,
     declared_feeds,
     declared_marts,
-    declared_products,
+    declared_project,
     prepared_deployment,
 )
-from platform_assets.project.graph import Project, project_of
-from platform_assets.project.manifest import current_manifest
 from platform_assets.settings import Settings
 
 _LOCATION = "platform_assets"  # as workspace.yaml calls it
@@ -104,7 +101,9 @@ def run_assets(settings: Settings, tell: Callable[[str], None], wanted: Collecti
     if command == RUN:
         with open_instance(settings, at_hand=True) as instance:
             deployment = opens.look()
-            see_to_page(instance, definitions.resolve_asset_graph(), deployment, _project(deployment), tell)
+            see_to_page(
+                instance, definitions.resolve_asset_graph(), deployment, declared_project(deployment.feeds), tell
+            )
     return replace(done, left_alone=opens.left_alone)
 
 
@@ -158,11 +157,7 @@ def _looked_at(settings: Settings, deployment: Deployment) -> Iterator[tuple[Dag
     prepare_dagster_home(settings)
     with dg.DagsterInstance.get() as instance:
         seen = DagsterState(instance, graph, deployment.clock())
-        yield seen, DeploymentState(deployment, declared_marts(), _project(deployment))
-
-
-def _project(deployment: Deployment) -> Project:
-    return project_of(deployment.feeds, declared_marts(), current_manifest(), declared_products(), declared_exports())
+        yield seen, DeploymentState(deployment, declared_marts(), declared_project(deployment.feeds))
 
 
 def _execute(

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 from platform_assets.errors import ConfigurationError, nearest
 from platform_assets.project.causes import Cause
-from platform_assets.project.configured import configured_deployment, declared_marts, declared_products
-from platform_assets.project.graph import project_of
-from platform_assets.project.manifest import current_manifest
+from platform_assets.project.configured import (
+    configured_deployment,
+    declared_project,
+)
 from platform_assets.project.state import State
 
 
@@ -41,7 +42,7 @@ class PersonalData:
 def personal_data(product: str | None, tell: Callable[[str], None]) -> PersonalData:
     """The personal columns of that product's marts, or of all; takes no lock."""
     _, deployment = configured_deployment(tell)
-    project = project_of(deployment.feeds, declared_marts(), current_manifest(), declared_products())
+    project = declared_project(deployment.feeds)
     if product is not None:
         _refuse_unknown(product, [each.name for each in project.products])
     state = State.of(project, deployment)

@@ -13,9 +13,8 @@ from platform_assets.engine.promises.kept import promises
 from platform_assets.engine.promises.marts import released_marts
 from platform_assets.engine.promises.promise import Promise, in_words
 from platform_assets.errors import ConfigurationError
-from platform_assets.project.configured import declared_marts, declared_products, prepared_deployment
-from platform_assets.project.graph import project_of
-from platform_assets.project.manifest import current_manifest, mart_needs, mart_owners
+from platform_assets.project.configured import declared_marts, declared_project, prepared_deployment
+from platform_assets.project.manifest import mart_needs, mart_owners
 
 _AS_JUDGED: Final = (
     *("kind", "owner", "objective", "due", "kept", "attainment", "budget_left", "burning", "broken_since", "blame"),
@@ -44,7 +43,7 @@ def standing(month: str | None, tell: Callable[[str], None]) -> Standing:
     marts, now = declared_marts(), deployment.clock()
     needs, owners = mart_needs(deployment.feeds, marts), mart_owners(marts)
     released = released_marts(deployment.feeds, deployment.all_releases(), needs, owners)
-    project = project_of(deployment.feeds, marts, current_manifest(), declared_products())
+    project = declared_project(deployment.feeds)
     products = {each.release: (each.owner, each.tables) for each in project.products}
     found = [_row(each) for each in promises(deliveries, released, now, month=first, products=products)]
     return Standing(not any(each["broken_since"] for each in found), f"{first or now:%Y-%m}", found)

@@ -17,13 +17,12 @@ from platform_assets.errors import ConfigurationError, ReleaseRefused, listed, n
 from platform_assets.project.configured import (
     audit_log,
     configured_deployment,
-    declared_marts,
     declared_products,
+    declared_project,
     prepared_deployment,
 )
 from platform_assets.project.consumers import Break, breaks, offered_by
 from platform_assets.project.exposures import consumers_of
-from platform_assets.project.graph import project_of
 from platform_assets.project.label import label_of
 from platform_assets.project.manifest import current_manifest
 from platform_assets.project.products import ReleasedProduct
@@ -102,7 +101,7 @@ def releases_pruned(tell: Callable[[str], None], product: str | None, *, dry_run
 def shadow_made(tell: Callable[[str], None], product: str | None) -> Listed:
     """Publish a product's marts as they are built beside its releases, whether or not they are fit for readers."""
     _, deployment = prepared_deployment(tell)
-    project = project_of(deployment.feeds, declared_marts(), current_manifest(), declared_products())
+    project = declared_project(deployment.feeds)
     names = [each.name for each in project.products]
     if product is None and len(names) == 1:
         product = names[0]

@@ -18,15 +18,14 @@ from platform_assets.errors import listed, printable
 from platform_assets.project.configured import (
     NO_FEED,
     audit_log,
-    declared_exports,
     declared_feeds,
     declared_marts,
-    declared_products,
+    declared_project,
     prepared_deployment,
 )
 from platform_assets.project.dbt_sources import follow_feeds
 from platform_assets.project.exports import ask
-from platform_assets.project.graph import Project, project_of, raw_name
+from platform_assets.project.graph import Project, raw_name
 from platform_assets.project.manifest import current_manifest
 from platform_assets.project.personal import personal_columns
 from platform_assets.project.promised import Promises
@@ -85,9 +84,7 @@ def run_pending(tell: Callable[[str], None], only: Collection[str] = ()) -> RunR
     if (low := deployment.disk.low()) is not None and any(pending.values()):
         tell(str(low))
         pending = dict.fromkeys(pending, 0)
-    project = project_of(
-        deployment.feeds, declared_marts(), current_manifest(), declared_products(), declared_exports()
-    )
+    project = declared_project(deployment.feeds)
     for problem in ask(project.exports, deployment, now=True):
         tell(problem)
     state = State.of(project, deployment)

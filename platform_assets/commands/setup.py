@@ -9,14 +9,11 @@ from platform_assets.engine.sources.landing import refuse_missing
 from platform_assets.orchestration.runs.instance import prepare_dagster_home
 from platform_assets.project.configured import (
     NO_FEED,
-    declared_exports,
     declared_feeds,
-    declared_marts,
-    declared_products,
+    declared_project,
     prepared_deployment,
 )
 from platform_assets.project.dbt_sources import follow_feeds
-from platform_assets.project.graph import project_of
 from platform_assets.project.manifest import current_manifest
 from platform_assets.settings import PROJECT, Settings
 
@@ -36,7 +33,7 @@ def prepare_checkout(tell: Callable[[str], None]) -> Settings:
         refuse_missing(settings.landing)
     prepare_dagster_home(settings)
     follow_feeds(declared_feeds(), tell)
-    project_of(deployment.feeds, declared_marts(), current_manifest(), declared_products(), declared_exports())
+    declared_project(deployment.feeds)
     return settings
 
 

@@ -5,7 +5,7 @@ command line answers at once.
 """
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -32,7 +32,8 @@ from platform_assets.project.declared import (
     load_products,
     with_files,
 )
-from platform_assets.project.manifest import DBT_PROJECT
+from platform_assets.project.graph import Project, project_of
+from platform_assets.project.manifest import DBT_PROJECT, current_manifest
 from platform_assets.project.place import FEEDS_PACKAGE, MARTS_PACKAGE
 from platform_assets.project.sample import check_sample_links
 from platform_assets.settings import DISK_FLOOR, PROJECT, RELEASES_GROUP, Settings, settings_not_known
@@ -80,6 +81,11 @@ def has_personal_data() -> bool:
         contracts = [feed.contract for feed in declared_feeds()] + [mart.contract for mart in declared_marts()]
         return any(shown_of(contract).personal for contract in contracts)
     return False
+
+
+def declared_project(feeds: Sequence[Feed]) -> Project:
+    """The assets that these feeds, and all else that is declared, amount to."""
+    return project_of(feeds, declared_marts(), current_manifest(), declared_products(), declared_exports())
 
 
 def opened_settings(notify: Callable[[str], None], *, make: bool = False) -> Settings:

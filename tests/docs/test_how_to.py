@@ -6,12 +6,14 @@ Elsewhere: whether what the other blocks name exists (test_readme.py), the tutor
 
 import os
 import shlex
+import subprocess
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 from typing import Final
 
 import pytest
+from deployed import BIN
 from machine import PROJECT
 from test_tutorial import blocks, squeezed
 from typer.testing import CliRunner
@@ -21,6 +23,7 @@ from platform_assets.cli.tree import app
 from platform_assets.project.configured import configured_deployment
 from samples.retail.simulator import simulate
 
+RELEASES: Final = "releases"
 PAGES: Final = sorted((PROJECT / "docs" / "how-to").glob("*.md"))
 
 
@@ -43,8 +46,24 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
-@pytest.mark.parametrize("page", PAGES, ids=[page.stem for page in PAGES])
+@pytest.mark.parametrize("page", [page for page in PAGES if page.stem != RELEASES], ids=lambda page: page.stem)
 def test_commands_of_a_page_work(page: Path, place: Path) -> None:
+    follow(page)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_commands_of_the_page_of_releases_work(place: Path) -> None:
+    """On two releases of the sample."""
+    for day in (18, 19):
+        simulate(place / "landing", days=1, rows_per_day=100, seed=1, dirt=0, until=date(2026, 11, day))
+        done = subprocess.run([BIN / "platform", "run"], capture_output=True, text=True, check=False)
+        assert done.returncode in (DONE, ATTENTION), done.stdout + done.stderr
+    follow(PROJECT / "docs" / "how-to" / f"{RELEASES}.md")
+
+
+def follow(page: Path) -> None:
+    """Do what the page says."""
     printed = ""
     for block in blocks(page.read_text()):
         where = f"{page.name}:{block.line}"

@@ -21,9 +21,7 @@ from platform_assets.engine.deployment import Deployment
 from platform_assets.orchestration.watch.dagster_state import DagsterState
 from platform_assets.orchestration.watch.deployment_state import DeploymentState
 from platform_assets.orchestration.watch.page import keep_page
-from platform_assets.project.configured import declared_feeds, declared_marts, declared_products
-from platform_assets.project.graph import project_of
-from platform_assets.project.manifest import current_manifest
+from platform_assets.project.configured import declared_feeds, declared_marts, declared_project
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
 
@@ -88,7 +86,7 @@ def looking(world: Deployed, definitions: dg.Definitions, ahead: timedelta) -> I
     deployment = Deployment(
         declared_feeds(), home=world.home, landing=world.landing, clock=lambda: datetime.now(tz=UTC) + ahead
     )
-    project = project_of(deployment.feeds, declared_marts(), current_manifest(), declared_products())
+    project = declared_project(deployment.feeds)
     with world.instance() as instance:
         seen = DagsterState(instance, definitions.resolve_asset_graph(), deployment.clock())
         yield seen, DeploymentState(deployment, declared_marts(), project)

@@ -23,9 +23,8 @@ from platform_assets.orchestration.watch.deployment_state import DeploymentState
 from platform_assets.orchestration.watch.problems import everything
 from platform_assets.orchestration.watch.why import asset_named, why
 from platform_assets.project.causes import Cause
-from platform_assets.project.configured import declared_feeds, declared_marts
-from platform_assets.project.graph import project_of, raw_name
-from platform_assets.project.manifest import current_manifest
+from platform_assets.project.configured import declared_feeds, declared_marts, declared_project
+from platform_assets.project.graph import raw_name
 
 SALES = "retail/order_lines/2026-03-17.csv"
 
@@ -51,7 +50,7 @@ def asked(world: Deployed, graph: Any, asset: str, now: datetime | None = None) 
     deployment = Deployment(declared_feeds(), home=world.home, landing=world.landing, clock=lambda: clock)
     with world.instance() as instance:
         seen = DagsterState(instance, graph, clock)
-        project = project_of(deployment.feeds, declared_marts(), current_manifest())
+        project = declared_project(deployment.feeds)
         return why(asset_named(asset, seen), seen, DeploymentState(deployment, declared_marts(), project))
 
 
@@ -59,7 +58,7 @@ def wrong(world: Deployed, graph: Any, now: datetime | None = None) -> dict[str,
     """What alerts would be about, by key."""
     clock = now or datetime.now(tz=UTC)
     deployment = Deployment(declared_feeds(), home=world.home, landing=world.landing, clock=lambda: clock)
-    project = project_of(deployment.feeds, declared_marts(), current_manifest())
+    project = declared_project(deployment.feeds)
     stored = DeploymentState(deployment, declared_marts(), project)
     with world.instance() as instance:
         seen = DagsterState(instance, graph, clock)

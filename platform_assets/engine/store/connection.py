@@ -25,14 +25,23 @@ _ONE_AT_A_TIME: Final = threading.Lock()
 _FREE: Final = ("threads",)  # feed tables are written by one (tables.py)
 
 
-def connect(path: Path | None = None, *also: Path, read_only: bool = False) -> duckdb.DuckDBPyConnection:
-    """A locked connection to the database at `path`, or to an empty one in memory. also: others to be attached.
+def connect(
+    path: Path | None = None,
+    *also: Path,
+    read_only: bool = False,
+    directories: Iterable[Path] = (),
+    memory_limit: str = _MEMORY_LIMIT,
+    **settings: str,
+) -> duckdb.DuckDBPyConnection:
+    """A locked connection to the database at `path`, or to an empty one in memory. also: others to be attached;
+    directories: to be read and written as well; settings: of DuckDB.
 
     Raises duckdb.Error, as duckdb.connect does.
     """
-    connection = duckdb.connect(":memory:" if path is None else str(path), read_only=read_only)
+    connection = duckdb.connect(":memory:" if path is None else str(path), read_only=read_only, config={**settings})
     try:
-        lock(connection, [str(each) for each in (path, *also) if each is not None], memory_limit=_MEMORY_LIMIT)
+        files = [str(each) for each in (path, *also) if each is not None]
+        lock(connection, files, map(str, directories), memory_limit=memory_limit)
     except BaseException:
         connection.close()
         raise

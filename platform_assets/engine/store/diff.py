@@ -18,7 +18,7 @@ from typing import Final
 import duckdb
 
 from platform_assets.engine.store.comparison import SIDES, Comparison, MartDiff, MartSide
-from platform_assets.engine.store.connection import lock
+from platform_assets.engine.store.connection import connect
 from platform_assets.engine.store.sql import attach
 from platform_assets.errors import StorageError
 
@@ -71,19 +71,24 @@ def compare(
 @contextlib.contextmanager
 def _opened(before: Side, after: Side, scratch: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     """A locked connection that has both sides attached as `before` and `after`."""
-    with _scratch(scratch) as folder, contextlib.closing(duckdb.connect()) as connection:
-        connection.execute("SET preserve_insertion_order = false")
-        connection.execute("SET temp_directory = $1", [str(folder)])
-        sides = (before, after)
-        folders = [str(side.also) for side in sides if side.also is not None]
-        files = [str(side.database) for side in sides]
-        lock(connection, files, [*folders, str(folder)], memory_limit=_MEMORY)
+    sides = (before, after)
+    with _scratch(scratch) as folder:
+        connection = connect(
+            None,
+            *(side.database for side in sides),
+            directories=[*(side.also for side in sides if side.also is not None), folder],
+            memory_limit=_MEMORY,
+            temp_directory=str(folder),
+            preserve_insertion_order="false",
+        )
         try:
             for name, side in zip(SIDES, sides, strict=True):
                 attach(connection, side.database, name, "(READ_ONLY)")
             yield connection
         except (duckdb.IOException, duckdb.OutOfMemoryException) as error:
             raise StorageError(scratch, str(error).splitlines()[0]) from error
+        finally:
+            connection.close()
 
 
 @contextlib.contextmanager

@@ -77,11 +77,11 @@ def test_a_release_that_readers_were_taken_back_to_is_exported(
     world: Modelled, ask: Callable[[str], Sequence[Any]]
 ) -> None:
     releases = world.shop.deployment.releases
-    first = release(world)
+    first = releases.current()
+    assert first is not None
     another(world, "SELECT 2 AS one")
     world.by_itself()
-    (releases.folder / "current").unlink()
-    (releases.folder / "current").symlink_to(first)
+    releases.pin(first, "os:anna", "two is wrong", world.shop.clock())
 
     assert EXPORT.asset in world.automated()
     world.by_hand(EXPORT.asset)
