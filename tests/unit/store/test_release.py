@@ -327,10 +327,7 @@ def test_a_home_that_lies_elsewhere_has_releases_that_are_read_there(shop: Shop,
     elsewhere.deployment.prepare()
     assert elsewhere.told == ["2 releases lay elsewhere before: their views read the files beside them now"]
     releases = elsewhere.deployment.releases
-    if how == "copied without links":
-        assert releases.current() is None
-        publish(elsewhere)
-    assert whole(releases) in ([1, 2], [1, 2, 2])
+    assert whole(releases) == [1, 2]
     oldest = releases.all()[-1]
     with closing(duckdb.connect(oldest.path, read_only=True)) as reader:
         assert reader.execute("SELECT comment FROM duckdb_views() WHERE view_name = 'daily'").fetchall() == [("a day",)]
