@@ -80,6 +80,9 @@ def main() -> None:
             done = world.platform(*command)
             if done.code not in (0, 3):
                 raise SystemExit(done.err)
+        browser.get((world.home / "site" / "index.html").as_uri())
+        time.sleep(DRAWN_S)
+        browser.save_screenshot(str(FOLDER / "page.png"))
         with ui(world):
             take(world, browser, GOOD)
         newest = max((world.landing / "retail" / "order_lines").glob("*.csv"))
