@@ -57,15 +57,17 @@ def product_unpinned(tell: Callable[[str], None], product: str | None) -> WentOn
 
 
 def _show(tell: Callable[[str], None], settings: Settings, releases: Releases) -> None:
-    """Have Dagster's UI say which release readers have now; that is so whether or not it can be told."""
+    """Have Dagster's UI and the page say which release readers have now; that is so whether or not they can."""
+    from platform_assets.commands.execution import page_written
     from platform_assets.orchestration.rollback import tell_instance
     from platform_assets.orchestration.runs.instance import open_instance
 
     try:
         with open_instance(settings, settle=False) as instance:
             tell_instance(instance, releases)
-    except Exception as error:  # noqa: BLE001 - whatever Dagster's storage raises
-        tell(f"Dagster's UI could not be told: {type(error).__name__}")
+        page_written(tell)
+    except Exception as error:  # noqa: BLE001 - whatever Dagster's storage raises, or the project's code
+        tell(f"Dagster's UI and the page could not be told: {type(error).__name__}")
 
 
 @dataclass(frozen=True)

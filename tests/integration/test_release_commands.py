@@ -109,9 +109,12 @@ def test_going_back_is_pinned_and_everybody_who_asks_is_told(world: Deployed) ->
     again = world.verb("run", "--json")
     assert (again.code, again.answer["made"], ids(world)) == (3, False, made), "it is not published again and again"
 
-    why = world.verb("why", "release/retail", "--json").answer
-    (pinned,) = [each for each in why["reasons"] if each["kind"] == "pinned"]
-    assert "returns are counted twice" in pinned["evidence"]
+    for asked in ("release/retail", "daily_sales"):
+        why = world.verb("why", asked, "--json").answer
+        (pinned,) = [each for each in why["reasons"] if each["kind"] == "pinned"]
+        assert "returns are counted twice" in pinned["evidence"]
+    page = (world.home / "site" / "index.html").read_text()
+    assert f"Release {older}" in page
     with world.instance() as instance:
         observed = instance.fetch_observations(dg.AssetKey(["release", "retail"]), limit=1).records[0]
         told = observed.asset_observation

@@ -128,7 +128,10 @@ class _Asking:
             yield from (cause for cause in self._failed_steps if cause.asset == name)
         yield from (self._with_ways_out(cause) for cause in self._failed_checks if cause.asset == name)
         yield from self._out_of_date(key)
-        yield from (cause for cause in pinned_releases(self._stored) if cause.asset == name)
+        # Who asks of a mart may wonder why readers do not see what is in it.
+        products = self._stored.project.products if key == self._asked else ()
+        here = {name, *(product.release for product in products if name in product.marts)}
+        yield from (cause for cause in pinned_releases(self._stored) if cause.asset in here)
 
     def _with_ways_out(self, cause: Cause) -> Cause:
         """A failed check of a feed's rows, with what can be done about the delivery that fails it."""
