@@ -30,7 +30,7 @@ version: 2
 models:
   - name: added
     description: Articles sold.
-    config: {contract: {enforced: true}}
+    config: {group: retail, contract: {enforced: true}}
     columns:
       - {name: stock_code, data_type: varchar, description: Article}
       - {name: lines, data_type: bigint, description: Lines with it}
@@ -160,7 +160,7 @@ class Copy(Tree):
         if not release.exists():
             return False
         marts = {path.stem for path in self.marts.glob("*.sql")}
-        there = {name for (name,) in self.world.query("SELECT table_name FROM duckdb_tables()")}
+        there = {name for (name,) in self.world.query("SELECT view_name FROM duckdb_views() WHERE NOT internal")}
         return there == marts and self.world.query("SELECT count(*) FROM fct_order_lines") == self.accepted()
 
     def accepted(self) -> list[tuple[int]]:
