@@ -25,7 +25,7 @@ PARTS: Final = ("platform_assets", "dbt_project", "samples", "pyproject.toml", "
 @pytest.fixture
 def team(tmp_path: Path) -> DeployedCopy:
     """A copy of the project without the sample, whose feeds a user declares."""
-    team = DeployedCopy(tmp_path, most_s=600)
+    team = DeployedCopy(tmp_path, product="marts", most_s=600)
     copy_checkout(PROJECT, team.project, *PARTS)
     team.landing.mkdir(parents=True, exist_ok=True)
     removed = team.platform("sample", "remove", "--yes")

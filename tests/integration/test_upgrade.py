@@ -117,7 +117,7 @@ def team(tmp_path: Path) -> Team:
     git(upstream, "init", "--quiet", "--initial-branch", "main")
     commit(upstream, "The platform")
     git(tmp_path, "clone", "--quiet", str(upstream), "team")
-    return Team(tmp_path, folder="team")
+    return Team(tmp_path, product="marts", folder="team")
 
 
 def test_the_sample_is_taken_out_by_one_command_and_nothing_else_is(team: Team) -> None:
