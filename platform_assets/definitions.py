@@ -9,7 +9,7 @@ from platform_assets.orchestration.dbt import models
 from platform_assets.orchestration.exports import export_asset
 from platform_assets.orchestration.feeds import delivered, feed_assets
 from platform_assets.orchestration.marts import mart_checks
-from platform_assets.orchestration.release import release_asset
+from platform_assets.orchestration.release import release_asset, release_checks
 from platform_assets.orchestration.rollback import rollback
 from platform_assets.orchestration.runs.automation import automation_sensor, out_of_date
 from platform_assets.orchestration.runs.resources import OpensDeployment
@@ -36,6 +36,7 @@ def build_definitions(deployment: OpensDeployment | None = None) -> dg.Definitio
     others = {product.release for product in project.products} | {each.asset for each in project.exports}
     has_models = any(node.feed is None for node in project.nodes.values() if node.name not in others)
     checks = [mart_checks(promised, project), mart_freshness_checks(promised, project)] if promised else []
+    checks += [release_checks(project)] if project.products else []
     return dg.Definitions(
         assets=[
             *map(delivered, feeds),

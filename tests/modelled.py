@@ -22,7 +22,7 @@ from platform_assets.engine.feed.product import UNGROUPED, Product
 from platform_assets.engine.store.builds import CheckResult
 from platform_assets.orchestration.exports import export_asset
 from platform_assets.orchestration.feeds import feed_assets
-from platform_assets.orchestration.release import release_asset
+from platform_assets.orchestration.release import release_asset, release_checks
 from platform_assets.orchestration.runs.automation import automation_sensor, out_of_date
 from platform_assets.orchestration.runs.keys import BY_ITSELF_TAG, raw_key
 from platform_assets.orchestration.runs.resources import OpensDeployment
@@ -112,6 +112,7 @@ class Modelled:
                 *(feed_assets(self.feed, project), models, release_asset(PRODUCT, project, condition)),
                 *(export_asset(each, PRODUCT, condition) for each in self.exports),
             ],
+            asset_checks=[release_checks(project)],
             sensors=[
                 feed_sensor(self.feed, project, opens(self.shop), self.most_files, self.most_bytes),
                 automation_sensor(),

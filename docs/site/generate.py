@@ -21,15 +21,17 @@ from options import EXAMPLES
 from receipts import columns
 
 import platform_assets
-from platform_assets import Feed, Mart
+from platform_assets import Feed, Mart, Product
 from platform_assets.cli.codes import explained
 from platform_assets.cli.tree import app
 from platform_assets.engine.store.receipts import Receipt
 from platform_assets.orchestration.checks import check_specs
 from platform_assets.orchestration.marts import mart_checks
+from platform_assets.orchestration.release import release_checks
 from platform_assets.orchestration.watch.freshness import mart_freshness_checks
 from platform_assets.orchestration.watch.runbooks import of_check
-from platform_assets.project.graph import NOTHING
+from platform_assets.project.graph import NOTHING, Project
+from platform_assets.project.products import ReleasedProduct
 from platform_assets.settings import PROJECT, Settings
 
 REFERENCE: Final = PROJECT / "docs" / "reference"
@@ -307,6 +309,7 @@ def checks() -> str:
     """Every asset check with what it says of itself in Dagster."""
     feed = Example((), "").feed()
     mart = Mart("daily_sales", Sales)
+    one = Project({}, (ReleasedProduct("PRODUCT", "team:sales", (), Product("PRODUCT")),))
     raw = check_specs(feed)
     held = [spec for made in (mart_checks([mart]), mart_freshness_checks([mart], NOTHING)) for spec in made.check_specs]
     parts = [
@@ -318,6 +321,7 @@ def checks() -> str:
             raw,
         ),
         ("Of a mart", held),
+        ("Of a product's release", release_checks(one).check_specs),
     ):
         rows = [
             (

@@ -32,6 +32,7 @@ Runbook = Literal[
     "run-failed",
     "disk-low",
     "unreleased",
+    "release-damaged",
     "consumer-held",
     "version-ends",
     "pinned",
@@ -283,9 +284,7 @@ def _by_key(problems: Iterable[Problem]) -> dict[str, Problem]:
     found: dict[str, Problem] = {}
     for problem in problems:
         if problem.runbook not in RUNBOOKS:
-            raise ConfigurationError(
-                f"problem {problem.key!r}", f"no runbook {problem.runbook!r}", f"Runbooks are: {', '.join(RUNBOOKS)}."
-            )
+            raise ConfigurationError(problem.key, f"no runbook {problem.runbook!r}", f"One of: {', '.join(RUNBOOKS)}.")
         tidy = _tidy(problem)
         first = found.get(tidy.key, tidy)
         found[tidy.key] = replace(first, assets=tuple(dict.fromkeys((*first.assets, *tidy.assets))))

@@ -5,24 +5,27 @@ a release (engine/store/release.py).
 """
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 import dagster as dg
 
 from platform_assets.engine.deployment import Deployment
 from platform_assets.engine.store.release import Label, Release
-from platform_assets.errors import ReleaseRefused, StorageError, listed
-from platform_assets.orchestration.markdown import code, table
+from platform_assets.errors import ReleaseRefused, StorageError, counted, listed
+from platform_assets.orchestration.markdown import code, listing, table
 from platform_assets.orchestration.rollback import to_unpin
 from platform_assets.orchestration.runs.automation import Runs
 from platform_assets.orchestration.runs.keys import BY_COMMAND_TAG, BY_ITSELF_TAG, RUN, WRITER_POOL, release_key
 from platform_assets.orchestration.runs.resources import DeploymentResource
 from platform_assets.orchestration.watch.page import see_to_page
+from platform_assets.orchestration.watch.runbooks import of_check, shown
 from platform_assets.project.causes import Cause
 from platform_assets.project.graph import Project
 from platform_assets.project.label import label_of
 from platform_assets.project.products import ReleasedProduct
 from platform_assets.project.state import OF_A_PRODUCT, State
+
+READABLE: Final = "readable"
 
 
 def release_asset(
@@ -88,6 +91,44 @@ def release_asset(
         )
 
     return release
+
+
+def release_checks(project: Project) -> dg.AssetChecksDefinition:
+    """Whether readers can read what they have, after each release and whenever the checks are run."""
+    products = {release_key(product): product for product in project.products}
+    specs = [
+        dg.AssetCheckSpec(
+            READABLE,
+            asset=key,
+            description="Readers can read every mart of the release that they have, and each has the rows that the "
+            "release's manifest tells of.",
+        )
+        for key in products
+    ]
+
+    @dg.multi_asset_check(name="check_releases", specs=specs, can_subset=True)
+    def check_releases(
+        context: dg.AssetCheckExecutionContext, deployment: DeploymentResource
+    ) -> Iterator[dg.AssetCheckResult]:
+        here = deployment.look()
+        for check in context.selected_asset_check_keys:
+            yield _readable(check.asset_key, here.releases_of(products[check.asset_key].name).current())
+
+    return check_releases
+
+
+def _readable(key: dg.AssetKey, current: Release | None) -> dg.AssetCheckResult:
+    damaged = {} if current is None else current.damaged()
+    which = "there is no release yet" if current is None else f"{current.id}: {counted(len(current.marts), 'mart')}"
+    said = f"{which}; {len(damaged)} cannot be read as released" if damaged else which
+    failed = {"damaged": listing(("mart", "what is wrong"), damaged.items()), **shown(of_check(READABLE))}
+    return dg.AssetCheckResult(
+        asset_key=key,
+        check_name=READABLE,
+        passed=not damaged,
+        description=said,
+        metadata=failed if damaged else {},
+    )
 
 
 def _tables(made: Release) -> str:

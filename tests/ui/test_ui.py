@@ -169,6 +169,7 @@ def test_dropped_files_become_a_release_by_themselves(ui: Ui, chained: float) ->
 
 
 def test_the_chain_went_through_every_layer(ui: Ui, chained: float) -> None:
+    until(lambda: "release/retail" in ui.materialized(), CHAIN_S, ui, "word of the release that readers have")
     layers = {key.split("/")[0] for key in ui.materialized()}
     assert layers == {"raw", "quarantine", "staging", "intermediate", "snapshots", "marts", "release"}
 

@@ -110,6 +110,20 @@ class Release:
         with connect(Path(self.path), *map(self.parquet, self.marts), read_only=True) as connection:
             yield connection
 
+    def damaged(self) -> dict[str, str]:
+        """Marts that a reader cannot read, or finds with other rows than the manifest tells of: what is wrong."""
+        found = {}
+        for mart, each in self.marts.items():
+            try:
+                with self.opened() as connection:
+                    ((rows,),) = connection.execute(f"SELECT count(*) FROM {quote(mart)}").fetchall()
+            except duckdb.Error as error:
+                found[mart] = str(error).splitlines()[0]
+            else:
+                if rows != each.rows:
+                    found[mart] = f"{rows:,} rows, and the manifest tells of {each.rows:,}"
+        return found
+
     def newest_rows(self, mart: str, columns: Sequence[str], by: str | None, most: int) -> list[tuple[Any, ...]]:
         """The newest rows of a mart by that column, else its first by their first, read as any reader would."""
         order = "1" if by is None else f"{quote(by)} DESC NULLS LAST, 1"

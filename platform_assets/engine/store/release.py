@@ -185,7 +185,9 @@ class Releases(Serving):
         """The release in that folder, by its manifest; None where files are missing or the manifest is torn."""
         stored = manifest_in(folder)
         path = folder / f"{self.product}.duckdb"
-        if stored is None or not path.is_file():
+        if stored is None or not all(
+            each.is_file() for each in (path, *(folder / m.file for m in stored.marts.values()))
+        ):
             return None
         # The folder may have been moved since.
         return replace(stored, id=folder.name, product=self.product, path=str(path))

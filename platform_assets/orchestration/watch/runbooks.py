@@ -23,6 +23,7 @@ _OF_CHECKS: Final[Mapping[str, Runbook]] = {
     "nulls_as_usual": "nulls-or-values",
     "values_as_usual": "nulls-or-values",
     "fresh": "missing-delivery",
+    "readable": "release-damaged",
 }
 
 _OF_KINDS: Final[Mapping[Kind, Runbook]] = {

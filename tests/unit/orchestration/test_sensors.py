@@ -94,7 +94,11 @@ def test_a_delivery_of_nothing_new_builds_nothing(watched: Modelled) -> None:
     result = watched.run(asked(watched.tick()))
     assert result.success
     assert made(result) == set()
-    assert [event.step_key for event in result.all_events if event.is_step_skipped] == ["models", "release__marts"]
+    assert [event.step_key for event in result.all_events if event.is_step_skipped] == [
+        "models",
+        "release__marts",
+        "check_releases",
+    ]
     observed = result.get_asset_observation_events()
     assert {event.asset_observation_data.asset_observation.metadata["duplicate"].value for event in observed
             if "duplicate" in event.asset_observation_data.asset_observation.metadata} == {1}  # fmt: skip

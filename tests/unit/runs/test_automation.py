@@ -162,7 +162,11 @@ def test_what_is_held_back_is_skipped_and_says_by_what_and_is_no_failure(world: 
     world.shop.deliver("b.csv", sales("S2,1", "S3,bad"))
     (result,) = world.by_itself()
     assert result.success
-    assert [event.step_key for event in result.all_events if event.is_step_skipped] == ["models", "release__marts"]
+    assert [event.step_key for event in result.all_events if event.is_step_skipped] == [
+        "models",
+        "release__marts",
+        "check_releases",
+    ]
     raw = raw_name(world.feed)
     (failed,) = [
         each for each in result.get_asset_check_evaluations() if not each.passed and each.severity.name == "ERROR"

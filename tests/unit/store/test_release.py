@@ -337,6 +337,34 @@ def test_a_home_that_lies_elsewhere_has_releases_that_are_read_there(shop: Shop,
     assert len(elsewhere.told) == 1
 
 
+@pytest.mark.parametrize("lost", ["daily.parquet", "marts.duckdb", "manifest.json"])
+def test_a_release_that_lacks_a_file_is_none_and_readers_get_the_one_before(shop: Shop, lost: str) -> None:
+    build(shop, 1)
+    first = publish(shop)
+    build(shop, 2)
+    broken = publish(shop)
+    (broken.folder / lost).unlink()
+    shop.deployment.prepare()
+    releases = shop.deployment.releases
+    assert releases.current() == releases.newest() == first
+    assert rows_in(releases.link) == 1
+    publish(shop)
+    assert whole(releases) == [1, 2]
+
+
+def test_what_was_written_to_is_found_damaged(shop: Shop) -> None:
+    build(shop, 2)
+    release = publish(shop)
+    assert release.damaged() == {}
+    file = release.parquet("daily")
+    file.chmod(0o600)
+    with duckdb.connect() as other:
+        other.execute(f"COPY (SELECT 1 AS n) TO '{file}' (FORMAT parquet)")
+    assert release.damaged() == {"daily": "1 rows, and the manifest tells of 2"}
+    file.write_bytes(b"no such thing")
+    assert "daily" in release.damaged()
+
+
 # ---- what it costs
 
 
