@@ -11,7 +11,7 @@ import duckdb
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from machine import examples
+from machine import examples, rounds
 from shop import SALES, Clock, Sales, Shop, child, ended, sales
 
 from platform_assets.engine.contract.model import Contract, Field
@@ -123,9 +123,9 @@ def test_a_replay_equals_a_clean_first_load(
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-@settings(max_examples=examples(100))
+@settings(max_examples=rounds(100, 2))
 @given(**SCENARIOS)
-def test_a_hundred_replays_equal_a_clean_first_load(
+def test_many_replays_equal_a_clean_first_load(
     deliveries: list[list[tuple[str, str]]], before: str, after: str, policy: Policy
 ) -> None:
     replay_equals_clean(deliveries, before, after, policy)
