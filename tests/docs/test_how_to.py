@@ -56,7 +56,7 @@ def test_commands_of_a_page_work(page: Path, place: Path) -> None:
 def test_commands_of_the_page_of_releases_work(place: Path) -> None:
     """On two releases of the sample."""
     for day in (18, 19):
-        simulate(place / "landing", days=1, rows_per_day=100, seed=1, dirt=0, until=date(2026, 11, day))
+        simulate(place / "landing", days=1, rows_per_day=100, seed=1, dirt=0.1, until=date(2026, 11, day))
         done = subprocess.run([BIN / "platform", "run"], capture_output=True, text=True, check=False)
         assert done.returncode in (DONE, ATTENTION), done.stdout + done.stderr
     follow(PROJECT / "docs" / "how-to" / f"{RELEASES}.md")

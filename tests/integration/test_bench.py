@@ -73,7 +73,7 @@ def test_a_small_file_reaches_readers_of_a_real_deployment_and_the_time_is_accou
     monkeypatch.setattr(latency, "CALM_WITHIN_S", 0.0)  # no figure is written down
     (sample,) = latency.command(str(tmp_path), deliveries=1)
 
-    assert {"until a run is asked for", "ingest_order_lines", "dbt_models", "release"} <= set(sample["parts"])
+    assert {"until a run is asked for", "ingest_order_lines", "dbt_models", "release__retail"} <= set(sample["parts"])
     assert sum(sample["parts"].values()) == pytest.approx(sample["wall_s"], abs=0.5)
     assert sample["cpu_s"] > 0
 
