@@ -102,7 +102,7 @@ def test_waiting_for_an_unfinished_file_builds_nothing_and_says_so(
     shop.deliver("a.csv", sales("S1,1"))
     monkeypatch.setattr("platform_assets.commands.run.prepared_deployment", lambda _: (None, shop.deployment))
     monkeypatch.setattr("platform_assets.commands.run.follow_feeds", lambda *_: None)
-    monkeypatch.setattr("platform_assets.commands.run.project_of", lambda *_: project_of_shop(shop.feed))
+    monkeypatch.setattr("platform_assets.commands.run.declared_project", lambda *_: project_of_shop(shop.feed))
     done = run_pending(lambda _: None)
     assert (done.ok, done.made, done.releases, done.left_alone) == (True, False, {}, ["sales/a.csv"])
     first, *_ = _report(done)
