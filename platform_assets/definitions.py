@@ -16,11 +16,7 @@ from platform_assets.orchestration.runs.resources import OpensDeployment
 from platform_assets.orchestration.sensors import feed_sensor
 from platform_assets.orchestration.watch.alerts import alerts_sensor
 from platform_assets.orchestration.watch.freshness import mart_freshness_checks
-from platform_assets.project.configured import (
-    declared_feeds,
-    declared_marts,
-    declared_project,
-)
+from platform_assets.project.configured import declared_feeds, declared_marts, declared_project
 from platform_assets.project.dbt_sources import follow_feeds
 from platform_assets.settings import protect_process
 

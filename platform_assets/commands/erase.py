@@ -19,12 +19,7 @@ from platform_assets.engine.store.erasure import Made
 from platform_assets.engine.store.marts import built_tables
 from platform_assets.engine.store.pseudonyms import SETTING
 from platform_assets.errors import ConfigurationError
-from platform_assets.project.configured import (
-    audit_log,
-    configured_deployment,
-    declared_marts,
-    declared_project,
-)
+from platform_assets.project.configured import audit_log, configured_deployment, declared_marts, declared_project
 from platform_assets.project.graph import raw_name
 from platform_assets.project.lineage import Lineage, lineage_of, noted_origins
 from platform_assets.project.manifest import asset_name, current_manifest, is_asset

@@ -14,6 +14,7 @@ from typing import Any, Final, Literal
 import duckdb
 
 from platform_assets.engine.feed.chart import MOST_SERIES, Chart
+from platform_assets.engine.store.connection import literal
 from platform_assets.engine.store.release import Release
 from platform_assets.engine.store.sql import quote
 from platform_assets.errors import counted, listed
@@ -186,7 +187,7 @@ class _Query:
         if len(names) <= MOST_SERIES:
             numbers = _is_number(self._types[self._chart.by or ""])
             return sorted(names, key=_by_number) if numbers else names, self._by
-        known = ", ".join("'" + name.replace("'", "''") + "'" for name in names[:MOST_SERIES])
+        known = ", ".join(map(literal, names[:MOST_SERIES]))
         return [*names[:MOST_SERIES], OTHERS], f"CASE WHEN {self._by} IN ({known}) THEN {self._by} ELSE '{OTHERS}' END"
 
     def _finite(self, column: str) -> str:

@@ -77,10 +77,15 @@ def lock(
                 raise
 
 
+def literal(text: str) -> str:
+    """`text` as SQL writes it, where a value cannot be bound."""
+    return "'" + text.replace("'", "''") + "'"
+
+
 def no_pattern(path: str) -> str:
     """The path, as DuckDB's functions that read files take it, so that no character in it stands for others."""
     return "".join(f"[{each}]" if each in "*?[" else each for each in path)
 
 
 def _listed(texts: Iterable[str]) -> str:
-    return "[" + ", ".join("'" + text.replace("'", "''") + "'" for text in texts) + "]"
+    return f"[{', '.join(map(literal, texts))}]"

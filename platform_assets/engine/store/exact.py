@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import duckdb
 
-from platform_assets.engine.store.connection import no_pattern
+from platform_assets.engine.store.connection import literal, no_pattern
 from platform_assets.engine.store.sql import attach, quote
 from platform_assets.errors import ReleaseRefused, foreign, quoted
 
@@ -67,14 +67,14 @@ def write(
     """Write what the query gives of the mart into a Parquet file. values: of the query's parameters. Raises
     ReleaseRefused where a value has no such form."""
     try:
-        connection.execute(f"COPY ({query}) TO {_literal(str(path))} (FORMAT parquet, COMPRESSION zstd)", list(values))
+        connection.execute(f"COPY ({query}) TO {literal(str(path))} (FORMAT parquet, COMPRESSION zstd)", list(values))
     except (duckdb.ConversionException, duckdb.OutOfRangeException, duckdb.NotImplementedException) as error:
         raise not_exact(mart, foreign(error)) from error
 
 
 def view_of(connection: duckdb.DuckDBPyConnection, path: Path, columns: Mapping[str, str]) -> str:
     """The query that reads a file back as `columns` (name -> type)."""
-    file = f"read_parquet({_literal(no_pattern(str(path)))}, hive_partitioning = false, filename = false)"
+    file = f"read_parquet({literal(no_pattern(str(path)))}, hive_partitioning = false, filename = false)"
     there = {name: str(kind) for name, kind in columns_of(connection, file).items()}
     chosen = [
         quote(name) if there.get(name) == kind else f"CAST({quote(name)} AS {kind}) AS {quote(name)}"
@@ -109,10 +109,10 @@ def write_views(
         view = f"views.main.{quote(name)}"
         connection.execute(f"CREATE VIEW {view} AS {view_of(connection, file, columns)}")
         if (text := comments.get((of, None))) is not None:
-            connection.execute(f"COMMENT ON VIEW {view} IS {_literal(text)}")
+            connection.execute(f"COMMENT ON VIEW {view} IS {literal(text)}")
         for column in columns:
             if (text := comments.get((of, column))) is not None:
-                connection.execute(f"COMMENT ON COLUMN {view}.{quote(column)} IS {_literal(text)}")
+                connection.execute(f"COMMENT ON COLUMN {view}.{quote(column)} IS {literal(text)}")
     connection.execute("CHECKPOINT views")
     connection.execute("DETACH views")
 
@@ -164,7 +164,3 @@ def _told(name: str, kind: Any) -> list[str]:  # noqa: ANN401 - as above
     if kind.id in _AS_IT_IS:
         return [name]
     return [name, f"signbit({name})"] if kind.id in _FLOATS else [f"CAST({name} AS VARCHAR)"]
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

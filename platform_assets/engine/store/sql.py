@@ -13,7 +13,7 @@ from typing import Any
 import duckdb
 import polars as pl
 
-from platform_assets.engine.store.connection import connect
+from platform_assets.engine.store.connection import connect, literal
 from platform_assets.errors import ConfigurationError, listed, nearest, quoted
 
 
@@ -62,8 +62,7 @@ def lacks_memory(error: BaseException) -> bool:
 
 def attach(connection: duckdb.DuckDBPyConnection, path: Path, name: str, options: str = "") -> None:
     """Attach the database file at `path`, whatever characters it holds, as `name`."""
-    literal = str(path).replace("'", "''")
-    connection.execute(f"ATTACH '{literal}' AS {quote(name)} {options}")
+    connection.execute(f"ATTACH {literal(str(path))} AS {quote(name)} {options}")
 
 
 def column_types(connection: duckdb.DuckDBPyConnection, schema: str, table: str) -> dict[str, str]:
